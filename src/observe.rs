@@ -242,7 +242,7 @@ async fn unreloaded(host: &dyn Host, resources: &Resources, observed: &Observed)
 }
 
 /// Containers whose `post_start` has not run well since their last start.
-async fn unhooked(host: &dyn Host, resources: &Resources, observed: &Observed) -> BTreeSet<String> {
+pub async fn unhooked(host: &dyn Host, resources: &Resources, observed: &Observed) -> BTreeSet<String> {
     let data = host.folders().data;
     let mut found = BTreeSet::new();
     for spec in resources.containers.iter().filter(|spec| spec.labels.contains_key(label::POST_START)) {
@@ -255,7 +255,7 @@ async fn unhooked(host: &dyn Host, resources: &Resources, observed: &Observed) -
 }
 
 /// What was noted of the tasks that are wanted.
-async fn tasks(host: &dyn Host, resources: &Resources) -> BTreeMap<String, TaskRun> {
+pub async fn tasks(host: &dyn Host, resources: &Resources) -> BTreeMap<String, TaskRun> {
     let data = host.folders().data;
     let mut found = BTreeMap::new();
     for spec in resources.containers.iter().filter(|spec| spec.task.is_some()) {
@@ -272,7 +272,7 @@ async fn tasks(host: &dyn Host, resources: &Resources) -> BTreeMap<String, TaskR
 
 /// Health of running containers, asked now. The engine's own word may be as old as its interval,
 /// and says nothing of a service that is only probed from outside.
-async fn health(
+pub async fn health(
     engine: &dyn Engine,
     host: &dyn Host,
     facts: &Facts,

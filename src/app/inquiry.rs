@@ -18,6 +18,8 @@ use super::resolver::ResolverFiles;
 /// Traces that Tempo is asked for one by one, for a map of the services; and at once.
 const MAPPED: usize = 50;
 const AT_ONCE: usize = 8;
+/// Traces that a map is drawn from where it is one of some of them.
+const CHOSEN: usize = 10_000;
 /// Of its traces that the beginning of an id is looked for in.
 const LOOKED_THROUGH: usize = 500;
 /// Lines of a trace.
@@ -146,16 +148,17 @@ impl Inquiry {
         Ok(Found { value: self.work(work).await?, problems })
     }
 
-    /// Who calls whom, by the newest traces.
-    pub async fn map(&self) -> Result<Found<ServiceMap>, InquiryError> {
+    /// Who calls whom, by the newest traces, or the newest of those that are wanted.
+    pub async fn map(&self, wanted: &TraceFilter) -> Result<Found<ServiceMap>, InquiryError> {
         let (mut batches, mut problems) = (Vec::new(), Vec::new());
         if let Some(tempo) = self.places.tempo() {
-            match newest(&tempo, self.now).await {
+            match newest(&tempo, wanted, self.now).await {
                 Ok(found) => batches = found,
                 Err(error) => problems.push(error.to_string()),
             }
         }
-        let work = move |kept: Snapshot| kept.with(batches).service_map();
+        let filter = TraceFilter { limit: CHOSEN, ..wanted.clone() };
+        let work = move |kept: Snapshot| kept.with(batches).service_map(&filter);
         Ok(Found { value: self.work(work).await?, problems })
     }
 
@@ -170,9 +173,9 @@ impl Inquiry {
 }
 
 /// The spans of the newest traces.
-async fn newest(tempo: &Tempo, now: u64) -> Result<Vec<Batch>, AskError> {
-    let all = TraceFilter { limit: MAPPED, ..TraceFilter::default() };
-    let heads = tempo.traces(&all, now).await?;
+async fn newest(tempo: &Tempo, wanted: &TraceFilter, now: u64) -> Result<Vec<Batch>, AskError> {
+    let wanted = TraceFilter { limit: MAPPED, ..wanted.clone() };
+    let heads = tempo.traces(&wanted, now).await?;
     let asked: Vec<_> = heads.iter().map(|head| tempo.trace(&head.trace)).collect();
     let found: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
     let found: Result<Vec<_>, AskError> = found.into_iter().collect();
@@ -264,7 +267,7 @@ mod tests {
         assert_eq!(inquiry.trace(&own).await.unwrap().value.unwrap().spans.len(), 2, "Tempo has no such trace");
         assert_eq!(inquiry.ids_like("5b8", 5).await.unwrap().value, [id]);
         assert_eq!(inquiry.ids_like("aa", 5).await.unwrap().value, [own]);
-        let map = inquiry.map().await.unwrap().value;
+        let map = inquiry.map(&TraceFilter::default()).await.unwrap().value;
         assert_eq!((map.traces, map.calls[0].count, map.calls[0].to.as_str()), (2, 2, "cart"));
         let wanted = LineFilter { search: "FAILED".into(), severity: 17, limit: 5, ..LineFilter::default() };
         assert_eq!(inquiry.lines(&wanted).await.unwrap().value.len(), 1);
@@ -282,7 +285,7 @@ mod tests {
         let all = inquiry.traces(&TraceFilter { limit: 9, ..TraceFilter::default() }).await.unwrap();
         assert_eq!(all.value.len(), 1);
         assert_eq!(all.problems, ["Tempo refused the question (400): invalid TraceQL query: parse error"]);
-        assert_eq!(inquiry.map().await.unwrap().value.calls.len(), 1);
+        assert_eq!(inquiry.map(&TraceFilter::default()).await.unwrap().value.calls.len(), 1);
         let lines = inquiry.lines(&LineFilter { limit: 5, ..LineFilter::default() }).await.unwrap();
         assert!(lines.problems[0].starts_with("Loki answered something that its API does not have: "), "{lines:?}");
     }

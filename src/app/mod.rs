@@ -75,7 +75,9 @@ pub use commands::stack::{
     deploy_to_cluster, deploy_to_swarm, remove_from_cluster, remove_from_swarm, scale_on_cluster, scale_on_swarm,
     status_on_cluster, status_on_swarm, translate_stack,
 };
-pub use commands::status::{PlatformStatus, ReachStatus, Status, status, status_at_a_glance, status_with_usage};
+pub use commands::status::{
+    Counts, PlatformStatus, ReachStatus, Status, status, status_at_a_glance, status_with_usage,
+};
 pub use commands::task::{TaskRow, TaskState, jobs_of_task, task_output, tasks, with_arguments};
 pub use commands::top::{Top, TopKind, TopRow, TopState, TopTotal, TopWatch};
 pub use commands::uninstall::{Leavings, Uninstalled, leavings, uninstall};
@@ -94,7 +96,7 @@ pub use records::{Added, ListedRecord, RecordSource, add_record, list_records, r
 pub use remap::remap;
 pub use resolver::{
     DnsStatus, DomainNames, Names, NamesSoFar, Renewal, ResolverFiles, StartedBy, answers, connect as connect_resolver,
-    ensure_process, keep_serving, looks_after, names_status, own_address as resolver_address, probe,
+    ensure_process, keep_serving, looks_after, names_status, own_address as resolver_address, probe, revive,
 };
 pub use session::Session;
 pub use state::State;

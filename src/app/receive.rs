@@ -16,8 +16,10 @@ use crate::telemetry::{Receivers, Snapshot, Store, StoreError};
 use super::resolver::{Receiving, ResolverFiles};
 use super::state::State;
 
-/// How often it is looked whether something has changed where nobody tells, and tried again what has failed.
+/// How often it is looked whether something has changed where nobody tells.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often it is tried again to have an address that somebody else has.
+const TAKEN: Duration = Duration::from_secs(2);
 
 /// How often a store is tried again that cannot be opened.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -113,7 +115,7 @@ pub(super) async fn follow(
         }
         let taking = running.iter().map(|(platform, one)| (platform.clone(), one.taking()));
         *shared.platforms() = taking.collect();
-        tokio::time::sleep(LOOK).await;
+        word.wait(LOOK, TAKEN).await;
     }
 }
 

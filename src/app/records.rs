@@ -19,8 +19,8 @@ use super::resolver;
 use super::survey::would_leave_out;
 use super::{Error, Session};
 
-/// How long a new record may take to be seen: the resolver looks twice a second.
-const SEEN: Duration = Duration::from_secs(2);
+/// How long a new record may take to be seen: the resolver looks every two seconds, more often while it is asked.
+const SEEN: Duration = Duration::from_secs(4);
 
 /// How long it may take to find out whose image is unavailable: registries are asked.
 const SOUGHT: Duration = Duration::from_secs(3);

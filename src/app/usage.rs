@@ -78,24 +78,106 @@ pub(super) fn running(found: Vec<ObservedContainer>) -> Vec<ObservedContainer> {
     found.into_iter().filter(|found| found.state == ContainerState::Running).collect()
 }
 
-/// One look at the counters of containers that run, and of programs by name and pid. One that ends meanwhile has no
-/// figures, and that is no failure of the look.
-pub(super) async fn sample(
-    engine: &dyn Containers,
-    host: &dyn Host,
-    running: &[ObservedContainer],
-    programs: &[(String, u32)],
-) -> Sample {
-    let memory = host.facts().memory_total;
-    let of_containers = counters(engine, host, running, memory).await;
-    let containers = running.iter().zip(of_containers).filter_map(|(found, usage)| {
-        Some((found.id.clone(), (Subject::Service(found.label(label::SERVICE)?.to_owned()), usage?)))
-    });
-    let programs = programs.iter().filter_map(|(name, pid)| {
-        Some((pid.to_string(), (Subject::Program(name.clone()), of_program(host, *pid, memory)?)))
-    });
-    let of = containers.chain(programs).collect();
-    Sample { at: Instant::now(), of }
+/// Reads counters again and again: it knows where they are once it has found them.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    /// All that the machine has.
+    memory: u64,
+    /// By the container's id.
+    groups: BTreeMap<String, Group>,
+    /// By the program's name, the processes that it consists of.
+    members: BTreeMap<String, Vec<u32>>,
+    /// Readings since these were looked for.
+    readings: u32,
+}
+
+/// Readings after which it is looked for what programs have started meanwhile: all processes are gone through for it.
+const MEMBERS: u32 = 5;
+
+impl Meter {
+    pub fn new(host: &dyn Host) -> Self {
+        Self { memory: host.facts().memory_total, ..Self::default() }
+    }
+
+    /// Everything is looked for again: containers have come or gone, or have other limits.
+    pub fn forget(&mut self) {
+        self.groups.clear();
+        self.members.clear();
+    }
+
+    /// One look at the counters of containers that run, and of programs by name and what belongs to them. One that ends
+    /// meanwhile has no figures, and that is no failure of the look.
+    pub async fn sample(
+        &mut self,
+        engine: &dyn Containers,
+        host: &dyn Host,
+        running: &[ObservedContainer],
+        programs: &[(String, Family)],
+    ) -> Sample {
+        let mut of = BTreeMap::new();
+        let mut elsewhere = Vec::new();
+        for container in running {
+            let Some(service) = container.label(label::SERVICE) else { continue };
+            let subject = Subject::Service(service.to_owned());
+            match self.of_container(host, container) {
+                Some(usage) => drop(of.insert(container.id.clone(), (subject, usage))),
+                None => elsewhere.push((container, subject)),
+            }
+        }
+        let asked = elsewhere.into_iter().map(|(container, subject)| async move {
+            Some((container.id.clone(), (subject, engine.usage(&container.name).await.ok()?)))
+        });
+        of.extend(join_all(asked).await.into_iter().flatten());
+        self.readings += 1;
+        if self.readings >= MEMBERS {
+            self.readings = 0;
+            self.members.clear();
+        }
+        for (name, family) in programs {
+            if let Some(usage) = self.of_program(host, name, family) {
+                of.insert(format!("program {name}"), (Subject::Program(name.clone()), usage));
+            }
+        }
+        Sample { at: Instant::now(), of }
+    }
+
+    fn of_container(&mut self, host: &dyn Host, container: &ObservedContainer) -> Option<Usage> {
+        if let Some(usage) = self.groups.get(&container.id).and_then(|group| group.read(host)) {
+            return Some(usage);
+        }
+        // one in the network of the machine would have the traffic of all the others
+        let own_network = !container.addresses.is_empty();
+        let group = Group::find(host, &container.id, own_network, self.memory)?;
+        let usage = group.read(host);
+        self.groups.insert(container.id.clone(), group);
+        usage
+    }
+
+    /// Of a program with everything that belongs to it. Only Linux says so.
+    fn of_program(&mut self, host: &dyn Host, name: &str, family: &Family) -> Option<Usage> {
+        let members = self.members.entry(name.to_owned()).or_insert_with(|| host.members(family));
+        let mut sum = Usage { memory_limit: self.memory, ..Usage::default() };
+        let mut any = false;
+        for pid in members {
+            let of = |file: &str| PathBuf::from(format!("/proc/{pid}/{file}"));
+            // it may have ended meanwhile
+            let Some(cpu) = host.read_kernel(&of("stat")).as_deref().and_then(cpu_time) else { continue };
+            any = true;
+            sum.cpu += cpu;
+            let resident = host.read_kernel(&of("status")).as_deref().and_then(resident);
+            sum.memory = sum.memory.saturating_add(resident.unwrap_or_default());
+            // only of processes of this user
+            if let Some(io) = host.read_kernel(&of("io")) {
+                let counted = |key| line(&io, key).unwrap_or_default();
+                let so_far = sum.block.unwrap_or_default();
+                sum.block = Some(Transferred {
+                    incoming: so_far.incoming.saturating_add(counted("read_bytes:")),
+                    outgoing: so_far.outgoing.saturating_add(counted("write_bytes:")),
+                });
+            }
+        }
+        any.then_some(sum)
+    }
 }
 
 /// What was used between two looks. Pure.
@@ -134,45 +216,101 @@ fn between(first: &Usage, second: &Usage, elapsed: Duration) -> Rates {
     }
 }
 
-/// One look at each, in their order, all at once.
-async fn counters(
-    engine: &dyn Containers,
-    host: &dyn Host,
-    running: &[ObservedContainer],
-    memory: u64,
-) -> Vec<Option<Usage>> {
-    let look = |container: &ObservedContainer| {
-        // one in the network of the machine would have the traffic of all the others
-        let own_network = !container.addresses.is_empty();
-        let (id, name) = (container.id.clone(), container.name.clone());
-        async move {
-            match of_group(host, &id, own_network, memory) {
-                Some(usage) => Some(usage),
-                None => engine.usage(&name).await.ok(),
-            }
-        }
-    };
-    join_all(running.iter().map(look)).await
+/// Where the kernel counts for a container, if its engine runs on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Group {
+    /// Of version 2 one folder; of version 1 those for the processor, memory and disks.
+    cpu: PathBuf,
+    memory: PathBuf,
+    disks: PathBuf,
+    unified: bool,
+    /// Bytes; those of the machine where there is no limit.
+    limit: u64,
+    /// Of the interfaces that it sees, if they are its own.
+    network: Option<PathBuf>,
 }
 
-/// From the container's control group, where the engine runs on this machine. `memory`: all that there is.
-fn of_group(host: &dyn Host, id: &str, own_network: bool, memory: u64) -> Option<Usage> {
-    // a name in a path: nothing but an id may get there
-    if id.len() < 12 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
+impl Group {
+    /// `memory`: all that there is.
+    fn find(host: &dyn Host, id: &str, own_network: bool, memory: u64) -> Option<Self> {
+        // a name in a path: nothing but an id may get there
+        if id.len() < 12 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let found = SCOPES.iter().find_map(|scope| {
+            let scope = scope.replace("ID", id);
+            Self::unified(host, &scope).or_else(|| Self::apart(host, &scope))
+        });
+        let mut group = found?;
+        let limit = group.memory.join(if group.unified { "memory.max" } else { "memory.limit_in_bytes" });
+        // `max`: none; version 1 writes a number near the largest one for that
+        group.limit = number(host, &limit).map_or(memory, |limit| limit.min(memory));
+        if own_network {
+            // a number of this machine's
+            let processes = host.read_kernel(&group.memory.join("cgroup.procs"));
+            let first = processes.and_then(|processes| processes.lines().next()?.trim().parse::<u32>().ok());
+            let network = first.map(|first| PathBuf::from(format!("/proc/{first}/net/dev")));
+            group.network = network.filter(|path| host.read_kernel(path).is_some());
+        }
+        Some(group)
     }
-    for scope in SCOPES.map(|scope| scope.replace("ID", id)) {
-        let (usage, group) = match version_2(host, &Path::new(ROOT).join(&scope), memory) {
-            Some(usage) => (usage, Path::new(ROOT).join(&scope)),
-            None => match version_1(host, &scope, memory) {
-                Some(usage) => (usage, Path::new(ROOT).join("memory").join(&scope)),
-                None => continue,
-            },
+
+    /// <https://docs.kernel.org/admin-guide/cgroup-v2.html>
+    fn unified(host: &dyn Host, scope: &str) -> Option<Self> {
+        let group = Path::new(ROOT).join(scope);
+        host.read_kernel(&group.join("cpu.stat"))?;
+        Some(Self {
+            cpu: group.join("cpu.stat"),
+            disks: group.join("io.stat"),
+            memory: group,
+            unified: true,
+            limit: 0,
+            network: None,
+        })
+    }
+
+    /// <https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>
+    fn apart(host: &dyn Host, scope: &str) -> Option<Self> {
+        let root = Path::new(ROOT);
+        let places = ["cpuacct", "cpu,cpuacct"].map(|place| root.join(place).join(scope).join("cpuacct.usage"));
+        let cpu = places.into_iter().find(|place| host.read_kernel(place).is_some())?;
+        Some(Self {
+            cpu,
+            memory: root.join("memory").join(scope),
+            disks: root.join("blkio").join(scope).join("blkio.throttle.io_service_bytes"),
+            unified: false,
+            limit: 0,
+            network: None,
+        })
+    }
+
+    /// Without the engine's clock: the looks are as far apart as they are made. Nothing where it has gone, or has
+    /// another first process.
+    fn read(&self, host: &dyn Host) -> Option<Usage> {
+        let cpu = match self.unified {
+            true => Duration::from_micros(line(&host.read_kernel(&self.cpu)?, "usage_usec")?),
+            false => Duration::from_nanos(number(host, &self.cpu)?),
         };
-        let network = if own_network { of_network(host, &group) } else { None };
-        return Some(Usage { network, ..usage });
+        let (used, inactive) = match self.unified {
+            true => ("memory.current", "inactive_file"),
+            false => ("memory.usage_in_bytes", "total_inactive_file"),
+        };
+        let used = number(host, &self.memory.join(used))?;
+        let cache = line(&host.read_kernel(&self.memory.join("memory.stat"))?, inactive).unwrap_or_default();
+        let disks = if self.unified { io_stat } else { io_service_bytes };
+        let network = match &self.network {
+            Some(path) => Some(net_dev(&host.read_kernel(path)?)),
+            None => None,
+        };
+        Some(Usage {
+            cpu,
+            memory: used.saturating_sub(cache),
+            memory_limit: self.limit,
+            network,
+            block: host.read_kernel(&self.disks).map(|text| disks(&text)),
+            ..Usage::default()
+        })
     }
-    None
 }
 
 fn number(host: &dyn Host, path: &Path) -> Option<u64> {
@@ -182,41 +320,6 @@ fn number(host: &dyn Host, path: &Path) -> Option<u64> {
 /// `key 123`, a line each.
 fn line(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
-}
-
-/// <https://docs.kernel.org/admin-guide/cgroup-v2.html>
-fn version_2(host: &dyn Host, group: &Path, memory: u64) -> Option<Usage> {
-    let cpu = Duration::from_micros(line(&host.read_kernel(&group.join("cpu.stat"))?, "usage_usec")?);
-    let used = number(host, &group.join("memory.current"))?;
-    let cache = line(&host.read_kernel(&group.join("memory.stat"))?, "inactive_file");
-    // `max`: none
-    let limit = number(host, &group.join("memory.max"));
-    let block = host.read_kernel(&group.join("io.stat")).map(|text| io_stat(&text));
-    Some(Usage { block, ..usage(cpu, used, cache, limit, memory) })
-}
-
-/// <https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>
-fn version_1(host: &dyn Host, scope: &str, memory: u64) -> Option<Usage> {
-    let root = Path::new(ROOT);
-    let cpu = match number(host, &root.join("cpuacct").join(scope).join("cpuacct.usage")) {
-        Some(nanos) => nanos,
-        None => number(host, &root.join("cpu,cpuacct").join(scope).join("cpuacct.usage"))?,
-    };
-    let group = root.join("memory").join(scope);
-    let used = number(host, &group.join("memory.usage_in_bytes"))?;
-    let cache = line(&host.read_kernel(&group.join("memory.stat"))?, "total_inactive_file");
-    let limit = number(host, &group.join("memory.limit_in_bytes"));
-    let block = host.read_kernel(&root.join("blkio").join(scope).join("blkio.throttle.io_service_bytes"));
-    let block = block.map(|text| io_service_bytes(&text));
-    Some(Usage { block, ..usage(Duration::from_nanos(cpu), used, cache, limit, memory) })
-}
-
-/// Without the engine's clock: the looks are as far apart as they are made.
-fn usage(cpu: Duration, used: u64, cache: Option<u64>, limit: Option<u64>, whole: u64) -> Usage {
-    // version 1 writes a number near the largest one for no limit
-    let memory_limit = limit.map_or(whole, |limit| limit.min(whole));
-    let memory = used.saturating_sub(cache.unwrap_or_default());
-    Usage { cpu, memory, memory_limit, ..Usage::default() }
 }
 
 /// `8:0 rbytes=1 wbytes=2 rios=3 ...`, a line for each disk.
@@ -237,13 +340,6 @@ fn io_service_bytes(text: &str) -> Transferred {
     Transferred { incoming: of("Read "), outgoing: of("Write ") }
 }
 
-/// Of the interfaces that a container's first process sees; its number is one of this machine.
-fn of_network(host: &dyn Host, group: &Path) -> Option<Transferred> {
-    let processes = host.read_kernel(&group.join("cgroup.procs"))?;
-    let first: u32 = processes.lines().next()?.trim().parse().ok()?;
-    Some(net_dev(&host.read_kernel(Path::new(&format!("/proc/{first}/net/dev")))?))
-}
-
 /// proc_pid_net(5): bytes received are the first of sixteen numbers, bytes sent the ninth.
 fn net_dev(text: &str) -> Transferred {
     let mut sum = Transferred::default();
@@ -257,32 +353,6 @@ fn net_dev(text: &str) -> Transferred {
         }
     }
     sum
-}
-
-/// Of a program with everything in its process group. Only Linux says so.
-fn of_program(host: &dyn Host, group: u32, memory_limit: u64) -> Option<Usage> {
-    let members = host.members(&Family { group: Some(group), ..Family::default() });
-    let mut sum = Usage { memory_limit, ..Usage::default() };
-    let mut any = false;
-    for pid in members {
-        let of = |file: &str| PathBuf::from(format!("/proc/{pid}/{file}"));
-        // it may have ended meanwhile
-        let Some(cpu) = host.read_kernel(&of("stat")).as_deref().and_then(cpu_time) else { continue };
-        any = true;
-        sum.cpu += cpu;
-        let resident = host.read_kernel(&of("status")).as_deref().and_then(resident);
-        sum.memory = sum.memory.saturating_add(resident.unwrap_or_default());
-        // only of processes of this user
-        if let Some(io) = host.read_kernel(&of("io")) {
-            let counted = |key| line(&io, key).unwrap_or_default();
-            let so_far = sum.block.unwrap_or_default();
-            sum.block = Some(Transferred {
-                incoming: so_far.incoming.saturating_add(counted("read_bytes:")),
-                outgoing: so_far.outgoing.saturating_add(counted("write_bytes:")),
-            });
-        }
-    }
-    any.then_some(sum)
 }
 
 /// Of proc_pid_stat(5), with that of its children that have ended.
@@ -364,6 +434,10 @@ mod tests {
     use crate::host::fake::FakeHost;
 
     const ID: &str = "0dc6041fcacba01d6b1075c6224e4fb6cd93d93d1504e4b52f6e6c472d46b6b5";
+
+    fn of_group(host: &dyn Host, id: &str, own_network: bool, memory: u64) -> Option<Usage> {
+        Group::find(host, id, own_network, memory)?.read(host)
+    }
 
     #[tokio::test]
     async fn the_kernel_says_what_a_container_uses() {
@@ -473,11 +547,34 @@ eth1:11 1 0 0 0 0 0 0 22 1 0 0 0 0 0 0
     }
 
     #[tokio::test]
+    async fn a_container_that_was_started_again_has_another_first_process() {
+        let at = |file: &str| format!("/sys/fs/cgroup/docker/{ID}/{file}");
+        let host = FakeHost::new()
+            .file(at("cpu.stat"), "usage_usec 5\n")
+            .file(at("memory.current"), "5000\n")
+            .file(at("memory.stat"), "inactive_file 1000\n")
+            .file(at("cgroup.procs"), "77\n")
+            .file("/proc/77/net/dev", NET_DEV);
+        let addresses = [("net".to_owned(), std::net::Ipv4Addr::LOCALHOST)].into();
+        let container = ObservedContainer { id: ID.into(), addresses, ..ObservedContainer::default() };
+        let mut meter = Meter::new(&host);
+        let network = Some(Transferred { incoming: 1011, outgoing: 2022 });
+        assert_eq!(meter.of_container(&host, &container).unwrap().network, network);
+        assert_eq!(meter.groups.len(), 1, "it need not be looked for again");
+        host.remove(Path::new("/proc/77/net/dev")).await.unwrap();
+        host.put(at("cgroup.procs"), b"78\n".to_vec());
+        host.put("/proc/78/net/dev", NET_DEV.as_bytes().to_vec());
+        assert_eq!(meter.of_container(&host, &container).unwrap().network, network);
+        assert_eq!(meter.groups[ID].network, Some("/proc/78/net/dev".into()));
+    }
+
+    #[tokio::test]
     async fn a_program_counts_with_its_process_group() {
         assert_eq!(cpu_time("7 (a) b) S 1 8 9 0 -1 4194560 1 0 0 0 10 20 3 4 20 0"), Some(Duration::from_millis(370)));
         assert_eq!(cpu_time("7 (a) S 1 8 9"), None);
         assert_eq!(resident("Name:\tx\nVmRSS:\t     123 kB\n"), Some(123 * 1024));
-        assert_eq!(of_program(&FakeHost::new(), 7, 0), None);
+        let family = Family { group: Some(7), ..Family::default() };
+        assert_eq!(Meter::default().of_program(&FakeHost::new(), "api", &family), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 use crate::app::{self, Error, Page, ResolverFiles, Session, closed_pages, left_out_pages, pages};
 use crate::config::Loaded;
 use crate::host::{Command, Unmet, until};
-use crate::model::{PlatformName, macula};
+use crate::model::{Platform, macula};
 use crate::portal;
 use crate::words;
 
@@ -41,13 +41,15 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     // the files know where the pages are; an engine knows only which of them are left out
     let session = context.session_without_engine("open");
     let (pages, ingress) = pages(&session, &loaded).await?;
+    // without it the names of the pages lead nowhere
+    context.revive(&session, &loaded.platform.name).await;
     let Some(wanted) = args.service else {
         let session = context.session("open").await;
         return list(context, &pages, &closed_pages(&session, &loaded).await);
     };
     let label = loaded.platform.label_of_host(&wanted);
     if [HOME, loaded.platform.domain.as_str()].contains(&label) && find(&pages, label).is_none() {
-        return home(context, &session, &loaded.platform.name, args.print).await;
+        return home(context, &session, &loaded.platform, args.print).await;
     }
     let of_host = || loaded.platform.service_of_host(&wanted).and_then(|service| find(&pages, &service.name));
     let Some(page) = find(&pages, &wanted).or_else(of_host) else {
@@ -96,8 +98,8 @@ fn opener(context: &Context) -> &'static str {
 }
 
 /// The page of the platform itself, which the background process shows: it is started for that where none runs.
-async fn home(context: &Context, session: &Session, platform: &PlatformName, print: bool) -> Result<(), CliError> {
-    app::ensure_process(session).await?;
+async fn home(context: &Context, session: &Session, platform: &Platform, print: bool) -> Result<(), CliError> {
+    app::ensure_process(session, &platform.dns).await?;
     let socket = portal::socket(ResolverFiles::of(session.host()).folder());
     // one that was just started shows its page a moment after it answers
     let opened = until(SOON, Duration::from_millis(20), &session.cancel, async || portal::ticket(&socket).await);
@@ -107,7 +109,7 @@ async fn home(context: &Context, session: &Session, platform: &PlatformName, pri
             .suggest(macula("dns status").why("to see what runs, and its version")),
         Unmet::Cancelled => Error::Cancelled.into(),
     })?;
-    let url = opened.url(platform.as_str());
+    let url = opened.url(platform.name.as_str());
     if context.json() {
         return context.print_json(&serde_json::json!({"service": HOME, "url": url}));
     }

@@ -139,12 +139,14 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         }
         std::future::pending::<()>().await;
     };
+    program.begun(&*context.host).await;
     let code = tokio::select! {
-        code = context.host.run_in_front(&command, &program.log) => code?,
-        () = keep_route => return Ok(()),
-        () = tell_port => return Ok(()),
+        code = context.host.run_in_front(&command, &program.log) => code,
+        () = keep_route => Ok(0),
+        () = tell_port => Ok(0),
     };
-    match code {
+    program.ended(&*context.host).await;
+    match code? {
         0 => Ok(()),
         code => std::process::exit(code),
     }

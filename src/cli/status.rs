@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::app::{
-    self, Condition, DnsStatus, PlatformStatus, ProcessStanding, ProcessStatus, ReachStatus, ResolverFiles,
+    self, Condition, Counts, DnsStatus, PlatformStatus, ProcessStanding, ProcessStatus, ReachStatus, ResolverFiles,
     ServiceState, ServiceStatus, Status, TaskRow, TaskState, UsageStatus,
 };
 use crate::model::{MaculaCommand, PlatformName, Way, macula};
@@ -16,14 +16,14 @@ use super::context::{Context, ImageOptions};
 use super::error::CliError;
 use super::interrupt;
 use super::ui::full_screen::FullScreen;
-use super::ui::status_screen::{Mood, Note, Row, Screen, mood};
+use super::ui::status_screen::{Mood, Note, Row, Screen, counted, mood};
 use super::ui::{left_out, terminal_is_back, text};
 use crate::words;
 
 /// Show how the services are and where they are reached
 ///
 /// Asks every service from outside. What is wrong comes first, with its reason and the command to
-/// look at it. Changes nothing.
+/// look at it. Changes nothing, but starts the background process again where it was killed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only these services, or host names they answer to (default: all)
@@ -280,24 +280,7 @@ fn at_work(command: &str) -> Note {
 
 /// `macula · up 12m · 10 running, 1 failing · drift: none`
 fn head(status: &Status) -> Vec<String> {
-    let count = |wanted: &dyn Fn(Condition) -> bool| status.services.iter().filter(|row| wanted(row.condition)).count();
-    let runs = |row: &&ServiceStatus| match row.condition {
-        Condition::Unclaimed => row.state == ServiceState::Running,
-        condition => condition.runs_well(),
-    };
-    let processes = |wanted: &dyn Fn(&ProcessStatus) -> bool| status.processes.iter().filter(|row| wanted(row)).count();
-    let running = status.services.iter().filter(runs).count() + processes(&ProcessStatus::runs);
-    let mut counts = vec![format!("{running} running")];
-    let mut add = |number: usize, word: &str| {
-        if number > 0 {
-            counts.push(format!("{number} {word}"));
-        }
-    };
-    // a task of a service has a container, and is counted with the services
-    let tasks = status.tasks.iter().filter(|row| row.service.is_none() && row.state == TaskState::Failed).count();
-    add(count(&Condition::is_problem) + processes(&ProcessStatus::is_problem) + tasks, "failing");
-    let stopped = count(&|condition| condition == Condition::Stopped);
-    add(stopped + processes(&|row| row.state == ProcessStanding::Stopped), "stopped");
+    let counts = counted(Counts::of(&status.services, &status.processes, &status.tasks));
     let since =
         status.platform.up_seconds.map_or("up".to_owned(), |seconds| format!("up {}", text::short_age(seconds)));
     let drift = match status.changes.len() {
@@ -305,7 +288,7 @@ fn head(status: &Status) -> Vec<String> {
         0 => "drift: none".to_owned(),
         count => format!("drift: {}", text::count(count, "service")),
     };
-    vec![status.platform.name.clone(), since, counts.join(", "), drift]
+    vec![status.platform.name.clone(), since, counts, drift]
 }
 
 /// A program of this machine.

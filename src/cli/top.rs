@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +8,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::app::{
-    self, LifecycleAction, LogEvent, LogFilter, ProcessWork, Session, Top, TopKind, TopWatch, lifecycle, log_sources,
-    program_log, read_logs, work_on_processes,
+    self, Condition, LifecycleAction, LogEvent, LogFilter, ProcessWork, Session, Top, TopKind, TopWatch,
+    all_log_sources, lifecycle, read_logs, work_on_processes,
 };
 use crate::config::Loaded;
 use crate::engine::LogOptions;
 use crate::event::Events;
-use crate::host::Host;
 use crate::model::PlatformName;
 
 use super::context::{Context, ImageOptions};
@@ -26,11 +24,12 @@ use super::ui::full_screen::{self, FullScreen};
 use super::ui::top_screen::{Order, Sort, TopScreen, once, order};
 use super::ui::{Tone, size_of_stdout, terminal_is_back, text};
 
-/// Show what services and processes use: CPU, memory, network, disks
+/// Show what services, processes and programs use: CPU, memory, network, disks
 ///
-/// One screen, read every two seconds, until q or Ctrl-C. 100% CPU is one core. Keys: c, m and n sort by CPU, memory
-/// and name; / filters; enter shows the log of the chosen row; r restarts it, after a question. In a pipe, with
-/// `--once` and with `-o json`, one table of what was used in one second.
+/// One screen, read every two seconds, until q or Ctrl-C. 100% CPU is one core. States are those of `macula status`,
+/// asked for every 20 seconds; what is wrong comes first. Keys: c, m and n sort by CPU, memory
+/// and name; / filters; enter shows the log of the chosen row, in which / searches; r restarts it, after a question;
+/// ? shows all keys. In a pipe, with `--once` and with `-o json`, one table of what was used in one second.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only these services, or host names they answer to (default: all)
@@ -54,8 +53,6 @@ const SHORT: Duration = Duration::from_millis(250);
 const TAIL: u64 = 200;
 /// A log is drawn at most this often, however much is written.
 const FRAME: Duration = Duration::from_millis(100);
-/// Between two looks at the log of a process.
-const LOOK: Duration = Duration::from_secs(1);
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let mut services = args.services;
@@ -79,7 +76,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     let style = context.out_style();
     let width = context.terminal.table_width().unwrap_or(160);
-    let down = top.platform.down && top.services.is_empty();
+    let gone = |condition| matches!(condition, Condition::LeftOut | Condition::Finished);
+    let down = top.platform.down && top.services.iter().all(|row| gone(row.condition));
     if down || !live {
         let lines = match down {
             true => down_screen(context, &top.platform).lines(width, style),
@@ -126,10 +124,10 @@ struct Live<'a> {
 }
 
 /// What a log's reader says.
-enum LogNews {
-    Line(String),
-    /// The log begins again with what follows.
-    Afresh,
+struct LogNews {
+    /// Empty where it is not known.
+    time: String,
+    text: String,
 }
 
 impl Live<'_> {
@@ -162,7 +160,7 @@ impl Live<'_> {
                         match self.screen.key(key) {
                             Order::Nothing => {}
                             Order::Quit => break 'shown,
-                            Order::Log(kind, name) => log = Some(self.read_log(kind, name)),
+                            Order::Log(_, name) => log = Some(self.read_log(name)),
                             Order::EndLog => log = None,
                             Order::Restart(kind, name) => self.restart(kind, name),
                         }
@@ -188,11 +186,10 @@ impl Live<'_> {
                 // drawn a moment after the first line of many
                 () = passed(pause) => pause = None,
                 news = next(&mut log) => match news {
-                    Some(LogNews::Line(line)) => {
-                        self.screen.log_line(&line);
+                    Some(LogNews { time, text }) => {
+                        self.screen.log_line(&time, &text);
                         pause = pause.or(Some(Instant::now() + FRAME));
                     }
-                    Some(LogNews::Afresh) => self.screen.clear_log(),
                     None => log = None,
                 },
             }
@@ -222,7 +219,7 @@ impl Live<'_> {
                     let names = std::slice::from_ref(&name);
                     lifecycle(&session, platform, Some(&loaded), LifecycleAction::Restart, names).await.map(drop)
                 }
-                TopKind::Process => {
+                TopKind::Process | TopKind::Program => {
                     let names = [name.clone()].into();
                     work_on_processes(&session, platform, Some(&loaded), ProcessWork::Restart, Some(&names))
                         .await
@@ -237,18 +234,12 @@ impl Live<'_> {
     }
 
     /// The end of a log, and what is written from now on, until the receiver is dropped.
-    fn read_log(&self, kind: TopKind, name: String) -> Receiver<LogNews> {
+    fn read_log(&self, name: String) -> Receiver<LogNews> {
         let (sender, receiver) = channel(64);
         let (session, platform) = (self.session.clone(), self.loaded.platform.name.clone());
         tokio::spawn(async move {
             // the receiver is gone: nobody reads any more
-            let _ = match kind {
-                TopKind::Service => log_of_service(&session, platform, name, &sender).await,
-                TopKind::Process => match program_log(session.host(), &platform, &name) {
-                    Some(log) => log_of_process(session.host(), log, &sender).await,
-                    None => Ok(()),
-                },
-            };
+            let _ = read_log(&session, platform, name, &sender).await;
         });
         receiver
     }
@@ -256,42 +247,24 @@ impl Live<'_> {
 
 type Sent = Result<(), tokio::sync::mpsc::error::SendError<LogNews>>;
 
-async fn log_of_service(session: &Session, platform: PlatformName, name: String, to: &Sender<LogNews>) -> Sent {
+async fn read_log(session: &Session, platform: PlatformName, name: String, to: &Sender<LogNews>) -> Sent {
+    let say = |text: String| to.send(LogNews { time: String::new(), text });
     let services = vec![name];
-    let (engine, sources) = match log_sources(session, &platform, &services).await {
+    let (engine, sources) = match all_log_sources(session, &platform, &services).await {
         Ok(found) => found,
-        Err(error) => return to.send(LogNews::Line(CliError::from(error).message)).await,
+        Err(error) => return say(CliError::from(error).message).await,
     };
     let options = LogOptions { follow: true, tail: Some(TAIL), timestamps: true, ..LogOptions::default() };
     let mut events =
         read_logs(engine, session.system.host.clone(), platform, services, sources, options, LogFilter::default());
     while let Some(event) = events.recv().await {
-        let line = match event {
-            LogEvent::Line { text, .. } => String::from_utf8_lossy(&text).into_owned(),
-            LogEvent::Note { service, text } => format!("-- {service} {text}"),
-            LogEvent::Broken(error) => CliError::from(error).message,
-        };
-        to.send(LogNews::Line(line)).await?;
-    }
-    Ok(())
-}
-
-async fn log_of_process(host: &dyn Host, log: PathBuf, to: &Sender<LogNews>) -> Sent {
-    let mut known = Vec::new();
-    while !to.is_closed() {
-        let content = host.read(&log).await.unwrap_or_default();
-        if content != known {
-            // it may have been cut, so that the lines are other ones than before
-            to.send(LogNews::Afresh).await?;
-            let lines = String::from_utf8_lossy(&content);
-            let lines: Vec<&str> = lines.lines().collect();
-            let from = lines.len().saturating_sub(usize::try_from(TAIL).unwrap_or(usize::MAX));
-            for line in lines.iter().skip(from) {
-                to.send(LogNews::Line((*line).to_owned())).await?;
+        match event {
+            LogEvent::Line { time, text, .. } => {
+                to.send(LogNews { time, text: String::from_utf8_lossy(&text).into_owned() }).await?;
             }
-            known = content;
+            LogEvent::Note { service, text } => say(format!("-- {service} {text}")).await?,
+            LogEvent::Broken(error) => say(CliError::from(error).message).await?,
         }
-        tokio::time::sleep(LOOK).await;
     }
     Ok(())
 }

@@ -26,14 +26,15 @@ pub struct Args {
     /// Only traces with a failed span
     #[arg(long, conflicts_with = "id")]
     errors: bool,
-    /// Show which services call which, by the newest traces
-    #[arg(long, conflicts_with_all = ["id", "service", "slow", "errors", "count"])]
+    /// Show which services call which, by the newest traces or those that the other options choose
+    #[arg(long, conflicts_with_all = ["id", "count"])]
     map: bool,
     /// Show at most this many traces
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20, conflicts_with = "id")]
     count: usize,
 }
 
+const NOTHING: &str = "no program has sent a trace yet\n";
 /// Traces whose services are named where one was asked for that has none.
 const RECENT: usize = 200;
 /// Traces that an id may stand for.
@@ -49,14 +50,23 @@ fn slow(text: &str) -> Result<u64, String> {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let inquiry = inquiry(context).await?;
+    let filter = TraceFilter {
+        service: args.service.clone(),
+        slow: args.slow.unwrap_or_default(),
+        errors: args.errors,
+        limit: args.count,
+    };
     if args.map {
-        let map = told(context, inquiry.map().await)?;
+        let map = told(context, inquiry.map(&filter).await)?;
         if context.json() {
             return context.print_json(&map);
         }
+        if map.spans == 0 && filter.chooses() {
+            return context.print(&none(context, &inquiry, &filter).await?);
+        }
         return context.print(&drawn(context, &map));
     }
-    let Some(typed) = &args.id else { return list(context, &inquiry, &args).await };
+    let Some(typed) = &args.id else { return list(context, &inquiry, &filter).await };
     let id = whole_id(context, &inquiry, typed).await?;
     let Some(trace) = told(context, inquiry.trace(&id).await)? else { return Err(unknown(typed)) };
     if context.json() {
@@ -111,27 +121,27 @@ fn drawn(context: &Context, map: &ServiceMap) -> String {
     table.render(context.out_style(), context.terminal.table_width())
 }
 
-async fn list(context: &Context, inquiry: &Inquiry, args: &Args) -> Result<(), CliError> {
-    let filter = TraceFilter {
-        service: args.service.clone(),
-        slow: args.slow.unwrap_or_default(),
-        errors: args.errors,
-        limit: args.count,
+/// Why no trace is shown, and what there is instead.
+async fn none(context: &Context, inquiry: &Inquiry, filter: &TraceFilter) -> Result<String, CliError> {
+    let newest = told(context, inquiry.traces(&TraceFilter { limit: RECENT, ..TraceFilter::default() }).await)?;
+    let services = words::unique(newest.into_iter().flat_map(|row| row.services));
+    let Some(service) = &filter.service else {
+        return Ok(if services.is_empty() { NOTHING.to_owned() } else { "no such trace\n".to_owned() });
     };
-    let all = told(context, inquiry.traces(&filter).await)?;
+    Ok(match services.as_slice() {
+        [] => NOTHING.to_owned(),
+        known if known.contains(service) => format!("no such trace of {service}\n"),
+        known => format!("no trace of {service}; the newest ones are of {}\n", words::list(known)),
+    })
+}
+
+async fn list(context: &Context, inquiry: &Inquiry, filter: &TraceFilter) -> Result<(), CliError> {
+    let all = told(context, inquiry.traces(filter).await)?;
     if context.json() {
         return context.print_json(&all);
     }
     if all.is_empty() {
-        let any = filter.service.is_some() || filter.slow > 0 || filter.errors;
-        if let Some(service) = &filter.service {
-            let newest = told(context, inquiry.traces(&TraceFilter { limit: RECENT, ..TraceFilter::default() }).await)?;
-            let services = words::unique(newest.into_iter().map(|row| row.service));
-            if !services.is_empty() && !services.contains(service) {
-                context.events().info(format!("the newest traces are of {}", words::list(services)));
-            }
-        }
-        return context.print(if any { "no such trace\n" } else { "no program has sent a trace yet\n" });
+        return context.print(&none(context, inquiry, filter).await?);
     }
     let columns = [
         ("TRACE", Fit::Whole),

@@ -38,6 +38,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let session = context.session_ahead("validate");
     let loaded = context.load(&args.stacks)?;
     let session = session.await;
+    context.revive(&session, &loaded.platform.name).await;
     let so_far: Mutex<Option<SoFar>> = Mutex::default();
     let hear = |seen| *so_far.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     let lines = || first_lines(context, so_far.lock().unwrap_or_else(PoisonError::into_inner).as_ref());

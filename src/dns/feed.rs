@@ -1,9 +1,9 @@
-//! PowerDNS's records, pulled into our own zone: its serial is looked at twice a second, and the
-//! zone transferred when it moved (RFC 5936). While the server is down the last copy serves.
+//! PowerDNS's records, pulled into our own zone: its serial is looked at twice a second while anybody asks for names,
+//! and the zone transferred when it moved (RFC 5936). While the server is down the last copy serves.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -17,8 +17,13 @@ use super::tree::{FedRecord, FedZone};
 use super::wire::{CLASS_IN, HEADER, Name, RawRecord, TYPE_AXFR, TYPE_SOA, skip_plain_name, u16_at};
 use crate::model::chain;
 
-/// How often the serial is looked at.
-pub const INTERVAL: Duration = Duration::from_millis(500);
+/// How often the serial is looked at, and how often at rest.
+const INTERVAL: Duration = Duration::from_millis(500);
+const REST: Duration = Duration::from_secs(2);
+/// Nobody has asked for a name for so long, and none has changed: it is at rest.
+const AWAKE: Duration = Duration::from_secs(60);
+/// A server that has not answered so many times is away for longer.
+const AWAY: u32 = 60;
 /// The zone is transferred anyway after so many looks: a zone that was made without SOA-EDIT-API
 /// changes without its serial moving.
 const TRANSFER_EVERY: u32 = 60;
@@ -62,19 +67,23 @@ pub struct Source {
 }
 
 impl Source {
-    /// Watches the source for ever, handing each new copy to `publish`.
-    pub async fn follow(self, status: Arc<Mutex<FeedStatus>>, publish: impl Fn(FedZone)) {
+    /// Watches the source for ever, handing each new copy to `publish`. `asked`: how many questions there were so far.
+    pub async fn follow(self, status: Arc<Mutex<FeedStatus>>, asked: impl Fn() -> u64, publish: impl Fn(FedZone)) {
         let mut have: Option<FedZone> = None;
         let mut looks = 0;
+        let mut pace = Pace::new(asked());
         loop {
             looks = (looks + 1) % TRANSFER_EVERY;
             let serial = have.as_ref().filter(|_| looks != 0).map(|zone| zone.serial);
             let result = self.look(serial).await;
-            if let Some(zone) = note(&status, result).filter(|zone| have.as_ref() != Some(zone)) {
+            let answered = result.is_ok();
+            let news = note(&status, result).filter(|zone| have.as_ref() != Some(zone));
+            let pause = pace.next(Instant::now(), asked(), answered, news.is_some());
+            if let Some(zone) = news {
                 publish(zone.clone());
                 have = Some(zone);
             }
-            sleep(INTERVAL).await;
+            sleep(pause).await;
         }
     }
 
@@ -137,6 +146,29 @@ impl Source {
     }
 }
 
+/// How soon it is looked again. Pure.
+struct Pace {
+    asked: u64,
+    /// When somebody has asked last, or a record has changed.
+    awake: Instant,
+    unanswered: u32,
+}
+
+impl Pace {
+    fn new(asked: u64) -> Self {
+        Self { asked, awake: Instant::now(), unanswered: 0 }
+    }
+
+    fn next(&mut self, now: Instant, asked: u64, answered: bool, news: bool) -> Duration {
+        if asked != self.asked || news {
+            (self.asked, self.awake) = (asked, now);
+        }
+        self.unanswered = if answered { 0 } else { self.unanswered.saturating_add(1) };
+        let rests = now.saturating_duration_since(self.awake) >= AWAKE || self.unanswered >= AWAY;
+        if rests { REST } else { INTERVAL }
+    }
+}
+
 /// Writes down how a look went; the new copy, if there is one.
 fn note(status: &Mutex<FeedStatus>, result: Result<Option<FedZone>, FeedError>) -> Option<FedZone> {
     let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,5 +226,29 @@ fn soa(message: &[u8], record: &RawRecord) -> Option<u32> {
     match (record.rtype, Rdata::from_wire(message, record)?) {
         (TYPE_SOA, Rdata::Soa(soa)) => Some(soa.numbers[0]),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_looked_seldom_where_nobody_asks() {
+        let mut pace = Pace::new(7);
+        let begun = pace.awake;
+        let at = |seconds: u64| begun + Duration::from_secs(seconds);
+        assert_eq!(pace.next(at(59), 7, true, false), INTERVAL);
+        assert_eq!(pace.next(at(60), 7, true, false), REST);
+        assert_eq!(pace.next(at(62), 8, true, false), INTERVAL, "somebody asks");
+        assert_eq!(pace.next(at(121), 8, true, false), INTERVAL);
+        assert_eq!(pace.next(at(122), 8, true, false), REST);
+        assert_eq!(pace.next(at(124), 8, true, true), INTERVAL, "a record has changed");
+        // one that is not there is not asked twice a second for ever, however many names are asked for
+        let pauses: Vec<Duration> =
+            (0..u64::from(AWAY)).map(|look| pace.next(at(125), 9 + look, false, false)).collect();
+        assert!(pauses.iter().rev().skip(1).all(|pause| *pause == INTERVAL));
+        assert_eq!(pauses.last(), Some(&REST));
+        assert_eq!(pace.next(at(126), 100, true, false), INTERVAL);
     }
 }

@@ -382,9 +382,11 @@ impl Shared {
                 Err(error) => tracing::warn!(zone = %apex, %error, "a transferred zone cannot be served"),
             }
         };
+        let core = Arc::clone(&self.core);
+        let asked = move || core.metrics.answered();
         self.runtime.spawn(async move {
             tokio::select! {
-                () = source.follow(status, publish) => {}
+                () = source.follow(status, asked, publish) => {}
                 () = stop.cancelled() => {}
             }
         });

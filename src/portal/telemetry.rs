@@ -92,7 +92,7 @@ async fn answer(
             json!({"traces": found.value})
         }
         "/api/map" => {
-            let found = inquiry.map().await?;
+            let found = inquiry.map(&TraceFilter::default()).await?;
             problems.extend(found.problems);
             json!({"map": found.value})
         }

@@ -6,6 +6,7 @@ use prost::Message;
 use serde::Serialize;
 
 use super::batch::{Origin, SpanRow, origin};
+use super::query::{ID, TraceFilter};
 use super::store::Snapshot;
 use super::store::frame::{Kind, SpanPart};
 
@@ -186,11 +187,15 @@ impl Tally {
 const ERROR: i32 = 2;
 
 impl Snapshot {
-    /// The map of the newest traces. A block that cannot be read is passed over.
-    pub fn service_map(&self) -> ServiceMap {
+    /// The map of the newest traces that are wanted; the filter's limit is how many are looked for where not all
+    /// are. A block that cannot be read is passed over.
+    pub fn service_map(&self, wanted: &TraceFilter) -> ServiceMap {
         let mut drawing = Drawing::default();
+        let chosen: Option<HashSet<Vec<u8>>> =
+            wanted.chooses().then(|| self.traces(wanted).into_iter().map(|head| head.trace).collect());
+        let takes = |trace: &[u8]| chosen.as_ref().is_none_or(|chosen| chosen.contains(trace));
         for batch in self.tail.iter().rev() {
-            for SpanRow { origin, span } in &batch.spans {
+            for SpanRow { origin, span } in batch.spans.iter().filter(|row| takes(&row.span.trace_id)) {
                 let service = drawing.place(&batch.origins, *origin);
                 let took = span.end.saturating_sub(span.start);
                 let parent = span.parent_span_id.clone();
@@ -205,7 +210,10 @@ impl Snapshot {
             let Ok(part) = block.message::<SpanPart>(1) else { continue };
             for row in &part.rows {
                 // each row has its trace's id in front
-                let Some(row) = row.get(super::query::ID..) else { continue };
+                let Some((trace, row)) = row.split_at_checked(ID) else { continue };
+                if !takes(trace) {
+                    continue;
+                }
                 let Ok(BareRow { origin, span }) = BareRow::decode(row) else { continue };
                 let service = drawing.place(&part.origins, origin);
                 let failed = span.status.is_some_and(|status| status.code == ERROR);
@@ -277,7 +285,7 @@ mod tests {
         let again = one();
         let lost = batch(2, &[(9, 8, "cart", 7, false)]);
         let snapshot = Snapshot { tail: [one(), again, lost].map(Arc::new).into(), ..Snapshot::default() };
-        let map = snapshot.service_map();
+        let map = snapshot.service_map(&TraceFilter::default());
         assert_eq!((map.spans, map.traces), (6, 2));
         insta::assert_snapshot!(text(&map), @"
         cart > db: 1, 0 failed, 5000 us
@@ -286,7 +294,22 @@ mod tests {
         db: 1, 0 failed, 5000 us
         shop: 1, 0 failed, 100000 us
         ");
-        assert_eq!(Snapshot::default().service_map(), ServiceMap::default());
+        assert_eq!(Snapshot::default().service_map(&TraceFilter::default()), ServiceMap::default());
+    }
+
+    #[test]
+    fn a_map_of_some_traces_has_their_calls_alone() {
+        let fine = batch(2, &[(1, 0, "shop", 10, false), (2, 1, "mail", 5, false)]);
+        let snapshot = Snapshot { tail: [one(), fine].map(Arc::new).into(), ..Snapshot::default() };
+        let calls = |wanted: TraceFilter| {
+            let map = snapshot.service_map(&TraceFilter { limit: 10, ..wanted });
+            map.calls.into_iter().map(|call| format!("{} > {}", call.from, call.to)).collect::<Vec<_>>()
+        };
+        assert_eq!(calls(TraceFilter::default()), ["cart > db", "shop > cart", "shop > mail"]);
+        assert_eq!(calls(TraceFilter { errors: true, ..TraceFilter::default() }), ["cart > db", "shop > cart"]);
+        assert_eq!(calls(TraceFilter { slow: 50_000_000, ..TraceFilter::default() }), ["cart > db", "shop > cart"]);
+        let mail = TraceFilter { service: Some("mail".into()), ..TraceFilter::default() };
+        assert_eq!(calls(mail), ["shop > mail"]);
     }
 
     #[test]
@@ -294,11 +317,11 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let (store, _) = Store::open(folder.path(), Limits::default()).unwrap();
         store.keep(one()).unwrap();
-        let before = store.snapshot().service_map();
+        let before = store.snapshot().service_map(&TraceFilter::default());
         drop(store);
         let (store, _) = Store::open(folder.path(), Limits::default()).unwrap();
         let snapshot = store.snapshot();
         assert!(snapshot.tail.is_empty() && !snapshot.blocks.is_empty());
-        assert_eq!(snapshot.service_map(), before);
+        assert_eq!(snapshot.service_map(&TraceFilter::default()), before);
     }
 }

@@ -1,6 +1,6 @@
 //! Questions to what is kept: traces, lines and metrics. The newest first, and no further back than is needed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use prost::Message;
@@ -19,6 +19,8 @@ const MOST_SPANS: usize = 20_000;
 pub(super) const ID: usize = 16;
 /// Traces that may come together from several blocks while they are looked for.
 const MOST_OPEN: usize = 50_000;
+/// Traces of one list whose spans are counted one by one, where they lie in several blocks.
+const MOST_COUNTED: usize = 500;
 /// Points that are looked at for one picture of the metrics.
 const MOST_POINTS: usize = 200_000;
 /// Of a series that are shown.
@@ -37,6 +39,11 @@ pub struct TraceFilter {
 }
 
 impl TraceFilter {
+    /// Not every trace is wanted.
+    pub fn chooses(&self) -> bool {
+        self.service.is_some() || self.slow > 0 || self.errors
+    }
+
     fn takes(&self, head: &TraceHead) -> bool {
         head.took() >= self.slow
             && (!self.errors || head.errors > 0)
@@ -95,15 +102,20 @@ impl Snapshot {
     /// The newest traces that are wanted. A block that cannot be read is passed over.
     pub fn traces(&self, wanted: &TraceFilter) -> Vec<TraceHead> {
         let mut open: HashMap<Vec<u8>, TraceHead> = HashMap::new();
-        let add = |open: &mut HashMap<Vec<u8>, TraceHead>, heads: Vec<TraceHead>| {
+        // a span of theirs may have been counted in each
+        let mut scattered: HashSet<Vec<u8>> = HashSet::new();
+        let add = |open: &mut HashMap<Vec<u8>, TraceHead>, scattered: &mut HashSet<Vec<u8>>, heads: Vec<TraceHead>| {
             for head in heads {
                 match open.get_mut(&head.trace) {
-                    Some(known) => known.add(head),
+                    Some(known) => {
+                        scattered.insert(head.trace.clone());
+                        known.add(head);
+                    }
                     None => drop(open.insert(head.trace.clone(), head)),
                 }
             }
         };
-        self.tail.iter().rev().for_each(|batch| add(&mut open, heads(batch)));
+        add(&mut open, &mut scattered, heads(self.tail.iter().rev().map(|batch| &**batch)));
         for block in self.blocks.iter().rev().filter(|block| block.head.kind() == Some(Kind::Spans)) {
             // a trace that is complete enough begins after everything in this block ends
             if wanted.limit > 0
@@ -114,15 +126,26 @@ impl Snapshot {
                 break;
             }
             if let Ok(part) = block.message::<HeadPart>(0) {
-                add(&mut open, part.heads);
+                add(&mut open, &mut scattered, part.heads);
             }
             if open.len() > MOST_OPEN {
                 open.retain(|_, head| wanted.takes(head));
+                scattered.retain(|trace| open.contains_key(trace));
             }
         }
         let mut found: Vec<TraceHead> = open.into_values().filter(|head| wanted.takes(head)).collect();
         found.sort_by(|one, other| other.start.cmp(&one.start).then_with(|| one.trace.cmp(&other.trace)));
         found.truncate(wanted.limit);
+        for head in found.iter_mut().filter(|head| scattered.contains(&head.trace)).take(MOST_COUNTED) {
+            // what cannot be read was counted as well as it can be
+            if let Ok(spans) = self.trace(&head.trace)
+                && spans.len() < MOST_SPANS
+            {
+                head.spans = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+                let failed = spans.iter().filter(|view| view.span.failed()).count();
+                head.errors = u32::try_from(failed).unwrap_or(u32::MAX);
+            }
+        }
         found
     }
 
@@ -135,8 +158,13 @@ impl Snapshot {
         if id.len() != ID {
             return Ok(found);
         }
+        // a client that got no answer sends once more
+        let mut seen: HashSet<Vec<u8>> = HashSet::new();
         for batch in &self.tail {
             for row in batch.spans.iter().filter(|row| row.span.trace_id == id) {
+                if !seen.insert(row.span.span_id.clone()) {
+                    continue;
+                }
                 let origin = origin(&batch.origins, row.origin).cloned().unwrap_or_default();
                 found.push(SpanView { span: row.span.clone(), origin: Arc::new(origin) });
             }
@@ -151,6 +179,9 @@ impl Snapshot {
             for row in &part.rows {
                 let Some(row) = row.strip_prefix(id) else { continue };
                 let Ok(row) = SpanRow::decode(row) else { continue };
+                if !seen.insert(row.span.span_id.clone()) {
+                    continue;
+                }
                 let place = usize::try_from(row.origin).unwrap_or(usize::MAX);
                 let origin = origins.get(place).cloned().unwrap_or_default();
                 found.push(SpanView { span: row.span, origin });
@@ -158,9 +189,6 @@ impl Snapshot {
         }
         found.truncate(MOST_SPANS);
         found.sort_by_key(|view| (view.span.start, std::cmp::Reverse(view.span.end)));
-        // a client that got no answer sends once more
-        let mut seen = std::collections::HashSet::new();
-        found.retain(|view| seen.insert(view.span.span_id.clone()));
         Ok(found)
     }
 

@@ -1,6 +1,6 @@
 //! What is known of a trace without its spans.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use prost::Message;
 
@@ -54,12 +54,17 @@ impl TraceHead {
     }
 }
 
-/// The traces of a batch.
-pub fn heads(batch: &Batch) -> Vec<TraceHead> {
+/// The traces of these batches, each span of them once: a client that got no answer sends once more.
+pub fn heads<'b>(batches: impl IntoIterator<Item = &'b Batch>) -> Vec<TraceHead> {
     let mut places: HashMap<&[u8], usize> = HashMap::new();
+    let mut seen: HashSet<(&[u8], &[u8])> = HashSet::new();
     let mut all: Vec<TraceHead> = Vec::new();
-    for SpanRow { origin: from, span } in &batch.spans {
-        let service = origin(&batch.origins, *from).map(|origin| origin.service.clone()).unwrap_or_default();
+    let rows = batches.into_iter().flat_map(|batch| batch.spans.iter().map(|row| (&batch.origins, row)));
+    for (origins, SpanRow { origin: from, span }) in rows {
+        if !seen.insert((span.trace_id.as_slice(), span.span_id.as_slice())) {
+            continue;
+        }
+        let service = origin(origins, *from).map(|origin| origin.service.clone()).unwrap_or_default();
         let head = TraceHead {
             trace: span.trace_id.clone(),
             start: span.start,

@@ -299,7 +299,15 @@ fn others() -> SocketAddr {
             let count = stream.read(&mut head).unwrap_or_default();
             let head = String::from_utf8_lossy(&head[..count]).into_owned();
             let path = head.split(' ').nth(1).unwrap_or_default();
+            // as theirs, it goes by what the question says it can read
+            let says = |line: &str| head.to_ascii_lowercase().contains(line);
             let (status, body) = match path.split('?').next().unwrap_or_default() {
+                "/api/traces/00000000000000000bcdef0123456789" if !says("accept: application/protobuf") => {
+                    (200, br#"{"batches": []}"#.to_vec())
+                }
+                "/loki/api/v1/query_range" if !says("x-loki-response-encoding-flags: categorize-labels") => {
+                    (400, b"a stream for each set of metadata".to_vec())
+                }
                 "/api/search" => (200, found.to_string().into_bytes()),
                 "/api/traces/00000000000000000bcdef0123456789" => (200, trace.clone()),
                 "/loki/api/v1/query_range" => (200, lines.to_string().into_bytes()),
@@ -316,6 +324,40 @@ fn others() -> SocketAddr {
         }
     });
     address
+}
+
+/// Of one that `up` has started.
+fn background(platform: &Platform) -> Option<i32> {
+    let file = platform.data().with_file_name("dns").join("resolver.json");
+    let process: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    i32::try_from(process["pid"].as_i64()?).ok()
+}
+
+#[test]
+fn a_background_process_that_was_killed_is_back_with_the_next_look() {
+    let Some(platform) = Platform::new("killed") else { return };
+    platform.stack(STACK);
+    let at = own_address(94);
+    platform.settings(&format!("dns: {{listen: ['{at}:53953']}}\n"));
+    platform.run("up --dns").ok();
+    let runs = |pid: i32| std::fs::metadata(format!("/proc/{pid}/stat")).is_ok();
+    let kill = |what: &str| {
+        let pid = background(&platform).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        eventually("it is gone", || !runs(pid));
+        let back = platform.run(what);
+        back.ok().says("macula has started it again");
+        eventually("another one runs", || background(&platform).is_some_and(|new| new != pid && runs(new)));
+        // and that is said once
+        platform.run(what).ok().does_not_say("started it again").does_not_say("is held by");
+    };
+    kill("status");
+    kill("open");
+    kill("top --once");
+    // one that a `down` has ended is not missed
+    platform.run("down").ok();
+    platform.run("status").ok().does_not_say("started it again");
+    eventually("its file has gone with it", || background(&platform).is_none());
 }
 
 #[test]

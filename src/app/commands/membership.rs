@@ -18,13 +18,16 @@ use super::creds::{add_receiver, exports_of};
 /// Vite's development server refuses requests for names that it was not told of; from 6.1 on this tells it one more.
 pub(super) const VITE_HOST: &str = "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS";
 
+/// How the logs of programs end.
+pub(super) const LOG: &str = ".log";
+
 /// Where the output of a program is kept for `logs`.
 pub(super) fn log_of(host: &dyn Host, platform: &PlatformName, label: &str) -> PathBuf {
-    run_folder(host, platform).join(format!("{label}.log"))
+    run_folder(host, platform).join(format!("{label}{LOG}"))
 }
 
 /// Of everything that is kept for programs.
-fn run_folder(host: &dyn Host, platform: &PlatformName) -> PathBuf {
+pub(super) fn run_folder(host: &dyn Host, platform: &PlatformName) -> PathBuf {
     host.folders().data.join(platform.as_str()).join("run")
 }
 

@@ -75,11 +75,18 @@ pub(super) async fn follow<S: Clone>(
     sender: Sender<(S, Option<LogLine>)>,
 ) {
     let mut seen = usize::try_from(told.0).unwrap_or(usize::MAX);
+    let mut length = None;
     loop {
         tokio::select! {
             () = sender.closed() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
+        // one that stays as long as it was has nothing new
+        let now = host.length(&log).await.ok();
+        if now.is_some() && now == length {
+            continue;
+        }
+        length = now;
         let content = host.read(&log).await.unwrap_or_default();
         // it may have been cut, or begun anew
         seen = seen.min(content.len());

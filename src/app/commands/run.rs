@@ -1,11 +1,14 @@
 //! `run`: what a program of this machine needs to be a member of the platform.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::app::resolver::{self, ResolverFiles};
-use crate::app::{Choices, Consent, Error, Session, Survey, UpOptions, Wanted, survey, up};
+use crate::app::state::{read, write};
+use crate::app::{Choices, Consent, Error, LeaseHolder, Session, Survey, UpOptions, Wanted, survey, up};
 use crate::compile::zone;
 use crate::config::Loaded;
 use crate::daemon::{Held, Route, RouteError, hold};
@@ -13,11 +16,15 @@ use crate::host::{Family, Host, Unmet, until};
 use crate::model::{ObservedVolume, PlatformName};
 use crate::observe;
 
-use super::membership::{VITE_HOST, has_ingress, log_of, named_url, ports_of, route_to, settings, trusted};
+use super::membership::{
+    LOG, VITE_HOST, has_ingress, log_of, named_url, ports_of, route_to, run_folder, settings, trusted,
+};
 
 /// Until a background process that was started takes programs.
 const START: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(10);
+/// Of what is noted of a program.
+const FORMAT: u64 = 1;
 
 /// A program that is to run.
 #[derive(Debug, Clone, Default)]
@@ -141,11 +148,90 @@ pub async fn prepare_program(
     Ok(Program { url, port, environment, log, nameless, route, socket: ResolverFiles::of(host).routes() })
 }
 
+/// What is noted of a program for as long as it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct RunRecord {
+    format: u64,
+    /// Its `macula run`.
+    holder: LeaseHolder,
+    url: String,
+    since: i64,
+}
+
+/// A program of `macula run`, one that has ended lately among them: its log is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ProgramStatus {
+    pub name: String,
+    /// What belongs to it; none: it has ended.
+    pub family: Option<Family>,
+    /// Of its `macula run`, while that is there.
+    pub pid: Option<u32>,
+    /// Since it has been so.
+    pub seconds: Option<u64>,
+}
+
+/// Seconds after which a program that has ended is of no interest any more, although its log is kept.
+const LATELY: i64 = 24 * 3600;
+
+/// The programs of `macula run`, but for these.
+pub(super) async fn programs(host: &dyn Host, platform: &PlatformName, but: &BTreeSet<&str>) -> Vec<ProgramStatus> {
+    let folder = run_folder(host, platform);
+    let files = host.list(&folder).await.unwrap_or_default();
+    let names = files.iter().filter_map(|file| file.strip_suffix(LOG)).filter(|name| !but.contains(name));
+    let mut all = Vec::new();
+    for name in names {
+        let log = folder.join(format!("{name}{LOG}"));
+        // one that cannot be read tells nothing
+        let record: Option<RunRecord> = read(host, &record_of(&log)).await.ok().flatten();
+        let runs = match &record {
+            Some(record) => record.holder.is_there(host).await,
+            None => false,
+        };
+        let since = match &record {
+            Some(record) if runs => record.since,
+            _ => host.modified(&log).await.unwrap_or_default(),
+        };
+        let age = host.now().saturating_sub(since);
+        if !runs && age > LATELY {
+            continue;
+        }
+        let record = record.filter(|_| runs);
+        all.push(ProgramStatus {
+            name: name.to_owned(),
+            family: record.as_ref().map(|record| family(&record.url)),
+            pid: record.map(|record| record.holder.pid),
+            seconds: u64::try_from(age).ok(),
+        });
+    }
+    all
+}
+
+fn record_of(log: &Path) -> PathBuf {
+    log.with_extension("json")
+}
+
+/// It and what it has started: they have its address in their environment.
+fn family(url: &str) -> Family {
+    Family { mark: Some(format!("MACULA_URL={url}")), ..Family::default() }
+}
+
 impl Program {
+    /// From now on it runs. Nothing depends on the note but that others see it.
+    pub async fn begun(&self, host: &dyn Host) {
+        let Some(holder) = LeaseHolder::of(host, std::process::id()).await else { return };
+        let record = RunRecord { format: FORMAT, holder, url: self.url.clone(), since: host.now() };
+        let _ = write(host, &record_of(&self.log), &record).await;
+    }
+
+    /// It has ended.
+    pub async fn ended(&self, host: &dyn Host) {
+        // of one that stays it is known that its process is gone
+        let _ = host.remove(&record_of(&self.log)).await;
+    }
+
     /// The ports that it and what it has started listen on.
     pub async fn ports(&self, host: &dyn Host) -> Vec<u16> {
-        let mark = Some(format!("MACULA_URL={}", self.url));
-        ports_of(host, &Family { mark, ..Family::default() }).await
+        ports_of(host, &family(&self.url)).await
     }
 
     /// Takes the name, until the value is dropped; starts the background process where none runs.
@@ -191,6 +277,33 @@ fn is_own(seen: &Survey, host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::fake::FakeHost;
+
+    #[tokio::test]
+    async fn programs_are_known_while_they_run_and_for_a_day() {
+        let platform = PlatformName::default();
+        let host = FakeHost::new();
+        let log = |name: &str| log_of(&host, &platform, name);
+        for name in ["shop", "lost", "web"] {
+            host.put(log(name), "listening\n");
+        }
+        host.put(log("shop").with_file_name("ca.pem"), "");
+        let record = |pid| RunRecord {
+            format: FORMAT,
+            holder: LeaseHolder { pid, started: None },
+            url: format!("https://{pid}.macula.local"),
+            since: host.now() - 60,
+        };
+        write(&host, &record_of(&log("shop")), &record(7)).await.unwrap();
+        // its `macula run` was killed
+        write(&host, &record_of(&log("lost")), &record(8)).await.unwrap();
+        let host = host.process(7);
+        let found = programs(&host, &platform, &["web"].into()).await;
+        let told: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.pid, one.seconds)).collect();
+        assert_eq!(told, [("lost", None, Some(0)), ("shop", Some(7), Some(60))]);
+        let mark = found[1].family.as_ref().unwrap().mark.as_deref();
+        assert_eq!(mark, Some("MACULA_URL=https://7.macula.local"));
+    }
 
     #[test]
     fn names_of_programs() {

@@ -10,7 +10,7 @@ use crate::app::cluster::join::{self, Joined};
 use crate::app::cluster::status::{self as cluster, ClusterStatus, ask};
 use crate::app::resolver::{self, DnsStatus};
 use crate::app::survey::{Survey, survey};
-use crate::app::usage::{Subject, rates, running, sample};
+use crate::app::usage::{Meter, Subject, rates, running};
 use crate::app::{Error, Session};
 use crate::config::Loaded;
 use crate::daemon::reach::look_again;
@@ -20,10 +20,10 @@ use crate::observe;
 use crate::plan::{Action, LeftOut, Plan, Step};
 use crate::probe::{self, Answer};
 
-use super::process_status::{ProcessStatus, process_rows};
+use super::process_status::{ProcessStanding, ProcessStatus, process_rows};
 use super::processes::planned_processes;
-use super::service_status::{Condition, Context, ServiceStatus, UsageStatus, by_containers, rows};
-use super::task::{TaskRow, task_rows};
+use super::service_status::{Condition, Context, ServiceState, ServiceStatus, UsageStatus, by_containers, rows};
+use super::task::{TaskRow, TaskState, task_rows};
 
 /// The contract of `status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -51,6 +51,34 @@ pub struct ReachStatus {
     pub ports: usize,
     /// Why they are not reached.
     pub problem: Option<String>,
+}
+
+/// How many services and processes are how: what stands at the head wherever they are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub running: usize,
+    pub failing: usize,
+    /// By the user.
+    pub stopped: usize,
+}
+
+impl Counts {
+    pub fn of(services: &[ServiceStatus], processes: &[ProcessStatus], tasks: &[TaskRow]) -> Self {
+        let count = |wanted: &dyn Fn(&ServiceStatus) -> bool| services.iter().filter(|row| wanted(row)).count();
+        let of_processes = |wanted: &dyn Fn(&ProcessStatus) -> bool| processes.iter().filter(|row| wanted(row)).count();
+        let runs = |row: &ServiceStatus| match row.condition {
+            Condition::Unclaimed => row.state == ServiceState::Running,
+            condition => condition.runs_well(),
+        };
+        // a task of a service has a container, and is counted with the services
+        let tasks = tasks.iter().filter(|row| row.service.is_none() && row.state == TaskState::Failed).count();
+        Self {
+            running: count(&runs) + of_processes(&ProcessStatus::runs),
+            failing: count(&|row| row.condition.is_problem()) + of_processes(&ProcessStatus::is_problem) + tasks,
+            stopped: count(&|row| row.condition == Condition::Stopped)
+                + of_processes(&|row| row.state == ProcessStanding::Stopped),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -98,13 +126,14 @@ pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Sta
     let (engine, host) = (session.engine()?, session.host());
     let first = async {
         let running = running(ours(&*engine, &loaded.platform.name).await.unwrap_or_default());
-        let sample = sample(&*engine, host, &running, &[]).await;
-        (running, sample)
+        let mut meter = Meter::new(host);
+        let sample = meter.sample(&*engine, host, &running, &[]).await;
+        (running, meter, sample)
     };
-    let ((running, first), looked) = tokio::join!(first, look(session, loaded));
+    let ((running, mut meter, first), looked) = tokio::join!(first, look(session, loaded));
     let mut status = looked?;
     tokio::time::sleep(APART.saturating_sub(first.at.elapsed())).await;
-    let second = sample(&*engine, host, &running, &[]).await;
+    let second = meter.sample(&*engine, host, &running, &[]).await;
     let mut used = rates(&first, &second);
     for row in &mut status.services {
         row.usage = used.remove(&Subject::Service(row.name.clone())).map(UsageStatus::from);

@@ -1,34 +1,45 @@
-//! `top`: what services and programs use, again and again. Containers are listed when the engine announces a change;
-//! between such looks only counters are read.
+//! `top`: what services and programs use, again and again. Containers are listed when the engine announces a change,
+//! programs looked for when the system tells of one; between such looks only counters are read, and services asked how
+//! they are now and then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all, ready};
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
 use tokio::sync::mpsc::{Receiver, channel};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::app::survey::survey;
+use crate::app::survey::{Survey, survey};
 use crate::app::usage::{
-    MachineCounters, MachineUsage, Rates, Sample, Subject, machine_counters, machine_usage, rates, running, sample,
+    MachineCounters, MachineUsage, Meter, Rates, Sample, Subject, machine_counters, machine_usage, rates, running,
 };
 use crate::app::{Error, Session};
 use crate::config::Loaded;
-use crate::engine::{Engine, EngineError};
-use crate::model::{ContainerSpec, Health, ObservedContainer, label};
+use crate::engine::EngineError;
+use crate::host::{Family, Interest, SELDOM, listen};
+use crate::model::{ContainerSpec, ContainerState, Health, Observed, ObservedContainer, Resources, label};
+use crate::observe;
+use crate::probe::is_asked;
 
+use super::membership::run_folder;
 use super::process_status::{ProcessStanding, ProcessStatus, process_rows};
-use super::service_status::{Condition, Context, ServiceState, ServiceStatus, by_containers};
-use super::status::{PlatformStatus, ours, platform_status, up_seconds};
+use super::run::{ProgramStatus, programs};
+use super::service_status::{Condition, Context, ServiceState, ServiceStatus, rows};
+use super::status::{Counts, PlatformStatus, ours, platform_status, up_seconds};
+use super::task::task_rows;
 
 /// Between two readings of the counters.
 const EVERY: Duration = Duration::from_secs(2);
 /// Readings after which the containers are listed although nothing was announced.
 const LOOKS: u32 = 30;
+/// Between two questions to all services how they are, and while one of them is not well.
+const ASK: Duration = Duration::from_secs(20);
+const ASK_AGAIN: Duration = Duration::from_secs(4);
 
 /// The contract of `top -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,6 +50,9 @@ pub struct Top {
     /// All of the platform together.
     pub total: TopTotal,
     pub services: Vec<TopRow>,
+    /// As `status` counts.
+    #[serde(skip)]
+    pub counts: Counts,
 }
 
 impl Top {
@@ -58,7 +72,7 @@ pub struct TopTotal {
     pub memory: u64,
 }
 
-/// A service or a process that is part of what is up.
+/// A service, a process or a program that is part of what is up, or should be.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TopRow {
     pub name: String,
@@ -69,6 +83,8 @@ pub struct TopRow {
     pub state: TopState,
     pub health: Health,
     pub condition: Condition,
+    /// As in `status`.
+    pub reason: Option<String>,
     pub restarts: i64,
     /// Since it came into this condition.
     pub seconds: Option<u64>,
@@ -82,6 +98,8 @@ pub enum TopKind {
     Service,
     /// Of macula.yaml.
     Process,
+    /// Of `macula run`.
+    Program,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -97,29 +115,30 @@ impl TopState {
     }
 }
 
-/// How often a container was started again, and when it was started last.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    restarts: i64,
-    since: Option<i64>,
-}
-
 /// A platform that is looked at again and again.
 pub struct TopWatch {
     session: Session,
     loaded: Arc<Loaded>,
-    engine: Arc<dyn Engine>,
-    /// What the containers are to be like, for their conditions.
-    specs: Vec<ContainerSpec>,
+    /// What is wanted, and what was seen of it last.
+    survey: Survey,
     platform: PlatformStatus,
     services: Vec<ServiceStatus>,
+    failed_tasks: usize,
+    /// Asked for at each reading only where there are some.
+    processes: Vec<ProcessStatus>,
+    programs: Vec<ProgramStatus>,
     running: Vec<ObservedContainer>,
-    /// By the container's id: what the engine's lists do not say.
-    runs: BTreeMap<String, Run>,
+    /// By the container's id: why one ended, how often it was started again, which the engine's lists do not say.
+    details: BTreeMap<String, ObservedContainer>,
+    /// What a service has said last, by its container.
+    said: BTreeMap<String, Health>,
+    /// When all were asked last.
+    asked: Instant,
     /// Containers by name of which it may be another one by now.
     changed: BTreeSet<String>,
     /// When that was so, seconds since the epoch.
     listed: i64,
+    meter: Meter,
     sample: Sample,
     machine: Option<MachineCounters>,
 }
@@ -131,25 +150,34 @@ impl TopWatch {
         let (engine, host) = (session.engine()?, session.host());
         let first = async {
             let running = running(ours(&*engine, &loaded.platform.name).await.unwrap_or_default());
-            let programs = pids(&process_rows(session, loaded, None).await);
+            let processes = process_rows(session, loaded, None).await;
+            let programs = other_programs(session, loaded, &processes).await;
             let machine = machine_counters(host);
-            (sample(&*engine, host, &running, &programs).await, machine)
+            let mut meter = Meter::new(host);
+            let sample = meter.sample(&*engine, host, &running, &families(&processes, &programs)).await;
+            (meter, sample, machine)
         };
-        let ((sample, machine), survey) = tokio::join!(first, survey(session, loaded));
+        let ((meter, sample, machine), survey) = tokio::join!(first, survey(session, loaded));
         let survey = survey?;
+        let said = |found: &ObservedContainer| (found.name.clone(), found.health);
         let mut watch = Self {
             session: session.clone(),
             loaded: Arc::new(loaded.clone()),
-            engine,
             platform: platform_status(&loaded.platform, &survey, loaded.incomplete, &[]),
-            specs: survey.resources.containers,
             services: Vec::new(),
+            failed_tasks: 0,
+            processes: Vec::new(),
+            programs: Vec::new(),
             running: Vec::new(),
-            runs: BTreeMap::new(),
+            details: BTreeMap::new(),
+            said: survey.observed.containers.iter().filter(|found| has_spec(&survey, found)).map(said).collect(),
+            asked: Instant::now(),
             changed: BTreeSet::new(),
             listed: 0,
+            meter,
             sample,
             machine,
+            survey,
         };
         watch.look().await?;
         Ok(watch)
@@ -160,42 +188,100 @@ impl TopWatch {
         self.sample.at.elapsed()
     }
 
-    /// Lists the containers, and asks for the runs of those that are new or have changed.
+    /// Lists the containers, and asks for what the list does not say of those that are new or have changed.
     async fn look(&mut self) -> Result<(), Error> {
         let (host, name) = (self.session.host(), &self.loaded.platform.name);
-        let found = ours(&*self.engine, name).await?;
-        let known =
-            |found: &ObservedContainer| self.runs.contains_key(&found.id) && !self.changed.contains(&found.name);
-        let ids: Vec<String> = found.iter().filter(|found| !known(found)).map(|found| found.id.clone()).collect();
-        let asked = join_all(ids.iter().map(|id| self.engine.inspect(id))).await;
-        // one that is gone by now will be announced
-        for run in asked.into_iter().flatten() {
-            self.runs.insert(run.id, Run { restarts: run.restart_count, since: run.started_at });
-        }
-        self.runs.retain(|id, _| found.iter().any(|found| found.id == *id));
-        self.changed.clear();
-        let context = Context {
-            now: host.now(),
-            stopped: self.session.state(name).stopped(host).await?,
-            invocation: self.session.invocation.clone(),
+        let listed = ours(&*self.survey.engine, name).await?;
+        self.platform.down = listed.is_empty();
+        let known = |found: &ObservedContainer| {
+            let known = self.details.get(&found.id);
+            known.is_some_and(|known| known.state == found.state && !self.changed.contains(&found.name))
         };
-        self.listed = context.now;
-        self.services = by_containers(found.iter(), &self.specs, &context);
-        for row in &mut self.services {
-            tell_runs(row, &found, &self.runs, context.now);
+        let ids: Vec<String> = listed.iter().filter(|found| !known(found)).map(|found| found.id.clone()).collect();
+        let asked = join_all(ids.iter().map(|id| self.survey.engine.inspect(id))).await;
+        // one that is gone by now will be announced
+        for found in asked.into_iter().flatten() {
+            self.details.insert(found.id.clone(), found);
         }
-        self.platform.down = found.is_empty();
+        self.details.retain(|id, _| listed.iter().any(|found| found.id == *id));
+        // what one has said before is of another run
+        self.said.retain(|name, _| !self.changed.contains(name));
+        self.changed.clear();
+        self.meter.forget();
+        self.running = running(listed.clone());
+        let mut found: Vec<ObservedContainer> =
+            listed.into_iter().map(|listed| detailed(self.details.get(&listed.id), listed)).collect();
+        for found in found.iter_mut().filter(|found| found.state == ContainerState::Running) {
+            found.health = self.said.get(&found.name).copied().unwrap_or(found.health);
+        }
+        let unhooked = observe::unhooked(host, &self.survey.resources, &self.survey.observed).await;
+        let tasks = observe::tasks(host, &self.survey.resources).await;
+        let stopped = self.session.state(name).stopped(host).await?;
+        let observed = &mut self.survey.observed;
+        observed.containers.retain(|found| found.label(label::PLATFORM) != Some(name.as_str()));
+        observed.containers.extend(found);
+        (observed.unhooked, observed.tasks) = (unhooked, tasks);
+        let context = Context { now: host.now(), stopped, invocation: self.session.invocation.clone() };
+        self.listed = context.now;
+        self.services = rows(&self.loaded.platform, &self.survey, self.loaded.incomplete, &context);
+        let tasks = task_rows(&self.loaded.platform, &self.survey, None, context.now);
+        self.failed_tasks = Counts::of(&[], &[], &tasks).failing;
         let held = self.session.state(name).at_work(host).await;
         self.platform.at_work = held.map(|held| held.to_string());
-        self.running = running(found);
+        self.look_at_programs().await;
         Ok(())
+    }
+
+    async fn look_at_programs(&mut self) {
+        self.processes = process_rows(&self.session, &self.loaded, None).await;
+        self.programs = other_programs(&self.session, &self.loaded, &self.processes).await;
+    }
+
+    /// Asks all services that can be asked, as `status` does; where there are none, nobody is asked.
+    fn ask(&mut self) -> Option<JoinHandle<Vec<(String, Health)>>> {
+        self.asked = Instant::now();
+        let found = |spec: &&ContainerSpec| self.details.values().any(|found| asks(spec, found));
+        let specs = self.survey.resources.containers.iter().filter(found);
+        // their files are of no interest, and may be large
+        let specs = specs.map(|spec| ContainerSpec { files: Vec::new(), ..spec.clone() });
+        let resources = Resources { containers: specs.collect(), ..Resources::default() };
+        if resources.containers.is_empty() {
+            return None;
+        }
+        let observed = Observed { containers: self.details.values().cloned().collect(), ..Observed::default() };
+        let (engine, host) = (self.survey.engine.clone(), self.session.system.host.clone());
+        let facts = self.survey.facts.clone();
+        Some(tokio::spawn(async move {
+            // an engine that does not answer is told by whoever lists its containers
+            observe::health(&*engine, &*host, &facts, &resources, &observed).await.unwrap_or_default()
+        }))
+    }
+
+    fn is_to_ask(&self) -> bool {
+        let well = self.said.values().all(|health| matches!(health, Health::Healthy | Health::None));
+        self.asked.elapsed() >= if well { ASK } else { ASK_AGAIN }
+    }
+
+    /// True: somebody says something else than before.
+    fn heard(&mut self, answers: Vec<(String, Health)>) -> bool {
+        let mut news = false;
+        for (name, health) in answers {
+            news |= self.said.insert(name, health) != Some(health);
+        }
+        news
     }
 
     /// Reads the counters: what was used since they were read last.
     pub async fn next(&mut self) -> Top {
+        if !self.processes.is_empty() {
+            self.processes = process_rows(&self.session, &self.loaded, None).await;
+        }
         let host = self.session.host();
-        let processes = process_rows(&self.session, &self.loaded, None).await;
-        let now = sample(&*self.engine, host, &self.running, &pids(&processes)).await;
+        if self.programs.iter().any(|program| program.pid.is_some_and(|pid| !host.alive(pid))) {
+            self.programs = other_programs(&self.session, &self.loaded, &self.processes).await;
+        }
+        let families = families(&self.processes, &self.programs);
+        let now = self.meter.sample(&*self.survey.engine, host, &self.running, &families).await;
         let machine = machine_counters(host);
         let mut used = rates(&self.sample, &now);
         let since = u64::try_from(host.now() - self.listed).unwrap_or_default();
@@ -205,9 +291,13 @@ impl TopWatch {
         }
         let mut platform = self.platform.clone();
         platform.up_seconds = up_seconds(&services);
-        let rows = services.into_iter().map(service_row).chain(processes.into_iter().map(process_row));
+        let mut counts = Counts::of(&services, &self.processes, &[]);
+        counts.failing += self.failed_tasks;
+        let rows = services.into_iter().map(service_row);
+        let rows = rows.chain(self.processes.iter().cloned().map(process_row));
         let rows: Vec<TopRow> = rows
             .filter(|row| !matches!(row.condition, Condition::Missing | Condition::Finished))
+            .chain(self.programs.iter().map(program_row))
             .map(|row| TopRow { usage: used.remove(&subject(&row)), ..row })
             .collect();
         let both = self.machine.as_ref().zip(machine.as_ref());
@@ -216,6 +306,7 @@ impl TopWatch {
             machine: both.map(|(before, after)| machine_usage(before, after)),
             total: total(&rows),
             services: rows,
+            counts,
         };
         (self.sample, self.machine) = (now, machine);
         top
@@ -225,7 +316,13 @@ impl TopWatch {
     pub fn follow(mut self) -> Receiver<Result<Top, Error>> {
         let (sender, receiver) = channel(1);
         tokio::spawn(async move {
+            let folders = self.folders();
+            let interests = move || -> BoxFuture<'static, Vec<Interest>> { ready(folders.clone()).boxed() };
+            let (mut word, hearing) = listen(self.session.system.host.clone(), Box::new(interests));
+            tokio::pin!(hearing);
+            let mut deaf = false;
             let mut changes: Option<Changes> = None;
+            let mut answers: Option<JoinHandle<Vec<(String, Health)>>> = None;
             let mut tick = interval(EVERY);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             // the first one is at once, and whoever follows has just looked
@@ -234,6 +331,8 @@ impl TopWatch {
             loop {
                 tokio::select! {
                     () = sender.closed() => return,
+                    () = &mut hearing, if !deaf => deaf = true,
+                    () = word.wait(SELDOM, SELDOM), if !deaf => self.look_at_programs().await,
                     change = next_change(&mut changes) => {
                         quiet = LOOKS;
                         match change {
@@ -241,18 +340,31 @@ impl TopWatch {
                             _ => changes = None,
                         }
                     }
+                    said = said(&mut answers) => {
+                        answers = None;
+                        if self.heard(said) {
+                            quiet = LOOKS;
+                        }
+                    }
                     _ = tick.tick() => {
                         if changes.is_none() {
                             let ours = format!("{}={}", label::PLATFORM, self.loaded.platform.name);
-                            changes = self.engine.changes(&ours).await.ok();
+                            changes = self.survey.engine.changes(&ours).await.ok();
                             // nobody has said what has become of them
-                            self.runs.clear();
+                            self.details.clear();
                             quiet = LOOKS;
                         }
                         quiet += 1;
+                        let changed = !self.changed.is_empty();
                         let looked = if quiet > LOOKS { self.look().await } else { Ok(()) };
                         if quiet > LOOKS && looked.is_ok() {
                             quiet = 0;
+                        }
+                        if deaf {
+                            self.look_at_programs().await;
+                        }
+                        if answers.is_none() && (changed || self.is_to_ask()) {
+                            answers = self.ask();
                         }
                         let told = match looked {
                             Ok(()) => Ok(self.next().await),
@@ -267,16 +379,54 @@ impl TopWatch {
         });
         receiver
     }
+
+    /// What tells of processes and programs that come and go.
+    fn folders(&self) -> Vec<Interest> {
+        let (host, name) = (self.session.host(), &self.loaded.platform.name);
+        let own = self.session.state(name).folder().to_owned();
+        [own, run_folder(host, name)].map(Interest::Folder).into()
+    }
 }
 
-/// A list says roughly how long a container runs, and not how often it was started again.
-fn tell_runs(row: &mut ServiceStatus, found: &[ObservedContainer], runs: &BTreeMap<String, Run>, now: i64) {
-    let own = found.iter().filter(|found| found.label(label::SERVICE) == Some(row.name.as_str()));
-    let own: Vec<(&ObservedContainer, &Run)> = own.filter_map(|found| Some((found, runs.get(&found.id)?))).collect();
-    row.restarts = own.iter().map(|(_, run)| run.restarts).sum::<i64>().max(row.restarts);
-    let spoken = own.iter().find(|(found, _)| row.container.as_ref() == Some(&found.name));
-    if let Some((_, Run { since: Some(since), .. })) = spoken.filter(|_| row.condition.runs()) {
-        row.seconds = u64::try_from(now - since).ok();
+/// One of those whose health can be asked for.
+fn has_spec(survey: &Survey, found: &ObservedContainer) -> bool {
+    survey.resources.containers.iter().any(|spec| asks(spec, found))
+}
+
+fn asks(spec: &ContainerSpec, found: &ObservedContainer) -> bool {
+    let same = spec.name == found.name && found.state == ContainerState::Running;
+    same && !spec.readiness.one_shot && is_asked(spec, found)
+}
+
+/// What is known of a container that the engine has just listed.
+fn detailed(known: Option<&ObservedContainer>, listed: ObservedContainer) -> ObservedContainer {
+    match known {
+        Some(known) => ObservedContainer { state: listed.state, health: listed.health, ..known.clone() },
+        None => listed,
+    }
+}
+
+/// The programs of `macula run`, but for those that macula.yaml declares and that are shown as such.
+async fn other_programs(session: &Session, loaded: &Loaded, processes: &[ProcessStatus]) -> Vec<ProgramStatus> {
+    let shown = processes.iter().filter(|row| row.state != ProcessStanding::Missing);
+    let shown: BTreeSet<&str> = shown.map(|row| row.name.as_str()).collect();
+    programs(session.host(), &loaded.platform.name, &shown).await
+}
+
+/// What belongs to each of those that run.
+fn families(processes: &[ProcessStatus], programs: &[ProgramStatus]) -> Vec<(String, Family)> {
+    let group = |pid: u32| Family { group: Some(pid), ..Family::default() };
+    let kept = processes.iter().filter(|row| row.runs()).filter_map(|row| Some((row.name.clone(), group(row.pid?))));
+    let run = programs.iter().filter_map(|program| Some((program.name.clone(), program.family.clone()?)));
+    kept.chain(run).collect()
+}
+
+/// What was heard; never where nobody was asked.
+async fn said(answers: &mut Option<JoinHandle<Vec<(String, Health)>>>) -> Vec<(String, Health)> {
+    match answers {
+        // nothing is heard of a question that broke off
+        Some(answers) => answers.await.unwrap_or_default(),
+        None => std::future::pending().await,
     }
 }
 
@@ -290,14 +440,10 @@ async fn next_change(changes: &mut Option<Changes>) -> Option<Result<String, Eng
     }
 }
 
-fn pids(processes: &[ProcessStatus]) -> Vec<(String, u32)> {
-    processes.iter().filter(|row| row.runs()).filter_map(|row| Some((row.name.clone(), row.pid?))).collect()
-}
-
 fn subject(row: &TopRow) -> Subject {
     match row.kind {
         TopKind::Service => Subject::Service(row.name.clone()),
-        TopKind::Process => Subject::Program(row.name.clone()),
+        TopKind::Process | TopKind::Program => Subject::Program(row.name.clone()),
     }
 }
 
@@ -309,6 +455,7 @@ fn service_row(service: ServiceStatus) -> TopRow {
         state: TopState::Service(service.state),
         health: service.health,
         condition: service.condition,
+        reason: service.reason,
         restarts: service.restarts,
         seconds: service.seconds,
         usage: None,
@@ -334,8 +481,28 @@ fn process_row(process: ProcessStatus) -> TopRow {
         state: TopState::Process(process.state),
         health: Health::None,
         condition,
+        reason: process.reason,
         restarts: process.restarts.into(),
         seconds: process.seconds,
+        usage: None,
+    }
+}
+
+fn program_row(program: &ProgramStatus) -> TopRow {
+    let (state, condition) = match program.pid {
+        Some(_) => (ProcessStanding::Running, Condition::Running),
+        None => (ProcessStanding::Finished, Condition::Finished),
+    };
+    TopRow {
+        name: program.name.clone(),
+        kind: TopKind::Program,
+        stack: String::new(),
+        state: TopState::Process(state),
+        health: Health::None,
+        condition,
+        reason: None,
+        restarts: 0,
+        seconds: program.seconds,
         usage: None,
     }
 }
@@ -351,7 +518,6 @@ fn total(rows: &[TopRow]) -> TopTotal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ContainerState;
 
     fn process(state: ProcessStanding, lost: bool) -> ProcessStatus {
         ProcessStatus {
@@ -375,30 +541,37 @@ mod tests {
         assert_eq!(of(ProcessStanding::Crashed, true), Condition::Crashed);
         assert_eq!(of(ProcessStanding::Blocked, false), Condition::Crashed);
         assert_eq!(of(ProcessStanding::Missing, false), Condition::Missing);
+        let both = [process(ProcessStanding::Running, false), process(ProcessStanding::Stopped, false)];
+        let run = ProgramStatus {
+            name: "api".into(),
+            family: Some(Family { mark: Some("MACULA_URL=x".into()), ..Family::default() }),
+            pid: Some(9),
+            seconds: Some(4),
+        };
+        let ended = ProgramStatus { name: "old".into(), family: None, pid: None, ..run.clone() };
+        let of = |name: &str, family: Family| (name.to_owned(), family);
+        let group = Family { group: Some(7), ..Family::default() };
+        let mark = run.family.clone().unwrap();
+        assert_eq!(families(&both, &[run.clone(), ended.clone()]), [of("web", group), of("api", mark)]);
         assert_eq!(
-            pids(&[process(ProcessStanding::Running, false), process(ProcessStanding::Stopped, false)]),
-            [("web".to_owned(), 7)]
+            (program_row(&run).condition, program_row(&ended).condition),
+            (Condition::Running, Condition::Finished)
         );
     }
 
     #[test]
-    fn runs_are_told_of_the_containers_that_speak() {
-        let found = |id: &str, name: &str| ObservedContainer {
-            id: id.into(),
-            name: name.into(),
-            labels: [(label::SERVICE.to_owned(), "web".to_owned())].into(),
+    fn what_the_list_says_is_newer_than_what_was_asked_for() {
+        let known = ObservedContainer {
+            name: "macula-web-1".into(),
             state: ContainerState::Running,
-            state_for: Some(60),
+            restart_count: 5,
+            started_at: Some(900),
             ..ObservedContainer::default()
         };
-        let found = [found("a", "macula-web-1"), found("b", "macula-web-2")];
-        let context = Context { now: 1000, ..Context::default() };
-        let mut rows = by_containers(found.iter(), &[], &context);
-        assert_eq!((rows.len(), rows[0].restarts, rows[0].seconds), (1, 0, Some(60)));
-        let runs = [("a", 2, 925), ("b", 1, 10), ("gone", 9, 0)];
-        let runs = runs.map(|(id, restarts, since)| (id.to_owned(), Run { restarts, since: Some(since) })).into();
-        tell_runs(&mut rows[0], &found, &runs, 1000);
-        assert_eq!((rows[0].restarts, rows[0].seconds), (3, Some(75)));
+        let listed = ObservedContainer { state: ContainerState::Paused, restart_count: 0, ..known.clone() };
+        let told = detailed(Some(&known), listed.clone());
+        assert_eq!((told.state, told.restart_count), (ContainerState::Paused, 5));
+        assert_eq!(detailed(None, listed.clone()), listed);
     }
 
     #[test]

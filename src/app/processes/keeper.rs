@@ -17,7 +17,7 @@ use crate::app::lease::LeaseHolder;
 use crate::app::{Error, Session, resolver};
 use crate::daemon::{Route, RouteError, free_port, hold};
 use crate::host::{Command, Ending, Family, Host, RunError, holders, next_connection};
-use crate::model::{PlatformName, Process, Protocol};
+use crate::model::{DnsSettings, PlatformName, Process, Protocol};
 use crate::plan::{ProcessAction, SETTLED, process_again};
 
 use super::watching::watching;
@@ -282,7 +282,7 @@ impl Keeper {
                 if self.served.is_none_or(|at| at.elapsed() > SERVE_AGAIN) {
                     self.served = Some(Instant::now());
                     // the next time, then
-                    let _ = resolver::ensure_process(&self.session).await;
+                    let _ = resolver::ensure_process(&self.session, &DnsSettings::default()).await;
                 }
             }
             Happened::Named { name, problem } => {

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, select_all};
+
 use crate::event::Events;
 use crate::host::{Ending, Host, SELDOM, Word};
 
 use super::KeeperFiles;
 use crate::app::resolver::ResolverFiles;
 
-/// How often it is looked for while there is a keeper; where there is none, it is heard of that one comes.
+/// How often it is looked for where nobody tells.
 const LOOK: Duration = Duration::from_secs(1);
 /// Until what was asked to end is killed.
 const GRACE: Duration = Duration::from_secs(2);
@@ -17,19 +19,20 @@ const SHORT: Duration = Duration::from_millis(20);
 
 /// Looks after the keepers of all platforms that the background process knows, forever.
 pub async fn follow(host: Arc<dyn Host>, files: ResolverFiles, mut word: Word, events: Events) {
-    let mut kept = false;
+    let mut keepers: Vec<u32> = Vec::new();
     loop {
-        if kept {
-            tokio::time::sleep(LOOK).await;
-        } else {
-            word.wait(LOOK, SELDOM).await;
+        // the end of one is heard of, and so is that one comes
+        let ends = keepers.iter().map(|pid| host.ended(*pid));
+        tokio::select! {
+            () = word.wait(LOOK, SELDOM) => {}
+            () = first(ends) => {}
         }
-        kept = false;
+        keepers.clear();
         for (platform, _) in files.entries(&*host).await {
             let keeper = KeeperFiles::of(&*host, &platform);
             let Some(record) = keeper.record(&*host).await else { continue };
-            kept = true;
             if record.holder.is_there(&*host).await {
+                keepers.push(record.holder.pid);
                 continue;
             }
             let left = host.members(&record.family()).len();
@@ -40,6 +43,15 @@ pub async fn follow(host: Arc<dyn Host>, files: ResolverFiles, mut word: Word, e
                 sweep(&*host, &keeper).await;
             }
         }
+    }
+}
+
+/// The first of these to end; never, where there is none.
+async fn first<'h>(ends: impl Iterator<Item = BoxFuture<'h, ()>>) {
+    let ends: Vec<_> = ends.collect();
+    match ends.is_empty() {
+        true => std::future::pending().await,
+        false => drop(select_all(ends).await),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::compile::{RESOLVER, feed, gateway, name_as_the_domain, resolver_metri
 use crate::daemon::reach::Table;
 use crate::dns::{Client, ControlError, Listen, ServerError, Status, ZoneEntry};
 use crate::host::{Command, Holder, Host, Lock, Unmet, holders, until};
-use crate::model::{Platform, PlatformName, Protocol, View, Way};
+use crate::model::{DnsSettings, Platform, PlatformName, Protocol, View, Way};
 
 use super::error::ResolverError;
 use super::state::{read, write};
@@ -377,16 +377,22 @@ pub(super) async fn stop_resolver(
 }
 
 async fn start(session: &Session, files: &ResolverFiles) -> Result<Client, Error> {
+    start_at(session, files, &[]).await
+}
+
+/// `listen`: where it is to answer in place of what the platforms want.
+async fn start_at(session: &Session, files: &ResolverFiles, listen: &[SocketAddr]) -> Result<Client, Error> {
     let host = session.host();
     let log = files.log();
     // there is none yet, or it is in order
     let _ = host.keep_end(&log, LONGEST_LOG).await;
     let before = usize::try_from(host.length(&log).await.unwrap_or_default()).unwrap_or(usize::MAX);
     let program = session.program.to_string_lossy().into_owned();
-    let mut words = vec!["dns", "serve", "--started-by=up"];
+    let mut words: Vec<String> = ["dns", "serve", "--started-by=up"].map(str::to_owned).into();
+    words.extend(listen.iter().map(|address| format!("--listen={address}")));
     if passes_on(host).await {
         // nothing is reached without it
-        words.push("--keep");
+        words.push("--keep".to_owned());
     }
     let command = Command::new(program, words).bind_only();
     let pid = host.spawn_detached(&command, &log).await?;
@@ -539,14 +545,44 @@ pub async fn release(session: &Session, platform: &PlatformName) -> Result<(), E
     running(session, &files, &wanted).await.map(drop)
 }
 
-/// Makes sure that a background process runs, whatever it serves, for what else it does.
-pub async fn ensure_process(session: &Session) -> Result<(), Error> {
-    let files = ResolverFiles::of(session.host());
+/// Makes sure that a background process runs, whatever it serves, for what else it does. `own`: what the platform of
+/// the command wants of the resolver.
+pub async fn ensure_process(session: &Session, own: &DnsSettings) -> Result<(), Error> {
+    let host = session.host();
+    let files = ResolverFiles::of(host);
     let _lock = lock(session, &files).await?;
-    if Client::connect(&files.control()).await.is_err() && busy(session, &files).await.is_none() {
-        start(session, &files).await?;
+    if Client::connect(&files.control()).await.is_ok() || busy(session, &files).await.is_some() {
+        return Ok(());
     }
-    Ok(())
+    let listen = match files.entries(host).await.is_empty() {
+        true if !own.listen.is_empty() => own.listen.clone(),
+        // no platform needs the usual address now, which somebody else has
+        true if taken_but(host, &[]).await.is_some() => vec![(RESOLVER, 0).into()],
+        // what the platforms want is recorded
+        _ => Vec::new(),
+    };
+    start_at(session, &files, &listen).await.map(drop)
+}
+
+/// Starts the background process again where `up` has started one for this platform and it was killed, or the machine
+/// was started anew: without it names, the page and what is passed on are dead. True: it was so, and it runs again.
+pub async fn revive(session: &Session, platform: &PlatformName) -> Result<bool, Error> {
+    let host = session.host();
+    let files = ResolverFiles::of(host);
+    if !host.exists(&files.zone(platform)).await || Client::connect(&files.control()).await.is_ok() {
+        return Ok(false);
+    }
+    // one that ends by itself, or is told to, takes its file along; the system brings its services back itself
+    let by_up = files.last_process(host).await.is_some_and(|process| process.started_by == StartedBy::Up);
+    if !by_up || own_process(host).await.is_some() {
+        return Ok(false);
+    }
+    let _lock = lock(session, &files).await?;
+    if Client::connect(&files.control()).await.is_ok() || busy(session, &files).await.is_some() {
+        return Ok(false);
+    }
+    start(session, &files).await?;
+    Ok(true)
 }
 
 /// Whether a background process runs that knows the platform, whatever of it leads there: what it looks after ends
@@ -579,6 +615,8 @@ pub fn own_address(status: &Status) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::testing::session;
+    use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
 
     #[tokio::test]
@@ -629,6 +667,58 @@ mod tests {
         let host = host.process(8);
         assert_eq!(said(&host).await.as_deref(), Some("the resolver (pid 8) does not answer yet"));
         assert!(taken(&host).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn only_one_that_was_killed_is_started_again() {
+        let name = PlatformName::default();
+        let started = async |zone: bool, process: Option<StartedBy>, alive: bool| {
+            let host = FakeHost::new();
+            let files = ResolverFiles::of(&host);
+            if zone {
+                host.put(files.zone(&name), "{}");
+            }
+            let process = process.map(|started_by| Process {
+                format: FORMAT,
+                pid: 8,
+                started: 0,
+                version: "1.0.0".into(),
+                started_by,
+                wants: Wants::default(),
+            });
+            if let Some(process) = process {
+                host.put(files.process(), serde_json::to_vec(&process).unwrap());
+            }
+            let host = if alive { host.process(8) } else { host };
+            let session = session(host.clone(), &FakeEngine::new(), "macula status");
+            // nothing answers in this world: that it is started is seen in the journal
+            let _ = revive(&session, &name).await;
+            host.journal().iter().any(|line| line.contains("dns serve --started-by=up"))
+        };
+        assert!(started(true, Some(StartedBy::Up), false).await);
+        assert!(!started(false, Some(StartedBy::Up), false).await, "the platform has no names");
+        assert!(!started(true, None, false).await, "it has ended by itself");
+        assert!(!started(true, Some(StartedBy::Service), false).await, "the system does it");
+        assert!(!started(true, Some(StartedBy::Hand), false).await);
+        assert!(!started(true, Some(StartedBy::Up), true).await, "it is busy");
+    }
+
+    #[tokio::test]
+    async fn a_process_for_the_page_alone_gets_the_address_of_the_settings_or_any() {
+        let line = async |own: &[&str], taken: bool| {
+            let host = FakeHost::new();
+            let host = match taken {
+                true => host.listener("127.0.0.9:53", Protocol::Udp, Some((8, "macula"))),
+                false => host,
+            };
+            let session = session(host.clone(), &FakeEngine::new(), "macula open home");
+            let listen = own.iter().map(|address| address.parse().unwrap()).collect();
+            let _ = ensure_process(&session, &DnsSettings { listen, ..DnsSettings::default() }).await;
+            host.journal().into_iter().find_map(|line| Some(line.split_once("--started-by=up")?.1.to_owned())).unwrap()
+        };
+        assert_eq!(line(&[], false).await, " &");
+        assert_eq!(line(&["127.0.0.9:5399"], true).await, " --listen=127.0.0.9:5399 &");
+        assert_eq!(line(&[], true).await, " --listen=127.0.0.9:0 &");
     }
 
     #[tokio::test]

@@ -188,8 +188,23 @@ impl Context {
         if let Some(name) = &self.name {
             app::must_be_known(&session, name).await?;
         }
+        self.revive(&session, &loaded.platform.name).await;
         self.services_meant(&loaded.platform, services);
         Ok((loaded, session))
+    }
+
+    /// Nobody is to sit in front of names and a page that are dead without a word: where the background process was
+    /// killed, it is started again.
+    pub async fn revive(&self, session: &Session, platform: &PlatformName) {
+        match app::revive(session, platform).await {
+            Ok(false) => {}
+            Ok(true) => {
+                self.events().warn("the background process (names, page) was gone; macula has started it again")
+            }
+            Err(error) => {
+                self.events().warn(format!("the background process (names, page) is gone and does not start: {error}"));
+            }
+        }
     }
 
     /// Host names given instead of services, such as `draw` for draw.macula.local, are made services.

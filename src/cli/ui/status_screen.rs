@@ -4,7 +4,7 @@
 use super::left_out::Cause;
 use super::line::Line;
 use super::{Style, Tone, text};
-use crate::app::Condition;
+use crate::app::{Condition, Counts};
 use crate::model::{Invocation, MaculaCommand, macula};
 
 /// One service.
@@ -70,6 +70,15 @@ pub fn mood(condition: Condition, running: bool) -> (Mood, &'static str) {
         Condition::Unclaimed if running => (Mood::Good, "running"),
         Condition::Unclaimed => (Mood::Idle, "stopped"),
     }
+}
+
+/// `12 running, 1 failing, 2 stopped`
+pub fn counted(counts: Counts) -> String {
+    let Counts { running, failing, stopped } = counts;
+    let mut all = vec![format!("{running} running")];
+    let more = [(failing, "failing"), (stopped, "stopped")];
+    all.extend(more.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{number} {word}")));
+    all.join(", ")
 }
 
 /// Everything that is shown.

@@ -12,6 +12,8 @@ use rustix::process::geteuid;
 
 use crate::host::{Disk, temporary_name, times_of};
 
+/// Of most files of the kernel's: one read has them, and another one finds the end.
+const PAGES: usize = 16 << 10;
 /// More than any file of ours holds.
 const MOST: u64 = 64 << 20;
 
@@ -139,6 +141,22 @@ pub(super) fn read_own(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// For logs, which are opened for appending: what is written meanwhile comes behind what is kept.
+/// A file that is made when it is read: it has no size that could be asked for.
+pub(super) fn read_kernel(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut text = Vec::with_capacity(PAGES);
+    loop {
+        let mut page = [0; PAGES];
+        match file.read(&mut page) {
+            Ok(0) => break,
+            Ok(count) => text.extend_from_slice(page.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 pub(super) fn keep_end(path: &Path, most: u64) -> io::Result<()> {
     let cut = || {
         let flags = (OFlags::NOFOLLOW | OFlags::APPEND).bits().cast_signed();

@@ -128,7 +128,7 @@ impl Host for LocalHost {
     }
 
     fn read_kernel(&self, path: &Path) -> Option<String> {
-        std::fs::read_to_string(path).ok()
+        files::read_kernel(path).ok()
     }
 
     #[cfg(target_os = "linux")]

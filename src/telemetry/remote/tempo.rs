@@ -12,6 +12,9 @@ use crate::telemetry::trace_head::TraceHead;
 use crate::telemetry::wire::{hex, otlp::TracesRequest};
 use crate::words;
 
+/// What it calls the root's service as long as the root has not come.
+const NO_ROOT: &str = "<root span not yet received>";
+
 #[derive(Deserialize)]
 struct Found {
     #[serde(default)]
@@ -81,9 +84,15 @@ fn head(found: Trace) -> Option<TraceHead> {
     // it leaves out the zeros in front
     let trace = hex(&format!("{:0>32}", found.trace_id)).filter(|id| id.len() == 16)?;
     let start: u64 = found.start_time_unix_nano.parse().ok()?;
-    let services = match found.service_stats.is_empty() {
-        true => vec![found.root_service_name.clone()],
-        false => found.service_stats.keys().cloned().collect(),
+    let rooted = found.root_service_name != NO_ROOT;
+    let mut services: Vec<String> = found.service_stats.keys().cloned().collect();
+    if services.is_empty() && rooted {
+        services.push(found.root_service_name.clone());
+    }
+    // without its root it goes by whoever takes part
+    let service = match rooted {
+        true => found.root_service_name,
+        false => services.first().cloned().unwrap_or_default(),
     };
     Some(TraceHead {
         trace,
@@ -92,8 +101,8 @@ fn head(found: Trace) -> Option<TraceHead> {
         spans: found.service_stats.values().map(|one| one.span_count).sum(),
         errors: found.service_stats.values().map(|one| one.error_count).sum(),
         name: found.root_trace_name,
-        service: found.root_service_name,
-        rooted: true,
+        service,
+        rooted,
         services,
     })
 }
@@ -121,14 +130,17 @@ mod tests {
              "startTimeUnixNano": "1684778327699392724", "durationMs": 557, "spanSets": [{"spans": [], "matched": 1}],
              "serviceStats": {"shop-backend": {"spanCount": 3, "errorCount": 1}, "billing": {"spanCount": 2}}},
             {"traceID": "d6e9329d67b6146a", "rootServiceName": "frontend", "rootTraceName": "/cart",
-             "startTimeUnixNano": "1634727903545000000"}, {"traceID": "no id"}],
+             "startTimeUnixNano": "1634727903545000000"},
+            {"traceID": "b6e9329d67b6146a", "rootServiceName": "<root span not yet received>",
+             "startTimeUnixNano": "1634727903545000000", "serviceStats": {"billing": {"spanCount": 2}}}, {"traceID": "no id"}],
             "metrics": {"totalBlocks": 13}}"#;
         let found: Found = serde_json::from_slice(answer).unwrap();
         let heads: Vec<TraceHead> = found.traces.into_iter().filter_map(head).collect();
-        let [first, second] = &heads[..] else { panic!("{heads:?}") };
+        let [first, second, third] = &heads[..] else { panic!("{heads:?}") };
         assert_eq!((first.took(), first.spans, first.errors), (557_000_000, 5, 1));
         assert_eq!(first.services, ["billing", "shop-backend"]);
         assert_eq!(words::hex(&second.trace), "0000000000000000d6e9329d67b6146a");
         assert_eq!((second.took(), second.name.as_str(), second.services.len()), (0, "/cart", 1));
+        assert_eq!((third.service.as_str(), third.rooted, second.rooted), ("billing", false, true));
     }
 }

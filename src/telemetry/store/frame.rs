@@ -192,7 +192,7 @@ pub fn seal(mut batch: Batch, generation: u64, saved: u64) -> io::Result<Sealed>
         Head { kind: number, generation, count, from, to, filter, saved, ..Head::default() }
     };
     if !batch.spans.is_empty() {
-        let all = heads(&batch);
+        let all = heads([&batch]);
         let filter = filter::build(all.iter().map(|head| head.trace.as_slice()));
         let mut times = all.iter().map(|head| (head.start, head.end));
         let head = head(Kind::Spans, batch.spans.len(), &mut times, filter);

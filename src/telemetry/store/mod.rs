@@ -9,6 +9,7 @@
 
 pub mod frame;
 mod journal;
+mod recent;
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -23,6 +24,7 @@ use prost::Message;
 use super::batch::{Batch, Merged};
 use frame::{Block, Found, Segment};
 use journal::{Journal, Replay, open_own};
+use recent::Recent;
 
 use crate::model::AnyError;
 
@@ -89,6 +91,7 @@ struct Inner {
     tail: Vec<Arc<Batch>>,
     tail_bytes: usize,
     tail_since: Option<Instant>,
+    recent: Recent,
     /// The oldest first; blocks are added to the last.
     files: VecDeque<Opened>,
     /// The number of the next file.
@@ -191,6 +194,7 @@ impl Store {
             tail: Vec::new(),
             tail_bytes: 0,
             tail_since: None,
+            recent: Recent::default(),
             next: files.back().map_or(1, |file| file.number + 1),
             files,
             full: false,
@@ -212,21 +216,28 @@ impl Store {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a batch: it is in the journal when this returns.
+    /// Keeps a batch: it is in the journal when this returns. Spans that have come before are there already.
     ///
     /// # Errors
     /// A disk that is full, or that cannot be written. Then nothing of the batch is kept.
-    pub fn keep(&self, batch: Batch) -> Result<(), StoreError> {
+    pub fn keep(&self, mut batch: Batch) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
         }
-        let record = batch.encode_to_vec();
+        let mut record = batch.encode_to_vec();
         let mut inner = self.inner();
         if inner.full {
             return Err(StoreError::Full);
         }
+        if inner.recent.take_known(&mut batch) {
+            if batch.is_empty() {
+                return Ok(());
+            }
+            record = batch.encode_to_vec();
+        }
         let path = inner.folder.join("journal");
         inner.journal.append(&record).map_err(io_error(&path))?;
+        inner.recent.add(&batch);
         inner.tail.push(Arc::new(batch));
         inner.tail_bytes += record.len();
         inner.tail_since.get_or_insert_with(Instant::now);
@@ -401,6 +412,8 @@ impl Inner {
         self.tail_bytes = replay.bytes;
         self.tail_since = (!replay.batches.is_empty()).then(Instant::now);
         self.tail = replay.batches.into_iter().map(Arc::new).collect();
+        // whoever was not answered will try again
+        self.tail.iter().for_each(|batch| self.recent.add(batch));
     }
 
     /// The journal becomes blocks.

@@ -64,6 +64,56 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
+fn a_span_that_was_sent_twice_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, killed) = (folder.path().join("t"), folder.path().join("killed"));
+    let store = open(&path);
+    let sent = || {
+        let failed = SpanStatus { code: 2, ..SpanStatus::default() };
+        let mut row = span(1, 1, 20, 5);
+        row.span.status = Some(failed);
+        spans("shop", vec![span(1, 0, 10, 100), row])
+    };
+    let counted = |snapshot: &Snapshot| {
+        let all = snapshot.traces(&TraceFilter { limit: 10, ..TraceFilter::default() });
+        let rows = snapshot.trace(&id(1)).unwrap().len();
+        (all.iter().map(|head| (head.spans, head.errors)).collect::<Vec<_>>(), rows)
+    };
+    store.keep(sent()).unwrap();
+    let size = store.size();
+    store.keep(sent()).unwrap();
+    assert_eq!(store.size(), size, "nothing is kept of it");
+    assert_eq!(counted(&store.snapshot()), (vec![(2, 1)], 2));
+    // one more with it, and lines: what is new is kept
+    store
+        .keep(Batch { lines: vec![line(30, "again")], ..spans("shop", vec![span(1, 1, 20, 5), span(1, 2, 30, 5)]) })
+        .unwrap();
+    assert_eq!((counted(&store.snapshot()), found(&store.snapshot(), "again").len()), ((vec![(3, 1)], 3), 1));
+    // the process was killed before it could answer
+    copy(&path, &killed);
+    let store = open(&killed);
+    store.keep(sent()).unwrap();
+    assert_eq!(counted(&store.snapshot()), (vec![(3, 1)], 3));
+    assert!(store.snapshot().tail.is_empty(), "nothing is kept of it");
+}
+
+#[test]
+fn spans_that_a_store_has_twice_are_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let sent = || spans("shop", vec![span(1, 0, 10, 100), span(1, 1, 20, 5)]);
+    // the next process knows nothing of what is in blocks
+    for _ in 0..2 {
+        open(folder.path()).keep(sent()).unwrap();
+    }
+    let snapshot = open(folder.path()).snapshot();
+    assert_eq!(snapshot.blocks.len(), 2);
+    let tail = snapshot.with([sent(), sent()]);
+    let all = tail.traces(&TraceFilter { limit: 10, ..TraceFilter::default() });
+    assert_eq!(all.iter().map(|head| head.spans).collect::<Vec<_>>(), [2]);
+    assert_eq!(tail.trace(&id(1)).unwrap().len(), 2);
+}
+
+#[test]
 fn what_was_accepted_is_there_after_a_kill_and_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
     let (path, killed) = (folder.path().join("t"), folder.path().join("killed"));

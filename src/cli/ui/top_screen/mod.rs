@@ -1,15 +1,16 @@
 //! `top`: what runs, by what it uses, in columns that give way in a fixed order, and what keys do to that. Pure.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
 
 use super::full_screen::Key;
 use super::line::Line;
-use super::status_screen::{Mood, mood};
+use super::status_screen::{Mood, counted, mood};
 use super::{Size, Style, Tone, text};
 use crate::app::{Condition, Rates, Top, TopKind, TopRow};
 use crate::words;
+use log_view::LogView;
 
+mod log_view;
 #[cfg(test)]
 mod tests;
 
@@ -36,10 +37,11 @@ enum Column {
     Restarts,
     Up,
     Stack,
+    Reason,
 }
 
 /// From left to right.
-const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 13] = [
     Column::Name,
     Column::State,
     Column::Cpu,
@@ -52,10 +54,12 @@ const COLUMNS: [Column; 12] = [
     Column::Restarts,
     Column::Up,
     Column::Stack,
+    Column::Reason,
 ];
 /// What gives way first, and what after it. Name, CPU and memory stay.
-const GIVE_WAY: [&[Column]; 7] = [
+const GIVE_WAY: [&[Column]; 8] = [
     &[Column::Stack],
+    &[Column::Reason],
     &[Column::Read, Column::Written],
     &[Column::Received, Column::Sent],
     &[Column::Restarts],
@@ -69,10 +73,27 @@ const GAP: usize = 2;
 const FRONT: usize = 3;
 /// Longer names are cut.
 const NAME: usize = 24;
+/// The same of reasons, which are at the end of their line.
+const REASON: usize = 40;
 /// A name that gives way keeps at least this many columns.
 const LEAST: usize = 6;
-/// Lines of a log that are kept for its view.
-const LOG: usize = 500;
+/// All keys of the list and of the log: what `?` shows.
+const HELP: [(&str, &str); 14] = [
+    ("arrows, j, k", "choose a row"),
+    ("page keys", "a screen further"),
+    ("home, end", "first, last row"),
+    ("enter", "log of the chosen row"),
+    ("r", "restart it, if you say y"),
+    ("/", "filter by name or state"),
+    ("esc", "end the filter"),
+    ("c, m, n", "sort: CPU, memory, name"),
+    ("q, Ctrl-C", "quit"),
+    ("", ""),
+    ("in a log", ""),
+    ("arrows, home", "go back in it"),
+    ("/", "only lines with a text"),
+    ("q, esc", "back to the list"),
+];
 
 impl Column {
     fn title(self) -> &'static str {
@@ -89,11 +110,12 @@ impl Column {
             Self::Restarts => "RESTARTS",
             Self::Up => "UP",
             Self::Stack => "STACK",
+            Self::Reason => "REASON",
         }
     }
 
     fn is_number(self) -> bool {
-        !matches!(self, Self::Name | Self::State | Self::Stack)
+        !matches!(self, Self::Name | Self::State | Self::Stack | Self::Reason)
     }
 
     /// Numbers have the same room at every reading, so that nothing moves.
@@ -108,6 +130,7 @@ impl Column {
             Self::Received | Self::Sent | Self::Read | Self::Written => 8,
             Self::Up => 4,
             Self::Stack => widest(&|row| text::width(&row.stack)).clamp(5, 16),
+            Self::Reason => widest(&|row| text::width(&reason(row))).clamp(6, REASON),
         }
     }
 
@@ -127,6 +150,7 @@ impl Column {
             Self::Up if row.condition.runs() || runs(row) => row.seconds.map(text::short_age).unwrap_or_default(),
             Self::Up => String::new(),
             Self::Stack => row.stack.clone(),
+            Self::Reason => reason(row),
         }
     }
 }
@@ -144,7 +168,15 @@ fn runs(row: &TopRow) -> bool {
 }
 
 fn state(row: &TopRow) -> (Mood, &'static str) {
-    mood(row.condition, runs(row))
+    match (row.kind, row.condition) {
+        // how it has ended is known to whoever has started it
+        (TopKind::Program, Condition::Finished) => (Mood::Idle, "ended"),
+        (_, condition) => mood(condition, runs(row)),
+    }
+}
+
+fn reason(row: &TopRow) -> String {
+    text::clean_line(row.reason.as_deref().unwrap_or_default())
 }
 
 /// Which row is meant, wherever it stands.
@@ -173,7 +205,8 @@ enum Mode {
     Filter,
     /// Whether this one is to be restarted.
     Ask(Id),
-    Log(String),
+    Log,
+    Help,
 }
 
 /// All that the picture depends on.
@@ -191,14 +224,12 @@ pub struct TopScreen {
     notice: Option<(Tone, String)>,
     /// Why the figures are old.
     problem: Option<String>,
-    log: VecDeque<String>,
-    /// Lines of the screen between the end of the log and the last one that is shown.
-    back: usize,
+    log: LogView,
 }
 
 impl TopScreen {
     pub fn new(top: Top, sort: Sort) -> Self {
-        Self {
+        let mut screen = Self {
             top,
             sort,
             filter: String::new(),
@@ -208,14 +239,24 @@ impl TopScreen {
             mode: Mode::List,
             notice: None,
             problem: None,
-            log: VecDeque::new(),
-            back: 0,
-        }
+            log: LogView::default(),
+        };
+        screen.stay();
+        screen
     }
 
     pub fn now(&mut self, top: Top) {
         self.top = top;
         self.problem = None;
+        self.stay();
+    }
+
+    /// A row stays chosen wherever it goes; the first one is where there is none.
+    fn stay(&mut self) {
+        let there = |(kind, name): &Id| self.top.services.iter().any(|row| row.kind == *kind && row.name == *name);
+        if !self.chosen.as_ref().is_some_and(there) {
+            self.chosen = self.rows().first().map(|row| id(row));
+        }
     }
 
     /// Nothing new is known.
@@ -227,17 +268,9 @@ impl TopScreen {
         self.notice = Some((tone, said));
     }
 
-    pub fn log_line(&mut self, line: &str) {
-        while self.log.len() >= LOG {
-            self.log.pop_front();
-        }
-        self.log.push_back(text::clean_line(line));
-    }
-
-    /// The log begins again, from its end.
-    pub fn clear_log(&mut self) {
-        self.log.clear();
-        self.back = 0;
+    /// `time`: as the engine writes it, where it is known.
+    pub fn log_line(&mut self, time: &str, line: &str) {
+        self.log.add(time, line);
     }
 
     fn rows(&self) -> Vec<&TopRow> {
@@ -271,14 +304,14 @@ impl TopScreen {
     pub fn key(&mut self, key: Key) -> Order {
         self.notice = None;
         match (std::mem::take(&mut self.mode), key) {
-            (Mode::Log(_), Key::Char('q') | Key::Escape | Key::Enter) => {
-                self.clear_log();
-                return Order::EndLog;
+            (Mode::Log, key) => {
+                if self.log.key(key) {
+                    return Order::EndLog;
+                }
+                self.mode = Mode::Log;
             }
-            (mode @ Mode::Log(_), key) => {
-                self.mode = mode;
-                self.scroll(key);
-            }
+            (Mode::Help, Key::Char('q') | Key::Escape | Key::Char('?') | Key::Enter) => {}
+            (Mode::Help, _) => self.mode = Mode::Help,
             (Mode::Ask((kind, name)), Key::Char('y' | 'Y')) => return Order::Restart(kind, name),
             (Mode::Ask(_), _) => {}
             (Mode::Filter, Key::Enter) => {}
@@ -299,19 +332,6 @@ impl TopScreen {
         Order::Nothing
     }
 
-    /// Further back in the log than there is, is as far back as there is: the next picture sees to it.
-    fn scroll(&mut self, key: Key) {
-        self.back = match key {
-            Key::Up | Key::Char('k') => self.back.saturating_add(1),
-            Key::Down | Key::Char('j') => self.back.saturating_sub(1),
-            Key::PageUp => self.back.saturating_add(self.room),
-            Key::PageDown => self.back.saturating_sub(self.room),
-            Key::Home => usize::MAX,
-            Key::End => 0,
-            _ => self.back,
-        };
-    }
-
     fn list_key(&mut self, key: Key) -> Order {
         let room = self.room;
         match key {
@@ -320,6 +340,7 @@ impl TopScreen {
             Key::Char('m') => self.sort = Sort::Memory,
             Key::Char('n') => self.sort = Sort::Name,
             Key::Char('/') => self.mode = Mode::Filter,
+            Key::Char('?' | 'h') => self.mode = Mode::Help,
             Key::Escape => self.filter.clear(),
             Key::Up | Key::Char('k') => self.go(|at| at.saturating_sub(1)),
             Key::Down | Key::Char('j') => self.go(|at| at + 1),
@@ -329,12 +350,17 @@ impl TopScreen {
             Key::End => self.go(|_| usize::MAX),
             Key::Enter | Key::Char('r') => {
                 let rows = self.rows();
-                let Some((kind, name)) = rows.get(self.at(&rows)).map(|row| id(row)) else { return Order::Nothing };
+                let Some(row) = rows.get(self.at(&rows)) else { return Order::Nothing };
+                let ((kind, name), why) = (id(row), self.refusal(row, key));
                 // it stays the one that is meant, wherever the next reading puts it
                 self.chosen = Some((kind, name.clone()));
+                if let Some(why) = why {
+                    self.notice = Some((Tone::Warn, why));
+                    return Order::Nothing;
+                }
                 if key == Key::Enter {
-                    self.clear_log();
-                    self.mode = Mode::Log(name.clone());
+                    self.log = LogView::of(&name);
+                    self.mode = Mode::Log;
                     return Order::Log(kind, name);
                 }
                 self.mode = Mode::Ask((kind, name));
@@ -344,20 +370,40 @@ impl TopScreen {
         Order::Nothing
     }
 
+    /// Why neither can be done to this one.
+    fn refusal(&self, row: &TopRow, key: Key) -> Option<String> {
+        let name = &row.name;
+        match (row.kind, row.condition) {
+            (_, Condition::LeftOut) => {
+                let why = reason(row);
+                let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+                Some(format!("{name} is left out{why}"))
+            }
+            (TopKind::Program, _) if key != Key::Enter => {
+                Some(format!("{name} belongs to the `macula run` that started it, in its terminal"))
+            }
+            _ => None,
+        }
+    }
+
     /// The whole picture: at most as many lines as the terminal has, each narrower than it.
     pub fn lines(&mut self, size: Size, style: Style) -> Vec<String> {
         // a character in the last column would be taken away by what clears the rest of the line
         let width = size.columns.saturating_sub(1).max(1);
-        if let Mode::Log(name) = &self.mode {
-            let name = name.clone();
-            return self.log_lines(&name, width, size.rows, style);
+        match self.mode {
+            Mode::Log => return self.log.lines(width, size.rows, style),
+            Mode::Help => return help(width, size.rows, style),
+            _ => {}
         }
         let mut lines = head(&self.top, width, style);
         lines.extend(self.problem.as_ref().map(|why| style.paint(Tone::Bad, &text::fit(why, width, style))));
-        let room = size.rows.saturating_sub(lines.len() + 2).max(1);
         let rows = self.rows();
         let at = self.at(&rows);
-        // whoever has chosen nothing sees what uses the most
+        // what is wrong with the chosen one has a line of its own where it has no column
+        let shown = columns(&rows, width).iter().any(|(column, _)| *column == Column::Reason);
+        let why = rows.get(at).map(|row| (row.name.clone(), reason(row), state(row).0));
+        let why = why.filter(|(_, why, _)| !why.is_empty() && !shown && size.rows > 8);
+        let room = size.rows.saturating_sub(lines.len() + 2 + usize::from(why.is_some())).max(1);
         let last = rows.len().saturating_sub(room);
         let first = self.first.min(last).min(at).max((at + 1).saturating_sub(room));
         let shown = first..(first + room).min(rows.len());
@@ -371,6 +417,10 @@ impl TopScreen {
         lines.extend(table);
         // the last line of the terminal, so that it stays where it is
         lines.resize(lines.len().max(size.rows.saturating_sub(1)), String::new());
+        if let (Some((name, why, mood)), Some(line)) = (why, lines.last_mut()) {
+            let tone = mood.look(style).0;
+            *line = style.paint(tone, &text::fit(&format!("{name}: {why}"), width, style));
+        }
         lines.truncate(size.rows.saturating_sub(1));
         lines.push(foot);
         lines
@@ -396,32 +446,27 @@ impl TopScreen {
         if shown.len() < all {
             parts.push(format!("{}-{} of {all}", shown.start + 1, shown.end));
         }
-        let keys = ["q quit", "enter log", "r restart", "/ filter", "c CPU", "m memory", "n name"];
+        let keys = ["q quit", "? keys", "enter log", "r restart", "/ filter", "c CPU", "m memory", "n name"];
         parts.extend(keys.map(str::to_owned));
         while parts.len() > 1 && text::width(&parts.join("  ")) > width {
             parts.pop();
         }
         style.paint(Tone::Dim, &text::fit(&parts.join("  "), width, style))
     }
+}
 
-    /// Lines that are too long are broken, since their cause often stands at the end.
-    fn log_lines(&mut self, name: &str, width: usize, rows: usize, style: Style) -> Vec<String> {
-        let mut lines = vec![style.paint(Tone::Bold, &text::fit(&format!("log of {name}"), width, style))];
-        let room = rows.saturating_sub(2);
-        let broken: Vec<String> = self.log.iter().flat_map(|line| text::wrap(line, width)).collect();
-        self.room = room.max(1);
-        self.back = self.back.min(broken.len().saturating_sub(room));
-        let end = broken.len() - self.back;
-        lines.extend(broken.into_iter().take(end).skip(end.saturating_sub(room)));
-        if self.log.is_empty() {
-            lines.push(style.paint(Tone::Dim, &text::fit("nothing was written", width, style)));
-        }
-        lines.resize(rows.saturating_sub(1), String::new());
-        let older = if self.back > 0 { format!("{} below  ", self.back) } else { String::new() };
-        lines.push(style.paint(Tone::Dim, &text::fit(&format!("{older}q back  up and down scroll"), width, style)));
-        lines.truncate(rows.max(1));
-        lines
+/// All keys, on a screen of their own.
+fn help(width: usize, rows: usize, style: Style) -> Vec<String> {
+    let keys = HELP.iter().map(|(key, _)| text::width(key)).max().unwrap_or(0);
+    let mut lines = vec![style.paint(Tone::Bold, &text::fit("keys", width, style))];
+    for (key, does) in HELP {
+        let line = format!("{}  {does}", text::pad(key, keys));
+        lines.push(text::fit(line.trim_end(), width, style));
     }
+    lines.resize(lines.len().max(rows.saturating_sub(1)), String::new());
+    lines.truncate(rows.saturating_sub(1));
+    lines.push(style.paint(Tone::Dim, &text::fit("q back", width, style)));
+    lines
 }
 
 /// The table alone, for who looks once.
@@ -433,40 +478,34 @@ pub fn once(top: &Top, sorted: Sort, width: usize, style: Style) -> Vec<String> 
     lines
 }
 
-/// What comes first: what does not run stands below what does, and those that are alike by their names.
+/// What comes first: what is wrong, and what does not run stands below what does; those that are alike by their names.
 pub fn order(by: Sort, a: &TopRow, b: &TopRow) -> Ordering {
     let used = |row: &TopRow| row.usage.unwrap_or_default();
-    let idle = a.usage.is_none().cmp(&b.usage.is_none());
+    let place = |row: &TopRow| match row.condition {
+        condition if condition.is_problem() => 0,
+        Condition::LeftOut => 4,
+        Condition::Finished => 3,
+        _ if by != Sort::Name && row.usage.is_none() => 2,
+        _ => 1,
+    };
     let more = match by {
-        Sort::Cpu => idle.then(used(b).cpu_percent.total_cmp(&used(a).cpu_percent)),
-        Sort::Memory => idle.then(used(b).memory.cmp(&used(a).memory)),
+        Sort::Cpu => used(b).cpu_percent.total_cmp(&used(a).cpu_percent),
+        Sort::Memory => used(b).memory.cmp(&used(a).memory),
         Sort::Name => Ordering::Equal,
     };
-    more.then_with(|| (&a.name, a.kind).cmp(&(&b.name, b.kind)))
+    place(a).cmp(&place(b)).then(more).then_with(|| (&a.name, a.kind).cmp(&(&b.name, b.kind)))
 }
 
 /// `macula · up 12m · 10 running, 1 failing`, and what platform and machine use.
 fn head(top: &Top, width: usize, style: Style) -> Vec<String> {
     let dot = style.symbol(" · ", " - ");
     let platform = &top.platform;
-    let count = |wanted: &dyn Fn(&TopRow) -> bool| top.services.iter().filter(|row| wanted(row)).count();
-    let running =
-        count(&|row| if row.condition == Condition::Unclaimed { runs(row) } else { row.condition.runs_well() });
-    let failing = count(&|row| row.condition.is_problem());
-    let mut counts = format!("{running} running");
-    if failing > 0 {
-        counts.push_str(&format!(", {failing} failing"));
-    }
-    let stopped = count(&|row| row.condition == Condition::Stopped);
-    if stopped > 0 {
-        counts.push_str(&format!(", {stopped} stopped"));
-    }
     let since = match platform.up_seconds {
-        _ if platform.down && running == 0 => "down".to_owned(),
+        _ if platform.down && top.counts.running == 0 => "down".to_owned(),
         Some(seconds) => format!("up {}", text::short_age(seconds)),
         None => "up".to_owned(),
     };
-    let title = [platform.name.clone(), since, counts].join(dot);
+    let title = [platform.name.clone(), since, counted(top.counts)].join(dot);
     let used = &top.total;
     let mut parts = vec![format!("platform {:.1}% CPU, {}", used.cpu_percent, words::memory(used.memory))];
     parts.extend(top.machine.map(|machine| {
@@ -515,7 +554,7 @@ fn table(
                 Column::Name if chosen => Tone::Bold,
                 Column::State => tone,
                 Column::Restarts if row.restarts > 0 => Tone::Warn,
-                Column::Stack => Tone::Dim,
+                Column::Stack | Column::Reason => Tone::Dim,
                 _ => Tone::Plain,
             };
             field(&mut line, at, tone, &column.cell(row), *column, *wide, style);
@@ -540,6 +579,9 @@ fn field(line: &mut Line, at: usize, tone: Tone, cell: &str, column: Column, wid
 /// Those that fit, with their widths.
 fn columns(rows: &[&TopRow], width: usize) -> Vec<(Column, usize)> {
     let mut all: Vec<(Column, usize)> = COLUMNS.map(|column| (column, column.width(rows))).into();
+    if rows.iter().all(|row| row.reason.is_none()) {
+        all.retain(|(column, _)| *column != Column::Reason);
+    }
     let sum = |all: &[(Column, usize)]| {
         FRONT + all.iter().map(|(_, wide)| wide).sum::<usize>() + GAP * all.len().saturating_sub(1)
     };

@@ -1,7 +1,7 @@
 use insta::assert_snapshot;
 
 use super::*;
-use crate::app::{MachineUsage, PlatformStatus, ServiceState, TopState, TopTotal};
+use crate::app::{Counts, MachineUsage, PlatformStatus, ProcessStanding, ServiceState, TopState, TopTotal};
 use crate::model::Health;
 
 const PLAIN: Style = Style { color: false, unicode: true };
@@ -15,9 +15,23 @@ fn row(name: &str, condition: Condition, usage: Option<Rates>) -> TopRow {
         state: TopState::Service(if condition.runs() { ServiceState::Running } else { ServiceState::Stopped }),
         health: Health::None,
         condition,
+        reason: None,
         restarts: 0,
         seconds: Some(750),
         usage,
+    }
+}
+
+fn program(name: &str, runs: bool) -> TopRow {
+    let (standing, condition) = match runs {
+        true => (ProcessStanding::Running, Condition::Running),
+        false => (ProcessStanding::Finished, Condition::Finished),
+    };
+    TopRow {
+        kind: TopKind::Program,
+        stack: String::new(),
+        state: TopState::Process(standing),
+        ..row(name, condition, if runs { used(1.5, 20, 0) } else { None })
     }
 }
 
@@ -36,7 +50,11 @@ fn used(cpu_percent: f64, memory: u64, network: u64) -> Option<Rates> {
 fn top() -> Top {
     let services = vec![
         row("postgres", Condition::Healthy, used(12.34, 210, 41_200)),
-        TopRow { restarts: 7, ..row("shop", Condition::Restarting, None) },
+        TopRow {
+            restarts: 7,
+            reason: Some("crash loop: restarted 7 times".into()),
+            ..row("shop", Condition::Restarting, None)
+        },
         TopRow {
             kind: TopKind::Process,
             stack: String::new(),
@@ -46,6 +64,13 @@ fn top() -> Top {
         },
         row("a-service-with-a-name-of-its-own", Condition::Unhealthy, used(0.0, 1023, 1_250_000)),
         row("cart", Condition::Stopped, None),
+        TopRow {
+            reason: Some("docker.io cannot be reached".into()),
+            seconds: None,
+            ..row("grafana", Condition::LeftOut, None)
+        },
+        program("pay", true),
+        program("old", false),
     ];
     Top {
         platform: PlatformStatus {
@@ -66,6 +91,7 @@ fn top() -> Top {
         }),
         total: TopTotal { cpu_percent: 199.3, memory: 1329 * MIB },
         services,
+        counts: Counts { running: 2, failing: 2, stopped: 1 },
     }
 }
 
@@ -83,11 +109,14 @@ fn eighty_columns() {
     macula · up 12m · 2 running, 2 failing, 1 stopped
     platform 199.3% CPU, 1.2 GiB · machine 134.2% of 200%, 3 GiB of 7 GiB
        NAME                      STATE          CPU▾    MEMORY     LIMIT    UP
-    ▸✔ api                       running      187.0%    96 MiB   512 MiB   40s
-     ✔ postgres                  healthy       12.3%   210 MiB   512 MiB   12m
-     ✖ a-service-with-a-name-o…  unhealthy      0.0%  1023 MiB   512 MiB   12m
-     ○ cart                      stopped
+    ▸✖ a-service-with-a-name-o…  unhealthy      0.0%  1023 MiB   512 MiB   12m
      ✖ shop                      restarting
+     ✔ api                       running      187.0%    96 MiB   512 MiB   40s
+     ✔ postgres                  healthy       12.3%   210 MiB   512 MiB   12m
+     ✔ pay                       running        1.5%    20 MiB   512 MiB   12m
+     ○ cart                      stopped
+     ○ old                       ended
+     ○ grafana                   left out
 
 
 
@@ -100,10 +129,7 @@ fn eighty_columns() {
 
 
 
-
-
-
-    q quit  enter log  r restart  / filter  c CPU  m memory  n name
+    q quit  ? keys  enter log  r restart  / filter  c CPU  m memory  n name
     ");
 }
 
@@ -113,11 +139,14 @@ fn a_wide_terminal_has_it_all() {
     macula · up 12m · 2 running, 2 failing, 1 stopped
     platform 199.3% CPU, 1.2 GiB · machine 134.2% of 200%, 3 GiB of 7 GiB
        NAME                      STATE          CPU▾    MEMORY     LIMIT  NET IN/s     OUT/s  RESTARTS    UP
-    ▸✔ api                       running      187.0%    96 MiB   512 MiB         -         -         0   40s
-     ✔ postgres                  healthy       12.3%   210 MiB   512 MiB   41.2 kB   13.7 kB         0   12m
-     ✖ a-service-with-a-name-o…  unhealthy      0.0%  1023 MiB   512 MiB    1.2 MB  416.6 kB         0   12m
-     ○ cart                      stopped                                                             0
+    ▸✖ a-service-with-a-name-o…  unhealthy      0.0%  1023 MiB   512 MiB    1.2 MB  416.6 kB         0   12m
      ✖ shop                      restarting                                                          7
+     ✔ api                       running      187.0%    96 MiB   512 MiB         -         -         0   40s
+     ✔ postgres                  healthy       12.3%   210 MiB   512 MiB   41.2 kB   13.7 kB         0   12m
+     ✔ pay                       running        1.5%    20 MiB   512 MiB         0         0         0   12m
+     ○ cart                      stopped                                                             0
+     ○ old                       ended                                                               0
+     ○ grafana                   left out                                                            0
 
 
 
@@ -146,10 +175,7 @@ fn a_wide_terminal_has_it_all() {
 
 
 
-
-
-
-    q quit  enter log  r restart  / filter  c CPU  m memory  n name
+    q quit  ? keys  enter log  r restart  / filter  c CPU  m memory  n name
     ");
 }
 
@@ -160,11 +186,14 @@ fn forty_columns_have_name_cpu_and_memory() {
     platform 199.3% CPU, 1.2 GiB
     machine 134.2% of 200%, 3 GiB of 7 GiB
        NAME                  CPU▾    MEMORY
-    ▸✔ api                 187.0%    96 MiB
-     ✔ postgres             12.3%   210 MiB
-     ✖ a-service-with-a…     0.0%  1023 MiB
-     ○ cart
+    ▸✖ a-service-with-a…     0.0%  1023 MiB
      ✖ shop
+     ✔ api                 187.0%    96 MiB
+     ✔ postgres             12.3%   210 MiB
+     ✔ pay                   1.5%    20 MiB
+     ○ cart
+     ○ old
+     ○ grafana
 
 
 
@@ -172,10 +201,7 @@ fn forty_columns_have_name_cpu_and_memory() {
 
 
 
-
-
-
-    q quit  enter log  r restart  / filter
+    q quit  ? keys  enter log  r restart
     ");
 }
 
@@ -214,13 +240,65 @@ fn names(screen: &TopScreen) -> Vec<&str> {
 }
 
 #[test]
+fn thirty_columns_and_six_rows() {
+    assert_snapshot!(picture(&mut screen(), 30, 6), @r"
+    macula · up 12m · 2 running,…
+    platform 199.3% CPU, 1.2 GiB
+    machine 134.2% of 200%, 3 Gi…
+       NAME        CPU▾    MEMORY
+    ▸✖ a-serv…     0.0%  1023 MiB
+    1-1 of 8  q quit  ? keys
+    ");
+}
+
+#[test]
+fn all_keys_are_shown_where_somebody_asks() {
+    let mut screen = screen();
+    assert_eq!(screen.key(Key::Char('?')), Order::Nothing);
+    assert_snapshot!(picture(&mut screen, 40, 18), @r"
+    keys
+    arrows, j, k  choose a row
+    page keys     a screen further
+    home, end     first, last row
+    enter         log of the chosen row
+    r             restart it, if you say y
+    /             filter by name or state
+    esc           end the filter
+    c, m, n       sort: CPU, memory, name
+    q, Ctrl-C     quit
+
+    in a log
+    arrows, home  go back in it
+    /             only lines with a text
+    q, esc        back to the list
+
+
+    q back
+    ");
+    // a key does nothing but lead back
+    assert_eq!(screen.key(Key::Char('r')), Order::Nothing);
+    assert!(picture(&mut screen, 40, 18).starts_with("keys"));
+    assert_eq!(screen.key(Key::Char('q')), Order::Nothing);
+    assert!(picture(&mut screen, 40, 18).starts_with("macula"));
+    for columns in [30, 40, 80, 200] {
+        assert!(picture(&mut screen, columns, 20).lines().last().unwrap().contains("? keys"), "{columns}");
+    }
+}
+
+#[test]
 fn keys_sort_and_filter() {
     let mut screen = screen();
-    assert_eq!(names(&screen), ["api", "postgres", "a-service-with-a-name-of-its-own", "cart", "shop"]);
+    assert_eq!(
+        names(&screen),
+        ["a-service-with-a-name-of-its-own", "shop", "api", "postgres", "pay", "cart", "old", "grafana"]
+    );
     assert_eq!(screen.key(Key::Char('m')), Order::Nothing);
-    assert_eq!(names(&screen)[..3], ["a-service-with-a-name-of-its-own", "postgres", "api"]);
+    assert_eq!(names(&screen)[..4], ["a-service-with-a-name-of-its-own", "shop", "postgres", "api"]);
     screen.key(Key::Char('n'));
-    assert_eq!(names(&screen), ["a-service-with-a-name-of-its-own", "api", "cart", "postgres", "shop"]);
+    assert_eq!(
+        names(&screen),
+        ["a-service-with-a-name-of-its-own", "shop", "api", "cart", "pay", "postgres", "old", "grafana"]
+    );
     for key in [Key::Char('/'), Key::Char('S'), Key::Char('h'), Key::Char('x')] {
         screen.key(key);
     }
@@ -233,10 +311,10 @@ fn keys_sort_and_filter() {
     assert_eq!(screen.key(Key::Enter), Order::Nothing);
     assert!(
         picture(&mut screen, 80, 10)
-            .ends_with("filter: Sh (esc)  q quit  enter log  r restart  / filter  c CPU  m memory")
+            .ends_with("filter: Sh (esc)  q quit  ? keys  enter log  r restart  / filter  c CPU")
     );
     screen.key(Key::Escape);
-    assert_eq!(names(&screen).len(), 5);
+    assert_eq!(names(&screen).len(), 8);
     // by stack and by state, too
     screen.key(Key::Char('/'));
     "stopped".chars().for_each(|c| drop(screen.key(Key::Char(c))));
@@ -245,59 +323,68 @@ fn keys_sort_and_filter() {
     assert_eq!(screen.key(Key::Char('q')), Order::Quit);
 }
 
+/// The row with the mark.
+fn chosen(screen: &mut TopScreen) -> String {
+    let picture = picture(screen, 80, 24);
+    let line = picture.lines().find(|line| line.starts_with('▸')).unwrap_or_default();
+    line.chars().skip(2).collect::<String>().split_whitespace().next().unwrap_or_default().to_owned()
+}
+
 #[test]
-fn the_chosen_row_stays_chosen_wherever_it_goes() {
+fn the_chosen_row_stays_with_its_service_wherever_it_goes() {
     let mut screen = screen();
-    let size = Size { columns: 80, rows: 7 };
-    screen.lines(size, PLAIN);
-    screen.key(Key::Down);
-    screen.key(Key::Char('n'));
-    let lines = screen.lines(size, PLAIN);
-    assert!(lines.iter().any(|line| line.starts_with("▸✔ postgres")), "{lines:#?}");
-    assert!(lines[6].starts_with("2-4 of 5  q quit"), "{lines:#?}");
-    assert_eq!(screen.key(Key::Enter), Order::Log(TopKind::Service, "postgres".into()));
-    screen.log_line("\x1b[31mready\x1b[0m\x1b[2J");
-    assert_snapshot!(screen.lines(Size { columns: 30, rows: 5 }, PLAIN).join("\n"), @r"
-    log of postgres
-    ready
-
-
-    q back  up and down scroll
-    ");
-    screen.log_line("2026-11-29 12:00:00 ERROR the cause stands at the end");
-    screen.log_line("done");
-    let small = Size { columns: 30, rows: 5 };
-    assert_snapshot!(screen.lines(small, PLAIN).join("\n"), @r"
-    log of postgres
-    2026-11-29 12:00:00 ERROR the
-    cause stands at the end
-    done
-    q back  up and down scroll
-    ");
+    // the first one, too, before any key
+    assert_eq!(chosen(&mut screen), "a-service-with-a-name-o…");
+    let mut better = top();
+    for row in better.services.iter_mut().filter(|row| row.name.starts_with("a-")) {
+        row.condition = Condition::Healthy;
+    }
+    screen.now(better);
+    assert!(picture(&mut screen, 80, 24).lines().nth(3).unwrap().starts_with(" ✖ shop"));
+    assert_eq!(chosen(&mut screen), "a-service-with-a-name-o…");
     screen.key(Key::Home);
-    assert_snapshot!(screen.lines(small, PLAIN).join("\n"), @r"
-    log of postgres
-    ready
-    2026-11-29 12:00:00 ERROR the
-    cause stands at the end
-    1 below  q back  up and down…
-    ");
-    screen.key(Key::Down);
-    assert!(screen.lines(small, PLAIN)[3].starts_with("done"));
-    assert_eq!(screen.key(Key::Char('r')), Order::Nothing);
-    assert_eq!(screen.key(Key::Char('q')), Order::EndLog);
-    screen.key(Key::End);
-    assert!(screen.lines(size, PLAIN).iter().any(|line| line.starts_with("▸✖ shop")));
+    assert_eq!(screen.key(Key::Enter), Order::Log(TopKind::Service, "shop".into()));
+    assert_eq!(screen.key(Key::Escape), Order::EndLog);
+    screen.now(top());
+    assert_eq!(chosen(&mut screen), "shop");
     // it is gone: the first one stands in for it
     let mut less = top();
     less.services.retain(|row| row.name != "shop");
     screen.now(less);
-    assert!(screen.lines(size, PLAIN).iter().any(|line| line.starts_with("▸✖ a-service")));
+    assert_eq!(chosen(&mut screen), "a-service-with-a-name-o…");
+    let lines = screen.lines(Size { columns: 80, rows: 7 }, PLAIN);
+    assert!(lines[6].starts_with("1-3 of 7  q quit"), "{lines:#?}");
+}
+
+#[test]
+fn what_is_wrong_with_the_chosen_one_has_a_line() {
+    let mut screen = screen();
+    screen.key(Key::Down);
+    assert!(picture(&mut screen, 80, 24).contains("\nshop: crash loop: restarted 7 times\n"));
+    screen.key(Key::End);
+    assert!(picture(&mut screen, 80, 24).contains("\ngrafana: docker.io cannot be reached\n"));
+    assert_eq!(screen.key(Key::Enter), Order::Nothing);
+    assert!(picture(&mut screen, 80, 24).ends_with("\ngrafana is left out: docker.io cannot be reached"));
+}
+
+#[test]
+fn a_program_has_a_log_and_belongs_to_its_terminal() {
+    let mut screen = screen();
+    screen.key(Key::Char('/'));
+    "pay".chars().for_each(|c| drop(screen.key(Key::Char(c))));
+    screen.key(Key::Enter);
+    assert_eq!(screen.key(Key::Char('r')), Order::Nothing);
+    assert!(
+        picture(&mut screen, 100, 24).ends_with("\npay belongs to the `macula run` that started it, in its terminal")
+    );
+    assert_eq!(screen.key(Key::Enter), Order::Log(TopKind::Program, "pay".into()));
 }
 
 #[test]
 fn a_restart_needs_a_yes() {
     let mut screen = screen();
+    screen.key(Key::Down);
+    screen.key(Key::Down);
     screen.key(Key::Char('r'));
     assert!(picture(&mut screen, 80, 10).ends_with("\nRestart api? y or n"));
     assert_eq!(screen.key(Key::Enter), Order::Nothing);
@@ -323,7 +410,89 @@ fn an_engine_that_is_gone_is_said_until_it_is_back() {
 fn who_looks_once_gets_the_table_alone() {
     let lines = once(&top(), Sort::Memory, 160, PLAIN);
     assert!(lines[3].starts_with(" ✖ a-service-with-a-name-o…  unhealthy"), "{lines:#?}");
-    assert_eq!(lines.len(), 2 + 1 + 5);
+    assert_eq!(lines.len(), 2 + 1 + 8);
+    assert!(lines[4].ends_with("crash loop: restarted 7 times"), "{lines:#?}");
     let ascii = once(&top(), Sort::Cpu, 160, Style::default());
     assert!(ascii.iter().all(|line| line.is_ascii()), "{ascii:#?}");
+}
+
+fn log() -> TopScreen {
+    let mut screen = screen();
+    screen.key(Key::Down);
+    screen.key(Key::Enter);
+    screen
+}
+
+#[test]
+fn a_log_has_times_and_breaks_long_lines() {
+    let mut screen = log();
+    assert_snapshot!(picture(&mut screen, 60, 4), @r"
+    log of shop
+    nothing was written
+
+    q back  / search  up, page up scroll
+    ");
+    screen.log_line("2026-11-29T12:00:01.5Z", "\x1b[31mready\x1b[0m\x1b[2J");
+    screen.log_line("2026-11-29T12:00:02Z", "ERROR something that takes its time, and the cause stands at the end");
+    screen.log_line("", "-- shop ended (3)");
+    assert_snapshot!(picture(&mut screen, 60, 8), @r"
+    log of shop, times in UTC
+    12:00:01 ready
+    12:00:02 ERROR something that takes its time, and the cause
+             stands at the end
+             -- shop ended (3)
+
+
+    q back  / search  up, page up scroll
+    ");
+    // no room for times
+    assert_snapshot!(picture(&mut screen, 30, 5), @r"
+    log of shop
+    its time, and the cause
+    stands at the end
+    -- shop ended (3)
+    q back  / search  up, page u…
+    ");
+    screen.key(Key::Home);
+    assert_snapshot!(picture(&mut screen, 30, 5), @r"
+    log of shop
+    ready
+    ERROR something that takes
+    its time, and the cause
+    2 below  q back  / search  u…
+    ");
+    screen.key(Key::PageDown);
+    assert!(picture(&mut screen, 30, 5).contains("-- shop ended (3)"));
+    screen.key(Key::PageUp);
+    assert!(picture(&mut screen, 30, 5).contains("ready"));
+    assert_eq!(screen.key(Key::Char('r')), Order::Nothing);
+    assert_eq!(screen.key(Key::Char('q')), Order::EndLog);
+}
+
+#[test]
+fn a_log_is_searched() {
+    let mut screen = log();
+    for number in 0..30 {
+        screen
+            .log_line("2026-11-29T12:00:01Z", &format!("line {number} {}", if number == 3 { "FATAL" } else { "fine" }));
+    }
+    screen.key(Key::Char('/'));
+    "fatal".chars().for_each(|c| drop(screen.key(Key::Char(c))));
+    assert_snapshot!(picture(&mut screen, 60, 5), @r"
+    log of shop, times in UTC
+    12:00:01 line 3 FATAL
+
+
+    search: fatal_  enter keep  esc clear
+    ");
+    // letters are letters
+    screen.key(Key::Char('q'));
+    assert!(picture(&mut screen, 60, 5).contains("none of the last 30 lines has this text"));
+    screen.key(Key::Backspace);
+    screen.key(Key::Enter);
+    assert!(picture(&mut screen, 60, 5).ends_with("1 with fatal (esc)  q back  / search  up, page up scroll"));
+    // the search ends first, then the log
+    assert_eq!(screen.key(Key::Escape), Order::Nothing);
+    assert!(picture(&mut screen, 60, 5).contains("line 29 fine"));
+    assert_eq!(screen.key(Key::Escape), Order::EndLog);
 }
