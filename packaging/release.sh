@@ -1,27 +1,44 @@
 #!/bin/bash
 # Makes a release in a folder: archives, packages, sums, and the script that installs them.
 #
-#   packaging/release.sh FOLDER [ADDRESS]
+#   packaging/release.sh [--binary FILE] FOLDER [ADDRESS]
 #
-# ADDRESS: where the folder will be found, which install.sh then knows. Needs cargo, cargo-zigbuild with zig (`pip install
-# cargo-zigbuild` brings both), and for the packages dpkg-deb and rpmbuild; without one of these it says what is left out.
+# ADDRESS: where the folder will be found, which install.sh and `macula upgrade` then know. Needs cargo, cargo-zigbuild with
+# zig (`pip install cargo-zigbuild ziglang` brings both), and for the packages dpkg-deb and rpmbuild; without one of these it
+# says what is left out. --binary: packs this program instead of building one, whatever glibc it needs.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-out=${1:?usage: packaging/release.sh FOLDER [ADDRESS]}
+usage="usage: packaging/release.sh [--binary FILE] FOLDER [ADDRESS]"
+binary=
+if [ "${1:-}" = --binary ]; then
+  binary=$(realpath -e -- "${2:?$usage}")
+  shift 2
+fi
+out=${1:?$usage}
 address=${2:-}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+cd "$(dirname "$0")/.."
 arch=${MACULA_ARCH:-x86_64}
 # the oldest glibc that the program runs with: that of RHEL 7
 glibc=2.17
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 target=$arch-unknown-linux-gnu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# where `macula upgrade` looks, too
-MACULA_RELEASES=$address cargo zigbuild --locked --profile dist --target "$target.$glibc" --bin macula
-program=target/$target/dist/macula
+if [ -n "$binary" ]; then
+  program=$binary
+else
+  MACULA_RELEASES=$address cargo zigbuild --locked --profile dist --target "$target.$glibc" --bin macula
+  program=target/$target/dist/macula
+fi
+# what it really asks for, in the words of its symbols
+needs=$(grep -aoE 'GLIBC_2\.[0-9]+(\.[0-9]+)?' "$program" | sort -uV | tail -1 || true)
+needs=${needs#GLIBC_}
+if [ -z "$binary" ] && [ "$(printf '%s\n' "$glibc" "${needs:-0}" | sort -V | tail -1)" != "$glibc" ]; then
+  echo "the program needs glibc $needs, and is to run with $glibc" >&2
+  exit 1
+fi
 
 # what goes into archive and packages, made by the program itself
 tree=$work/macula-$arch-linux
@@ -54,7 +71,7 @@ Package: macula
 Version: $version
 Architecture: $deb_arch
 Maintainer: The Macula authors <macula@localhost>
-Depends: libc6 (>= $glibc)
+Depends: libc6 (>= ${needs:-$glibc})
 Suggests: docker.io | podman, mmdebstrap
 Section: devel
 Priority: optional
@@ -93,3 +110,4 @@ fi
 sed "s|^from=''\$|from='$address'|" packaging/install.sh > "$out/install.sh"
 (cd "$out" && rm -f SHA256SUMS && sha256sum -- *.tar.gz *.deb *.rpm install.sh 2> /dev/null > "$work/sums" || true; cp "$work/sums" SHA256SUMS)
 ls -l "$out"
+echo "the program: $(stat -c %s "$program") bytes, glibc ${needs:-none}"

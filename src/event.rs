@@ -103,6 +103,8 @@ pub enum Doing {
     /// The base image that builds start from.
     Base,
     Pull,
+    /// From a bundle.
+    Load,
     Build,
     Create,
     Start,

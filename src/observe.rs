@@ -94,7 +94,10 @@ pub async fn registries(
         .iter()
         .filter(|spec| {
             let built = spec.build.as_ref().is_some_and(|build| observed.images.contains_key(&build.tag));
-            refresh || spec.always_pull || !(built || spec.present(observed).is_some())
+            let present = spec.present(observed);
+            // what a bundle brings is asked of nobody
+            let bundled = present.as_ref().is_some_and(|(name, _)| observed.bundled.contains_key(name));
+            !bundled && (refresh || spec.always_pull || !(built || present.is_some()))
         })
         .flat_map(|spec| spec.pull.iter().map(|reference| split_registry(reference).0))
         // the platform's own registry is there once it is up

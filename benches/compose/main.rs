@@ -17,6 +17,7 @@ mod stats;
 #[path = "../common/tool.rs"]
 mod tool;
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,7 +34,9 @@ const PLATFORM: &str = "bm";
 const PROJECT: &str = "bmc";
 const PEER: &str = "docker compose";
 const IMAGE: &str = "macula-bench/busybox:1";
-const SCENARIOS: [&str; 4] = ["version", "platform", "forty", "forty-plain"];
+const SCENARIOS: [&str; 5] = ["version", "platform", "forty", "forty-plain", BUNDLE];
+/// Only where it is named: it removes the platform's images.
+const BUNDLE: &str = "bundle";
 const SOCKET: &str = "/var/run/docker.sock";
 
 fn main() -> Result<()> {
@@ -86,6 +89,9 @@ fn main() -> Result<()> {
             None => println!("{what}: skipped: no static busybox (set MACULA_BENCH_BUSYBOX to its path)"),
         }
     }
+    if chosen.iter().any(|word| word == BUNDLE) {
+        measures.push(bench.bundle()?);
+    }
     println!("\n{}\n{}", table(PEER, &measures), notes.join("\n"));
     Ok(())
 }
@@ -117,7 +123,7 @@ impl Bench {
 
     /// What a run that was interrupted has left.
     fn clean(&self) {
-        for platform in [PLATFORM, "bmforty", "bmforty-plain"] {
+        for platform in [PLATFORM, "bmcore", "bmforty", "bmforty-plain"] {
             let _ = self.macula.run(&["--name", platform, "down", "--volumes", "--yes"]);
         }
         if let Some(compose) = &self.compose {
@@ -147,6 +153,46 @@ impl Bench {
         let path = self.scratch.join("platform.yaml");
         std::fs::write(&path, text)?;
         Ok(path)
+    }
+
+    /// The core profile on an engine without its images, from a file: `up --bundle` against `docker load` and then
+    /// Compose. Data is new each time, too.
+    fn bundle(&self) -> Result<Measure> {
+        let mut measure = Measure::new("the core profile from a file", Target::Ratio(1.0));
+        let Some(compose) = &self.compose else { return Ok(measure) };
+        let ours = self.macula.with(&["--name", "bmcore", "--progress", "quiet"]);
+        ours.run(&["up", "--yes", "--no-dns", "--no-cluster", "--profile", "core"])?;
+        let text = files::platform(&ours, &self.docker, "macula-bmcore", PROJECT, &self.scratch)?;
+        let (file, bundle, archive) =
+            (self.scratch.join("core.yaml"), self.scratch.join("core.bundle"), self.scratch.join("core.tar"));
+        std::fs::write(&file, text)?;
+        let [file, bundle, archive] = [file, bundle, archive].map(|path| path.to_string_lossy().into_owned());
+        ours.run(&["images", "save", &bundle])?;
+        let compose = compose.with(&["--project-name", PROJECT, "--file", &file, "--progress", "quiet"]);
+        let images = compose.text(&["config", "--images"])?;
+        let images: BTreeSet<&str> = images.lines().filter(|name| !name.is_empty()).collect();
+        let with = |first: &[&str]| -> Result<Duration> {
+            let words: Vec<&str> = first.iter().copied().chain(images.iter().copied()).collect();
+            self.docker.time(&words)
+        };
+        with(&["save", "--output", &archive])?;
+        let up = ["up", "--yes", "--no-dns", "--no-cluster", "--bundle", &bundle];
+        ours.run(&["down", "--volumes", "--yes"])?;
+        for round in 0..self.rounds {
+            for side in 0..2 {
+                with(&["rmi", "--force"])?;
+                if (round + side).is_multiple_of(2) {
+                    measure.macula.push(ours.time(&up)?);
+                    ours.run(&["down", "--volumes", "--yes"])?;
+                } else {
+                    let loaded = self.docker.time(&["load", "--quiet", "--input", &archive])?;
+                    measure.peer.push(loaded + compose.time(&["up", "--detach", "--wait"])?);
+                    compose.time_until_done(&["down", "--volumes"])?;
+                }
+            }
+            eprintln!("{}: round {} of {}", measure.what, round + 1, self.rounds);
+        }
+        Ok(measure)
     }
 
     fn forty(&self, name: &str, health: Health) -> Result<Option<(Tool, PathBuf)>> {

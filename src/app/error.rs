@@ -2,6 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::apply::Outcome;
+use crate::apply::load::LoadError;
 use crate::changes::ChangeError;
 use crate::compile::CompileError;
 use crate::dns::{ContentError, ControlError, RecordsError, ServerError};
@@ -176,6 +177,15 @@ fn processes_text(failures: &[ProcessFailure]) -> String {
     match failures {
         [one] => format!("{} is not up: {}", one.name, one.reason),
         several => format!("{} processes are not up", several.len()),
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Bundle(error) => error.into(),
+            LoadError::Engine(error) => error.into(),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub use certificate::{authorities, authority_domain};
 pub use choices::{Applied, Choices, Refused};
 pub use cluster::join::doctor_needs as cluster_needs;
 pub use cluster::status::{AddOnCondition, AddOnStatus, ClusterState, ClusterStatus, NodeStatus};
-pub use commands::bundle::{LoadedBundle, SavedBundle, load_bundle, save_images};
+pub use commands::bundle::{LoadedBundle, SavedBundle, load_bundle, open_bundle, save_images};
 pub use commands::changes::{Change, ChangeKind, changes};
 pub use commands::cluster::{
     cluster_kubeconfig, cluster_status, create_cluster, delete_cluster, load_into_cluster, start_cluster, stop_cluster,

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::bundle::Bundle;
 use crate::compile::{addons, streams};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
@@ -50,6 +52,8 @@ pub struct Wanted {
     pub ahead: bool,
     /// How long a service may take to become healthy, in place of every service's own.
     pub timeout: Option<Duration>,
+    /// Images of it are used before all others, and loaded as they are needed.
+    pub bundle: Option<Arc<Bundle>>,
 }
 
 /// Everything known before the first change.
@@ -150,6 +154,7 @@ pub(super) async fn prepare_without(
         named: &named,
         ahead: ahead.as_ref(),
         taken: &taken,
+        bundle: wanted.bundle.as_deref(),
     };
     let mut survey = survey_with(session, loaded, look).await?;
     let missed = survey.supply.left_out.iter().filter(|left| wanted.needed.contains(&left.service)).cloned();

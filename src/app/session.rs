@@ -150,6 +150,7 @@ impl Session {
             image_timeout: Duration::ZERO,
             domain: String::new(),
             labels: BTreeMap::new(),
+            loader: None,
             cluster: None,
             tasks: None,
             extras: Extras::default(),

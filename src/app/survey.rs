@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 
 use crate::apply::{ClusterWork, Tools};
+use crate::bundle::Bundle;
 use crate::compile::addons::{SCRAPE_SECRETS, SCRAPE_SERVER};
 use crate::compile::{
     Block, Served, Site, TemplateContext, choose_subnet, compile_with, held, image_specs, published_addresses,
@@ -95,6 +96,8 @@ pub(super) struct Look<'a> {
     pub ahead: Option<&'a Table>,
     /// Where the background process takes what the platform sends.
     pub taken: &'a [(SocketAddr, Protocol)],
+    /// Images that count as being there.
+    pub bundle: Option<&'a Bundle>,
 }
 
 impl Survey {
@@ -239,6 +242,11 @@ async fn stock(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Stoc
     );
     let (mut facts, (mut observed, nodes)) = (facts?, seen?);
     observed.registries = registries;
+    if let Some(bundle) = how.bundle {
+        for image in &bundle.index().images {
+            observed.bundle(&image.references, &bundle.observed(image));
+        }
+    }
     let cluster = sought.seen(&nodes, &full.name.network());
     let known = Table::read(host, state.folder()).await;
     let forwards = known.iter().flat_map(|table| &table.forwards).map(|forward| (forward.listen, forward.protocol));

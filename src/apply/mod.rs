@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::bundle::BundleError;
 use crate::cluster::ClusterError;
 use crate::engine::{AttachedExec, Engine, EngineError, ImageError, ProgressSink};
 use crate::event::{Doing, Event, Events, Progress, StepInfo};
@@ -28,11 +29,13 @@ mod build_log;
 mod files;
 mod git;
 mod image;
+pub(crate) mod load;
 pub(crate) mod pull;
 mod ready;
 mod timing;
 
 pub use build_log::BuildFailure;
+pub use load::Loader;
 pub use ready::{OUT_OF_MEMORY, log_tail};
 pub use timing::{Timing, critical_path};
 
@@ -50,6 +53,8 @@ const HOOK: Duration = Duration::from_secs(600);
 pub enum StepError {
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// No source gave the image; what each said, in order.
     #[error("could not get {reference}: {}", attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoImage { reference: String, attempts: Vec<ImageError> },
@@ -177,6 +182,8 @@ pub struct Tools {
     pub domain: String,
     /// What everything that is made bears beside its own labels: whose it is.
     pub labels: BTreeMap<String, String>,
+    /// Where the plan has images that are loaded.
+    pub loader: Option<Arc<Loader>>,
     /// Where the plan has steps of a cluster.
     pub cluster: Option<Arc<dyn ClusterWork>>,
     /// Where the plan has tasks of this machine.
@@ -371,6 +378,7 @@ fn doing(action: &Action) -> Doing {
         Action::StartRelay { .. } => Doing::Start,
         Action::RemoveNetwork { .. } | Action::LeaveNetwork { .. } | Action::RemoveVolume { .. } => Doing::Remove,
         Action::MakeBase(_) => Doing::Base,
+        Action::LoadImage { .. } => Doing::Load,
         Action::ObtainImage { pull: true, .. } => Doing::Pull,
         Action::ObtainImage { .. } => Doing::Build,
         Action::CreateContainer { .. } => Doing::Create,
@@ -417,6 +425,30 @@ impl Run {
         Some(place)
     }
 
+    /// Whoever waits for another image that brings the same layers, or for a place, says so.
+    async fn load_image(&self, id: &str, step: &str) -> Result<Option<String>, StepError> {
+        let Some(loader) = &self.tools.loader else {
+            return Err(StepError::Broken("an image to load without a bundle".into()));
+        };
+        let mut waited = false;
+        let place = loader.place(id, || {
+            waited = true;
+            self.tools.events.emit(Event::StepQueued { id: step.to_owned() });
+        });
+        let Some(place) = place.await else {
+            return Err(StepError::Broken(format!("{id} is not in the bundle")));
+        };
+        if waited {
+            self.placed.lock().unwrap_or_else(PoisonError::into_inner).insert(step.to_owned(), Instant::now());
+            self.tools.events.emit(Event::StepStarted { id: step.to_owned() });
+        }
+        let progress = |progress: Progress| {
+            self.tools.events.emit(Event::StepProgress { id: step.to_owned(), progress });
+        };
+        place.load(&progress).await?;
+        Ok(None)
+    }
+
     async fn step(&self, step: &Step) -> Result<Option<String>, StepError> {
         let engine = &self.tools.engine;
         match &step.action {
@@ -446,6 +478,7 @@ impl Run {
                 let _one = self.base.lock().await;
                 self.or_cancelled(image::make_base(&self.tools, base, &step.id)).await?;
             }
+            Action::LoadImage { id } => return self.or_cancelled(self.load_image(id, &step.id)).await,
             Action::ObtainImage { spec, pull, build } => {
                 let work = image::obtain(self, spec, *pull, *build, step);
                 let (reference, source) = self.or_cancelled(work).await?;

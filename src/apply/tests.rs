@@ -178,6 +178,7 @@ impl Machine {
             domain: "macula.local".into(),
             labels: BTreeMap::new(),
             extras: Extras::default(),
+            loader: None,
             cluster: None,
             tasks: None,
         };

@@ -2,8 +2,8 @@
 //!
 //! A bundle is a tar archive in zstd frames. Decompressed it is what `docker load` reads, with
 //! one file more in front: `macula.json`, which says what is in it, with the SHA-256 of every file
-//! and where its frame begins. So a reader can check everything before it loads anything, take
-//! single images out, and every file that images share (their base) is there once.
+//! and where its frame begins. So a reader can take single images out, leave out layers that an
+//! engine has, and check each file on its way; and every file that images share (their base) is there once.
 //!
 //! Writing goes to a folder beside the bundle, `<bundle>.partial`, file by file; a run that was
 //! broken off is continued from there.
@@ -16,11 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::AnyError;
 
+mod contents;
 mod member;
 mod read;
+mod turns;
 mod write;
 
 pub use read::Bundle;
+pub use turns::{Turn, turns};
 pub use write::{Saved, Writer};
 
 /// Of `macula.json`.

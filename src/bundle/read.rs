@@ -1,4 +1,4 @@
-//! Reading a bundle: its index, a check of everything in it, and single images out of it.
+//! Reading a bundle: its index, and single images out of it, each file checked on its way.
 
 use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::contents::{Contents, LARGEST_CONFIG, Manifest};
 use super::{BundleError, FORMAT, File, INDEX, Image, Index, Member, io_error, member};
-use crate::model::AnyError;
+use crate::model::{AnyError, ObservedImage};
 use crate::words;
 
 /// An index larger than this is none.
 const LARGEST_INDEX: u64 = 64 << 20;
+/// What is read at once.
+const PIECE: usize = 256 * 1024;
 
 /// A bundle whose index was read.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub struct Bundle {
     index: Index,
     /// Where the index ends: the files' places count from here.
     pub(super) start: u64,
+    /// Of each image.
+    contents: Vec<Contents>,
 }
 
 impl Bundle {
@@ -56,63 +61,118 @@ impl Bundle {
         if have != want {
             return Err(BundleError::Cut { path: path.to_owned(), have, want });
         }
-        Ok(Self { path: path.to_owned(), index, start })
+        let mut bundle = Self { path: path.to_owned(), index, start, contents: Vec::new() };
+        let mut members = bundle.index.images.iter().flat_map(|image| &image.members);
+        let lost =
+            |member: &&Member| matches!(member, Member::File { .. }) && !bundle.index.files.contains_key(member.path());
+        if let Some(member) = members.find(lost) {
+            return Err(bundle.damaged(member.path()));
+        }
+        let contents: Result<_, _> = bundle.index.images.iter().map(|image| bundle.contents_of(image)).collect();
+        bundle.contents = contents?;
+        Ok(bundle)
     }
 
     pub fn index(&self) -> &Index {
         &self.index
     }
 
-    /// Bytes that [`Bundle::verify`] reads.
-    pub fn unpacked(&self) -> u64 {
-        self.index.files.values().map(|file| file.size).sum()
+    /// By its id.
+    pub fn image(&self, id: &str) -> Option<&Image> {
+        self.index.images.iter().find(|image| image.id == id)
     }
 
-    /// Looks at every file: is it what was saved? `progress` is told how many bytes were seen,
-    /// and says whether to go on; false when it said no.
-    pub fn verify(&self, progress: &mut dyn FnMut(u64) -> bool) -> Result<bool, BundleError> {
-        let mut seen = 0;
-        let mut buffer = vec![0; 256 * 1024];
-        for (name, file) in &self.index.files {
-            let damaged = || BundleError::Damaged { path: self.path.clone(), file: name.clone() };
-            let mut content = self.content(file)?;
-            let (mut hash, mut size) = (Sha256::new(), 0);
-            loop {
-                let read = content.read(&mut buffer).map_err(|_| damaged())?;
-                if read == 0 {
-                    break;
-                }
-                hash.update(buffer.get(..read).unwrap_or_default());
-                size += u64::try_from(read).unwrap_or_default();
-                if !progress(seen + size) {
-                    return Ok(false);
-                }
-            }
-            if size != file.size || words::hex(hash.finalize()) != file.sha256 {
-                return Err(damaged());
-            }
-            seen += size;
-        }
-        for member in self.index.images.iter().flat_map(|image| &image.members) {
-            if matches!(member, Member::File { .. }) && !self.index.files.contains_key(member.path()) {
-                return Err(BundleError::Damaged { path: self.path.clone(), file: member.path().to_owned() });
-            }
-        }
-        Ok(true)
+    /// The layers of an image as engines count them, the lowest first; none where its archive does not say.
+    pub fn layers(&self, image: &Image) -> &[String] {
+        self.of(image).map(|contents| contents.layers.as_slice()).unwrap_or_default()
+    }
+
+    /// An image as it looks in an engine that has loaded it.
+    pub fn observed(&self, image: &Image) -> ObservedImage {
+        self.of(image).cloned().unwrap_or_default().observed(image)
+    }
+
+    /// Bytes of an image without its lowest layers, so many of which are left out.
+    pub fn to_send(&self, image: &Image, leave: usize) -> u64 {
+        let left_out = self.of(image).map(|contents| contents.left_out(leave)).unwrap_or_default();
+        let sent = image.members.iter().filter(|member| !left_out.contains(member.path()));
+        sent.filter_map(|member| self.index.files.get(member.path())).map(|file| file.size).sum()
+    }
+
+    fn of(&self, image: &Image) -> Option<&Contents> {
+        let at = self.index.images.iter().position(|known| known.id == image.id)?;
+        self.contents.get(at)
+    }
+
+    fn contents_of(&self, image: &Image) -> Result<Contents, BundleError> {
+        let manifest = image.members.iter().find_map(|member| match member {
+            Member::Names { path, text, .. } if path == "manifest.json" => Manifest::read(text),
+            _ => None,
+        });
+        let Some(manifest) = manifest else { return Ok(Contents::default()) };
+        let config = self.index.files.get(&manifest.config).filter(|file| file.size <= LARGEST_CONFIG);
+        let Some(file) = config else { return Ok(Contents::default()) };
+        let mut config = Vec::new();
+        let mut keep = |piece: Vec<u8>| {
+            config.extend(piece);
+            true
+        };
+        self.send(&manifest.config, file, &mut keep)?;
+        Ok(Contents::read(&manifest, &config, &image.members))
+    }
+
+    fn damaged(&self, file: &str) -> BundleError {
+        BundleError::Damaged { path: self.path.clone(), file: file.to_owned() }
     }
 
     fn content(&self, file: &File) -> Result<impl Read + use<>, BundleError> {
         let mut disk = fs::File::open(&self.path).map_err(io_error(&self.path))?;
         disk.seek(SeekFrom::Start(self.start.saturating_add(file.at))).map_err(io_error(&self.path))?;
-        let frame = BufReader::with_capacity(256 * 1024, disk.take(file.packed));
+        let frame = BufReader::with_capacity(PIECE, disk.take(file.packed));
         zstd::Decoder::with_buffer(frame).map_err(io_error(&self.path))
     }
 
-    /// The archive of one image, piece by piece, as `docker load` takes it. `sink` says whether more
-    /// is wanted.
-    pub fn archive(&self, image: &Image, sink: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<(), BundleError> {
+    /// One file, piece by piece. Its last piece is given out only when all of it is what was saved: an archive with
+    /// a damaged file ends within that file, and no reader takes it for a whole one. False when no more is wanted.
+    fn send(&self, name: &str, file: &File, sink: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<bool, BundleError> {
+        let mut content = self.content(file)?;
+        let (mut hash, mut size) = (Sha256::new(), 0);
+        let mut held: Option<Vec<u8>> = None;
+        loop {
+            let mut piece = vec![0; PIECE];
+            let read = content.read(&mut piece).map_err(|_| self.damaged(name))?;
+            if read == 0 {
+                break;
+            }
+            piece.truncate(read);
+            hash.update(&piece);
+            size += u64::try_from(read).unwrap_or_default();
+            if size > file.size {
+                return Err(self.damaged(name));
+            }
+            if let Some(before) = held.replace(piece)
+                && !sink(before)
+            {
+                return Ok(false);
+            }
+        }
+        if size != file.size || words::hex(hash.finalize()) != file.sha256 {
+            return Err(self.damaged(name));
+        }
+        Ok(held.is_none_or(sink))
+    }
+
+    /// The archive of one image, piece by piece, as `docker load` takes it, without the content of so many of its
+    /// lowest layers. `sink` says whether more is wanted.
+    pub fn archive(
+        &self,
+        image: &Image,
+        leave: usize,
+        sink: &mut dyn FnMut(Vec<u8>) -> bool,
+    ) -> Result<(), BundleError> {
         let io_error = |error| io_error(&self.path)(error);
-        for member in &image.members {
+        let left_out = self.of(image).map(|contents| contents.left_out(leave)).unwrap_or_default();
+        for member in image.members.iter().filter(|member| !left_out.contains(member.path())) {
             let bytes = match member {
                 Member::Names { path, mode, mtime, text } => member::small(path, *mode, *mtime, text.as_bytes()),
                 other => other.header(self.index.files.get(other.path()).map_or(0, |file| file.size)),
@@ -121,19 +181,7 @@ impl Bundle {
                 return Ok(());
             }
             let Some(file) = self.index.files.get(member.path()) else { continue };
-            let mut content = self.content(file)?;
-            loop {
-                let mut piece = vec![0; 256 * 1024];
-                let read = content.read(&mut piece).map_err(io_error)?;
-                if read == 0 {
-                    break;
-                }
-                piece.truncate(read);
-                if !sink(piece) {
-                    return Ok(());
-                }
-            }
-            if !sink(member::padding(file.size)) {
+            if !self.send(member.path(), file, sink)? || !sink(member::padding(file.size)) {
                 return Ok(());
             }
         }

@@ -48,24 +48,25 @@ fn files(tar: &[u8]) -> BTreeMap<String, Vec<u8>> {
     entries.collect()
 }
 
-/// The archives of all images.
-fn contents(path: &Path) -> Vec<Vec<u8>> {
-    let bundle = Bundle::open(path).unwrap();
-    let contents = bundle.index().images.iter().map(|image| {
-        let mut out = Vec::new();
-        bundle
-            .archive(image, &mut |piece| {
-                out.extend(piece);
-                true
-            })
-            .unwrap();
-        out
-    });
-    contents.collect()
+/// What came out of an archive, and how that ended.
+fn out_of(bundle: &Bundle, image: &super::Image, leave: usize) -> (Vec<u8>, Result<(), BundleError>) {
+    let mut out = Vec::new();
+    let mut keep = |piece: Vec<u8>| {
+        out.extend(piece);
+        true
+    };
+    let ended = bundle.archive(image, leave, &mut keep);
+    (out, ended)
 }
 
-fn verify(path: &Path) -> Result<bool, String> {
-    Bundle::open(path).and_then(|bundle| bundle.verify(&mut |_| true)).map_err(|error| error.to_string())
+/// The archives of all images.
+fn contents(path: &Path) -> Result<Vec<Vec<u8>>, String> {
+    let bundle = Bundle::open(path).map_err(|error| error.to_string())?;
+    let whole = |image| {
+        let (out, ended) = out_of(&bundle, image, 0);
+        ended.map(|()| out).map_err(|error| error.to_string())
+    };
+    bundle.index().images.iter().map(whole).collect()
 }
 
 #[test]
@@ -74,10 +75,9 @@ fn each_image_comes_out_as_it_went_in() {
     let path = bundle(folder.path());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the folder of what was written is left");
     let bundle = Bundle::open(&path).unwrap();
-    assert!(bundle.verify(&mut |_| true).unwrap());
     let index = bundle.index();
     assert_eq!((index.platform.as_str(), index.written_by.as_str()), ("shop", "macula 1"));
-    for ((image, name), out) in index.images.iter().zip(["web", "db"]).zip(contents(&path)) {
+    for ((image, name), out) in index.images.iter().zip(["web", "db"]).zip(contents(&path).unwrap()) {
         assert_eq!((&image.references, image.size), (&vec![format!("{name}:1")], 7));
         assert_eq!(files(&out), files(&archive(name)), "{name}");
     }
@@ -123,13 +123,79 @@ fn every_bit_that_is_wrong_is_found() {
         bad[at] ^= 1;
         fs::write(&broken, &bad).unwrap();
         // zstd says in a byte of its own how much memory it takes: a bit that says more harms nothing
-        match verify(&broken) {
+        match contents(&broken) {
             Err(_) => found += 1,
-            Ok(_) => assert_eq!(contents(&broken), contents(&path), "byte {at}"),
+            whole => assert_eq!(whole, contents(&path), "byte {at}"),
         }
     }
     assert!(found + 10 > read.len(), "{found} of {}", read.len());
-    assert_eq!(verify(&path), Ok(true));
+    assert!(contents(&path).is_ok());
+}
+
+#[test]
+fn an_archive_with_a_damaged_file_is_cut_within_that_file() {
+    let folder = TempDir::new().unwrap();
+    let path = bundle(folder.path());
+    let place = {
+        let bundle = Bundle::open(&path).unwrap();
+        let file = &bundle.index().files["web/layer.tar"];
+        usize::try_from(bundle.start + file.at + file.packed).unwrap() - 1
+    };
+    let mut bad = fs::read(&path).unwrap();
+    // the checksum of its frame: all of the content comes before it
+    bad[place] ^= 1;
+    fs::write(&path, &bad).unwrap();
+    let bundle = Bundle::open(&path).unwrap();
+    let [web, db] = bundle.index().images.as_slice() else { panic!("two images") };
+    let (out, ended) = out_of(&bundle, web, 0);
+    assert!(matches!(ended, Err(BundleError::Damaged { file, .. }) if file == "web/layer.tar"));
+    let whole = tar::Archive::new(out.as_slice()).entries().unwrap().try_for_each(|entry| {
+        let mut entry = entry?;
+        std::io::copy(&mut entry, &mut std::io::sink()).map(drop)
+    });
+    assert!(whole.is_err(), "it could be taken for a whole archive");
+    assert!(out_of(&bundle, db, 0).1.is_ok(), "the other image is whole");
+}
+
+#[test]
+fn layers_that_are_there_are_left_out() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("all.bundle");
+    let mut tar = tar::Builder::new(Vec::new());
+    let config =
+        br#"{"architecture":"amd64","config":{"Labels":{"a":"b"}},"rootfs":{"diff_ids":["sha256:1","sha256:2"]}}"#;
+    let manifest = br#"[{"Config":"c.json","RepoTags":["web:1"],"Layers":["1/layer.tar","2/layer.tar"]}]"#;
+    let all: [(&str, &[u8]); 4] = [
+        ("1/layer.tar", &[b'1'; 3000]),
+        ("2/layer.tar", &[b'2'; 2000]),
+        ("c.json", config),
+        ("manifest.json", manifest),
+    ];
+    for (path, content) in all {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        tar.append_data(&mut header, path, content).unwrap();
+    }
+    let mut writer = Writer::open(&path).unwrap();
+    let names = ["web:1".to_owned()];
+    writer.add("sha256:web", &names, &[], 7, tar.into_inner().unwrap().as_slice()).unwrap();
+    writer.finish("macula 1", "shop").unwrap();
+
+    let bundle = Bundle::open(&path).unwrap();
+    let image = bundle.image("sha256:web").unwrap();
+    assert_eq!(bundle.layers(image), ["sha256:1", "sha256:2"]);
+    let found = bundle.observed(image);
+    assert_eq!((found.id.as_str(), found.labels["a"].as_str(), found.size), ("sha256:web", "b", 7));
+    let sent = |leave: usize| {
+        let (out, ended) = out_of(&bundle, image, leave);
+        ended.unwrap();
+        (files(&out).into_keys().collect::<Vec<_>>().join(" "), bundle.to_send(image, leave))
+    };
+    let rest = config.len() as u64;
+    assert_eq!(sent(0), ("1/layer.tar 2/layer.tar c.json manifest.json".to_owned(), 5000 + rest));
+    assert_eq!(sent(1), ("2/layer.tar c.json manifest.json".to_owned(), 2000 + rest));
+    assert_eq!(sent(2), ("c.json manifest.json".to_owned(), rest));
 }
 
 #[test]
@@ -139,7 +205,7 @@ fn what_is_no_bundle_is_told() {
     let path = folder.path().join("other");
     let told = |content: &[u8]| {
         fs::write(&path, content).unwrap();
-        verify(&path).unwrap_err().replace(&path.display().to_string(), "other")
+        contents(&path).unwrap_err().replace(&path.display().to_string(), "other")
     };
     let packed = |tar: &[u8]| zstd::encode_all(tar, 1).unwrap();
     let index = |text: &str| packed(&super::member::small("macula.json", 0o644, 0, text.as_bytes()).unwrap());

@@ -284,9 +284,12 @@ fn bundle(error: &BundleError) -> CliError {
         BundleError::Newer { .. } => {
             of(ErrorKind::Image).hint("load it with that version of macula, or save it again with this one")
         }
-        BundleError::Cut { .. } | BundleError::Damaged { .. } => {
+        BundleError::Cut { .. } => {
             of(ErrorKind::Image).hint("nothing was loaded from it: copy it again, or save it again")
         }
+        BundleError::Damaged { .. } => of(ErrorKind::Image)
+            .hint("no image with that file was loaded; those that were loaded are whole")
+            .hint("copy the bundle again, or save it again"),
         BundleError::Clash { .. } | BundleError::Archive { .. } => {
             of(ErrorKind::Unexpected).hint("everything saved so far is kept").again(Again::AsItIs)
         }
@@ -395,6 +398,7 @@ fn one(failure: &Failure) -> CliError {
     let new = |kind| CliError::of(kind, &failure.error).doing(failure.step.clone());
     match &failure.error {
         StepError::Engine(error) => CliError::from(error.clone()).doing(failure.step.clone()),
+        StepError::Bundle(error) => bundle(error).doing(failure.step.clone()),
         StepError::NotReady { service, log_tail, .. } => {
             let mut error = CliError::of(ErrorKind::NotHealthy, &failure.error);
             if log_tail.is_empty() {

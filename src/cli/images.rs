@@ -68,8 +68,9 @@ enum Action {
     },
     /// Load the images of a file written by `images save`
     ///
-    /// The whole file is checked before anything is loaded; images that the engine already has are left
-    /// alone. Afterwards `macula up --images local` needs no network.
+    /// Each file is checked while it is sent, and an image with a damaged one is not loaded. Images and layers that
+    /// the engine already has are left alone. Afterwards `macula up --images local` needs no network;
+    /// `macula up --bundle FILE` does both at once.
     Load {
         // the name `file` belongs to the global option
         #[arg(value_name = "FILE")]
@@ -314,7 +315,9 @@ async fn load(context: &Context, file: &std::path::Path) -> Result<(), CliError>
         0 => String::new(),
         count => format!(", {count} here already"),
     };
-    context.finished(begun, true, false, format!("{} loaded{present}", text::count(loaded.loaded.len(), "name")));
+    let sent = if loaded.sent > 0 { format!(" ({} sent)", text::bytes(loaded.sent)) } else { String::new() };
+    let summary = format!("{} loaded{sent}{present}", text::count(loaded.loaded.len(), "name"));
+    context.finished(begun, true, false, summary);
     if context.json() { context.print_json(&loaded) } else { Ok(()) }
 }
 

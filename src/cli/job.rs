@@ -1,9 +1,11 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, Choices, DownOptions, Session, UpOptions, Wanted, ci_log, environment_of, existing};
+use crate::bundle::Bundle;
 use crate::config::Loaded;
 use crate::host::Command;
 use crate::words;
@@ -45,6 +47,9 @@ pub struct Args {
     /// Leave the cluster as it is
     #[arg(long)]
     no_cluster: bool,
+    /// Use the images of a file written by `images save`, loading each as it is needed
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
     #[command(flatten)]
     stacks: ImageOptions,
     /// The command and its arguments
@@ -56,11 +61,15 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     is_there(context, &args.command)?;
     let (mut loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
+    let bundle = match &args.bundle {
+        Some(path) => Some(app::open_bundle(path).await?),
+        None => None,
+    };
     let name = loaded.platform.name.clone();
     let session = with_engine(context, &loaded).await?;
     let session = Session { command: "macula ci".to_owned(), ..session };
     let before = existing(&session, &name).await?;
-    let outcome = up_and_run(context, &session, &loaded, choices, &args).await;
+    let outcome = up_and_run(context, &session, &loaded, choices, bundle, &args).await;
     if !matches!(outcome, Ok(0)) && !args.no_report {
         let to = args.report.clone().unwrap_or_else(|| report::default_path(&name));
         let calm = Session { cancel: CancellationToken::new(), ..session.clone() };
@@ -104,6 +113,7 @@ async fn up_and_run(
     session: &Session,
     loaded: &Loaded,
     choices: Choices,
+    bundle: Option<Arc<Bundle>>,
     args: &Args,
 ) -> Result<i32, CliError> {
     let mut needs = args.needs.clone();
@@ -115,6 +125,7 @@ async fn up_and_run(
         dns: args.no_dns.then_some(false),
         may_fetch: context.may_ask(),
         timeout: args.timeout,
+        bundle,
         ..Wanted::default()
     };
     let options = UpOptions { wanted, no_dns: args.no_dns.then_some(true), choices };

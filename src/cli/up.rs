@@ -1,4 +1,5 @@
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::app::{
@@ -35,6 +36,9 @@ pub struct Args {
     services: Vec<String>,
     #[command(flatten)]
     stacks: ImageOptions,
+    /// Use the images of a file written by `images save`, loading each as it is needed
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
     /// Rebuild images even if they already exist
     #[arg(long)]
     build: bool,
@@ -156,8 +160,13 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     let no_dns = said(args.no_dns, args.dns);
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
+    let bundle = match &args.bundle {
+        Some(path) => Some(app::open_bundle(path).await?),
+        None => None,
+    };
     let wanted = Wanted {
         services,
+        bundle,
         no_deps: args.no_deps,
         build: args.build,
         recreate: args.force_recreate,

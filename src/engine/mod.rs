@@ -284,6 +284,12 @@ pub trait Containers: Send + Sync {
 #[async_trait]
 pub trait Images: Send + Sync {
     async fn image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError>;
+    /// The layers of an image, the lowest first: an archive that is loaded need not hold them once more. None for an
+    /// image that is not there, and on an engine that wants whole archives.
+    async fn layers(&self, reference: &str) -> Result<Vec<String>, EngineError> {
+        let _ = reference;
+        Ok(Vec::new())
+    }
     /// All images that bear this label (a key), whoever made them.
     async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError>;
     /// Pulls one reference (with tag or digest).

@@ -16,6 +16,9 @@ pub struct Observed {
     pub unfinished: Vec<ObservedContainer>,
     /// By every reference that was asked for and is there.
     pub images: BTreeMap<String, ObservedImage>,
+    /// What the bundle of this run has, by each of its names. It counts as being there: see [`Observed::bundle`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bundled: BTreeMap<String, Bundled>,
     /// Files read back from running containers: (container, path) -> digest of the content.
     pub files: BTreeMap<String, BTreeMap<String, String>>,
     /// Running containers that got new files from a run that was interrupted before it told them.
@@ -49,6 +52,31 @@ impl Observed {
     pub fn volume(&self, name: &str) -> Option<&ObservedVolume> {
         self.volumes.iter().find(|volume| volume.name == name)
     }
+
+    /// A bundle has this image: whatever the engine has under these names, the image of the bundle is what is used,
+    /// and loaded before.
+    pub fn bundle(&mut self, names: &[String], image: &ObservedImage) {
+        for name in names {
+            let present = self.images.get(name).is_some_and(|found| found.id == image.id);
+            if !present {
+                self.images.insert(name.clone(), image.clone());
+            }
+            self.bundled.insert(name.clone(), Bundled { id: image.id.clone(), present });
+        }
+    }
+
+    /// The image that must be loaded before this name can be used.
+    pub fn to_load(&self, name: &str) -> Option<&str> {
+        self.bundled.get(name).filter(|bundled| !bundled.present).map(|bundled| bundled.id.as_str())
+    }
+}
+
+/// An image of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundled {
+    pub id: String,
+    /// The engine has it, under this name.
+    pub present: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

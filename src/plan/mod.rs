@@ -113,6 +113,10 @@ pub enum Action {
     },
     /// The Debian base that builds start from.
     MakeBase(BaseImage),
+    /// From the bundle of this run, by its id.
+    LoadImage {
+        id: String,
+    },
     /// Sources are tried in this order: each pull, then the build.
     ObtainImage {
         spec: Box<ImageSpec>,

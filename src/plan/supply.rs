@@ -13,7 +13,7 @@ use crate::model::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageSource {
-    /// As its makers publish it: pulled, or loaded.
+    /// As its makers publish it: pulled, or loaded from an archive.
     Image,
     /// Built here from packages or from the stack's own Dockerfile.
     Build,
@@ -194,7 +194,13 @@ fn choose(
     let prefer_build = service.pull_policy == PullPolicy::Build || policy == ImagePolicy::Build;
     let obtain = |pull: bool, build: bool| Choice::Obtain { spec: Box::new(spec.clone()), pull, build };
 
+    // whoever brings a bundle wants what is in it, and waits for no registry
+    let bundled = |found: &Option<(String, &ObservedImage)>| {
+        found.as_ref().is_some_and(|(name, _)| observed.bundled.contains_key(name))
+    };
     let choice = match policy {
+        _ if image_fits && bundled(&present_image) => here(present_image, ImageSource::Image),
+        _ if build_fits && bundled(&present_build) => here(present_build, ImageSource::Build),
         ImagePolicy::Local => {
             let image = image_fits.then(|| here(present_image, ImageSource::Image)).flatten();
             image.or_else(|| build_fits.then(|| here(present_build, ImageSource::Build)).flatten())

@@ -45,6 +45,7 @@ impl Step {
             Action::CreateVolume { .. } => format!("create volume {name}"),
             Action::RemoveVolume { .. } => format!("remove volume {name}"),
             Action::MakeBase(_) => format!("make {name}"),
+            Action::LoadImage { .. } => format!("load {name}"),
             Action::ObtainImage { pull: true, .. } => format!("get {name}"),
             Action::ObtainImage { .. } => "build image".into(),
             Action::CreateContainer { .. } => format!("create container{}", number(name)),
@@ -69,6 +70,7 @@ impl Step {
             Action::CreateNetwork(_)
             | Action::CreateVolume { .. }
             | Action::MakeBase(_)
+            | Action::LoadImage { .. }
             | Action::ObtainImage { .. }
             | Action::CreateContainer { .. }
             | Action::StartRelay { .. }

@@ -177,8 +177,7 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
         "docs/stacks.md",
         &[
             ("macula images save shop.bundle", Engine(0, "in shop.bundle")),
-            ("macula images load shop.bundle", Engine(0, "1 here already")),
-            ("macula up --images local", Engine(0, "nothing to do")),
+            ("macula up --bundle shop.bundle", Engine(0, "nothing to do")),
         ],
     ),
     (

@@ -8,14 +8,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::apply::StepError;
+use crate::apply::load::named;
+use crate::apply::{Loader, StepError};
 use crate::bundle::{Bundle, BundleError, Image, Saved, Writer};
 use crate::compile::{image_specs, service_volumes};
 use crate::config::Loaded;
-use crate::engine::{EngineError, Images};
+use crate::engine::{Engine, EngineError, Images};
 use crate::event::{Event, Events, Progress, StepInfo};
 use crate::model::{ImageSpec, ObservedImage, Platform};
 use crate::plan::{Choice, ImageSource, LeftOut, SupplyProblem, supply};
@@ -40,11 +42,13 @@ pub struct SavedBundle {
 }
 
 /// What `images load` came to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct LoadedBundle {
     pub loaded: Vec<String>,
     /// In the engine already, as they are in the bundle.
     pub present: Vec<String>,
+    /// Bytes that the engine got, without layers that it had.
+    pub sent: u64,
 }
 
 /// One image with all the names that the platform has for it.
@@ -257,108 +261,75 @@ async fn wanted(session: &Session, platform: &Platform, refused: &BTreeMap<Strin
     Ok(Found { images: all, left_out: chosen.left_out, problems })
 }
 
-/// Checks the whole bundle, then loads what the engine does not have.
+/// Reads what a bundle has, before anything else is done.
+pub async fn open_bundle(path: &Path) -> Result<Arc<Bundle>, Error> {
+    let path = path.to_owned();
+    Ok(Arc::new(blocking(move || Bundle::open(&path)).await??))
+}
+
+/// Loads what the engine does not have. An image of which a part is damaged is not loaded; the others are.
 pub async fn load_bundle(session: &Session, path: &Path) -> Result<LoadedBundle, Error> {
     let engine = session.engine()?;
-    let file = path.to_owned();
-    let bundle = Arc::new(blocking(move || Bundle::open(&file)).await??);
-    let index = bundle.index().clone();
-    const CHECK: &str = "check the bundle";
-    let mut steps = vec![(CHECK.to_owned(), "bundle".to_owned())];
-    steps.extend(index.images.iter().map(|image| (step_of(&image.references), image.services.join(", "))));
+    let bundle = open_bundle(path).await?;
+    let index = bundle.index();
+    let steps = index.images.iter().map(|image| (step_of(&image.references), image.services.join(", "))).collect();
     started(&session.events, &session.command, &index.platform, steps);
-
-    session.events.emit(Event::StepStarted { id: CHECK.to_owned() });
-    let begun = Instant::now();
-    let (checked, events, cancel) = (bundle.clone(), session.events.clone(), session.cancel.clone());
-    let checking = blocking(move || {
-        let total = checked.unpacked();
-        checked.verify(&mut |current| {
-            let progress = Progress::Bytes { part: String::new(), current, total, phase: "checking".to_owned() };
-            events.emit(Event::StepProgress { id: CHECK.to_owned(), progress });
-            !cancel.is_cancelled()
-        })
-    });
-    let checked = checking.await.and_then(|checked| if checked? { Ok(()) } else { Err(Error::Cancelled) });
-    if let Err(error) = checked {
-        return Err(failed(&session.events, CHECK, begun, error));
+    let mut result = LoadedBundle::default();
+    let mut missing: Vec<&Image> = Vec::new();
+    for (image, there) in index.images.iter().zip(named_all(&*engine, &index.images).await?) {
+        if there {
+            let step = step_of(&image.references);
+            session.events.emit(Event::StepStarted { id: step.clone() });
+            result.present.extend(image.references.iter().cloned());
+            done(&session.events, &step, Instant::now(), Some("in the engine already"));
+        } else {
+            missing.push(image);
+        }
     }
-    done(&session.events, CHECK, begun, None);
-
-    let mut result = LoadedBundle { loaded: Vec::new(), present: Vec::new() };
-    for image in index.images {
-        let step = step_of(&image.references);
-        session.events.emit(Event::StepStarted { id: step.clone() });
-        let begun = Instant::now();
-        if all_named(&*engine, &image, true).await? {
-            result.present.extend(image.references);
-            done(&session.events, &step, begun, Some("in the engine already"));
-            continue;
-        }
-        let references = image.references.clone();
-        let loading = load_one(&*engine, &bundle, image, &session.events, &step);
-        let loaded = tokio::select! {
-            loaded = loading => loaded,
-            () = session.cancel.cancelled() => Err(Error::Cancelled),
-        };
-        if let Err(error) = loaded {
-            return Err(failed(&session.events, &step, begun, error));
-        }
-        result.loaded.extend(references);
-        done(&session.events, &step, begun, None);
+    if missing.is_empty() {
+        return Ok(result);
+    }
+    let ids = missing.iter().map(|image| image.id.clone()).collect();
+    let kind = engine.facts().await?.engine_kind;
+    let loader = Loader::new(engine, kind, bundle.clone(), ids).await?;
+    let loading = join_all(missing.iter().map(|image| load_one(session, &loader, image)));
+    let loaded = tokio::select! {
+        loaded = loading => loaded,
+        () = session.cancel.cancelled() => return Err(Error::Cancelled),
+    };
+    for (image, loaded) in missing.iter().zip(loaded) {
+        result.sent += loaded?;
+        result.loaded.extend(image.references.iter().cloned());
     }
     Ok(result)
 }
 
-/// Whether every name of the image is there; `same`: and is this very image.
-async fn all_named(engine: &dyn Images, image: &Image, same: bool) -> Result<bool, Error> {
-    for reference in &image.references {
-        match engine.image(reference).await? {
-            Some(found) if !same || found.id == image.id => {}
-            _ => return Ok(false),
-        }
-    }
-    Ok(true)
+/// Of each image whether the engine has it under all of its names.
+async fn named_all(engine: &dyn Engine, images: &[Image]) -> Result<Vec<bool>, EngineError> {
+    join_all(images.iter().map(|image| named(engine, image, true))).await.into_iter().collect()
 }
 
-async fn load_one(
-    engine: &dyn Images,
-    bundle: &Arc<Bundle>,
-    image: Image,
-    events: &Events,
-    step: &str,
-) -> Result<(), Error> {
-    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(IN_FLIGHT);
-    let (bundle, wanted) = (bundle.clone(), image.clone());
-    let reading = blocking(move || {
-        let mut sink = |piece: Vec<u8>| sender.blocking_send(Ok(Bytes::from(piece))).is_ok();
-        let read = bundle.archive(&wanted, &mut sink);
-        if let Err(error) = &read {
-            // half an archive must not look like a whole one
-            let _ = sender.blocking_send(Err(io::Error::other(error.to_string())));
+/// Bytes that were sent.
+async fn load_one(session: &Session, loader: &Loader, image: &Image) -> Result<u64, Error> {
+    let (events, step) = (&session.events, step_of(&image.references));
+    let Some(place) = loader.place(&image.id, || {}).await else { return Ok(0) };
+    events.emit(Event::StepStarted { id: step.clone() });
+    let begun = Instant::now();
+    let progress = |progress: Progress| events.emit(Event::StepProgress { id: step.clone(), progress });
+    match place.load(&progress).await {
+        Ok(loaded) => {
+            done(events, &step, begun, loaded.note().as_deref());
+            Ok(loaded.sent)
         }
-        read
-    });
-    let progress = |progress: Progress| events.emit(Event::StepProgress { id: step.to_owned(), progress });
-    let stream =
-        futures_util::stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
-    let (read, loaded) = tokio::join!(reading, engine.load_from(stream.boxed(), &progress));
-    // a bundle that cannot be read says more than the engine that got half of it
-    read??;
-    loaded?;
-    if !all_named(engine, &image, false).await? {
-        let operation = format!("loading {}", image.references.join(", "));
-        let message = "the engine took the archive, and does not have the image".to_owned();
-        return Err(EngineError::Other { operation, message }.into());
+        Err(error) => Err(failed(events, &step, begun, error.into())),
     }
-    Ok(())
 }
 
 fn step_of(references: &[String]) -> String {
     references.first().cloned().unwrap_or_default()
 }
 
-/// `steps`: id and group of each; they run one after the other.
+/// `steps`: id and group of each.
 fn started(events: &Events, command: &str, platform: &str, steps: Vec<(String, String)>) {
     let steps =
         steps.into_iter().map(|(id, group)| StepInfo { text: id.clone(), id, group, ..StepInfo::default() }).collect();

@@ -1,14 +1,19 @@
 //! Whole runs of `images save`, `load`, `list` and `lock`, on an engine in memory.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::app::testing::session;
-use crate::app::{Error, LockChange, SavedBundle, Session, image_rows, load_bundle, lock_images, prepare, save_images};
-use crate::bundle::BundleError;
+use crate::app::testing::{Agrees, session};
+use crate::app::{
+    Error, LockChange, SavedBundle, Session, UpOptions, Wanted, image_rows, load_bundle, lock_images, open_bundle,
+    prepare, save_images, up,
+};
+use crate::apply::StepError;
+use crate::bundle::{Bundle, BundleError};
 use crate::config::{self, Loaded, MemoryFiles, Request};
+use crate::engine::Images;
 use crate::engine::fake::{FakeEngine, FakePull};
 use crate::host::fake::FakeHost;
 use crate::model::{ImagePolicy, ObservedImage, Protocol};
@@ -197,24 +202,117 @@ services:
 }
 
 #[tokio::test]
-async fn nothing_of_a_broken_bundle_is_loaded() {
+async fn of_a_damaged_bundle_only_whole_images_are_loaded() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("shop.bundle");
     save_images(&on(&full()), &load(&files(), &[]), &file).await.unwrap();
-    let mut bytes = fs::read(&file).unwrap();
-    // in the last file, so that the first images are whole
-    let at = bytes.len() - 700;
-    bytes[at] ^= 0x55;
-    fs::write(&file, &bytes).unwrap();
+    let whole = damage(&file);
     let engine = FakeEngine::new();
     let error = load_bundle(&on(&engine), &file).await.unwrap_err();
     assert!(matches!(error, Error::Bundle(BundleError::Damaged { .. })), "{error:?}");
-    assert_eq!(engine.journal(), [""; 0]);
+    let mut loaded = engine.journal();
+    loaded.sort();
+    assert_eq!(loaded, ["loading images: acme/chart-next:3", "loading images: acme/db:macula-dddddddddddd"]);
 
-    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let engine = FakeEngine::new();
     let error = load_bundle(&on(&engine), &file).await.unwrap_err();
     assert!(matches!(error, Error::Bundle(BundleError::Cut { .. })), "{error:?}");
     assert_eq!(engine.journal(), [""; 0]);
+}
+
+/// Changes a byte of the last layer of the last image; what was there before.
+fn damage(file: &Path) -> Vec<u8> {
+    let whole = fs::read(file).unwrap();
+    for at in (0..whole.len()).rev() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        fs::write(file, &bytes).unwrap();
+        let Ok(bundle) = Bundle::open(file) else { continue };
+        let broken = |image| bundle.archive(image, 0, &mut |_| true).is_err();
+        if bundle.index().images.iter().any(broken) {
+            return whole;
+        }
+    }
+    panic!("nothing of it is looked at");
+}
+
+/// A bundle of `web`, `db` and `late`, and a platform that has them.
+async fn with_bundle(folder: &TempDir) -> (PathBuf, Loaded) {
+    const STACK: &str = "
+services:
+  web: {image: 'acme/web:1', pull_policy: always, depends_on: [db]}
+  job: {image: 'acme/web:1'}
+  db: {image: 'acme/db:2'}
+  late: {image: 'acme/late:1'}
+";
+    let saved = FakeEngine::new()
+        .with_image_as("acme/web:1", image("1", &[]))
+        .with_image_as("acme/db:2", image("2", &[]))
+        .with_image_as("acme/late:1", image("3", &[]));
+    let files = MemoryFiles::default()
+        .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}")
+        .with("/p/all.yaml", STACK);
+    let file = folder.path().join("shop.bundle");
+    save_images(&on(&saved), &load(&files, &[]), &file).await.unwrap();
+    (file, config::load(&Request { cwd: "/p".into(), only_own: true, ..Request::default() }, &files).expect("valid"))
+}
+
+#[tokio::test]
+async fn up_takes_what_the_bundle_has_and_loads_it_as_it_is_needed() {
+    let folder = TempDir::new().unwrap();
+    let (file, loaded) = with_bundle(&folder).await;
+    // one image is there, and another one has the name of a second
+    let engine = FakeEngine::new()
+        .with_image_as("acme/late:1", image("3", &[]))
+        .with_image_as("acme/db:2", image("9", &[]))
+        .pullable_as("acme/web:1", image("8", &[]));
+    let wanted = Wanted { bundle: Some(open_bundle(&file).await.unwrap()), ..Wanted::default() };
+    let session = on_host(&engine, online());
+    let prepared = prepare(&session, &loaded, &wanted).await.unwrap();
+    assert!(prepared.survey.observed.registries.is_empty(), "a registry was asked");
+    let plan = prepared.plan.to_string();
+    let loads: Vec<&str> = plan.lines().filter(|line| line.starts_with("+ load")).collect();
+    // what others need comes first
+    assert_eq!(loads, ["+ load image acme/db:2 (missing)", "+ load image acme/web:1 (missing)"]);
+    let waits = |service: &str| {
+        let create = format!("+ create container macula-shop-{service}-1 ");
+        let line = plan.lines().find(|line| line.starts_with(&create)).unwrap();
+        ["acme/db:2", "acme/web:1", "acme/late:1"].map(|image| line.contains(&format!("load image {image}")))
+    };
+    assert_eq!(waits("web"), [false, true, false]);
+    assert_eq!(waits("job"), [false, true, false]);
+    assert_eq!(waits("db"), [true, false, false]);
+    assert_eq!(waits("late"), [false, false, false]);
+
+    let options = UpOptions { no_dns: Some(true), wanted, ..UpOptions::default() };
+    let done = up(&session, &loaded, &options, &Agrees).await.unwrap();
+    assert!(done.left_out.is_empty(), "{:?}", done.left_out);
+    for (name, id) in [("acme/web:1", "1"), ("acme/db:2", "2")] {
+        assert_eq!(engine.image(name).await.unwrap().unwrap().id, digest(id), "{name}");
+    }
+    let journal = engine.journal();
+    assert!(!journal.iter().any(|line| line.starts_with("pulling")), "{journal:?}");
+    assert!(!journal.contains(&"loading images: acme/late:1".to_owned()), "it was there");
+    let again = prepare(&session, &loaded, &options.wanted).await.unwrap();
+    assert!(!again.plan.to_string().contains("load image"), "{}", again.plan);
+}
+
+#[tokio::test]
+async fn up_with_a_damaged_bundle_makes_nothing_of_half_an_image() {
+    let folder = TempDir::new().unwrap();
+    let (file, loaded) = with_bundle(&folder).await;
+    damage(&file);
+    let engine = FakeEngine::new();
+    let wanted = Wanted { bundle: Some(open_bundle(&file).await.unwrap()), ..Wanted::default() };
+    let options = UpOptions { no_dns: Some(true), wanted, ..UpOptions::default() };
+    let error = up(&on_host(&engine, online()), &loaded, &options, &Agrees).await.unwrap_err();
+    let Error::Failed(outcome) = error else { panic!("{error:?}") };
+    let [failure] = outcome.failed.as_slice() else { panic!("{outcome:?}") };
+    assert!(matches!(failure.error, StepError::Bundle(BundleError::Damaged { .. })), "{failure:?}");
+    assert!(engine.image("acme/web:1").await.unwrap().is_none());
+    assert!(!engine.containers().contains(&"macula-shop-web-1".to_owned()));
+    assert!(engine.containers().contains(&"macula-shop-late-1".to_owned()), "what is whole runs");
 }
 
 #[tokio::test]
@@ -250,9 +348,15 @@ async fn an_engine_that_goes_away_loses_no_image_that_was_saved() {
 
     // loading goes on just so
     let target = FakeEngine::new();
-    let first = load_bundle(&on(&target.clone().dies_after(4)), &file).await;
-    assert!(matches!(first, Err(Error::Engine(_))), "{first:?}");
-    let second = load_bundle(&on(&target.clone().revives()), &file).await.unwrap();
+    let mut lived = 0;
+    while target.journal().is_empty() {
+        lived += 1;
+        assert!(lived < 50, "nothing is loaded");
+        let first = load_bundle(&on(&target.clone().dies_after(lived)), &file).await;
+        assert!(matches!(first, Err(Error::Engine(_))), "{first:?}");
+        target.clone().revives();
+    }
+    let second = load_bundle(&on(&target), &file).await.unwrap();
     assert!(!second.present.is_empty() && !second.loaded.is_empty(), "{second:?}");
     assert_eq!(second.present.len() + second.loaded.len(), 3);
 }

@@ -106,7 +106,7 @@ fn kind_of(steps: &[&Step]) -> ChangeKind {
         () if starts => ChangeKind::Start,
         () if stops => ChangeKind::Stop,
         () if reloads => ChangeKind::Reload,
-        () if has(|action| matches!(action, Action::ObtainImage { .. })) => ChangeKind::Image,
+        () if has(|action| matches!(action, Action::ObtainImage { .. } | Action::LoadImage { .. })) => ChangeKind::Image,
         () if steps.iter().all(|step| matches!(step.action, Action::AwaitReady { .. })) => ChangeKind::Await,
         () => ChangeKind::Other,
     }
@@ -197,6 +197,7 @@ fn further(steps: &[&Step], kind: ChangeKind) -> Vec<String> {
         match &step.action {
             Action::ObtainImage { pull: true, spec, .. } => all.push(format!("pull {}", spec.reference)),
             Action::ObtainImage { .. } => all.push("build its image".to_owned()),
+            Action::LoadImage { .. } => all.push("load its image".to_owned()),
             // files that are copied in each time are no data
             Action::CreateVolume { spec, .. } if spec.labels.contains_key(label::FILES) => {}
             Action::CreateVolume { spec, .. } => all.push(format!("new volume {}", spec.name)),

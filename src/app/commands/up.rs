@@ -16,7 +16,8 @@ use crate::app::survey::{Look, Survey, survey_with};
 use crate::app::trace::{Recorder, SentTrace};
 use crate::app::{Consent, Error, Prepared, Session, Wanted, durations, expected, prepare, remap};
 use crate::app::{reach, resolver};
-use crate::apply::{Extras, Failure, Outcome, StepError, Timing, Tools, apply};
+use crate::apply::{Extras, Failure, Loader, Outcome, StepError, Timing, Tools, apply};
+use crate::bundle::Bundle;
 use crate::config::{Loaded, canonical};
 use crate::doctor::proof::Record;
 use crate::doctor::{self, Finding, Needs, Selection, Status as FindingStatus};
@@ -299,7 +300,7 @@ async fn change(
         let Prepared { survey, plan, cluster, .. } = &mut prepared;
         join::render_content(session, survey, plan, cluster).await?;
     }
-    let (mut outcome, mut work) = carry_out(session, loaded, &prepared, no_dns, options, &unbuilt, recorder).await;
+    let (mut outcome, mut work) = carry_out(session, loaded, &prepared, no_dns, options, &unbuilt, recorder).await?;
     outcome.ran.splice(0..0, built.ran);
     for _ in 0..OVERTAKEN {
         if !outcome.overtaken() {
@@ -310,7 +311,7 @@ async fn change(
         session.events.info("the engine changed in between; looking again");
         prepared = recorder.phase("plan", prepare(session, loaded, &wanted)).await?;
         let before = std::mem::take(&mut outcome.ran);
-        (outcome, work) = carry_out(session, loaded, &prepared, no_dns, options, &unbuilt, recorder).await;
+        (outcome, work) = carry_out(session, loaded, &prepared, no_dns, options, &unbuilt, recorder).await?;
         outcome.ran.splice(0..0, before);
     }
     outcome.failed.splice(0..0, built.failed);
@@ -328,7 +329,7 @@ async fn change(
                 keep(session, loaded, &prepared, options, no_dns, &gone).await?;
                 let before = std::mem::take(&mut outcome.ran);
                 (outcome, work) =
-                    carry_out(session, loaded, &prepared, no_dns, options, &BTreeSet::new(), recorder).await;
+                    carry_out(session, loaded, &prepared, no_dns, options, &BTreeSet::new(), recorder).await?;
                 outcome.ran.splice(0..0, before);
             }
             // something that is wanted needs it: the refusal is what went wrong
@@ -513,12 +514,14 @@ async fn carry_out(
     options: &UpOptions,
     failed: &BTreeSet<StepId>,
     recorder: &mut Recorder,
-) -> (Outcome, Arc<Work>) {
+) -> Result<(Outcome, Arc<Work>), Error> {
     let Prepared { survey, plan, cluster, .. } = prepared;
     let lenient = !survey.platform.cluster.required && !options.wanted.strict;
     let work = Arc::new(Work::new(session, survey, cluster.decision.as_ref()).lenient(lenient));
     let mut tools = survey.tools(session, Some(work.clone()));
     tools.tasks = Some(Arc::new(MachineTasks::new(session, loaded, no_dns)));
+    let (rest, skipped) = plan.after_failure(failed);
+    tools.loader = loader(survey, &rest, options.wanted.bundle.as_ref()).await?;
     tools.extras = Extras {
         known: durations::known(session.host()).await,
         unchanged: unchanged(prepared),
@@ -529,7 +532,6 @@ async fn carry_out(
         Err(error) => session.events.warn(format!("what is made bears no owner: {error}")),
     }
     let began = Instant::now();
-    let (rest, skipped) = plan.after_failure(failed);
     let mut outcome = match rest.is_empty() {
         true => Outcome::default(),
         false => apply(&session.command, &survey.platform.name, &rest, tools).await,
@@ -537,7 +539,19 @@ async fn carry_out(
     outcome.skipped.extend(skipped);
     recorder.steps(began, &outcome.ran);
     durations::remember(session.host(), &rest, &outcome.ran).await;
-    (outcome, work)
+    Ok((outcome, work))
+}
+
+/// Who loads the images of the plan, in its order; nobody where it has none.
+async fn loader(survey: &Survey, plan: &Plan, bundle: Option<&Arc<Bundle>>) -> Result<Option<Arc<Loader>>, Error> {
+    let id = |step: &Step| match &step.action {
+        Action::LoadImage { id } => Some(id.clone()),
+        _ => None,
+    };
+    let ids: Vec<String> = plan.steps.iter().filter_map(id).collect();
+    let Some(bundle) = bundle.filter(|_| !ids.is_empty()) else { return Ok(None) };
+    let loader = Loader::new(survey.engine.clone(), survey.facts.engine_kind, bundle.clone(), ids).await?;
+    Ok(Some(Arc::new(loader)))
 }
 
 /// Services that run as they should, so that the plan has nothing for them.

@@ -1037,7 +1037,11 @@ static SAVED: Object = Object {
 
 static LOADED: Object = Object {
     name: "Loaded",
-    fields: &[f("loaded", TEXTS, "Images that came."), f("present", TEXTS, "Images that were there already.")],
+    fields: &[
+        f("loaded", TEXTS, "Images that came."),
+        f("present", TEXTS, "Images that were there already."),
+        f("sent", Whole, "Bytes that the engine got, without layers that it had."),
+    ],
 };
 
 static PRUNED: Object = Object {

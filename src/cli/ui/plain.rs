@@ -163,6 +163,7 @@ impl Inner {
                 let word = if built { "built" } else { "pulled" };
                 Some(format!("{word} in {}", text::duration(step.worked(now))))
             }
+            Doing::Load => Some(format!("loaded in {}", text::duration(step.worked(now)))),
             _ => note.map(|note| format!("{note} ({})", text::duration(step.worked(now)))),
         };
         if let Some(line) = line {

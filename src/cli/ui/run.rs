@@ -298,7 +298,7 @@ impl Run {
                 && other.name != group.name
             {
                 let name = match step.doing {
-                    Doing::Build | Doing::Pull if other.service => format!("{}'s image", other.name),
+                    Doing::Build | Doing::Pull | Doing::Load if other.service => format!("{}'s image", other.name),
                     _ => other.name.clone(),
                 };
                 if !names.contains(&name) {
@@ -388,6 +388,7 @@ impl Group {
             () if stopped => "stopped",
             () if did(Doing::Build) => "built",
             () if did(Doing::Pull) => "pulled",
+            () if did(Doing::Load) => "loaded",
             () if did(Doing::Base) => "made",
             () if did(Doing::Network) => "created",
             () if did(Doing::Await) => "healthy",
@@ -444,6 +445,7 @@ impl Step {
             Doing::Network | Doing::Volume => "creating",
             Doing::Base => "making",
             Doing::Pull => "pulling",
+            Doing::Load => "loading",
             Doing::Build => "building",
             Doing::Create => "creating",
             Doing::Start => "starting",

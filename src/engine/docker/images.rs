@@ -31,6 +31,20 @@ impl Images for Docker {
         }
     }
 
+    async fn layers(&self, reference: &str) -> Result<Vec<String>, EngineError> {
+        // Podman reads an archive by itself, and looks for each layer in it
+        if self.podman() {
+            return Ok(Vec::new());
+        }
+        let operation = operation::image(reference);
+        check(&operation, reference)?;
+        match self.call(&operation, READ, self.client.inspect_image(reference)).await {
+            Ok(image) => Ok(image.root_fs.and_then(|root| root.layers).unwrap_or_default()),
+            Err(EngineError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError> {
         let operation = operation::labelled_images(label);
         let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);

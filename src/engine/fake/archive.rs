@@ -1,7 +1,7 @@
 //! Archives of images in the form of `docker save`: every image has a layer of its own, and all of
 //! them one in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use serde_json::{Value, json};
@@ -23,7 +23,10 @@ impl Archive {
         let id = image.id.trim_start_matches("sha256:");
         // a name in an archive has at most 100 characters
         let id = id.get(..64).unwrap_or(id);
-        self.files.insert(format!("{id}.json"), serde_json::to_vec(image).unwrap_or_default());
+        let mut config = serde_json::to_value(image).unwrap_or_default();
+        config["rootfs"] = json!({"type": "layers", "diff_ids": layers(image)});
+        config["config"] = json!({"Labels": image.labels});
+        self.files.insert(format!("{id}.json"), config.to_string().into_bytes());
         self.files.insert(BASE.to_owned(), b"a layer ".repeat(400));
         self.files.insert(format!("{id}/layer.tar"), id.repeat(20).into_bytes());
         self.images.entry(id.to_owned()).or_default().push(reference.to_owned());
@@ -50,8 +53,13 @@ impl Archive {
     }
 }
 
-/// The images of an archive, by each of their names.
-pub(super) fn images(bytes: &[u8]) -> Result<BTreeMap<String, ObservedImage>, String> {
+/// The layers of an image: the one that all have in common, and its own.
+pub(super) fn layers(image: &ObservedImage) -> Vec<String> {
+    vec![BASE.to_owned(), image.id.clone()]
+}
+
+/// The images of an archive, by each of their names. `known`: layers that the engine has, which may be left out.
+pub(super) fn images(bytes: &[u8], known: &BTreeSet<String>) -> Result<BTreeMap<String, ObservedImage>, String> {
     let mut files = BTreeMap::new();
     let mut archive = tar::Archive::new(bytes);
     for entry in archive.entries().map_err(|error| error.to_string())? {
@@ -69,12 +77,13 @@ pub(super) fn images(bytes: &[u8]) -> Result<BTreeMap<String, ObservedImage>, St
             let list = image.get(key).and_then(Value::as_array).into_iter().flatten();
             list.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
         };
-        if let Some(layer) = texts("Layers").into_iter().find(|layer| !files.contains_key(layer)) {
-            return Err(format!("the layer {layer} is not there"));
-        }
         let config = image.get("Config").and_then(Value::as_str).unwrap_or_default();
         let config = files.get(config).ok_or_else(|| format!("{config} is not there"))?;
         let observed: ObservedImage = serde_json::from_slice(config).map_err(|error| error.to_string())?;
+        let lacks = |(path, layer): &(String, String)| !files.contains_key(path) && !known.contains(layer);
+        if let Some((path, _)) = texts("Layers").into_iter().zip(layers(&observed)).find(lacks) {
+            return Err(format!("the layer {path} is not there"));
+        }
         images.extend(texts("RepoTags").into_iter().map(|tag| (tag, observed.clone())));
     }
     Ok(images)

@@ -18,6 +18,10 @@ impl Images for FakeEngine {
         Ok(self.call(&operation::image(reference))?.image(reference).cloned())
     }
 
+    async fn layers(&self, reference: &str) -> Result<Vec<String>, EngineError> {
+        Ok(self.call(&operation::image(reference))?.image(reference).map(archive::layers).unwrap_or_default())
+    }
+
     async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError> {
         let world = self.call(&operation::labelled_images(label))?;
         let mut all: BTreeMap<String, LabelledImage> = BTreeMap::new();
@@ -207,7 +211,8 @@ impl Images for FakeEngine {
         let operation = operation::LOAD.to_owned();
         let other = |message: String| EngineError::Other { operation: operation.clone(), message };
         let bytes = pieces.map_err(EngineError::local(&operation))?.concat();
-        let images = archive::images(&bytes).map_err(other)?;
+        let known = self.lock().images.values().flat_map(archive::layers).collect();
+        let images = archive::images(&bytes, &known).map_err(other)?;
         let names: Vec<String> = images.keys().cloned().collect();
         let mut world = self.act_on(operation::LOAD, &names.join(", "))?;
         world.images.extend(images);

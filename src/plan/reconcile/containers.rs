@@ -109,9 +109,7 @@ impl Planner<'_> {
                     let left_over = step.cause == Cause::Unfinished && step.group == group;
                     (left_over && matches!(step.action, Action::RemoveContainer { .. })).then(|| step.id.clone())
                 }));
-                if let ImageUse::Obtained { step } = &image {
-                    before_create.push(step.clone());
-                }
+                before_create.extend(self.obtained.get(group).cloned());
                 if let Verdict::Recreate(cause) = verdict
                     && spec.update.start_first
                     && !spec.readiness.one_shot

@@ -19,8 +19,13 @@ impl Planner<'_> {
             (spec.task.is_some(), rank)
         });
         for container in &wanted {
-            let Some(Choice::Obtain { spec, pull, build }) = self.wish.supply.choices.get(&container.service) else {
-                continue;
+            let (spec, pull, build) = match self.wish.supply.choices.get(&container.service) {
+                Some(Choice::Obtain { spec, pull, build }) => (spec, pull, build),
+                Some(Choice::Present { reference, .. }) => {
+                    self.load(container, reference);
+                    continue;
+                }
+                None => continue,
             };
             let key = spec.build.as_ref().map_or_else(|| spec.reference.clone(), |build| build.tag.clone());
             let step = match made.get(&key) {
@@ -47,6 +52,21 @@ impl Planner<'_> {
             self.obtained.insert(container.service.clone(), step);
         }
         self.built_from();
+    }
+
+    /// An image of the bundle, once for all who run it.
+    fn load(&mut self, container: &ContainerSpec, reference: &str) {
+        let Some(image) = self.observed.to_load(reference) else { return };
+        let loads = |step: &&Step| matches!(&step.action, Action::LoadImage { id } if id == image);
+        let step = match self.steps.iter().find(loads) {
+            Some(step) => step.id.clone(),
+            None => {
+                let id = ResourceId::new(ResourceKind::Image, reference);
+                let action = Action::LoadImage { id: image.to_owned() };
+                self.add(Verb::Load, id, &container.service, action, Cause::Missing, Vec::new())
+            }
+        };
+        self.obtained.insert(container.service.clone(), step);
     }
 
     /// A build that takes files of an image follows the step that gets this image.
