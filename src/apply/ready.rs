@@ -253,18 +253,77 @@ async fn tail_since(engine: &dyn Streams, container: &str, since: Option<i64>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{ContainerOptions, Healthcheck, Limits, Probe, ProbeKind, Restart};
 
     #[test]
-    fn only_what_ends_again_and_again_now_is_given_up() {
-        let said = |restart_count, before| {
-            let found =
-                ObservedContainer { state: ContainerState::Running, restart_count, ..ObservedContainer::default() };
-            gave_up(&found, &ContainerSpec::default(), &Readiness::default(), 1, before)
+    fn what_will_not_come_up_is_given_up_with_its_reason() {
+        use ContainerState::{Created, Dead, Exited, Restarting, Running};
+        let found = |state, exit_code: i64| ObservedContainer {
+            state,
+            exit_code: Some(exit_code),
+            error: if exit_code == 0 { "no space left".into() } else { String::new() },
+            ..ObservedContainer::default()
         };
-        assert_eq!(said(2, 0), None);
-        assert_eq!(said(3, 0).as_deref(), Some("crashes again and again: exit code 1, 4 starts"));
-        // it has come up since
-        assert_eq!(said(9, 9), None);
-        assert_eq!(said(12, 9).as_deref(), Some("crashes again and again: exit code 1, 4 starts"));
+        let quiet = |found| ObservedContainer { error: String::new(), ..found };
+        let unknown = |found| ObservedContainer { exit_code: None, ..found };
+        let killed = |found| ObservedContainer { oom_killed: true, ..found };
+        let brought_back = |restart_count, found| ObservedContainer { restart_count, ..found };
+        for (found, before, one_shot, reason) in [
+            (found(Created, 2), 0, false, None),
+            (found(Running, 2), 0, false, None),
+            (found(Exited, 2), 0, false, Some("stopped right after its start (exit code 2)")),
+            (found(Dead, 2), 0, false, Some("stopped right after its start (exit code 2)")),
+            // how it ended before counts where the engine does not know any more
+            (unknown(found(Exited, 2)), 0, false, Some("stopped right after its start (exit code 1)")),
+            (found(Dead, 2), 0, true, Some("failed (exit code 2)")),
+            (found(Exited, 0), 0, true, Some("no space left")),
+            (quiet(found(Exited, 0)), 0, true, None),
+            (quiet(found(Exited, 0)), 0, false, Some("stopped right after its start (exit code 0)")),
+            (killed(found(Exited, 137)), 0, true, Some("was killed: it needed more memory than its 64 MiB")),
+            // something else of it was killed, and it has ended well
+            (killed(quiet(found(Exited, 0))), 0, true, None),
+            (brought_back(2, found(Running, 1)), 0, false, None),
+            (brought_back(3, found(Running, 1)), 0, false, Some("crashes again and again: exit code 1, 4 starts")),
+            (brought_back(3, found(Restarting, 1)), 0, false, Some("crashes again and again: exit code 1, 4 starts")),
+            (brought_back(3, found(Running, 1)), 0, true, None),
+            (
+                brought_back(3, killed(found(Restarting, 137))),
+                0,
+                false,
+                Some("was killed: it needed more memory than its 64 MiB, 4 times"),
+            ),
+            // it has come up since
+            (brought_back(9, found(Running, 1)), 9, false, None),
+            (brought_back(12, found(Running, 1)), 9, false, Some("crashes again and again: exit code 1, 4 starts")),
+        ] {
+            let readiness = Readiness { one_shot, ..Readiness::default() };
+            let resources = Limits { memory: Some(64 << 20), ..Limits::default() };
+            let spec = ContainerSpec {
+                readiness: readiness.clone(),
+                options: ContainerOptions { restart: Restart::Always, resources, ..ContainerOptions::default() },
+                ..ContainerSpec::default()
+            };
+            assert_eq!(gave_up(&found, &spec, &readiness, 1, before).as_deref(), reason, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn the_engine_s_verdict_is_the_last_word_only_where_nobody_else_is_asked() {
+        let probe = || Some(Probe { kind: ProbeKind::Tcp { port: 80 }, timeout: None });
+        for (health, probe, retries, tries) in [
+            (Health::Unhealthy, None, Some(7), Some(7)),
+            (Health::Unhealthy, None, None, Some(3)),
+            (Health::Unhealthy, probe(), Some(7), None),
+            (Health::Starting, None, Some(7), None),
+            (Health::Healthy, None, Some(7), None),
+        ] {
+            let found = ObservedContainer { health, ..ObservedContainer::default() };
+            let spec = ContainerSpec {
+                healthcheck: Some(Healthcheck { retries, ..Healthcheck::default() }),
+                ..ContainerSpec::default()
+            };
+            let readiness = Readiness { probe, ..Readiness::default() };
+            assert_eq!(used_up(&found, &spec, &readiness), tries, "{health:?} {readiness:?}");
+        }
     }
 }

@@ -131,3 +131,53 @@ fn named_volumes(platform: &Platform, service: &Service, wanted: impl Fn(bool) -
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str) -> FileSpec {
+        FileSpec { path: path.into(), content: Vec::new(), uid: 0, gid: 0, mode: 0o644, secret: false, reload: false }
+    }
+
+    fn tmpfs(target: &str) -> MountSpec {
+        MountSpec::Tmpfs { target: target.into(), size: None, mode: None, options: Vec::new() }
+    }
+
+    fn volume(target: &str) -> MountSpec {
+        MountSpec::Volume { source: "v".into(), target: target.into(), read_only: false, no_copy: false, subpath: None }
+    }
+
+    #[test]
+    fn files_lie_in_volumes_where_they_cannot_be_copied_in() {
+        for (paths, mounts, read_only, expected) in [
+            ("/etc/app/a", vec![], false, ""),
+            ("/etc/app/a", vec![], true, "etc-app /etc/app"),
+            // in the root folder there is no place for one
+            ("/a", vec![], true, ""),
+            ("/etc/app/a /etc/app/sub/b", vec![], true, "etc-app /etc/app"),
+            ("/etc/app/a /etc/apps/b", vec![], true, "etc-app /etc/app, etc-apps /etc/apps"),
+            ("/etc/app/a", vec![volume("/etc/app/")], true, ""),
+            ("/etc/app/a", vec![volume("/etc/ap")], true, "etc-app /etc/app"),
+            // empty at each start
+            ("/run/app/a", vec![tmpfs("/run")], false, "run-app /run/app"),
+            ("/run/app/a", vec![tmpfs("/run/apps")], false, ""),
+            // the innermost is the one that it lies in
+            ("/run/app/a", vec![tmpfs("/run"), volume("/run/app")], true, ""),
+            ("/run/app/a", vec![tmpfs("/run/app"), volume("/run")], false, "run-app /run/app"),
+        ] {
+            let files: Vec<FileSpec> = paths.split(' ').map(file).collect();
+            let made = volumes_for_files("c", &files, &mounts, read_only);
+            let made: Vec<String> = made
+                .iter()
+                .map(|mount| match mount {
+                    MountSpec::Volume { source, target, read_only: false, no_copy: false, subpath: None } => {
+                        format!("{} {target}", source.strip_prefix(&format!("c{FILES}")).unwrap())
+                    }
+                    other => format!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(made.join(", "), expected, "{paths} {mounts:?}");
+        }
+    }
+}

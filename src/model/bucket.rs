@@ -29,7 +29,9 @@ mod tests {
         let long = "a".repeat(64);
         let bad =
             ["ab", "Abc", "a_b", "-ab", "ab-", "a..b", "a.-b", "192.168.5.4", "xn--a", "a-s3alias", "minio", ".."];
-        for bad in bad.into_iter().chain([long.as_str(), "a/b", "", "b\u{e4}r"]) {
+        let reserved =
+            ["a-.b", ".ab", "ab.", "sthree-a", "amzn-s3-demo-a", "a--ol-s3", "ab.mrap", "a--x-s3", "a--table-s3"];
+        for bad in bad.into_iter().chain(reserved).chain([long.as_str(), "a/b", "", "b\u{e4}r"]) {
             assert!(!is_bucket_name(bad), "{bad}");
         }
     }

@@ -46,6 +46,33 @@ mod tests {
         assert_eq!(to_dns_label("My_Service.x/y"), "my-service-x-y");
     }
 
+    #[test]
+    fn names() {
+        let longest = format!("{}.{}.{}.{}", "a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61));
+        for good in ["a", "a.b-c.0", longest.as_str()] {
+            assert!(is_dns_name(good), "{good}");
+        }
+        for bad in ["", ".a", "a.", "a..b", "a.-b", "A.b", format!("{longest}d").as_str()] {
+            assert!(!is_dns_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_without_a_dot_is_in_the_domain() {
+        for (host, domain, full) in [
+            ("grafana", "macula.local", "grafana.macula.local"),
+            ("Grafana.", "macula.local", "grafana.macula.local"),
+            ("*", "macula.local", "*.macula.local"),
+            ("*.apps", "macula.local", "*.apps.macula.local"),
+            ("shop.example.com", "macula.local", "shop.example.com"),
+            ("*.example.com", "macula.local", "*.example.com"),
+            ("Local", "local", "local"),
+            ("grafana", "local", "grafana.local"),
+        ] {
+            assert_eq!(fully_qualified(host, domain), full);
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_made_of_a_text_is_a_label_or_nothing(text in ".{0,80}") {

@@ -111,6 +111,24 @@ mod tests {
     }
 
     #[test]
+    fn exceptions_lack_what_they_do_not_cover() {
+        for (exceptions, domain, missing) in [
+            ("", "macula.local", ".macula.local localhost 127.0.0.0/8"),
+            ("x", "Macula.Local", ".macula.local localhost 127.0.0.0/8"),
+            (" * ", "macula.local", ""),
+            (" LOCAL , 127", "Macula.Local", "localhost"),
+            ("*.macula.local,.localhost", "macula.local", "127.0.0.0/8"),
+            // the end of a name is no domain above it
+            ("cula.local,,127.0.0.0/8", "macula.local", ".macula.local localhost"),
+            ("", "", "localhost 127.0.0.0/8"),
+        ] {
+            assert_eq!(lacking(exceptions, domain).join(" "), missing, "{exceptions}");
+        }
+        assert_eq!(with_lacking("x", ""), "x,localhost,127.0.0.0/8");
+        assert_eq!(with_lacking("*", "macula.local"), "*");
+    }
+
+    #[test]
     fn a_proxy_of_this_machine_is_none_elsewhere() {
         for here in ["http://127.0.0.1:3128", "http://me:pw@localhost:3128/", "127.0.0.2:1", "http://[::1]:8080"] {
             assert_eq!(told(&[("http_proxy", here)], &[], false), "", "{here}");

@@ -472,6 +472,24 @@ mod tests {
     }
 
     #[test]
+    fn what_older_readers_take_for_numbers_and_booleans() {
+        for number in ["1:30", "1:5", "-1:30", "+190:20:30.15", "1_0:30", "1:30."] {
+            assert!(is_base60(number), "{number}");
+        }
+        for other in
+            ["", "130", "1:60", "1:300", ":30", "_1:30", "1:", "1:30:", "a:30", "1:3a", "1:a5", "1x:30", "1:30.x"]
+        {
+            assert!(!is_base60(other), "{other}");
+        }
+        for boolean in ["y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "n", "no", "No", "NO", "off", "Off", "OFF"] {
+            assert!(is_old_bool(boolean), "{boolean}");
+        }
+        for other in ["yEs", "oN", "nO", "oFf", "yess", "true", ""] {
+            assert!(!is_old_bool(other), "{other}");
+        }
+    }
+
+    #[test]
     fn keys_are_sorted_as_go_sorts_them() {
         let mut keys = ["b", "a10", "a9", "a_b", "ab", "A", "a-1", "a.1", "a01", "x-z", "_", "a", "1a", "10", "9"];
         keys.sort_by(|one, other| compare_keys(one, other));

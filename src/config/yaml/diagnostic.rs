@@ -291,6 +291,18 @@ mod tests {
         assert_eq!(nearest("stopGracePeriod", known), Some("stop_grace_period"));
         assert_eq!(nearest("stop-grace-period", known), Some("stop_grace_period"));
         assert_eq!(nearest("wholly_else", known), None);
+        // one slip, and one more for every five letters
+        for (word, known, found) in [
+            ("abcd", "abxd", true),
+            ("abcd", "abxy", false),
+            ("abcde", "abcxy", true),
+            ("abcde", "abxyz", false),
+            ("abcdefghij", "abcdefgxyz", true),
+            ("abcdefghij", "abcdefwxyz", false),
+        ] {
+            assert_eq!(nearest(word, [known]).is_some(), found, "{word} {known}");
+        }
+        assert_eq!(nearest("stap", ["stip", "step", "start"]), Some("step"));
     }
 
     #[test]

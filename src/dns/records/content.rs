@@ -168,6 +168,9 @@ mod tests {
         assert_eq!(name("a.b").as_deref(), Ok("a.b.macula.local"));
         assert_eq!(name("*.apps").as_deref(), Ok("*.apps.macula.local"));
         assert_eq!(name("@").as_deref(), Ok("macula.local"));
+        assert_eq!((name(""), name("Macula.Local.")), (Ok("macula.local".into()), Ok("macula.local".into())));
+        assert_eq!(name("notmacula.local").as_deref(), Ok("notmacula.local.macula.local"));
+        assert_eq!(name("notmacula.local."), Err("notmacula.local is outside the zone macula.local".into()));
         assert_eq!(name("shop.example.com."), Err("shop.example.com is outside the zone macula.local".into()));
         assert!(name("a..b").is_err());
         assert_eq!(name("München").as_deref(), Ok("xn--mnchen-3ya.macula.local"));
@@ -194,16 +197,29 @@ mod tests {
             ("CNAME", "Web"),
             ("CNAME", "web.example.com"),
             ("CNAME", "bücher.example"),
+            ("CNAME", "web.example.com."),
             ("CNAME", "web/1"),
+            ("CNAME", "."),
+            ("PTR", "web"),
             ("TXT", "v=spf1 -all"),
             ("TXT", "say \"hi\" \\ é"),
             ("TXT", "\"one\" \"two\""),
+            ("TXT", "\"a \\\" b\""),
             ("TXT", "\"open"),
+            ("TXT", "\"open\\"),
+            ("TXT", "\"one\" two"),
             ("MX", "10 mail"),
+            ("MX", "99999 mail"),
             ("MX", "mail"),
             ("SRV", "0 5 5060 sip"),
             ("SRV", "0 5 99999 sip"),
+            ("SRV", "0 5 5060"),
             ("CAA", "0 issue ca.example"),
+            ("CAA", "128 ISSUE \"ca.example; x=1\""),
+            ("CAA", "0 issue"),
+            ("CAA", "256 issue ca.example"),
+            ("HTTPS", "1 .  alpn=h2"),
+            ("HTTPS", "1"),
             ("SSHFP", "1 1 aabb"),
         ];
         let shown: String =
@@ -217,20 +233,36 @@ mod tests {
         CNAME Web -> web.macula.local.
         CNAME web.example.com -> web.example.com.
         CNAME bücher.example -> xn--bcher-kva.example.
+        CNAME web.example.com. -> web.example.com.
         CNAME web/1 -> `web/1` is not a valid CNAME record: a host name is expected, such as web or web.example.com
+        CNAME . -> `.` is not a valid CNAME record: a host name is expected, such as web or web.example.com
+        PTR web -> web.macula.local.
         TXT v=spf1 -all -> "v=spf1 -all"
         TXT say "hi" \ é -> "say \"hi\" \\ \195\169"
         TXT "one" "two" -> "one" "two"
+        TXT "a \" b" -> "a \" b"
         TXT "open -> `"open` is not a valid TXT record: strings in quotes are expected, each at most 255 bytes, or text without quotes
+        TXT "open\ -> `"open\` is not a valid TXT record: strings in quotes are expected, each at most 255 bytes, or text without quotes
+        TXT "one" two -> `"one" two` is not a valid TXT record: strings in quotes are expected, each at most 255 bytes, or text without quotes
         MX 10 mail -> 10 mail.macula.local.
+        MX 99999 mail -> `99999 mail` is not a valid MX record: it begins with a preference, 0 to 65535
         MX mail -> `mail` is not a valid MX record: a preference and a host are expected, such as `10 mail`
         SRV 0 5 5060 sip -> 0 5 5060 sip.macula.local.
         SRV 0 5 99999 sip -> `0 5 99999 sip` is not a valid SRV record: priority, weight and port are 0 to 65535
+        SRV 0 5 5060 -> `0 5 5060` is not a valid SRV record: priority, weight, port and host are expected, such as `0 5 5060 sip`
         CAA 0 issue ca.example -> 0 issue "ca.example"
+        CAA 128 ISSUE "ca.example; x=1" -> 128 issue "ca.example; x=1"
+        CAA 0 issue -> `0 issue` is not a valid CAA record: flags, a tag and a value are expected, such as `0 issue ca.example`
+        CAA 256 issue ca.example -> `256 issue ca.example` is not a valid CAA record: it begins with flags, 0 or 128
+        HTTPS 1 .  alpn=h2 -> 1 . alpn=h2
+        HTTPS 1 -> `1` is not a valid HTTPS record: it has the wrong number of words
         SSHFP 1 1 aabb -> 1 1 aabb
         "#);
         assert_eq!(put("TXT", &long), format!("\"{}\" \"{}\"", "x".repeat(255), "x".repeat(45)));
-        assert!(quoted_strings(&put("TXT", &long)));
+        // each piece has its own length
+        let pieces = |lengths: [usize; 2]| lengths.map(|length| format!("\"{}\"", "x".repeat(length))).join(" ");
+        assert!(quoted_strings(&put("TXT", &long)) && quoted_strings(&pieces([255, 200])));
+        assert!(!quoted_strings(&pieces([200, 256])));
     }
 
     #[test]

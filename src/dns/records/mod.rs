@@ -155,13 +155,20 @@ fn message(body: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::{Value, json};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
-    const ZONE: &str = r#"{"rrsets": [{"name": "shop.macula.local.", "type": "A", "ttl": 60,
-        "records": [{"content": "192.0.2.1"}]}]}"#;
+    const ZONE: &str = r#"{"rrsets": [
+        {"name": "www.macula.local.", "type": "CNAME", "ttl": 60, "records": [{"content": "shop.macula.local."}]},
+        {"name": "shop.macula.local.", "type": "TXT", "ttl": 30, "records": [{"content": "\"hi\""}]},
+        {"name": "shop.macula.local.", "type": "A", "ttl": 60, "records": [{"content": "192.0.2.1"}, {"content": "192.0.2.2"}]},
+        {"name": "macula.local.", "type": "SOA", "ttl": 60, "records": [{"content": "ns hostmaster 1 60 10 3600 30"}]},
+        {"name": "macula.local.", "type": "NS", "ttl": 60, "records": [{"content": "ns.macula.local."}]}]}"#;
 
     /// A request with its body.
     async fn request(stream: &mut TcpStream) -> String {
@@ -180,31 +187,88 @@ mod tests {
         }
     }
 
-    /// PowerDNS with one record, for so many requests; what they were.
-    async fn powerdns(listener: TcpListener, requests: usize) -> Vec<String> {
-        let mut seen = Vec::new();
-        for _ in 0..requests {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            seen.push(request(&mut stream).await);
-            let head = format!("Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close", ZONE.len());
-            stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{ZONE}").as_bytes()).await.unwrap();
-        }
-        seen
+    /// PowerDNS that answers everything so; what it is asked.
+    async fn powerdns(status: &'static str, body: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let (api, seen) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+        let heard = Arc::clone(&seen);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let asked = request(&mut stream).await;
+                heard.lock().unwrap().push(asked);
+                let head =
+                    format!("Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close", body.len());
+                stream.write_all(format!("HTTP/1.1 {status}\r\n{head}\r\n\r\n{body}").as_bytes()).await.unwrap();
+            }
+        });
+        (api, seen)
     }
 
     #[tokio::test]
-    async fn a_record_has_the_time_that_is_asked_for() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let api = listener.local_addr().unwrap();
-        let server = tokio::spawn(powerdns(listener, 3));
+    async fn a_change_is_told_whole_and_only_where_there_is_one() {
+        let (api, seen) = powerdns("200 OK", ZONE).await;
         let records = Records::new(api, "key", "macula.local");
-        let add = async |ttl| records.add("shop.macula.local", "A", "192.0.2.1", ttl).await.unwrap();
-        assert!(!add(60).await, "it is so already");
-        assert!(add(5).await);
-        let seen = server.await.unwrap();
-        let change = seen[2].split_once("\r\n\r\n").unwrap().1;
-        let change: serde_json::Value = serde_json::from_str(change).unwrap();
-        assert_eq!((&change["rrsets"][0]["ttl"], &change["rrsets"][0]["changetype"]), (&5.into(), &"REPLACE".into()));
-        assert_eq!(change["rrsets"][0]["records"].as_array().unwrap().len(), 1);
+        let listed = records.list().await.unwrap();
+        let listed: Vec<_> =
+            listed.iter().map(|set| (set.name.as_str(), set.rtype.as_str(), set.ttl, set.records.len())).collect();
+        let (shop, www) = ("shop.macula.local", "www.macula.local");
+        assert_eq!(listed, [(shop, "A", 60, 2), (shop, "TXT", 30, 1), (www, "CNAME", 60, 1)]);
+        // what was sent since then, beside the questions for what is there
+        let told = || {
+            let seen = std::mem::take(&mut *seen.lock().unwrap());
+            assert!(seen.iter().all(|asked| asked.contains("x-api-key: key\r\n")), "{seen:?}");
+            let changes = seen.iter().filter_map(|asked| {
+                let rest = asked.strip_prefix("PATCH /api/v1/servers/localhost/zones/macula.local. ")?;
+                serde_json::from_str::<Value>(rest.split_once("\r\n\r\n")?.1).ok()
+            });
+            changes.collect::<Vec<_>>()
+        };
+        assert!(told().is_empty());
+        let replaced = |name: &str, rtype: &str, ttl: u32, values: &[&str]| {
+            let records: Vec<_> = values.iter().map(|value| json!({"content": value, "disabled": false})).collect();
+            let set = json!({"name": format!("{name}."), "type": rtype, "ttl": ttl, "changetype": "REPLACE",
+                "records": records});
+            vec![json!({"rrsets": [set]})]
+        };
+        for (name, rtype, value, ttl, expected) in [
+            (shop, "A", "192.0.2.1", 60, vec![]),
+            (shop, "A", "192.0.2.1", 5, replaced(shop, "A", 5, &["192.0.2.1", "192.0.2.2"])),
+            (shop, "A", "192.0.2.3", 60, replaced(shop, "A", 60, &["192.0.2.1", "192.0.2.2", "192.0.2.3"])),
+            (www, "A", "192.0.2.3", 60, replaced(www, "A", 60, &["192.0.2.3"])),
+            // an alias has one target
+            (www, "CNAME", "web.macula.local.", 60, replaced(www, "CNAME", 60, &["web.macula.local."])),
+        ] {
+            assert_eq!(
+                records.add(name, rtype, value, ttl).await.unwrap(),
+                !expected.is_empty(),
+                "{name} {value} {ttl}"
+            );
+            assert_eq!(told(), expected, "{name} {value} {ttl}");
+        }
+        let deleted = |rtype: &str| json!({"name": "shop.macula.local.", "type": rtype, "changetype": "DELETE"});
+        for (name, rtype, count, expected) in [
+            (shop, Some("A"), 2, vec![json!({"rrsets": [deleted("A")]})]),
+            (shop, None, 3, vec![json!({"rrsets": [deleted("A"), deleted("TXT")]})]),
+            (www, Some("A"), 0, vec![]),
+            ("macula.local", None, 0, vec![]),
+        ] {
+            assert_eq!(records.remove(name, rtype).await.unwrap(), count, "{name} {rtype:?}");
+            assert_eq!(told(), expected, "{name} {rtype:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_says_what_is_wrong() {
+        for (status, body, said) in [
+            ("401 Unauthorized", "", "PowerDNS does not take the recorded key"),
+            ("403 Forbidden", "", "PowerDNS does not take the recorded key"),
+            ("404 Not Found", "", "PowerDNS has no zone macula.local"),
+            ("422 Unprocessable Entity", r#"{"error": "Record is odd"}"#, "PowerDNS refuses it: Record is odd"),
+            ("500 Internal Server Error", " broken ", "PowerDNS refuses it: broken"),
+        ] {
+            let (api, _) = powerdns(status, body).await;
+            let error = Records::new(api, "key", "macula.local").list().await.unwrap_err();
+            assert_eq!(error.to_string(), said);
+        }
     }
 }

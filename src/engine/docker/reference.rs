@@ -111,6 +111,8 @@ mod tests {
             ("127.0.0.1:5001/a/b:c", "127.0.0.1:5001/a/b", "c"),
             ("[::1]:5001/x:y", "[::1]:5001/x", "y"),
             ("macula/base:trixie", "docker.io/macula/base", "trixie"),
+            ("registry-1.docker.io/a/b:_c", "docker.io/a/b", "_c"),
+            ("Registry/x", "Registry/x", "latest"),
         ];
         for (text, repository, version) in table {
             let reference = Reference::parse(text).unwrap();
@@ -120,6 +122,43 @@ mod tests {
         assert_eq!((both.tag.as_deref(), both.version()), (Some("1"), digest.as_str()));
         let only = Reference::parse(&format!("ghcr.io/a/b@{digest}")).unwrap();
         assert_eq!((only.tag.as_deref(), only.version()), (None, digest.as_str()));
+        for (reference, short) in [
+            ("docker.io/library/nginx:1", "nginx:1"),
+            ("docker.io/grafana/loki:3", "grafana/loki:3"),
+            ("quay.io/library/x:1", "quay.io/library/x:1"),
+        ] {
+            assert_eq!(familiar(reference), short);
+        }
+    }
+
+    #[test]
+    fn each_part_has_its_length_and_its_letters() {
+        let (sha256, sha512) = (format!("sha256:{}", "aF".repeat(32)), format!("sha512:{}", "09".repeat(64)));
+        for good in [format!("x@{sha256}"), format!("x@{sha512}"), format!("x:{}", "t".repeat(128))] {
+            assert!(Reference::parse(&good).is_ok(), "{good}");
+        }
+        let digest = "the digest is not sha256: and 64 hexadecimal digits";
+        let tag = "the tag may have letters, digits, `_`, `.` and `-`, at most 128";
+        let name = "the name may have lower-case letters, digits, `.`, `_` and `-` between slashes";
+        let host = "the registry's host is wrong";
+        for (bad, why) in [
+            (format!("x@{sha256}a"), digest),
+            (format!("x@sha256:{}", "a".repeat(63)), digest),
+            (format!("x@sha256:{}", "g".repeat(64)), digest),
+            (format!("x@sha512:{}", "a".repeat(64)), digest),
+            (format!("x@md5:{}", "a".repeat(64)), digest),
+            (format!("x:{}", "t".repeat(129)), tag),
+            ("x:.a".to_owned(), tag),
+            ("x:-a".to_owned(), tag),
+            ("x-".to_owned(), name),
+            ("a/_b".to_owned(), name),
+            ("a+b".to_owned(), name),
+            ("-registry.local/x".to_owned(), host),
+            ("registry local:5000/x".to_owned(), host),
+        ] {
+            let said = format!("`{bad}` is not a valid image reference: {why}");
+            assert_eq!(Reference::parse(&bad), Err(said));
+        }
     }
 
     #[test]
