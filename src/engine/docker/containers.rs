@@ -182,6 +182,7 @@ impl Containers for Docker {
         let volumes = spec::volumes_of_image(spec, &declared.volumes);
         let creation = spec::creation(spec, image, &all, &volumes, self.api)
             .map_err(|message| EngineError::Other { operation: operation.clone(), message })?;
+        let creation = if self.podman() { creation.for_podman() } else { creation };
         if !volumes.is_empty() {
             let mut kept = all.clone();
             // these say what the container is, not what its data is

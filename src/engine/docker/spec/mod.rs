@@ -42,6 +42,18 @@ impl Creation {
         }
         serde_json::to_vec(&body)
     }
+
+    /// Podman gives a tmpfs to nobody (`unknown mount option "uid=70"`): where an owner is wanted, all users of the
+    /// container may write.
+    pub fn for_podman(mut self) -> Self {
+        let owner = |word: &str| word.starts_with("uid=") || word.starts_with("gid=");
+        let all = self.body.host_config.iter_mut().flat_map(|host| host.tmpfs.iter_mut().flat_map(HashMap::values_mut));
+        for words in all.filter(|words| words.split(',').any(owner)) {
+            let kept = words.split(',').filter(|word| !owner(word) && !word.starts_with("mode="));
+            *words = kept.chain(["mode=1777"]).collect::<Vec<_>>().join(",");
+        }
+        self
+    }
 }
 
 /// `volumes`: those made for paths that the image declares, (name, path). `Err`: what this engine

@@ -547,6 +547,32 @@ fn a_bare_spec_asks_for_nothing() {
 }
 
 #[test]
+fn podman_gives_a_tmpfs_to_everybody_where_one_user_should_have_it() {
+    let tmpfs = |target: &str, mode, options: &[&str]| MountSpec::Tmpfs {
+        target: target.into(),
+        size: Some(1024),
+        mode,
+        options: options.iter().map(|word| (*word).to_owned()).collect(),
+    };
+    let mounts = vec![
+        tmpfs("/owned", Some(0o3777), &["uid=70", "gid=70", "noexec"]),
+        tmpfs("/group", None, &["gid=70"]),
+        tmpfs("/plain", Some(0o700), &["nosuid"]),
+    ];
+    let spec = ContainerSpec { mounts, ..bare() };
+    let made = || creation(&spec, "sha256:ab", &BTreeMap::new(), &[], OLD).unwrap();
+    let words = |creation: Creation, target: &str| creation.body.host_config.unwrap().tmpfs.unwrap()[target].clone();
+    assert_eq!(words(made(), "/owned"), "uid=70,gid=70,noexec,size=1024,mode=3777");
+    for (target, expected) in [
+        ("/owned", "noexec,size=1024,mode=1777"),
+        ("/group", "size=1024,mode=1777"),
+        ("/plain", "nosuid,size=1024,mode=700"),
+    ] {
+        assert_eq!(words(made().for_podman(), target), expected);
+    }
+}
+
+#[test]
 fn a_borrowed_network_has_no_endpoints() {
     let spec = ContainerSpec { network_mode: Some("host".into()), ..bare() };
     let made = creation(&spec, "x", &BTreeMap::new(), &[], OLD).unwrap();
