@@ -11,7 +11,7 @@ use crate::compile::{Taken, image_specs, wanted_names};
 use crate::engine::{Engine, EngineError, Networks, Query};
 use crate::host::Host;
 use crate::model::{
-    ContainerState, Facts, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer, Platform,
+    BaseImage, ContainerState, Facts, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer, Platform,
     PortBinding, Resources, TaskRun, label, split_registry,
 };
 use crate::plan::{reload_note, start_note};
@@ -35,7 +35,7 @@ pub async fn by_name_and_label(
     let mut images: BTreeSet<String> = BTreeSet::new();
     for spec in image_specs(platform) {
         images.extend(spec.build.iter().map(|build| build.tag.clone()));
-        images.extend(spec.build.iter().filter_map(|build| Some(build.base.as_ref()?.reference.clone())));
+        images.extend(spec.build.iter().filter_map(|build| build.base.as_ref()).flat_map(BaseImage::names));
         images.extend(spec.names());
         images.insert(spec.reference);
     }

@@ -196,11 +196,15 @@ pub fn typed_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a valid duration; try 90s, 5m, 1h30m or 500ms"))
 }
 
-/// [`typed_duration`] of something that has to last.
+/// [`typed_duration`] of something that has to last, with its unit: five seconds are never meant where it is said how
+/// long a platform stays.
 ///
 /// # Errors
 /// What is not a duration, or none at all.
 pub fn typed_span(text: &str) -> Result<Duration, String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("`{text}` has no unit; write {text}m for minutes or {text}h for hours"));
+    }
     match typed_duration(text)? {
         Duration::ZERO => Err(format!("`{text}` would end at once; try 90s, 5m or 1h30m")),
         span => Ok(span),
@@ -271,6 +275,7 @@ mod tests {
             [90.0, 90.0, 0.5, 300.0, 5400.0, 172_800.0, 5400.0]
         );
         assert_eq!(typed_span("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(typed_span("5").unwrap_err(), "`5` has no unit; write 5m for minutes or 5h for hours");
         assert!(typed_span("0s").unwrap_err().starts_with("`0s` would end at once"));
         for text in ["", "s", "soon", "-5s", "5parsecs", "99999999999999999h", "99999999999999999999d"] {
             let error = seconds(text).unwrap_err();

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::compile::{CompileError, Site, TemplateContext};
 use crate::model::Platform;
 
-/// Every export of these services, or all that is wrong with them. None of them: of all services, and then without the
-/// names that mean one thing for one service and another for the next: `DATABASE_URL` would be that of one of them.
+/// Every export of these services but for these names (see [`unclear`]), or all that is wrong with them. No service: of
+/// all.
 pub(super) fn render_exports(
     platform: &Platform,
     site: &Site<'_>,
     only: &[String],
+    without: &BTreeSet<&str>,
 ) -> Result<BTreeMap<String, String>, Vec<CompileError>> {
-    render_exports_with(platform, &TemplateContext::new(platform, site), only)
+    render_exports_with(platform, &TemplateContext::new(platform, site), only, without)
 }
 
 /// The same with the context of the platform's templates.
@@ -20,10 +21,10 @@ pub(super) fn render_exports_with(
     platform: &Platform,
     context: &TemplateContext,
     only: &[String],
+    without: &BTreeSet<&str>,
 ) -> Result<BTreeMap<String, String>, Vec<CompileError>> {
     let mut all = BTreeMap::new();
     let mut errors = Vec::new();
-    let ambiguous = ambiguous(platform);
     for (stack, service) in platform.services() {
         if !only.is_empty() && !only.contains(&service.name) {
             continue;
@@ -33,9 +34,7 @@ pub(super) fn render_exports_with(
         }
         let own = context.of_service(stack, service);
         let exports = service.extension.exports.iter();
-        for (variable, template) in
-            exports.filter(|(variable, _)| !only.is_empty() || !ambiguous.contains(variable.as_str()))
-        {
+        for (variable, template) in exports.filter(|(variable, _)| !without.contains(variable.as_str())) {
             match own.render(variable, template) {
                 Ok(value) => {
                     all.insert(variable.clone(), value);
@@ -51,17 +50,29 @@ pub(super) fn render_exports_with(
     if errors.is_empty() { Ok(all) } else { Err(errors) }
 }
 
+/// The names that are left out where no service is named: `DATABASE_URL` would be that of one of them.
+pub(super) fn unclear<'a>(platform: &'a Platform, only: &[String]) -> BTreeSet<&'a str> {
+    if only.is_empty() { ambiguous(platform) } else { BTreeSet::new() }
+}
+
 /// Variables of needs and databases that mean one thing for one service and another for the next, and what belongs to
 /// them: a host without its user would lead to a server with whoever asks.
-pub(super) fn ambiguous(platform: &Platform) -> BTreeSet<&str> {
+fn ambiguous(platform: &Platform) -> BTreeSet<&str> {
     let mut meanings: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (_, service) in platform.services() {
-        let extension = &service.extension;
-        if extension.needs.is_empty() && extension.databases.is_empty() {
-            continue;
-        }
-        for (variable, template) in &extension.exports {
-            meanings.entry(variable).or_default().insert(template);
+    let applications = || {
+        let all = platform.services().map(|(_, service)| service);
+        all.filter(|service| !service.extension.needs.is_empty() || !service.extension.databases.is_empty())
+    };
+    for (variable, template) in applications().flat_map(|service| &service.extension.exports) {
+        meanings.entry(variable).or_default().insert(template);
+    }
+    // what the file gives one of them in place of ours means something else, too
+    for service in applications() {
+        let own = service.environment.iter().filter(|(name, _)| !service.extension.exports.contains_key(*name));
+        for (variable, value) in own {
+            if let Some(known) = meanings.get_mut(variable.as_str()) {
+                known.insert(value);
+            }
         }
     }
     let unclear = meanings.into_iter().filter(|(_, meanings)| meanings.len() > 1).map(|(variable, _)| variable);
@@ -98,6 +109,28 @@ mod tests {
         let unclear = ["DB_DATABASE", "DB_HOST", "DB_PASSWORD", "DB_PORT", "DB_URL", "DB_USER"];
         assert_eq!(ambiguous(&loaded.platform).into_iter().collect::<Vec<_>>(), unclear);
         assert_eq!((family("STATS_PGHOST"), family("DATABASE_URL")), (("STATS_", true), ("", true)));
+    }
+
+    #[test]
+    fn what_the_file_sets_itself_is_another_meaning() {
+        let stack = "services:
+  web: {image: web, environment: {PGUSER: app}, x-macula: {needs: {db: postgres}}}
+  worker: {image: web, environment: {PGUSER: mine, LEVEL: x}, x-macula: {needs: {db: postgres, jobs: postgres}}}
+";
+        let loaded = |stack: &str| {
+            let files = MemoryFiles::default().with("/shop/compose.yaml", stack);
+            let request = Request { cwd: "/".into(), stacks: vec!["/shop/compose.yaml".into()], ..Request::default() };
+            load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"))
+        };
+        let both = loaded(stack);
+        let left_out: Vec<&str> = ambiguous(&both.platform).into_iter().collect();
+        // the whole family: a user without its password is of no use
+        assert_eq!(left_out, ["DATABASE_URL", "PGDATABASE", "PGHOST", "PGPASSWORD", "PGPORT", "PGUSER"]);
+        // and whoever names the service has the user that its container has
+        let (_, web) = both.platform.service("web").unwrap();
+        assert_eq!(web.extension.exports["PGUSER"], "app");
+        let same = loaded(&stack.replace("PGUSER: mine", "PGUSER: app"));
+        assert_eq!(ambiguous(&same.platform), BTreeSet::new());
     }
 
     #[test]

@@ -340,7 +340,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     let context = TemplateContext::new(&platform, &site);
     let resources = compile_with(&platform, &site, &context);
     // what `env` would say only later is wrong now already
-    let exports = render_exports_with(&platform, &context, &[]);
+    let exports = render_exports_with(&platform, &context, &[], &BTreeSet::new());
     let mut resources = match (resources, exports) {
         (Ok(resources), Ok(_)) => resources,
         (resources, exports) => {

@@ -57,10 +57,10 @@ pub(super) async fn obtain(
             let (dockerfile, _) = dockerfile(tools, image).await?;
             if let Some(base) = image.base.clone().or_else(|| BaseImage::named_in(&dockerfile)) {
                 let _one = run.base.lock().await;
-                if tools.engine.image(&base.reference).await?.is_none() {
+                if !has_base(tools, &base).await? {
                     let folder = tools.host.folders().cache.join("base");
                     let turn = turn(&*tools.host, &folder, &progress).await?;
-                    if !turn.waited || tools.engine.image(&base.reference).await?.is_none() {
+                    if !turn.waited || !has_base(tools, &base).await? {
                         make_base(tools, &base, step).await?;
                     }
                 }
@@ -88,6 +88,19 @@ pub(super) async fn obtain(
     }
 }
 
+/// Whether the base is there; where it is under another of its names, it gets the one that is asked for.
+async fn has_base(tools: &Tools, base: &BaseImage) -> Result<bool, StepError> {
+    for name in base.names() {
+        if tools.engine.image(&name).await?.is_some() {
+            if name != base.reference {
+                tools.engine.tag(&name, &base.reference).await?;
+            }
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Gives what was pulled the stack file's own name, so that it is found next time.
 async fn kept(tools: &Tools, spec: &ImageSpec, reference: String) -> Result<(String, ImageSource), StepError> {
     let name = spec.kept_as();
@@ -112,7 +125,7 @@ async fn build_image(
     if !made_meanwhile {
         pack_and_build(tools, image, dockerfile, &scratch, progress).await?;
     }
-    for tag in image.spec.tags.iter().chain(&image.also) {
+    for tag in image.spec.tags.iter().chain(&image.also).chain(&image.alike) {
         tools.engine.tag(&image.tag, tag).await?;
     }
     if !image.prepare.is_empty() {

@@ -158,12 +158,19 @@ pub trait ClusterWork: Send + Sync {
     async fn run(&self, action: &ClusterAction, progress: ProgressSink<'_>) -> Result<Option<String>, StepError>;
 }
 
+/// How a task of this machine has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskEnd {
+    pub code: i64,
+    /// What is said in place of the code, which is what a shell has for it then: it was not started, or took too long.
+    pub reason: Option<String>,
+}
+
 /// Runs the tasks of this machine; only `app` knows the settings that programs get.
 #[async_trait]
 pub trait TaskWork: Send + Sync {
-    /// To its end: its exit code. `said` is told each line that it writes. It hears of a stop itself, and leaves
-    /// nothing behind then.
-    async fn run(&self, spec: &MachineTaskSpec, said: LineSink<'_>) -> Result<i64, StepError>;
+    /// To its end. `said` is told each line that it writes. It hears of a stop itself, and leaves nothing behind then.
+    async fn run(&self, spec: &MachineTaskSpec, said: LineSink<'_>) -> Result<TaskEnd, StepError>;
 }
 
 /// What carrying out needs.
@@ -631,17 +638,7 @@ impl Run {
             let progress = Progress::Line { text: line.to_owned() };
             self.tools.events.emit(Event::StepProgress { id: step.to_owned(), progress });
         };
-        let ended = work.run(spec, &said).await;
-        let failed = |reason: String| StepError::NotReady {
-            service: spec.name.clone(),
-            reason,
-            log_tail: end.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect(),
-        };
-        let code = match ended {
-            Ok(code) => code,
-            Err(StepError::NotReady { reason, .. }) => return Err(failed(reason)),
-            Err(error) => return Err(error),
-        };
+        let TaskEnd { code, reason } = work.run(spec, &said).await?;
         if !spec.otherwise {
             let (inputs, now) = (spec.inputs.clone(), host.now());
             let run = if code == 0 { TaskRun::new(inputs, now) } else { TaskRun::failed(inputs, now, code) };
@@ -651,7 +648,14 @@ impl Run {
                 self.tools.events.warn(format!("{}: {file}: {error}; the next `up` may run it again", spec.name));
             }
         }
-        if code == 0 { Ok(()) } else { Err(failed(format!("failed (exit code {code})"))) }
+        if code == 0 {
+            return Ok(());
+        }
+        Err(StepError::NotReady {
+            service: spec.name.clone(),
+            reason: reason.unwrap_or_else(|| format!("failed (exit code {code})")),
+            log_tail: end.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect(),
+        })
     }
 
     async fn start_relay(&self, spec: &ContainerSpec) -> Result<(), StepError> {

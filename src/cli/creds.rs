@@ -9,7 +9,7 @@ use super::ui::{Style, Tone, text};
 
 /// Show the passwords that were made for the services
 ///
-/// Shows those that a person needs, with the address of their service. They are made once, kept in
+/// Shows those that a person needs, with the address of their service, or how it is reached. They are made once, kept in
 /// a file that only you can read, and removed with the data (`down --volumes`).
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -54,9 +54,7 @@ pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
     let count = all.len();
     if !everything {
         let mut seen = BTreeSet::new();
-        all.retain(|credential| {
-            !credential.internal && credential.address.is_some() && seen.insert(credential.value.clone())
-        });
+        all.retain(|credential| !credential.internal && seen.insert(credential.value.clone()));
     }
     let mut out = listed(&all, context.terminal.table_width().unwrap_or(usize::MAX), context.out_style());
     if count > all.len() {
@@ -79,8 +77,8 @@ fn listed(all: &[Credential], width: usize, style: Style) -> String {
     for one in all {
         if one.service != last {
             last = &one.service;
-            let address = one.address.as_deref().map(|address| format!("  {address}")).unwrap_or_default();
-            out.push_str(&format!("{}{address}\n", style.paint(Tone::Bold, &one.service)));
+            let reach = one.reach.as_deref().map(|reach| format!("  {reach}")).unwrap_or_default();
+            out.push_str(&format!("{}{reach}\n", style.paint(Tone::Bold, &one.service)));
         }
         if in_line {
             out.push_str(&format!("  {}  {}\n", text::pad(&one.variable, variables), one.value));
@@ -103,7 +101,8 @@ mod tests {
             service: service.into(),
             variable: variable.into(),
             value: value.into(),
-            address: (service == "minio").then(|| "127.0.0.5:9000".into()),
+            address: None,
+            reach: (service == "minio").then(|| "127.0.0.5:9000".into()),
             internal: false,
         };
         let all = [

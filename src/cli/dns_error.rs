@@ -4,7 +4,7 @@ use crate::app::ResolverError;
 use crate::changes::ChangeError;
 use crate::dns::install::InstallError;
 use crate::dns::{ControlError, RecordsError, ServerError};
-use crate::host::{FileError, LockError, ReceiptError};
+use crate::host::{FileError, LockError, ReceiptError, RunError};
 use crate::model::{Again, macula};
 
 use super::error::{CliError, ErrorKind};
@@ -102,6 +102,9 @@ pub(super) fn change(error: &ChangeError) -> CliError {
 pub(super) fn install(error: InstallError) -> CliError {
     let of = |kind| CliError::of(kind, &error);
     match &error {
+        InstallError::Run(error @ RunError::Privilege { .. }) => CliError::from(error.clone())
+            .hint("without root a name is reached at its address: curl --resolve NAME:443:ADDRESS https://NAME")
+            .suggest(macula("dns list").why("to see the names and their addresses")),
         InstallError::Run(error) => error.clone().into(),
         InstallError::Io { path, source } => CliError::io(format!("change {}", path.display()), source),
         InstallError::Foreign { path } => {

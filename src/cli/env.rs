@@ -29,6 +29,9 @@ pub struct Args {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Dotenv)]
     format: Format,
+    /// Only the settings of these services, as with `macula run --needs` (default: of all)
+    #[arg(long, value_name = "SERVICE", value_delimiter = ',')]
+    needs: Vec<String>,
     #[command(flatten)]
     stacks: StackOptions,
 }
@@ -49,8 +52,11 @@ enum Format {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
+    let mut needs = args.needs;
+    context.services_meant(&loaded.platform, &mut needs);
     let session = context.session("env").await;
-    let all = exports(&session, &loaded).await.map_err(|error| located(error, &loaded, context.excerpt_room()))?;
+    let all =
+        exports(&session, &loaded, &needs).await.map_err(|error| located(error, &loaded, context.excerpt_room()))?;
     if context.json() || args.format == Format::Json {
         return context.print_json(&all);
     }

@@ -112,6 +112,7 @@ const MEMORY: [&str; 2] = ["deploy.resources.limits.memory", "mem_limit"];
 /// The keys of a service that a problem with its image is about.
 fn keys_of(problem: &SupplyProblem) -> &'static [&'static str] {
     match problem {
+        SupplyProblem::NotBuilt { .. } => &["build", "image"],
         SupplyProblem::NoImage { .. } | SupplyProblem::OtherProvider { .. } => &["image", "build"],
         // its text says what it is
         SupplyProblem::TooOld { .. } => &[],

@@ -326,6 +326,12 @@ pub(super) fn supply(problems: &[SupplyProblem], image: Option<&str>) -> CliErro
     if too_old {
         return new.hint("update the engine, or remove these settings from the stack");
     }
+    if problems.iter().all(|problem| matches!(problem, SupplyProblem::NotBuilt { .. })) {
+        let build = problems.iter().fold(macula("build"), |build, problem| build.arg(problem.service()));
+        return new
+            .suggest(build.why("to build what is missing; the data stays as it is"))
+            .suggest(macula("images list"));
+    }
     let image = image.unwrap_or("IMAGE");
     new.hint(format!(
         "to take an image from elsewhere: images: {{overrides: {{\"{image}\": \"ANOTHER\"}}}} in macula.yaml"
@@ -570,6 +576,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_build_that_is_missing_names_the_command_that_makes_it() {
+        let missing = |service: &str| SupplyProblem::NotBuilt {
+            service: service.into(),
+            reason: format!("its image of this version of macula, macula/{service}:1, is not in the engine"),
+        };
+        let error = supply(&[missing("minio"), missing("s3-users")], None);
+        assert_eq!(error.kind, ErrorKind::Image);
+        assert_eq!(proposed(error, "up"), ["build minio s3-users", "images list"]);
+    }
+
     /// What needs root is repeated by macula, which knows what to write; never by hand.
     #[test]
     fn without_the_right_sudo_is_asked_first() {
@@ -577,7 +594,7 @@ mod tests {
         assert_eq!(proposed(Error::Run(error.clone()), "dns install"), ["sudo -v && macula dns install"]);
         assert_eq!(
             proposed(Error::Install(InstallError::Run(error)), "dns install"),
-            ["sudo -v && macula dns install"]
+            ["sudo -v && macula dns install", "dns list"]
         );
     }
 }

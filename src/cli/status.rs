@@ -423,7 +423,10 @@ fn names_note(status: &Status) -> Option<Note> {
             note(format!("names below {domain} do not resolve: `up --no-dns` left them out"), macula("up --dns"))
         }
         DnsStatus { problem: Some(problem), .. } => note(format!("names: {problem}"), macula("dns status")),
-        dns if dns.installed && dns.healthy => None,
+        dns if dns.installed && dns.healthy => {
+            let text = unlisted(&dns.unlisted)?;
+            note(text, macula("dns install"))
+        }
         dns if dns.address.is_none() => {
             note(format!("names below {domain} do not resolve: the resolver does not run"), macula("up"))
         }
@@ -432,6 +435,12 @@ fn names_note(status: &Status) -> Option<Note> {
         }
         _ => note(format!("names below {domain} do not resolve here yet"), macula("dns install")),
     }
+}
+
+/// Names that do not resolve, although others do.
+pub(super) fn unlisted(names: &[String]) -> Option<String> {
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    (!names.is_empty()).then(|| format!("{} {verb} not in /etc/hosts yet", text::some(names, 3)))
 }
 
 fn image(service: &ServiceStatus) -> String {

@@ -376,6 +376,8 @@ fn notices(loaded: &Loaded, result: &UpResult, no_dns: bool) -> Vec<Notice> {
     if !no_dns && dns.healthy && !dns.installed {
         let text = format!("names below {} do not resolve here yet", loaded.platform.domain);
         all.push(Notice { text, command: Some(macula("dns install")) });
+    } else if let Some(text) = status::unlisted(&dns.unlisted).filter(|_| !no_dns && dns.healthy) {
+        all.push(Notice { text, command: Some(macula("dns install")) });
     } else if !no_dns && !dns.healthy {
         let text = match &dns.problem {
             Some(problem) => format!("names: {problem}"),

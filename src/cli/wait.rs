@@ -57,7 +57,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let request = WaitRequest { targets: args.targets, want, timeout: args.timeout };
     let events = context.events();
     let met = |one: &Waited| {
-        events.info(format!("{} is {} ({})", one.target, want.word(), words::fine_duration(begun.elapsed())));
+        events.info(format!("{} is {} ({})", one.target, word(one, want), words::fine_duration(begun.elapsed())));
     };
     let results = match wait_for(&session, &loaded, &request, &met).await {
         Err(app::Error::Cancelled) => {
@@ -79,16 +79,23 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
 }
 
+/// What a target is to be, in a sentence.
+fn word(one: &Waited, want: WaitFor) -> &'static str {
+    if one.task.is_some() { "done" } else { want.word() }
+}
+
 /// What is not as it should be, each with the reason and the end of its log.
 fn failure(results: &[Waited], want: WaitFor, took: Duration) -> Option<CliError> {
     let unmet: Vec<&Waited> = results.iter().filter(|result| !result.met).collect();
-    let (took, word) = (words::fine_duration(took), want.word());
+    let took = words::fine_duration(took);
     let reason = |one: &Waited| one.reason.clone().unwrap_or_default();
     let mut error = match unmet.as_slice() {
         [] => return None,
-        [one] => CliError::not_healthy(format!("{} is not {word} after {took}: {}", one.target, reason(one))),
+        [one] => {
+            CliError::not_healthy(format!("{} is not {} after {took}: {}", one.target, word(one, want), reason(one)))
+        }
         several => {
-            let message = format!("{} of {} are not {word} after {took}", several.len(), results.len());
+            let message = format!("{} of {} are not {} after {took}", several.len(), results.len(), want.word());
             let new = CliError::not_healthy(message);
             several.iter().fold(new, |new, one| new.detail(format!("{}: {}", one.target, reason(one))))
         }
@@ -97,9 +104,11 @@ fn failure(results: &[Waited], want: WaitFor, took: Duration) -> Option<CliError
         error.causes.push(format!("the end of the log of {}:\n{}", one.target, one.log.join("\n")));
     }
     let logged = unmet.iter().find(|one| !one.log.is_empty());
-    Some(match logged {
-        Some(one) => error.suggest(macula("logs").arg(&one.target)),
-        None => error.suggest(macula("status")),
+    let due = unmet.iter().find(|one| one.task == Some(false));
+    Some(match (due, logged) {
+        (Some(one), _) => error.suggest(macula("task").arg(&one.target).why("to run it now, with what it waits for")),
+        (None, Some(one)) => error.suggest(macula("logs").arg(&one.target)),
+        (None, None) => error.suggest(macula("status")),
     })
 }
 
@@ -114,6 +123,7 @@ mod tests {
             seconds: 1.0,
             reason: reason.map(str::to_owned),
             log: log.iter().map(|line| (*line).to_owned()).collect(),
+            task: None,
         }
     }
 
@@ -131,5 +141,9 @@ mod tests {
         let two = failure(&[good, bad, other], WaitFor::Healthy, took).unwrap();
         assert_eq!(two.message, "2 of 3 are not healthy after 3.0s");
         assert_eq!(two.details, ["web: it ended with exit code 3", "api.x: it answers 503"]);
+        let task = Waited { task: Some(false), ..waited("seed", false, Some("it has not run yet"), &[]) };
+        let three = failure(&[task], WaitFor::Healthy, took).unwrap();
+        assert_eq!(three.message, "seed is not done after 3.0s: it has not run yet");
+        assert!(format!("{three:?}").contains("task"), "{three:?}");
     }
 }

@@ -206,6 +206,11 @@ fn service_facts(stack: &str, service: &Service, site: &Site<'_>) -> Map<String,
             .map(|(key, server)| ServerNeed::new(stack, key, *server))
             .collect::<Vec<_>>(),
         "ports": service.ports.iter().map(|port| port.target).collect::<Vec<_>>(),
+        "published": service
+            .ports
+            .iter()
+            .filter_map(|port| Some((port.target.to_string(), port.published?)))
+            .collect::<BTreeMap<_, _>>(),
     }))
 }
 

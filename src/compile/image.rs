@@ -27,8 +27,10 @@ pub fn image_specs(platform: &Platform) -> Vec<ImageSpec> {
         match all.iter_mut().find(same) {
             Some(same) => {
                 same.services.push(service.name.clone());
-                if same.build.is_none() {
-                    same.build = spec.build;
+                match (&mut same.build, spec.build) {
+                    (Some(one), Some(other)) if one.tag != other.tag && !one.spec.is_own() => one.alike.push(other.tag),
+                    (Some(_), _) => {}
+                    (none, build) => *none = build,
                 }
             }
             None => all.push(spec),
@@ -173,6 +175,7 @@ fn image_build(platform: &Platform, service: &Service, build: &Build) -> ImageBu
         fingerprint,
         labels,
         also: service.image.clone().filter(|_| build.is_own()),
+        alike: Vec::new(),
     }
 }
 
@@ -258,6 +261,35 @@ mod tests {
             ("web", "docker-image://nginx:1".into()),
         ];
         assert_eq!(of("app").spec.contexts, want.map(|(name, place)| (name.to_owned(), place)).into());
+    }
+
+    #[test]
+    fn the_same_build_of_ours_bears_the_names_of_all_who_have_it() {
+        let mut platform = platform("pg:1", &[]);
+        let build = |dockerfile: &str, context: Option<&str>| Build {
+            dockerfile_inline: Some(dockerfile.into()),
+            context: context.map(Into::into),
+            ..Build::default()
+        };
+        let services = &mut platform.stacks[0].services;
+        let mut add = |name: &str, build| {
+            let service =
+                Service { name: name.into(), image: Some("pg:1".into()), build: Some(build), ..Service::default() };
+            services.insert(name.into(), service);
+        };
+        add("databases", build("FROM x\nRUN client\n", None));
+        add("schema", build("FROM x\nRUN client\n", None));
+        add("server", build("FROM x\nRUN server\n", None));
+        let specs = image_specs(&platform);
+        let client = specs.iter().find(|spec| spec.services.contains(&"schema".to_owned())).unwrap();
+        let client = client.build.clone().unwrap();
+        let short = client.tag.rsplit_once(':').unwrap().1.to_owned();
+        assert_eq!(
+            (client.tag, client.alike),
+            (format!("macula/databases:{short}"), vec![format!("macula/schema:{short}")])
+        );
+        let server = specs.iter().find(|spec| spec.services.contains(&"server".to_owned())).unwrap();
+        assert_eq!(server.build.clone().unwrap().alike, [""; 0]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The platform's names, as the resolver tells them.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use super::ingress::routes;
 use super::naming::direct_names;
 use super::own_address;
 
-/// Where the resolver answers, whatever its port: `ns.<domain>` of every platform.
+/// Where the resolver answers, whatever its port, unless `dns.listen` says otherwise: `ns.<domain>` of a platform.
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
 /// The service whose records stand between our own names and the wildcard.
@@ -48,7 +48,11 @@ pub fn zone(platform: &Platform, block: Block, subnet: Ipv4Net, tls: bool, clust
 
     let mut zone = Zone::new(domain.clone(), 0);
     let server = zone.soa.primary.clone();
-    zone.records.push(Record::new(server.clone(), RecordData::A(RESOLVER)).only(View::Host));
+    let listens = platform.dns.listen.iter().find_map(|address| match address.ip() {
+        IpAddr::V4(address) if !address.is_unspecified() => Some(address),
+        _ => None,
+    });
+    zone.records.push(Record::new(server.clone(), RecordData::A(listens.unwrap_or(RESOLVER))).only(View::Host));
     zone.records.push(Record::new(server, RecordData::A(gateway(subnet))).only(View::Container));
     for (name, address) in hosts {
         let within = cluster
@@ -215,6 +219,17 @@ services:
         Some(Container) store.macula.local A(10.222.7.2)
         Some(Host) store.macula.local A(127.0.0.105)
         "#);
+    }
+
+    #[test]
+    fn the_name_server_is_where_the_file_says() {
+        let server = |settings: &str| {
+            let zone = zone(&platform(STACK, settings, "macula"), Block::DEFAULT, subnet(), true, None);
+            let own = zone.records.into_iter().find(|record| record.name == "ns.macula.local").unwrap();
+            own.data
+        };
+        assert_eq!(server("dns: {listen: ['127.73.0.9:5399']}\n"), RecordData::A([127, 73, 0, 9].into()));
+        assert_eq!(server("dns: {listen: ['[::1]:5399', '0.0.0.0:53']}\n"), RecordData::A(RESOLVER));
     }
 
     #[test]

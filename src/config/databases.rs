@@ -129,12 +129,19 @@ fn settings(service: &mut Service, database: &Database, platform: &PlatformName)
     }
     // a program that runs here reads what it reads in the container
     for (what, text) in outside {
-        extension.exports.entry(name_of(what)).or_insert(text);
+        let name = name_of(what);
+        let own = in_the_file(&service.environment, &name).filter(|_| matches!(what, "PGUSER" | "PGDATABASE"));
+        extension.exports.entry(name).or_insert(own.unwrap_or(text));
     }
     extension.exports.entry(secret.clone()).or_insert_with(|| format!("{{{{ secrets['{JOB}'].{key} }}}}"));
     extension.secrets.insert(secret, SecretSource::From { service: JOB.to_owned(), key });
     extension.exports.entry(format!("{}_DATABASE_URL", name.to_uppercase())).or_insert_with(|| url(database, OUTSIDE));
     None
+}
+
+/// What the file itself gives the container, where it means the same out here: it is no template.
+pub(super) fn in_the_file(environment: &BTreeMap<String, String>, name: &str) -> Option<String> {
+    environment.get(name).filter(|text| !text.contains('{')).cloned()
 }
 
 /// Where the server is for a service.

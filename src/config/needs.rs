@@ -205,8 +205,10 @@ fn settings(
     }
     outer.push((format!("{}_URL", user.to_uppercase()), url(&outside)));
     // a program that runs here reads what it reads in the container
+    let login = [name_of("USER"), name_of("DATABASE"), name_of("VHOST")];
     for (name, text) in outer {
-        extension.exports.entry(name).or_insert(text);
+        let own = databases::in_the_file(&service.environment, &name).filter(|_| login.contains(&name));
+        extension.exports.entry(name).or_insert(own.unwrap_or(text));
     }
     None
 }

@@ -236,6 +236,9 @@ pub struct ImageBuild {
     /// The `image` that a user's own stack gives it, as Compose does. What we ship is never given the
     /// name of somebody else's image.
     pub also: Option<String>,
+    /// What other services call the same build of ours: each finds it, also where it is loaded without the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alike: Vec<String>,
 }
 
 /// The Debian base made with `mmdebstrap` on the host.
@@ -261,6 +264,13 @@ impl BaseImage {
             let suite = Self::suite_of(reference)?;
             Some(Self { reference: reference.to_owned(), suite: suite.to_owned() })
         })
+    }
+
+    /// All its names, the one that is asked for first.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let own = self.reference.clone();
+        let all = Self::REPOSITORIES.iter().map(|name| format!("{name}:{}", self.suite));
+        std::iter::once(self.reference.clone()).chain(all.filter(move |name| *name != own))
     }
 
     /// What a name of the base says of its suite; `None` for the name of anything else.
@@ -531,6 +541,8 @@ mod tests {
             let text = format!("# c\nFROM scratch\nFROM --platform=linux/amd64 {name} AS b\nRUN x");
             let base = BaseImage::named_in(&text).unwrap();
             assert_eq!((base.reference.as_str(), base.suite.as_str()), (name, "trixie"));
+            let names: Vec<String> = base.names().collect();
+            assert!(names[0] == name && names.len() == 2, "{names:?}");
         }
         for other in ["FROM debian:13\n", "FROM somebody/macula/base:trixie\n", "FROM macula/baseline:1\n"] {
             assert_eq!(BaseImage::named_in(other), None, "{other}");

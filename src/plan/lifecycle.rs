@@ -131,8 +131,9 @@ pub fn labelled_specs(platform: &str, observed: &Observed) -> Vec<ContainerSpec>
     ours.filter_map(spec).collect()
 }
 
-/// Takes the removal of containers of other stacks out of a plan: what these stacks say was not read. Returns
-/// their services by stack; the error: what they publish is wanted by others.
+/// Takes the removal of containers of other stacks out of a plan: what these stacks say was not read. What they need of
+/// the stacks that were read stays with them. Returns their services by stack; the error: what they publish is wanted
+/// by others.
 pub fn keep_other_stacks(
     plan: &mut Plan,
     specs: &[ContainerSpec],
@@ -141,22 +142,28 @@ pub fn keep_other_stacks(
 ) -> Result<BTreeMap<String, BTreeSet<String>>, Vec<Conflict>> {
     let mut kept: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut containers: Vec<(&ObservedContainer, &str)> = Vec::new();
-    plan.steps.retain(|step| {
-        let orphan = (step.cause == Cause::Orphaned && step.resource.kind == ResourceKind::Container)
-            .then(|| observed.container(&step.resource.name))
-            .flatten();
-        let Some(found) = orphan else { return true };
-        let Some(stack) = found.label(label::STACK).filter(|stack| !stacks.contains(stack)) else { return true };
-        let service = found.label(label::SERVICE).unwrap_or(&found.name);
+    let orphan = |step: &Step| {
+        let removed = step.cause == Cause::Orphaned && step.resource.kind == ResourceKind::Container;
+        let found = observed.container(&step.resource.name).filter(|_| removed)?;
+        Some((found, found.label(label::STACK)?, found.label(label::SERVICE).unwrap_or(&found.name)))
+    };
+    for (_, stack, service) in plan.steps.iter().filter_map(orphan).filter(|(_, stack, _)| !stacks.contains(stack)) {
         kept.entry(stack.to_owned()).or_default().insert(service.to_owned());
+    }
+    if kept.is_empty() {
+        return Ok(kept);
+    }
+    let needed = needed_by(kept.values().flatten(), observed);
+    plan.steps.retain(|step| {
+        let Some((found, stack, service)) = orphan(step) else { return true };
+        if stacks.contains(stack) && !needed.contains(service) {
+            return true;
+        }
         if matches!(step.action, Action::Stop { .. }) && found.state == ContainerState::Running {
             containers.push((found, stack));
         }
         false
     });
-    if kept.is_empty() {
-        return Ok(kept);
-    }
     // they are in them
     plan.steps.retain(|step| step.cause != Cause::Orphaned || step.resource.kind != ResourceKind::Network);
     let left: BTreeSet<StepId> = plan.steps.iter().map(|step| step.id.clone()).collect();
@@ -181,6 +188,18 @@ pub fn keep_other_stacks(
         }
     }
     if conflicts.is_empty() { Ok(kept) } else { Err(conflicts) }
+}
+
+/// What these services need, and what that needs, by the labels of the containers.
+fn needed_by<'a>(services: impl Iterator<Item = &'a String>, observed: &'a Observed) -> BTreeSet<&'a str> {
+    let mut all: BTreeSet<&str> = BTreeSet::new();
+    let mut open: Vec<&str> = services.map(String::as_str).collect();
+    while let Some(service) = open.pop() {
+        let own = observed.containers.iter().filter(|found| found.label(label::SERVICE) == Some(service));
+        let needs = own.filter_map(|found| found.label(label::DEPENDS_ON)).flat_map(|needs| needs.split(','));
+        open.extend(needs.filter(|name| !name.is_empty() && all.insert(*name)).collect::<Vec<_>>());
+    }
+    all
 }
 
 fn starts(specs: &[&ContainerSpec], all: &[ContainerSpec], stops: &BTreeMap<String, StepId>) -> Vec<Step> {

@@ -1,6 +1,7 @@
 //! Floor 2, pure: what is wanted and what is there become a [`Plan`]: steps with their causes and
 //! their order. Carrying it out decides nothing more.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -245,7 +246,10 @@ pub fn start_note(data: &Path, platform: &str, container: &str) -> PathBuf {
 impl Plan {
     /// What can still be done once these steps have failed: neither they nor what comes after them. The groups that
     /// miss something are the second value.
-    pub fn after_failure(&self, failed: &BTreeSet<StepId>) -> (Self, BTreeSet<String>) {
+    pub fn after_failure(&self, failed: &BTreeSet<StepId>) -> (Cow<'_, Self>, BTreeSet<String>) {
+        if failed.is_empty() {
+            return (Cow::Borrowed(self), BTreeSet::new());
+        }
         let mut gone = failed.clone();
         loop {
             let hangs = |step: &&Step| !gone.contains(&step.id) && step.after.iter().any(|id| gone.contains(id));
@@ -258,7 +262,7 @@ impl Plan {
         let (without, rest): (Vec<&Step>, Vec<&Step>) = self.steps.iter().partition(|step| gone.contains(&step.id));
         let skipped = without.iter().filter(|step| !failed.contains(&step.id)).map(|step| step.group.clone()).collect();
         let steps = rest.into_iter().cloned().collect();
-        (Self { steps, left_out: self.left_out.clone(), jobs: self.jobs.clone() }, skipped)
+        (Cow::Owned(Self { steps, left_out: self.left_out.clone(), jobs: self.jobs.clone() }), skipped)
     }
 
     /// Steps by id.

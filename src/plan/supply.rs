@@ -53,6 +53,9 @@ pub enum SupplyProblem {
     /// Exit code 6.
     #[error("service {service}: {reason}")]
     NoImage { service: String, reason: String },
+    /// Only its build would do, which is not here and is not made by `--images local`: exit code 6.
+    #[error("service {service}: {reason}")]
+    NotBuilt { service: String, reason: String },
     /// It asks for what an engine of this age does not know: exit code 3.
     #[error("service {service}: {reason}")]
     TooOld { service: String, reason: String },
@@ -65,9 +68,10 @@ impl SupplyProblem {
     /// The service that has it.
     pub fn service(&self) -> &str {
         match self {
-            Self::NoImage { service, .. } | Self::TooOld { service, .. } | Self::OtherProvider { service, .. } => {
-                service
-            }
+            Self::NoImage { service, .. }
+            | Self::NotBuilt { service, .. }
+            | Self::TooOld { service, .. }
+            | Self::OtherProvider { service, .. } => service,
         }
     }
 }
@@ -93,7 +97,9 @@ pub fn supply(
             Ok(choice) => {
                 supply.choices.insert(service.name.clone(), choice);
             }
-            Err(SupplyProblem::NoImage { service, reason }) if !strict && platform.is_optional(&service) => {
+            Err(SupplyProblem::NoImage { service, reason } | SupplyProblem::NotBuilt { service, reason })
+                if !strict && platform.is_optional(&service) =>
+            {
                 supply.left_out.push(LeftOut { service, reason });
             }
             Err(problem) => problems.push(problem),
@@ -228,7 +234,12 @@ fn choose(
                 })
         }
     };
+    // the data is the build's own, or there is nothing but a build: it is missing, and nothing else is wrong
+    let only_build = policy == ImagePolicy::Local && build_fits && (build_only || !image_fits);
     choice.ok_or_else(|| match (wrote, image_fits && build_fits) {
+        _ if only_build && spec.build.is_some() => {
+            SupplyProblem::NotBuilt { service: service.name.clone(), reason: not_built(spec) }
+        }
         (Some((volume, found)), false) => {
             let opens = match &service.extension.provider {
                 Some(provider) if image_fits => {
@@ -248,6 +259,13 @@ fn choose(
             SupplyProblem::NoImage { service: service.name.clone(), reason: no_image(policy, service, spec, observed) }
         }
     })
+}
+
+fn not_built(spec: &ImageSpec) -> String {
+    let own = spec.build.as_ref().is_some_and(|build| build.spec.is_own());
+    let what = if own { "of its present files" } else { "of this version of macula" };
+    let tag = spec.build.as_ref().map_or(spec.reference.as_str(), |build| build.tag.as_str());
+    format!("its image {what}, {tag}, is not in the engine, and --images local builds nothing")
 }
 
 fn no_image(policy: ImagePolicy, service: &Service, spec: &ImageSpec, observed: &Observed) -> String {

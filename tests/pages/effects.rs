@@ -9,7 +9,7 @@ use crate::pages::root;
 
 /// Options by the test that sees their effect; `*`: of every command that has it.
 const OPTIONS: &[(&str, &[&str])] = &[
-    ("a_port_that_is_taken_moves_where_that_is_asked_for", &["up --remap"]),
+    ("a_port_that_is_taken_moves_where_that_is_asked_for", &["up --remap", "plan --remap"]),
     ("every_command_with_stacks_reads_them", &["* --stack"]),
     ("every_command_with_profiles_knows_them", &["* --profile"]),
     ("every_command_that_may_leave_the_project_out_does", &["* --no-discover"]),
@@ -88,7 +88,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("results_for_programs_have_their_shape", &["open --print"]),
     ("passwords_are_made_once_and_shown_to_their_owner_only", &["env --format"]),
     ("a_program_has_a_name_for_as_long_as_it_runs", &["run --as"]),
-    ("what_is_shown_and_run_is_what_was_asked_for", &["run --port", "run --needs", "run --env-file"]),
+    ("what_is_shown_and_run_is_what_was_asked_for", &["run --port", "run --needs", "run --env-file", "env --needs"]),
     ("wait_ends_with_what_it_waits_for", &["wait --for", "wait --timeout"]),
     ("what_cannot_be_watched_is_said", &["watch --no-up"]),
     // names

@@ -41,6 +41,8 @@ fn a_port_that_is_taken_moves_where_that_is_asked_for() {
         "services: {{web: {{<<: *base, command: [httpd, -f, -p, '8080', -h, /etc], ports: ['127.0.0.1:{port}:8080']}}}}"
     ));
     platform.run("up").exits(5).says("up --remap");
+    platform.run("plan --remap").ok().says(&format!("instead of 127.0.0.1:{port}")).prints("web");
+    assert_eq!(platform.everything(), [""; 0]);
     platform.run("up --remap").ok().says(&format!("instead of 127.0.0.1:{port}"));
     let published = || {
         let all = platform.container("web").all;

@@ -16,7 +16,7 @@ services:
     <<: *base
     command: [sh, -c, 'echo first; echo ERROR second; exec sleep infinity']
     deploy: {replicas: 2}
-    x-macula: {secrets: {KEY: {generate: 24}}, exports: {WEB_URL: 'web://here'}}
+    x-macula: {secrets: {KEY: {generate: 24, internal: true}, PIN: {generate: 8}}, exports: {WEB_URL: 'web://here'}}
     develop: {watch: [{path: ./src, action: sync, target: /app}]}
   db:
     <<: *base
@@ -142,6 +142,7 @@ fn what_is_shown_and_run_is_what_was_asked_for() {
     platform.run_with("exec --index", &["3", "web", "hostname"]).exits(2);
 
     assert!(!platform.run("creds").ok().out.contains("KEY"));
+    platform.run("creds").ok().prints("PIN").prints("other services reach it as web");
     platform.run("creds --all").ok().prints("KEY");
     assert!(!platform.run("status").ok().out.contains("done"));
     platform.run("status --all").ok().prints("done");
@@ -155,6 +156,9 @@ fn what_is_shown_and_run_is_what_was_asked_for() {
     };
     assert_eq!(run("--port 45123")[..], ["45123", "db://here", "web://here", ""]);
     assert_eq!(run("--needs db --env-file more.env")[1..], ["db://here", "", "yes"]);
+    let env = platform.run("env --needs db").ok().out.clone();
+    assert!(env.contains("DB_URL=db://here") && !env.contains("WEB_URL"), "{env}");
+    platform.run("env --needs dbb").exits(2).says("dbb");
 }
 
 #[test]

@@ -11,12 +11,15 @@ use crate::model::{EngineKind, Facts, Platform, PlatformName, SecretSource, Secr
 use crate::observe;
 use crate::plan::without;
 
-use crate::app::exports::{ambiguous, render_exports};
+use crate::app::certificate;
+use crate::app::exports::{render_exports, unclear};
 use crate::app::owner::{self, Owner};
 use crate::app::resolver::ResolverFiles;
 use crate::app::survey::left_out;
 use crate::app::{Error, Session};
 use crate::words;
+
+use super::service_status::urls;
 
 /// What programs that speak OpenTelemetry read.
 pub(super) const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
@@ -29,6 +32,9 @@ pub struct Credential {
     pub value: String,
     /// Where the service listens on this machine; none: only other services reach it.
     pub address: Option<String>,
+    /// That, or the service's page, or who reaches it otherwise.
+    #[serde(skip)]
+    pub reach: Option<String>,
     /// Nothing that a person types.
     #[serde(skip)]
     pub internal: bool,
@@ -51,22 +57,40 @@ pub async fn credentials(session: &Session, loaded: &Loaded) -> Result<Vec<Crede
     let state = session.state(&loaded.platform.name);
     let (secrets, block) = tokio::join!(state.secrets(session.host()), state.block(session.host(), &loaded.platform));
     let (secrets, block) = (secrets?, block?);
-    let internal = internal(&loaded.platform, &secrets);
+    let platform = &loaded.platform;
+    let tls = certificate::current(session, platform).await?.is_ok();
+    let internal = internal(platform, &secrets);
     let mut all = Vec::new();
     // what Prometheus reads the cluster with is nothing that a person types
     for (service, variables) in secrets.0.iter().filter(|(service, _)| *service != SCRAPE_SECRETS) {
-        let address = address_of(&loaded.platform, service, block);
+        let address = address_of(platform, service, block);
+        let known = platform.service(service).map(|(_, service)| service);
+        let page = known.and_then(|service| urls(platform, service, tls).into_iter().next());
+        let others = known.filter(|service| !platform.is_job(service));
+        let others = others.map(|_| format!("no port on this machine; other services reach it as {service}"));
+        let reach = address.clone().or(page.clone()).or(others);
         for (variable, value) in variables {
+            let reached = address.is_some() || page.is_some() || is_its_own(platform, service, variable);
             all.push(Credential {
                 service: service.clone(),
                 variable: variable.clone(),
                 value: value.clone(),
                 address: address.clone(),
-                internal: internal.contains(value.as_str()),
+                reach: reach.clone(),
+                internal: !reached || internal.contains(value.as_str()),
             });
         }
     }
     Ok(all)
+}
+
+/// Made for the service itself: what others have of it is shown with them.
+fn is_its_own(platform: &Platform, service: &str, variable: &str) -> bool {
+    let Some((_, made)) = platform.service(service) else { return false };
+    let generated = matches!(made.extension.secrets.get(variable), Some(SecretSource::Generate(_)));
+    let taken = |source: &SecretSource| matches!(source, SecretSource::From { service: of, key } if of == service && key == variable);
+    let mut others = platform.services().flat_map(|(_, other)| other.extension.secrets.values());
+    generated && (!platform.is_job(made) || !others.any(taken))
 }
 
 /// The values that only programs need; whoever else has one of them by `from` has it for the same reason.
@@ -86,13 +110,17 @@ fn address_of(platform: &Platform, service: &str, block: Block) -> Option<String
     Some(std::net::SocketAddr::new(published_on(block, service, given), number).to_string())
 }
 
-/// The `exports` of all services, rendered. Where two services export the same variable the later
-/// stack has it.
-pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<String, String>, Error> {
-    exports_of(session, loaded, &[]).await
+/// The `exports` of these services, rendered; of all, where none is named. Where two services export the same variable
+/// the later stack has it.
+pub async fn exports(session: &Session, loaded: &Loaded, only: &[String]) -> Result<BTreeMap<String, String>, Error> {
+    let names: Vec<String> = only.iter().filter(|name| loaded.platform.service(name).is_none()).cloned().collect();
+    if !names.is_empty() {
+        return Err(Error::UnknownService { names, known: loaded.platform.service_names() });
+    }
+    exports_of(session, loaded, only).await
 }
 
-/// Those of these services; of all, where none is named.
+/// The same, where other names than services' mean nothing.
 pub(super) async fn exports_of(
     session: &Session,
     loaded: &Loaded,
@@ -121,11 +149,11 @@ pub(super) async fn exports_of(
     };
     let left_out = left_out(session, &loaded.platform).await;
     let platform = without(&loaded.platform, &left_out.iter().map(String::as_str).collect());
-    let mut all = render_exports(&platform, &site, only).map_err(Error::Compile)?;
-    let unclear = if only.is_empty() { ambiguous(&platform) } else { BTreeSet::new() };
+    let unclear = unclear(&platform, only);
+    let mut all = render_exports(&platform, &site, only, &unclear).map_err(Error::Compile)?;
     if !unclear.is_empty() {
         session.events.info(format!(
-            "left out, since several services mean different things by them: {} (`--needs SERVICE` of `macula run` chooses)",
+            "left out, since several services mean different things by them: {} (`--needs SERVICE` chooses)",
             words::list(unclear)
         ));
     }
@@ -168,5 +196,46 @@ mod tests {
         let all = credentials(&session, &loaded).await.unwrap();
         let internal: Vec<_> = all.iter().filter(|one| one.internal).map(|one| one.service.as_str()).collect();
         assert_eq!((all.len(), internal), (3, vec!["job", "web"]));
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_shown_with_the_way_to_its_service() {
+        let stack = "services:
+  admin: {image: x, x-macula: {ingress: {host: admin, port: 80}, secrets: {PASSWORD: {generate: 20}}}}
+  queue: {image: x, x-macula: {secrets: {PASSWORD: {generate: 20}}}}
+  users: {image: x, restart: 'no', x-macula: {once: true, secrets: {FOR_APP: {generate: 20}, ADMIN: {generate: 20}}}}
+  app: {image: x, ports: ['127.0.0.20:8080:80'], x-macula: {secrets: {PASSWORD: {from: users.FOR_APP}}}}
+  plain: {image: x, x-macula: {secrets: {PASSWORD: {from: queue.PASSWORD}}}}
+";
+        let files = MemoryFiles::default()
+            .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
+            .with("/p/all.yaml", stack);
+        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
+        let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let session = session(FakeHost::new(), &FakeEngine::new(), "macula creds");
+        let mut secrets = Secrets::default();
+        for (service, variable, value) in [
+            ("admin", "PASSWORD", "a"),
+            ("queue", "PASSWORD", "q"),
+            ("users", "FOR_APP", "f"),
+            ("users", "ADMIN", "u"),
+            ("app", "PASSWORD", "f"),
+            ("plain", "PASSWORD", "q"),
+        ] {
+            secrets.set(service, variable, value.to_owned());
+        }
+        session.state(&loaded.platform.name).keep_secrets(session.host(), &secrets).await.unwrap();
+        let all = credentials(&session, &loaded).await.unwrap();
+        let shown: Vec<String> = all
+            .iter()
+            .filter(|one| !one.internal)
+            .map(|one| format!("{} {}: {}", one.service, one.variable, one.reach.as_deref().unwrap_or("-")))
+            .collect();
+        insta::assert_snapshot!(shown.join("\n"), @"
+        admin PASSWORD: https://admin.shop.macula.local
+        app PASSWORD: 127.0.0.20:8080
+        queue PASSWORD: no port on this machine; other services reach it as queue
+        users ADMIN: -
+        ");
     }
 }

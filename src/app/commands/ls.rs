@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::app::owner::{self, Owner};
@@ -42,7 +42,7 @@ pub enum PlatformState {
     Stopped,
     /// It has data, and no container.
     Down,
-    /// No engine answers that could tell.
+    /// No engine answers that could tell, or none answers about this one.
     Unknown,
 }
 
@@ -57,22 +57,51 @@ impl PlatformState {
     }
 }
 
-/// Every platform, by name.
+/// Every platform, by name. One of which the engine says nothing is there too, with a warning.
 pub async fn list_platforms(session: &Session) -> Result<Vec<PlatformRow>, Error> {
+    let (rows, silent) = look(session).await?;
+    for (what, error) in silent {
+        session.events.warn(format!("{what}: {error}"));
+    }
+    Ok(rows)
+}
+
+/// The same for whoever is to change something: of each it is known whose it is.
+pub(super) async fn known_platforms(session: &Session) -> Result<Vec<PlatformRow>, Error> {
+    let (rows, silent) = look(session).await?;
+    match silent.into_iter().next() {
+        Some((_, error)) => Err(error),
+        None => Ok(rows),
+    }
+}
+
+/// Every platform, and what the engine did not answer, with what that is about.
+async fn look(session: &Session) -> Result<(Vec<PlatformRow>, Vec<(String, Error)>), Error> {
     let host = session.host();
-    let containers = match &session.system.engine {
-        Some(engine) => engine.labelled(label::PLATFORM).await?,
-        None => Vec::new(),
+    let mut silent: Vec<(String, Error)> = Vec::new();
+    let seen = match &session.system.engine {
+        Some(engine) => engine.labelled(label::PLATFORM).await.map(Some),
+        None => Ok(None),
     };
+    let containers = seen.unwrap_or_else(|error| {
+        silent.push(("the platforms' containers".to_owned(), error.into()));
+        None
+    });
     let zones = ResolverFiles::of(host).entries(host).await;
     let own = Owner::read(host).await?;
     let names = session.platforms().await;
-    let owners = try_join_all(names.iter().map(|name| owner_of(session, own.as_ref(), name))).await?;
+    let owners = match containers {
+        Some(_) => join_all(names.iter().map(|name| owner_of(session, own.as_ref(), name))).await,
+        None => names.iter().map(|_| Ok(None)).collect(),
+    };
     let mut rows = Vec::new();
     for (name, owner) in names.into_iter().zip(owners) {
+        let owner = owner.map_err(|error| silent.push((name.to_string(), error))).ok();
+        let containers = containers.as_deref().filter(|_| owner.is_some());
         let state = session.state(&name);
         let choices = state.choices(host).await.unwrap_or_default();
-        let ours = || containers.iter().filter(|found| found.label(label::PLATFORM) == Some(name.as_str()));
+        let ours =
+            || containers.into_iter().flatten().filter(|found| found.label(label::PLATFORM) == Some(name.as_str()));
         let runs = ours().any(|found| found.state == ContainerState::Running);
         let stopped = state.stopped(host).await.unwrap_or_default();
         let (running, services) = count_services(ours(), stopped);
@@ -84,7 +113,7 @@ pub async fn list_platforms(session: &Session) -> Result<Vec<PlatformRow>, Error
         let address = state.kept_block(host).await.and_then(Block::new).map(|block| loopback_address(block, None));
         rows.push(PlatformRow {
             state: match (ours().next(), runs) {
-                (None, _) if session.system.engine.is_none() => PlatformState::Unknown,
+                (None, _) if containers.is_none() => PlatformState::Unknown,
                 (None, _) => PlatformState::Down,
                 (Some(_), false) => PlatformState::Stopped,
                 (Some(_), true) => PlatformState::Running,
@@ -95,11 +124,11 @@ pub async fn list_platforms(session: &Session) -> Result<Vec<PlatformRow>, Error
             address: address.map(|address| address.to_string()),
             folder: choices.folder,
             gone,
-            owner,
+            owner: owner.flatten(),
             name,
         });
     }
-    Ok(rows)
+    Ok((rows, silent))
 }
 
 /// Whose a platform is, where that is another user or data folder; nobody's where no engine answers.
@@ -117,7 +146,7 @@ pub async fn platforms_to_take_down(
     gone: bool,
 ) -> Result<(BTreeSet<PlatformName>, BTreeSet<PlatformName>), Error> {
     let (mut ours, mut others) = (BTreeSet::new(), BTreeSet::new());
-    for row in list_platforms(session).await?.into_iter().filter(|row| !gone || row.gone) {
+    for row in known_platforms(session).await?.into_iter().filter(|row| !gone || row.gone) {
         let side = if row.owner.is_some() { &mut others } else { &mut ours };
         side.insert(row.name);
     }

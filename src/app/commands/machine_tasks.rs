@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::app::exports::render_exports;
+use crate::app::exports::{render_exports, unclear};
 use crate::app::survey::{Look, Survey, survey_with};
 use crate::app::{Error, Session, resolver};
-use crate::apply::{StepError, TaskWork};
+use crate::apply::{StepError, TaskEnd, TaskWork};
 use crate::compile::Site;
 use crate::config::Loaded;
 use crate::host::{Command, Ending, Family, Grouped, Host, LineSink, RunError, times_of};
@@ -33,6 +33,11 @@ const GRACE: Duration = Duration::from_secs(10);
 const KILLED: Duration = Duration::from_secs(2);
 /// Between two looks whether what was asked to end has ended.
 const ENDING: Duration = Duration::from_millis(20);
+/// Exit codes that `timeout`, `env` and shells have for what has none of its own.
+const TOO_LONG: i64 = 124;
+const NOT_TRIED: i64 = 125;
+const NOT_EXECUTABLE: i64 = 126;
+const NOT_FOUND: i64 = 127;
 /// In the environment of a task and of what it starts.
 const MARK: &str = "MACULA_TASK";
 
@@ -74,7 +79,9 @@ impl MachineTasks {
             resolver: seen.resolver,
             held: &[],
         };
-        let mut settings = render_exports(&seen.platform, &site, &task.settings_of()).map_err(Error::Compile)?;
+        let only = task.settings_of();
+        let without = unclear(&seen.platform, &only);
+        let mut settings = render_exports(&seen.platform, &site, &only, &without).map_err(Error::Compile)?;
         add_receiver(session, &seen.platform.name, &mut settings).await;
         let mut environment = host.environment();
         environment.extend(settings);
@@ -92,52 +99,57 @@ impl MachineTasks {
 
 #[async_trait]
 impl TaskWork for MachineTasks {
-    async fn run(&self, spec: &MachineTaskSpec, said: LineSink<'_>) -> Result<i64, StepError> {
+    async fn run(&self, spec: &MachineTaskSpec, said: LineSink<'_>) -> Result<TaskEnd, StepError> {
         let (session, host) = (&self.session, self.session.host());
         let platform = &self.loaded.platform;
-        let failed = |reason: String| StepError::NotReady { service: spec.name.clone(), reason, log_tail: Vec::new() };
         let Some(task) = platform.tasks.get(&spec.name).cloned() else {
-            return Err(failed("is not in macula.yaml".to_owned()));
+            return Ok(unstarted(NOT_TRIED, "it is not in macula.yaml"));
         };
+        let log = log_of(host, &platform.name, &task.name);
+        for old in [log.clone(), times_of(&log)] {
+            if let Err(error) = host.remove(&old).await {
+                return Ok(unstarted(NOT_TRIED, &error.to_string()));
+            }
+        }
         // a look at everything is no work that may change its thread
         let (own, of_task, runtime) = (self.clone(), task.clone(), tokio::runtime::Handle::current());
         let look = tokio::task::spawn_blocking(move || {
             runtime.block_on(own.prepared(&of_task)).map_err(|error| error.to_string())
         });
         let prepared = look.await.unwrap_or_else(|error| Err(error.to_string()));
-        let environment = prepared.map_err(|error| failed(format!("was not started: {error}")))?;
-        let Some((program, arguments)) = task.command.split_first() else {
-            return Err(failed("has nothing to run".to_owned()));
-        };
-        let log = log_of(host, &platform.name, &task.name);
-        for old in [log.clone(), times_of(&log)] {
-            host.remove(&old).await.map_err(|error| failed(format!("was not started: {error}")))?;
-        }
         let mark = format!("{}.{}.{}", platform.name, task.name, std::process::id());
-        let mut command = Command::new(program, arguments).cwd(&task.folder);
-        command.settings = environment;
-        command.settings.insert(MARK.to_owned(), mark.clone());
-        let mut started = host.start_group(&command, &log).await.map_err(|error| match error {
-            RunError::Missing { program, .. } => failed(format!("was not started: {program} is not installed")),
-            error => failed(format!("was not started: {error}")),
-        })?;
+        let begun = match prepared {
+            Ok(environment) => start(host, &task, environment, &mark, &log).await,
+            Err(_) if session.cancel.is_cancelled() => return Err(StepError::Cancelled),
+            Err(error) => Err(unstarted(NOT_TRIED, &error)),
+        };
+        let mut started = match begun {
+            Ok(started) => started,
+            Err(end) => {
+                // for whoever looks later; that there is no log is no more of a failure
+                let line = end.reason.iter().map(|reason| format!("{} {reason}\n", task.name)).collect::<String>();
+                let _ = host.write(&log, line.as_bytes(), 0o600).await;
+                return Ok(end);
+            }
+        };
         let family = Family { group: Some(started.pid()), session: None, mark: Some(format!("{MARK}={mark}")) };
         let begun = Instant::now();
         let mut heard = Heard::default();
         let ended = loop {
             let pause = LOOK * u32::try_from(1 + heard.read / LONG).unwrap_or(u32::MAX);
             tokio::select! {
-                code = started.ended() => break Ok(i64::from(code)),
+                code = started.ended() => break Ok(TaskEnd { code: i64::from(code), reason: None }),
                 () = session.cancel.cancelled() => break Err(StepError::Cancelled),
                 () = tokio::time::sleep(pause) => {}
             }
             heard.hear(host, &log, said).await;
             if begun.elapsed() >= task.timeout {
                 let limit = words::fine_duration(task.timeout);
-                break Err(failed(format!("was ended: it took longer than {limit} (`timeout` gives it more)")));
+                let reason = format!("was ended: it took longer than {limit} (`timeout` gives it more)");
+                break Ok(TaskEnd { code: TOO_LONG, reason: Some(reason) });
             }
         };
-        if ended.is_err() {
+        if !matches!(ended, Ok(TaskEnd { reason: None, .. })) {
             end(host, &family, &mut *started).await;
         }
         heard.hear(host, &log, said).await;
@@ -145,6 +157,37 @@ impl TaskWork for MachineTasks {
         // what it has left running may go on writing
         let _ = host.keep_end(&log, LONGEST_OUTPUT).await;
         ended
+    }
+}
+
+fn unstarted(code: i64, why: &str) -> TaskEnd {
+    TaskEnd { code, reason: Some(format!("was not started: {why}")) }
+}
+
+/// Starts its command, or says how that came out, with the exit code that a shell has for it.
+async fn start(
+    host: &dyn Host,
+    task: &MachineTask,
+    environment: BTreeMap<String, String>,
+    mark: &str,
+    log: &Path,
+) -> Result<Box<dyn Grouped>, TaskEnd> {
+    let Some((program, arguments)) = task.command.split_first() else {
+        return Err(unstarted(NOT_TRIED, "it has nothing to run"));
+    };
+    let mut command = Command::new(program, arguments).cwd(&task.folder);
+    command.settings = environment;
+    command.settings.insert(MARK.to_owned(), mark.to_owned());
+    match host.start_group(&command, log).await {
+        Ok(started) => Ok(started),
+        Err(RunError::Missing { program, .. }) if !program.contains('/') => {
+            Err(unstarted(NOT_FOUND, &format!("{program} is not installed")))
+        }
+        Err(RunError::Missing { program, .. }) => Err(match host.exists(&task.folder.join(&program)).await {
+            true => unstarted(NOT_EXECUTABLE, &format!("{program} is not executable")),
+            false => unstarted(NOT_FOUND, &format!("{program} does not exist in {}", task.folder.display())),
+        }),
+        Err(error) => Err(unstarted(NOT_EXECUTABLE, &error.to_string())),
     }
 }
 
@@ -228,6 +271,30 @@ mod tests {
         }
         heard.last(&said);
         assert_eq!(*told.lock().unwrap(), ["one", "two", "", "three 1%", "three 2%", "end"]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_started_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("seed.sh"), "echo seeded\n").unwrap();
+        let host = LocalHost::new();
+        let mut told = Vec::new();
+        for program in ["no-such-program", "./gone.sh", "./seed.sh"] {
+            let task = MachineTask {
+                command: vec![program.to_owned()],
+                folder: folder.path().to_owned(),
+                ..MachineTask::default()
+            };
+            let end = start(&host, &task, host.environment(), "test", &folder.path().join("log")).await.err().unwrap();
+            told.push((end.code, end.reason.unwrap().replace(&folder.path().display().to_string(), "FOLDER")));
+        }
+        let told: Vec<String> = told.into_iter().map(|(code, reason)| format!("{code} {reason}")).collect();
+        let wanted = [
+            "127 was not started: no-such-program is not installed",
+            "127 was not started: ./gone.sh does not exist in FOLDER",
+            "126 was not started: ./seed.sh is not executable",
+        ];
+        assert_eq!(told, wanted);
     }
 
     /// A program that ignores the signal is not waited for longer than it takes; its children go with it.

@@ -47,7 +47,7 @@ async fn target(host: &dyn Host, files: &ResolverFiles, status: &Status) -> Resu
         if !target.domains.contains(&domain) {
             target.domains.push(domain);
         }
-        target.probes.push(probe(&entry.zone.apex));
+        target.probes.push(probe(host, &entry.zone.apex).await);
         for record in &entry.zone.records {
             if let RecordData::A(address) = record.data
                 && record.view != Some(View::Container)

@@ -121,6 +121,7 @@ mod tests {
                 fingerprint: Fingerprint::of(&"web"),
                 labels: BTreeMap::new(),
                 also: None,
+                alike: Vec::new(),
             };
             let spec = ImageSpec {
                 reference: "macula/web:1".into(),

@@ -86,7 +86,10 @@ fn service(image: &LabelledImage) -> &str {
 fn wanted(platform: &Platform) -> BTreeSet<String> {
     let builds = image_specs(platform).into_iter().filter_map(|spec| spec.build);
     builds
-        .flat_map(|build| build.base.map(|base| base.reference).into_iter().chain(build.also).chain([build.tag]))
+        .flat_map(|build| {
+            let base = build.base.map(|base| base.reference);
+            base.into_iter().chain(build.also).chain(build.alike).chain([build.tag])
+        })
         .collect()
 }
 

@@ -386,11 +386,14 @@ impl Serving {
             tokio::select! {
                 () = self.handle.stopped() => break,
                 () = cancel.cancelled() => break,
-                () = self.handle.succeeded() => {
+                () = self.handle.succeeded() => match self.handle.hand_over().await {
                     // the file stays: the process does, too
-                    let given = self.handle.hand_over().await;
-                    return given.inspect_err(|error| self.events.warn(format!("nothing is handed over: {error}"))).ok();
-                }
+                    Ok(given) => return Some(given),
+                    Err(error) => {
+                        self.events.warn(format!("nothing is handed over: {error}"));
+                        break;
+                    }
+                },
                 () = pause => missing = self.settle().await,
             }
             if !self.handle.is_reachable() {
@@ -408,8 +411,7 @@ impl Serving {
                 }
             }
         }
-        // a file that stays names a process that is gone, which everybody looks at first
-        let _ = self.host.remove(&self.files.process()).await;
+        serves_no_more(&*self.host).await;
         None
     }
 
@@ -521,6 +523,12 @@ impl Present {
         let Some(since) = self.0.get_mut(platform) else { return false };
         now.duration_since(*since.get_or_insert(now)) >= GONE
     }
+}
+
+/// This process answers no more and becomes nobody who does: a file that stays names a process that is gone, which
+/// everybody looks at first.
+pub async fn serves_no_more(host: &dyn Host) {
+    let _ = host.remove(&ResolverFiles::of(host).process()).await;
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::model::PlatformName;
 use crate::pki::trust::{self, Done, Outcome, Place};
 
 use super::down::{DownOptions, down};
-use super::ls::list_platforms;
+use super::ls::known_platforms;
 use super::names::uninstall_names;
 
 /// What there is of Macula on this machine.
@@ -76,7 +76,7 @@ pub async fn leavings(session: &Session) -> Result<Leavings, Error> {
         changes: changes::pending(host).await?,
         ..Leavings::default()
     };
-    for row in list_platforms(session).await? {
+    for row in known_platforms(session).await? {
         if row.owner.is_some() { found.foreign.push(row.name) } else { found.platforms.push(row.name) }
     }
     for (folder, place) in

@@ -377,6 +377,32 @@ async fn what_somebody_else_runs_is_neither_stopped_nor_started() {
 }
 
 #[tokio::test]
+async fn a_platform_of_which_the_engine_says_nothing_hides_no_other() {
+    let (host, engine) = machine();
+    let loaded = loaded(&host, "optional: true");
+    let first = session(host.clone(), &engine, "macula up");
+    up(&first, &loaded, &UpOptions { no_dns: Some(true), ..UpOptions::default() }, &Agrees).await.unwrap();
+    // another one, of which the engine knows nothing
+    host.put(host.folders().data.join("zoo/platform.json"), "{}");
+    let states = async |engine: &FakeEngine| {
+        let heard = Arc::new(Heard::default());
+        let session = heard_session(host.clone(), engine, "macula ls", &heard);
+        let rows = list_platforms(&session).await.unwrap();
+        let all = rows.iter().map(|row| format!("{} {}", row.name, row.state.word())).collect::<Vec<_>>();
+        (all.join(", "), heard.said().len(), platforms_to_take_down(&session, false).await.is_ok())
+    };
+    assert_eq!(states(&engine).await, ("shop running, zoo down".to_owned(), 0, true));
+    let answers = engine.calls();
+    states(&engine).await;
+    // the last of its questions to the engine is about the last of them
+    let calls = (engine.calls() - answers) / 2;
+    let silent = engine.clone().dies_after(calls - 1);
+    assert_eq!(states(&silent).await, ("shop running, zoo unknown".to_owned(), 1, false));
+    let gone = silent.dies_after(0);
+    assert_eq!(states(&gone).await.0, "shop unknown, zoo unknown");
+}
+
+#[tokio::test]
 async fn a_platform_that_was_named_and_never_made_is_an_error_with_those_there_are() {
     let (host, engine) = machine();
     let loaded = loaded(&host, "optional: true");

@@ -145,7 +145,7 @@ async fn walk(
         .find(|(_, service)| service.extension.role == Some(Role::Ingress))
         .map(|(_, service)| container_name(platform, service, 1));
     let network = platform.name.network();
-    let (name, address): (String, IpAddr) = resolver::probe(&platform.domain);
+    let (name, address): (String, IpAddr) = resolver::probe(host, &platform.domain).await;
     let scene = Scene {
         host,
         engine: ground.engine.as_deref().map_err(Clone::clone),

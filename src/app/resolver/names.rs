@@ -1,5 +1,7 @@
 //! How the platform's names fare: whether the resolver answers, and whether programs of this machine ask it.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,10 +9,11 @@ use serde::Serialize;
 
 use crate::app::error::ResolverError;
 use crate::app::{Error, Session};
-use crate::dns::install::{self, InstallError};
+use crate::dns::install::{self, InstallError, Rung};
 use crate::dns::{Client, Status, ask};
 use crate::host::Host;
-use crate::model::{MaculaCommand, Platform, Remedy, macula};
+use crate::model::{MaculaCommand, Platform, Record, RecordData, Remedy, View, macula};
+use crate::words;
 
 use super::{ResolverFiles, connect, own_address, own_process, taken};
 
@@ -39,6 +42,9 @@ pub struct DnsStatus {
     pub off: bool,
     /// What is wrong with it, although it may answer for this platform.
     pub problem: Option<String>,
+    /// Names of the platform that came after /etc/hosts was written, where they are found by that.
+    #[serde(skip)]
+    pub unlisted: Vec<String>,
 }
 
 /// The resolver as `status` shows it. Takes no longer than half a second, unless a process of ours is there and does
@@ -73,7 +79,32 @@ pub(in crate::app) async fn look(session: &Session, platform: &Platform) -> DnsS
         };
         status.problem = problem.map(|problem| problem.to_string());
     }
+    if status.installed {
+        status.unlisted = unlisted(host, platform).await;
+    }
     status
+}
+
+/// Names that only another `dns install` writes into /etc/hosts.
+async fn unlisted(host: &dyn Host, platform: &Platform) -> Vec<String> {
+    let files = ResolverFiles::of(host);
+    let found = install::present(host, &files.install()).await.ok().flatten();
+    if found.is_none_or(|found| found.rung != Rung::Hosts) {
+        return Vec::new();
+    }
+    let hosts = host.read(Path::new("/etc/hosts")).await.unwrap_or_default();
+    let entries = files.entries(host).await;
+    let own = entries.iter().find(|(name, _)| *name == platform.name);
+    own.map(|(_, entry)| not_in(&String::from_utf8_lossy(&hosts), &entry.zone.records)).unwrap_or_default()
+}
+
+/// Names of this machine's view, of which a file of hosts says nothing.
+fn not_in(hosts: &str, records: &[Record]) -> Vec<String> {
+    let listed: BTreeSet<&str> = hosts.lines().flat_map(|line| line.split_whitespace().skip(1)).collect();
+    let here = |record: &&Record| matches!(record.data, RecordData::A(_)) && record.view != Some(View::Container);
+    let missing = records.iter().filter(here).map(|record| record.name.as_str());
+    let missing = missing.filter(|name| !name.starts_with('*') && !listed.contains(name));
+    words::unique(missing.map(str::to_owned))
 }
 
 /// What it says of itself, and whether it answers for the domain.
@@ -86,8 +117,8 @@ async fn said(host: &dyn Host, domain: &str) -> Option<DnsStatus> {
     let zones: Vec<String> = status.zones.into_iter().map(|zone| zone.apex).collect();
     let healthy = match address {
         Some(address) if zones.iter().any(|zone| zone == domain) => {
-            let answer = ask(address, &probe(domain).0, 1, QUICK).await;
-            answer.is_ok_and(|found| found.contains(&probe(domain).1))
+            let (name, expected) = probe(host, domain).await;
+            ask(address, &name, 1, QUICK).await.is_ok_and(|found| found.contains(&expected))
         }
         _ => false,
     };
@@ -108,13 +139,20 @@ fn without_servers(status: &Status) -> Option<String> {
 }
 
 /// A name of every platform, and the address that only our resolver gives it.
-pub fn probe(domain: &str) -> (String, std::net::IpAddr) {
-    (format!("ns.{domain}"), crate::compile::RESOLVER.into())
+pub async fn probe(host: &dyn Host, domain: &str) -> (String, std::net::IpAddr) {
+    let name = format!("ns.{domain}");
+    let entries = ResolverFiles::of(host).entries(host).await;
+    let zones = entries.iter().filter(|(_, entry)| entry.zone.apex == domain);
+    let own = zones.flat_map(|(_, entry)| &entry.zone.records).find_map(|record| match record.data {
+        RecordData::A(address) if record.name == name && record.view == Some(View::Host) => Some(address),
+        _ => None,
+    });
+    (name, own.unwrap_or(crate::compile::RESOLVER).into())
 }
 
 /// Whether programs of this machine get the platform's names, asked as they ask.
 pub async fn answers(host: &dyn Host, domain: &str, patience: Duration) -> bool {
-    let (name, address) = probe(domain);
+    let (name, address) = probe(host, domain).await;
     match tokio::time::timeout(patience, host.resolve(&name)).await {
         Ok(Ok(found)) => found.contains(&address),
         _ => false,
@@ -193,7 +231,7 @@ pub async fn names_status(session: &Session, domain: &str, told: &(dyn Fn(&Names
     tell(None);
     let (tell, address) = (&tell, resolver.as_ref().and_then(own_address));
     let domains = wanted.into_iter().map(|domain| async move {
-        let (name, expected) = probe(&domain);
+        let (name, expected) = probe(host, &domain).await;
         let answered = async {
             let Some(address) = address else { return false };
             ask(address, &name, 1, QUICK).await.is_ok_and(|found| found.contains(&expected))
@@ -260,5 +298,24 @@ fn describe(error: &InstallError) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_came_after_the_file_was_written() {
+        let record = |name: &str| Record::new(name, RecordData::A([127, 0, 0, 1].into()));
+        let records = [
+            record("macula.local").only(View::Host),
+            record("api.macula.local").only(View::Host),
+            record("inside.macula.local").only(View::Container),
+            record("*.macula.local").only(View::Host),
+        ];
+        let hosts = "127.0.0.1 localhost\n127.0.0.1 macula.local web.macula.local\n";
+        assert_eq!(not_in(hosts, &records), ["api.macula.local"]);
+        assert_eq!(not_in(&format!("{hosts}127.0.0.1\tapi.macula.local\n"), &records), [""; 0]);
     }
 }

@@ -122,7 +122,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match serving.run(&context.cancel).await {
         Some(sockets) => {
             drop(page);
-            Err(go_on_as(context, &program, args.started_by, sockets))
+            let error = go_on_as(context, &program, args.started_by, sockets);
+            app::serves_no_more(&*context.host).await;
+            Err(error)
         }
         None => Ok(()),
     }

@@ -55,6 +55,8 @@ pub struct Machine {
     /// NetworkManager hands names to a dnsmasq of its own.
     dnsmasq: bool,
     resolv_conf: String,
+    /// It could start the resolver on port 53.
+    systemd: bool,
     /// The C library asks all servers at once, and the first answer counts.
     musl: bool,
 }
@@ -88,6 +90,7 @@ impl Machine {
             resolved,
             dnsmasq,
             resolv_conf: text(Path::new(RESOLV_CONF)).await,
+            systemd: facts.systemd,
             musl: facts.distribution.as_deref() == Some("alpine"),
         }
     }
@@ -124,9 +127,13 @@ impl Machine {
                 no("NetworkManager does not run a dnsmasq here (dns=dnsmasq in its configuration)")
             }
             Method::NetworkManager => Ok(vec![Rung::NetworkManager]),
-            Method::ResolvConf if port != 53 => no(&format!(
+            Method::ResolvConf if port != 53 && self.systemd => no(&format!(
                 "/etc/resolv.conf knows no ports, and the resolver has {port}: `macula dns install --service system` \
                  starts it on port 53"
+            )),
+            Method::ResolvConf if port != 53 => no(&format!(
+                "/etc/resolv.conf knows no ports, and the resolver has {port}: without systemd only one that root \
+                 starts has port 53"
             )),
             Method::ResolvConf => Ok(vec![Rung::ResolvConf]),
             Method::Hosts => Ok(vec![Rung::Hosts]),
@@ -139,7 +146,8 @@ impl Machine {
 impl Machine {
     /// A better way that was out of reach.
     pub fn better(&self, rung: Rung, target: &Target) -> Option<String> {
-        let plain = !self.macos && self.resolved.is_none() && !self.dnsmasq;
+        // without systemd there is nothing that would start it there
+        let plain = self.systemd && !self.macos && self.resolved.is_none() && !self.dnsmasq;
         (rung == Rung::Hosts && plain && target.address.port() != 53).then(|| {
             "with the resolver on port 53 all names would resolve: `macula dns install --service system` starts it there"
                 .to_owned()

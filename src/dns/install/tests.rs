@@ -282,6 +282,7 @@ async fn methods_say_why_they_do_not_fit() {
     );
     let all = [
         said(&plain(), Method::ResolvConf, 5335).await,
+        said(&plain().facts_with(|facts| facts.systemd = false), Method::ResolvConf, 5335).await,
         said(&plain(), Method::Resolved, 53).await,
         said(&old, Method::Resolved, 53).await,
         said(&plain(), Method::NetworkManager, 53).await,
@@ -289,6 +290,7 @@ async fn methods_say_why_they_do_not_fit() {
     ];
     insta::assert_snapshot!(all.join("\n"), @r"
     resolv-conf does not fit this machine: /etc/resolv.conf knows no ports, and the resolver has 5335: `macula dns install --service system` starts it on port 53
+    resolv-conf does not fit this machine: /etc/resolv.conf knows no ports, and the resolver has 5335: without systemd only one that root starts has port 53
     resolved does not fit this machine: systemd-resolved does not run here
     resolved does not fit this machine: systemd 245 is too old; it takes 246
     networkmanager does not fit this machine: NetworkManager does not run a dnsmasq here (dns=dnsmasq in its configuration)

@@ -123,7 +123,7 @@ impl Planner<'_> {
     /// that fails, as part of the build.
     fn base(&mut self, spec: &ImageSpec) -> Option<StepId> {
         let base = spec.build.as_ref()?.base.as_ref()?;
-        if self.observed.images.contains_key(&base.reference) {
+        if base.names().any(|name| self.observed.images.contains_key(&name)) {
             return None;
         }
         let id = ResourceId::new(ResourceKind::Image, &base.reference);

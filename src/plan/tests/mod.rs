@@ -488,7 +488,7 @@ fn hooks_lie_in_the_labels_for_commands_that_read_no_files() {
 #[test]
 fn a_build_that_has_failed_takes_along_what_comes_after_it() {
     let plan = try_plan(&platform(), &Observed::default(), None).unwrap();
-    assert_eq!(plan.after_failure(&BTreeSet::new()), (plan.clone(), BTreeSet::new()));
+    assert_eq!(plan.after_failure(&BTreeSet::new()), (std::borrow::Cow::Borrowed(&plan), BTreeSet::new()));
     let (rest, skipped) = plan.after_failure(&BTreeSet::from(["get image web:1".to_owned()]));
     let gone: Vec<&str> =
         plan.steps.iter().filter(|step| !rest.steps.contains(step)).map(|step| step.id.as_str()).collect();
@@ -813,6 +813,44 @@ fn a_port_of_another_stack_is_free_once_its_container_is_stopped_and_taken_while
 }
 
 #[test]
+fn what_services_of_another_stack_need_stays_with_them() {
+    // the job is of the built-in stack, and only there since the shop needs it
+    let mut both = platform();
+    change(&mut both, "web", |web| {
+        web.depends_on.remove("db");
+    });
+    let web = both.stacks[0].services.remove("web").unwrap();
+    let other = needs(service("page"), "db", Condition::ServiceStarted);
+    both.stacks.push(Stack {
+        name: "shop".into(),
+        origin: Origin::File("/shop/compose.yaml".into()),
+        services: [("web".to_owned(), web)].into(),
+        volumes: BTreeMap::new(),
+        ..both.stacks[0].clone()
+    });
+    let world = right_world(&both);
+    let mut next = both.clone();
+    next.stacks[0].services.remove("migrate");
+    next.stacks[1].name = "blog".into();
+    next.stacks[1].services = [("page".to_owned(), other)].into();
+    let mut plan = try_plan(&next, &world, None).unwrap();
+    assert!(plan.to_string().contains("remove container macula-migrate-1"), "{plan}");
+    let specs = resources(&next).containers;
+    let kept = keep_other_stacks(&mut plan, &specs, &world, &["app", "blog"].into()).unwrap();
+    assert_eq!(kept, [("shop".to_owned(), ["web".to_owned()].into())].into());
+    assert_snapshot!(plan.to_string(), @"
+    + get image page:1 (missing)
+    + create container macula-page-1 (missing) after get image page:1
+    + start container macula-page-1 (missing) after create container macula-page-1
+      await container macula-page-1 (missing) after start container macula-page-1
+    ");
+    // with the stack that needs it the job goes, too
+    let mut plan = try_plan(&next, &world, None).unwrap();
+    keep_other_stacks(&mut plan, &specs, &world, &["app", "blog", "shop"].into()).unwrap();
+    assert!(plan.to_string().contains("remove container macula-migrate-1"), "{plan}");
+}
+
+#[test]
 fn a_selection_takes_what_it_needs_and_leaves_the_rest_alone() {
     let mut world = Observed::default();
     let stranger = BTreeMap::from([
@@ -1026,6 +1064,31 @@ fn auto_stays_with_the_provider_that_wrote_the_data() {
     + start container macula-db-1 (missing) after create container macula-db-1
       await container macula-db-1 (missing) after start container macula-db-1
     ");
+}
+
+#[test]
+fn a_build_that_is_only_missing_is_no_data_of_another_version() {
+    let mut platform = platform();
+    platform.images.policy = ImagePolicy::Local;
+    let mut world = right_world(&platform);
+    world.volumes[0].labels.insert(label::PROVIDER.into(), "db-1".into());
+    world.containers.retain(|found| found.name != "macula-db-1");
+    let tag = resources(&platform).images.into_iter().find_map(|spec| Some(spec.build?.tag)).unwrap();
+    let told = format!(
+        "service db: its image of this version of macula, {tag}, is not in the engine, and --images local builds nothing\n"
+    );
+    assert_eq!(plan_of(&platform, &world), told);
+    // the image opens other data, and neither way is there
+    world.volumes[0].labels.insert(label::PROVIDER.into(), "db-0".into());
+    assert!(plan_of(&platform, &world).contains("was written by db-0"), "{}", plan_of(&platform, &world));
+    // an own build has no other way
+    let world = right_world(&platform);
+    change(&mut platform, "web", |web| {
+        web.image = None;
+        web.build = Some(Build { context: Some("/web".into()), ..Build::default() });
+    });
+    let told = plan_of(&platform, &world);
+    assert!(told.starts_with("service web: its image of its present files, macula/web:"), "{told}");
 }
 
 #[test]

@@ -145,7 +145,7 @@ static SECRET: Object = closed(
         f("alphabet", Kind::Choice(&["alphanumeric", "lowercase", "digits", "hex"]))
             .doc("Characters of the generated value, `alphanumeric` unless given."),
         f("internal", Kind::Bool)
-            .doc("With `generate`: only programs need it, and `macula creds` shows it with `--all`, as it does those of services without a published port."),
+            .doc("With `generate`: only programs need it, and `macula creds` shows it only with `--all`."),
         f("from", Kind::Checked(reference)).doc("The secret of another service."),
     ],
     &[],

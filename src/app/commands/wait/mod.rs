@@ -11,24 +11,26 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::app::certificate::{authorities, authority_domain};
-use crate::app::processes::{Keeping, ProcessCondition, ProcessState, keeping};
+use crate::app::processes::{Keeping, keeping};
 use crate::app::survey::{Survey, survey};
 use crate::app::{Error, Session};
 use crate::apply::log_tail;
 use crate::compile::{fully_qualified, own_address};
 use crate::config::Loaded;
-use crate::model::{
-    ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Process, Restart, TaskInputs, TaskRun, label,
-};
+use crate::model::{ContainerSpec, ContainerState, ObservedContainer, Platform, Process, TaskRun, label};
 use crate::pki::Authority;
 use crate::plan::left_out_processes;
 use crate::probe::{Answer, ask, is_asked};
 use crate::validate::{PageAddress, Trust, ask_page};
-use crate::words;
 
 use super::membership::log_of;
-use super::processes::{last_lines, verdict};
+use super::processes::last_lines;
 use super::task::jobs_of_task;
+use look::{Look, by_answer, by_process, by_run, by_state, told_run};
+
+pub use look::WaitFor;
+
+mod look;
 
 /// Between two questions to what nobody announces.
 const AGAIN: Duration = Duration::from_millis(40);
@@ -36,10 +38,6 @@ const AGAIN: Duration = Duration::from_millis(40);
 const AGAIN_BY_TEST: Duration = Duration::from_millis(300);
 /// The same where the engine says what happens, in case it once does not.
 const AGAIN_ANYWAY: Duration = Duration::from_secs(2);
-/// A service without any check must have run for this long.
-const SETTLED: Duration = Duration::from_millis(200);
-/// And for this long once it has ended and was started again.
-const RECOVERED: Duration = Duration::from_secs(5);
 /// Nothing of ours works on the platform, and a service that has failed has stayed so for this long.
 const HOPELESS: Duration = Duration::from_secs(2);
 
@@ -49,26 +47,6 @@ const BUSY: Duration = Duration::from_secs(3);
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// And each later one this long, so that the last one tells why it is not as it should be.
 const LAST_LOOK: Duration = Duration::from_millis(200);
-
-/// What is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WaitFor {
-    Healthy,
-    Gone,
-    Resolvable,
-}
-
-impl WaitFor {
-    /// In a sentence: `web is healthy`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Gone => "gone",
-            Self::Resolvable => "resolvable",
-        }
-    }
-}
 
 #[derive(Debug, Clone)]
 pub struct WaitRequest {
@@ -89,6 +67,9 @@ pub struct Waited {
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
+    /// A task of this machine, and whether it has run with what there is now.
+    #[serde(skip)]
+    pub task: Option<bool>,
 }
 
 /// What a word of the command line means.
@@ -102,15 +83,6 @@ enum Target {
     /// Host names.
     Names(Vec<String>),
     Page(PageAddress),
-}
-
-/// One look at a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Look {
-    Met,
-    Not(String),
-    /// Nothing brings it back by itself.
-    Failed(String),
 }
 
 /// Waits until all of it is so or the time is over, which the results say. `met` is told each target that is there.
@@ -156,6 +128,7 @@ pub async fn wait_for(
     let mut results = Vec::new();
     let mut failing: BTreeMap<String, Instant> = BTreeMap::new();
     let mut least = FIRST_LOOK;
+    let mut told = false;
     loop {
         // what does not answer, such as a name server that is gone, must not take longer than all of it may
         let limit = request.timeout.saturating_sub(begun.elapsed()).max(least);
@@ -163,15 +136,25 @@ pub async fn wait_for(
         let looks = watch.look(&open, limit).await?;
         let over = begun.elapsed() >= request.timeout;
         let at_work = looks.iter().any(|look| matches!(look, Look::Failed(_))) && is_at_work(session, platform).await;
+        if !told && begun.elapsed() >= HOPELESS && !is_at_work(session, platform).await {
+            told = true;
+            for ((typed, _), look) in open.iter().zip(&looks) {
+                if let Look::Due(reason) = look {
+                    let run = format!("`macula up` or `macula task {typed}` does");
+                    session.events.info(format!("{typed}: {reason}, and nothing runs it now ({run})"));
+                }
+            }
+        }
         let mut left = Vec::new();
         for ((typed, target), look) in open.into_iter().zip(looks) {
             let seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-            let done = |met, reason| Waited { target: typed.clone(), met, seconds, reason, log: Vec::new() };
+            let task = matches!(target, Target::Task(_)).then_some(!matches!(look, Look::Due(_)));
+            let done = |met, reason| Waited { target: typed.clone(), met, seconds, reason, log: Vec::new(), task };
             let result = match look {
                 Look::Met => done(true, None),
                 Look::Failed(reason) if over || (!at_work && stays(&mut failing, &typed)) => done(false, Some(reason)),
-                Look::Not(reason) if over => done(false, Some(reason)),
-                Look::Not(_) => {
+                Look::Not(reason) | Look::Due(reason) if over => done(false, Some(reason)),
+                Look::Not(_) | Look::Due(_) => {
                     failing.remove(&typed);
                     left.push((typed, target));
                     continue;
@@ -195,7 +178,14 @@ pub async fn wait_for(
             for (typed, _) in &open {
                 let reason = Some("not waited for any longer".to_owned());
                 let seconds = begun.elapsed().as_secs_f64();
-                results.push(Waited { target: typed.clone(), met: false, seconds, reason, log: Vec::new() });
+                results.push(Waited {
+                    target: typed.clone(),
+                    met: false,
+                    seconds,
+                    reason,
+                    log: Vec::new(),
+                    task: None,
+                });
             }
             return Ok(results);
         }
@@ -221,6 +211,7 @@ fn unseen(targets: &[String], took: Duration) -> Vec<Waited> {
         seconds,
         reason: reason.clone(),
         log: Vec::new(),
+        task: None,
     };
     targets.iter().map(one).collect()
 }
@@ -544,122 +535,11 @@ impl Watch<'_> {
     }
 }
 
-/// How a task of this machine is, by what was noted of its last run. `inputs`: what an `up` would run it with now; none:
-/// its end is not waited for.
-fn by_run(last: Option<&TaskRun>, inputs: Option<&TaskInputs>) -> Look {
-    let Some(inputs) = inputs else { return Look::Met };
-    match last {
-        None => Look::Not("it has not run yet".to_owned()),
-        Some(run) if !inputs.since(&run.inputs).is_empty() => {
-            Look::Not(format!("it has not run with the present state of {}", words::list(inputs.since(&run.inputs))))
-        }
-        Some(TaskRun { failed: Some(code), .. }) => Look::Failed(format!("it failed with exit code {code}")),
-        Some(_) => Look::Met,
-    }
-}
-
-/// How a process is, by what its keeper says. `lost`: the keeper was killed.
-fn by_process(state: Option<&ProcessState>, listens: bool, lost: bool, want: WaitFor) -> Look {
-    let Some(state) = state else {
-        return if want == WaitFor::Gone { Look::Met } else { Look::Not("it has not been started yet".to_owned()) };
-    };
-    if want == WaitFor::Gone {
-        return if state.condition.is_alive() && !lost { Look::Not("it still runs".to_owned()) } else { Look::Met };
-    }
-    if lost {
-        return Look::Failed("the process that keeps it was killed".to_owned());
-    }
-    match verdict(state, listens, false, true) {
-        Some(Ok(())) => Look::Met,
-        Some(Err(reason)) => Look::Failed(reason),
-        None => Look::Not(match (state.condition, state.port) {
-            (ProcessCondition::Restarting, _) => {
-                format!("it is started again after exit code {}", state.exit_code.unwrap_or_default())
-            }
-            (_, Some(port)) => format!("it runs, and nothing answers on port {port}"),
-            (_, None) => "it has just been started".to_owned(),
-        }),
-    }
-}
-
-/// What the state of a container says by itself; nothing, where it has to be asked.
-fn by_state(found: &ObservedContainer, spec: Option<&ContainerSpec>) -> Option<Look> {
-    let code = found.exit_code.unwrap_or_default();
-    let job = match spec {
-        Some(spec) => spec.readiness.one_shot,
-        None => found.label(label::ONE_SHOT) == Some("true"),
-    };
-    Some(match found.state {
-        ContainerState::Running if job => Look::Not("it is still at work".to_owned()),
-        ContainerState::Running => return None,
-        ContainerState::Created if !found.error.is_empty() => Look::Failed(found.error.clone()),
-        ContainerState::Created => Look::Not("its container has not been started yet".to_owned()),
-        ContainerState::Paused => Look::Not("it is paused".to_owned()),
-        ContainerState::Removing => Look::Not("its container is being removed".to_owned()),
-        ContainerState::Restarting => Look::Not(format!("it is restarting after exit code {code}")),
-        ContainerState::Exited | ContainerState::Dead => {
-            let ended_well = code == 0 && !found.oom_killed;
-            if ended_well && (job || spec.is_some_and(ContainerSpec::may_end)) {
-                return Some(Look::Met);
-            }
-            let reason = match found.oom_killed {
-                true => "it was killed: it needed more memory than its limit".to_owned(),
-                false => format!("it ended with exit code {code}"),
-            };
-            let comes_back = spec.is_some_and(|spec| match spec.options.restart {
-                Restart::Always | Restart::UnlessStopped => true,
-                Restart::OnFailure(_) => !ended_well,
-                Restart::No => false,
-            });
-            if comes_back { Look::Not(reason) } else { Look::Failed(reason) }
-        }
-    })
-}
-
-/// Of a container that runs. `run`: for how long without a break.
-fn by_answer(found: &ObservedContainer, answer: Answer, run: Duration) -> Look {
-    match (answer, found.health) {
-        (Answer::Healthy, _) | (Answer::Unasked(_), Health::Healthy) => Look::Met,
-        (Answer::Not(reason), _) => Look::Not(reason),
-        (Answer::Unasked(_), Health::Starting) => Look::Not("health check: not passed yet".to_owned()),
-        (Answer::Unasked(_), Health::Unhealthy) => Look::Not("health check: failing".to_owned()),
-        (Answer::Unasked(reason), Health::None) => {
-            match run >= if found.restart_count > 0 { RECOVERED } else { SETTLED } {
-                true => Look::Met,
-                false if reason.is_empty() => Look::Not("it has just been started".to_owned()),
-                false => Look::Not(reason),
-            }
-        }
-    }
-}
-
-/// How long it has run by the engine's word, in whole seconds that have surely passed.
-fn told_run(found: &ObservedContainer, now: i64) -> Duration {
-    let since = found.started_at.map(|since| u64::try_from(now - since - 1).unwrap_or_default());
-    Duration::from_secs(found.state_for.or(since).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::testing::process_state;
     use crate::config::{self, MemoryFiles, Request};
     use crate::plan::without;
-
-    fn container(state: ContainerState, health: Health, code: Option<i64>) -> ObservedContainer {
-        ObservedContainer { name: "web".into(), state, health, exit_code: code, ..Default::default() }
-    }
-
-    fn spec(restart: Restart, one_shot: bool) -> ContainerSpec {
-        let mut spec = ContainerSpec::default();
-        spec.options.restart = restart;
-        spec.readiness.one_shot = one_shot;
-        spec
-    }
-
-    fn not(text: &str) -> Option<Look> {
-        Some(Look::Not(text.into()))
-    }
 
     #[test]
     fn names_of_what_is_left_out_are_not_waited_for() {
@@ -674,7 +554,7 @@ mod tests {
         let request = |targets: &[&str]| WaitRequest {
             targets: targets.iter().map(|target| (*target).to_owned()).collect(),
             want: WaitFor::Resolvable,
-            timeout: SETTLED,
+            timeout: Duration::ZERO,
         };
         let names = |request: &WaitRequest| {
             let all = targets(&loaded.platform, &present, &[], request, true).unwrap();
@@ -691,84 +571,5 @@ mod tests {
         let results = unseen(&["web".to_owned(), "db".to_owned()], Duration::from_micros(1_004_200));
         let told: Vec<_> = results.iter().map(|one| (one.target.as_str(), one.met, one.seconds)).collect();
         assert_eq!(told, [("web", false, 1.004), ("db", false, 1.004)]);
-    }
-
-    #[test]
-    fn states_that_say_it_all() {
-        let running = container(ContainerState::Running, Health::None, None);
-        assert_eq!(by_state(&running, Some(&spec(Restart::No, false))), None);
-        assert_eq!(by_state(&running, Some(&spec(Restart::No, true))), not("it is still at work"));
-        let created = container(ContainerState::Created, Health::None, None);
-        assert_eq!(by_state(&created, None), not("its container has not been started yet"));
-        let ended = container(ContainerState::Exited, Health::None, Some(0));
-        assert_eq!(by_state(&ended, Some(&spec(Restart::No, true))), Some(Look::Met));
-        assert_eq!(by_state(&ended, Some(&spec(Restart::Always, false))), not("it ended with exit code 0"));
-        let failed = container(ContainerState::Exited, Health::None, Some(3));
-        let code = "it ended with exit code 3".to_owned();
-        assert_eq!(by_state(&failed, Some(&spec(Restart::No, true))), Some(Look::Failed(code.clone())));
-        assert_eq!(by_state(&failed, Some(&spec(Restart::No, false))), Some(Look::Failed(code.clone())));
-        assert_eq!(by_state(&failed, None), Some(Look::Failed(code.clone())));
-        assert_eq!(by_state(&failed, Some(&spec(Restart::UnlessStopped, false))), Some(Look::Not(code)));
-        let killed = ObservedContainer { oom_killed: true, ..failed };
-        let text = "it was killed: it needed more memory than its limit".to_owned();
-        assert_eq!(by_state(&killed, None), Some(Look::Failed(text)));
-    }
-
-    #[test]
-    fn a_process_is_as_its_keeper_says() {
-        let state = |condition, exit_code| ProcessState { exit_code, ..process_state(condition) };
-        let look = |condition, code| by_process(Some(&state(condition, code)), true, false, WaitFor::Healthy);
-        let not = |text: &str| Look::Not(text.into());
-        assert_eq!(look(ProcessCondition::Running, None), Look::Met);
-        assert_eq!(look(ProcessCondition::Starting, None), not("it runs, and nothing answers on port 3000"));
-        assert_eq!(look(ProcessCondition::Restarting, Some(1)), not("it is started again after exit code 1"));
-        let ended = "it ended with exit code 3";
-        assert_eq!(look(ProcessCondition::Crashed, Some(3)), Look::Failed(ended.into()));
-        assert_eq!(by_process(None, true, false, WaitFor::Healthy), not("it has not been started yet"));
-        let running = state(ProcessCondition::Running, None);
-        assert_eq!(by_process(Some(&running), true, false, WaitFor::Gone), not("it still runs"));
-        assert_eq!(by_process(None, true, false, WaitFor::Gone), Look::Met);
-        let killed = Look::Failed("the process that keeps it was killed".into());
-        assert_eq!(by_process(Some(&running), true, true, WaitFor::Healthy), killed);
-        assert_eq!(by_process(Some(&running), true, true, WaitFor::Gone), Look::Met);
-    }
-
-    #[test]
-    fn a_task_is_done_when_its_last_run_had_what_it_has_now() {
-        let inputs = |digest: &str| TaskInputs([("./migrations".to_owned(), digest.to_owned())].into());
-        let look = |last: Option<TaskRun>| by_run(last.as_ref(), Some(&inputs("new")));
-        assert_eq!(look(None), Look::Not("it has not run yet".into()));
-        assert_eq!(look(Some(TaskRun::new(inputs("new"), 7))), Look::Met);
-        let failed = Look::Failed("it failed with exit code 3".into());
-        assert_eq!(look(Some(TaskRun::failed(inputs("new"), 7, 3))), failed);
-        // an `up` that is about to run it again makes up for both
-        let old = Look::Not("it has not run with the present state of ./migrations".into());
-        assert_eq!(look(Some(TaskRun::new(inputs("old"), 7))), old);
-        assert_eq!(look(Some(TaskRun::failed(inputs("old"), 7, 3))), old);
-    }
-
-    #[test]
-    fn a_running_container_is_as_it_answers() {
-        let quiet = || Answer::Unasked(String::new());
-        let (long, short) = (Duration::from_secs(9), Duration::from_millis(10));
-        let with = |health| container(ContainerState::Running, health, None);
-        assert_eq!(by_answer(&with(Health::Unhealthy), Answer::Healthy, short), Look::Met);
-        assert_eq!(by_answer(&with(Health::Healthy), quiet(), short), Look::Met);
-        assert_eq!(by_answer(&with(Health::Healthy), Answer::Not("no".into()), long), Look::Not("no".into()));
-        assert!(matches!(by_answer(&with(Health::Starting), quiet(), long), Look::Not(_)));
-        assert_eq!(by_answer(&with(Health::None), quiet(), long), Look::Met);
-        assert!(matches!(by_answer(&with(Health::None), quiet(), short), Look::Not(_)));
-        let again = ObservedContainer { restart_count: 1, ..with(Health::None) };
-        assert!(matches!(by_answer(&again, quiet(), SETTLED), Look::Not(_)), "it may end once more");
-        assert_eq!(by_answer(&again, quiet(), long), Look::Met);
-    }
-
-    #[test]
-    fn a_run_counts_only_whole_seconds_that_have_passed() {
-        let found = ObservedContainer { started_at: Some(100), ..Default::default() };
-        assert_eq!(told_run(&found, 100), Duration::ZERO);
-        assert_eq!(told_run(&found, 101), Duration::ZERO);
-        assert_eq!(told_run(&found, 103), Duration::from_secs(2));
-        assert_eq!(told_run(&ObservedContainer::default(), 5), Duration::ZERO);
     }
 }
