@@ -46,7 +46,7 @@ pub use commands::changes::{Change, ChangeKind, changes};
 pub use commands::cluster::{
     cluster_kubeconfig, cluster_status, create_cluster, delete_cluster, load_into_cluster, start_cluster, stop_cluster,
 };
-pub use commands::creds::{Credential, credentials, exports};
+pub use commands::creds::{Credential, credentials, exports, exports_for};
 pub use commands::down::{Data, DownOptions, Downed, data_of, down, must_be_known};
 pub use commands::events::{EventKind, ServiceEvent, follow_events};
 pub use commands::images::{ImageRow, image_rows, obtain_images};

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use crate::app::{credentials, exports};
+use crate::app::{credentials, exports, exports_for};
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
@@ -23,9 +23,13 @@ use super::excerpt::located;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  eval \"$(macula env --format shell)\"      in a shell\n  \
                   macula env > .env                        for tools that read such files\n  \
+                  macula env postgres                      what one service exports\n  \
                   macula env --format github               in a step of GitHub Actions\n  \
                   macula env --format gitlab > build.env   for `artifacts: {reports: {dotenv: build.env}}`")]
 pub struct Args {
+    /// Only what these services export, or host names they answer to (default: all)
+    #[arg(value_name = "SERVICE", conflicts_with = "needs")]
+    services: Vec<String>,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Dotenv)]
     format: Format,
@@ -50,13 +54,16 @@ enum Format {
     Gitlab,
 }
 
-pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
-    let mut needs = args.needs;
-    context.services_meant(&loaded.platform, &mut needs);
+    context.services_meant(&loaded.platform, &mut args.needs);
+    context.services_meant(&loaded.platform, &mut args.services);
     let session = context.session("env").await;
-    let all =
-        exports(&session, &loaded, &needs).await.map_err(|error| located(error, &loaded, context.excerpt_room()))?;
+    let all = match args.services.as_slice() {
+        [] => exports(&session, &loaded, &args.needs).await,
+        services => exports_for(&session, &loaded, services).await,
+    };
+    let all = all.map_err(|error| located(error, &loaded, context.excerpt_room()))?;
     if context.json() || args.format == Format::Json {
         return context.print_json(&all);
     }

@@ -44,6 +44,8 @@ pub struct Wanted {
     pub search: String,
     /// Only lines of this level or a worse one; empty: all.
     pub level: String,
+    /// And what is written from now on.
+    pub follow: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,7 +76,7 @@ impl Shared {
             Ok((engine, sources)) => {
                 let filter = filter(&wanted.search, &wanted.level);
                 let tail = if filter.is_all() { wanted.tail.min(MOST) } else { SEARCHED };
-                let options = LogOptions { follow: true, tail: Some(tail), since, ..LogOptions::default() };
+                let options = LogOptions { follow: wanted.follow, tail: Some(tail), since, ..LogOptions::default() };
                 // the page is told how many lines were looked at, so that all of them have to come here
                 let (host, every) = (self.host.clone(), LogFilter::default());
                 let events = read_logs(engine, host, platform.clone(), services, sources, options, every);

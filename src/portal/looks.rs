@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::host::Command;
 use crate::model::{PlatformName, label};
@@ -16,8 +17,12 @@ use super::service::lacking;
 
 /// Between the end of a look and the next one, while somebody looks at the page.
 const APART: Duration = Duration::from_secs(2);
+/// After something has happened.
+const SOON: Duration = Duration::from_millis(400);
+/// Nobody looks any more, where nobody has asked for that long.
+const WATCHED: Duration = Duration::from_secs(10);
 /// For a command that only looks.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// For one that stops or starts a service.
 const ACTION: Duration = Duration::from_secs(600);
 /// Commands at once.
@@ -25,7 +30,9 @@ const MOST: usize = 4;
 
 /// The looks at platforms that somebody watches, each made once for all who watch.
 pub struct Looks {
-    watched: Mutex<BTreeMap<String, watch::Sender<Arc<Value>>>>,
+    watched: Mutex<BTreeMap<String, Watched>>,
+    /// Of the last look; no two have the same.
+    number: AtomicU64,
     slots: Semaphore,
     /// What the page is doing to services now.
     acting: Mutex<BTreeSet<Act>>,
@@ -35,14 +42,26 @@ pub struct Looks {
 
 type Act = (PlatformName, String, Action);
 
-impl Default for Looks {
-    fn default() -> Self {
-        Self { watched: Mutex::default(), slots: Semaphore::new(MOST), acting: Mutex::default(), acted: Notify::new() }
-    }
+/// A platform that somebody looks at.
+struct Watched {
+    asked: Instant,
+    /// Its number and what was seen; none: the first look is not over.
+    last: Option<(u64, Arc<str>)>,
 }
 
 impl Looks {
-    fn watched(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Arc<Value>>>> {
+    /// `now`: seconds since the epoch. A page that was there before this process takes no look of ours for one it knows.
+    pub fn new(now: i64) -> Self {
+        Self {
+            watched: Mutex::default(),
+            number: AtomicU64::new(u64::try_from(now).unwrap_or_default().saturating_mul(1000)),
+            slots: Semaphore::new(MOST),
+            acting: Mutex::default(),
+            acted: Notify::new(),
+        }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, BTreeMap<String, Watched>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -65,6 +84,9 @@ pub enum Look {
     Names,
 }
 
+/// What of a plan a page is told: the steps themselves have what containers are made with.
+const PLANNED: [&str; 3] = ["changes", "left_out", "error"];
+
 /// What a page may do to a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -85,44 +107,56 @@ impl Action {
 }
 
 impl Shared {
-    /// The platform as it is, again and again for as long as the receiver is there. The first value is `null`, unless
-    /// somebody looks already.
-    pub fn watch(self: &Arc<Self>, platform: &PlatformName) -> watch::Receiver<Arc<Value>> {
+    /// The platform as it was seen last, with the number of that look; `None`: that is the one `known` already, or the
+    /// first one is not over. Whoever asks is taken to be looking for a while, and holds no connection meanwhile: a
+    /// browser has only six for all of its windows.
+    pub fn seen(self: &Arc<Self>, platform: &PlatformName, known: u64) -> Option<(u64, Arc<str>)> {
+        self.listen_to(platform);
         let mut watched = self.looks.watched();
-        if let Some(sender) = watched.get(platform.as_str()) {
-            return sender.subscribe();
+        if let Some(found) = watched.get_mut(platform.as_str()) {
+            found.asked = Instant::now();
+            return found.last.clone().filter(|(number, _)| *number != known);
         }
-        let (sender, receiver) = watch::channel(Arc::new(Value::Null));
-        watched.insert(platform.to_string(), sender);
+        watched.insert(platform.to_string(), Watched { asked: Instant::now(), last: None });
         drop(watched);
         tokio::spawn(Arc::clone(self).keep_looking(platform.clone()));
-        receiver
+        None
     }
 
     async fn keep_looking(self: Arc<Self>, platform: PlatformName) {
         loop {
             // from before the look: what is done meanwhile may have come too late for it
             let acted = self.looks.acted.notified();
-            tokio::pin!(acted);
+            let news = self.happened.news.notified();
+            tokio::pin!(acted, news);
             acted.as_mut().enable();
+            news.as_mut().enable();
             let look = tokio::select! {
-                look = self.look(&platform) => Arc::new(look),
+                look = self.look(&platform) => look,
                 () = self.stop.cancelled() => return,
             };
             {
                 let mut watched = self.looks.watched();
-                // under the lock: whoever comes now finds the sender, or makes a new one
-                match watched.get(platform.as_str()) {
-                    Some(sender) if sender.receiver_count() > 0 => drop(sender.send_replace(look)),
+                // under the lock: whoever comes now finds this, or begins again
+                match watched.get_mut(platform.as_str()) {
+                    Some(found) if found.asked.elapsed() < WATCHED => {
+                        let number = self.looks.number.fetch_add(1, Ordering::Relaxed) + 1;
+                        found.last = Some((number, look.to_string().into()));
+                    }
                     _ => {
                         watched.remove(platform.as_str());
                         return;
                     }
                 }
             }
+            let soon = async {
+                tokio::time::sleep(SOON).await;
+                news.await;
+            };
             tokio::select! {
                 () = tokio::time::sleep(APART) => {}
                 () = acted => {}
+                () = soon => {}
                 () = self.stop.cancelled() => return,
             }
         }
@@ -160,6 +194,7 @@ impl Shared {
             "programs": programs,
             "lacking": lacking,
             "acting": acting,
+            "happened": self.happened.told(platform),
             "now": self.host.now(),
         })
     }
@@ -181,6 +216,16 @@ impl Shared {
         self.command(Some(platform), folder.as_ref(), &[word], PATIENCE).await
     }
 
+    /// What an `up` of this service would do.
+    pub async fn planned(&self, platform: &PlatformName, service: &str) -> Value {
+        let folder = self.folder_of(platform).await;
+        let mut plan = self.command(Some(platform), folder.as_ref(), &["plan", "--", service], PATIENCE).await;
+        if let Some(plan) = plan.as_object_mut() {
+            plan.retain(|name, _| PLANNED.contains(&name.as_str()));
+        }
+        plan
+    }
+
     /// Starts or stops a service, as `macula start` and its like do.
     pub async fn act(&self, platform: &PlatformName, service: &str, action: Action) -> Value {
         let act: Act = (platform.clone(), service.to_owned(), action);
@@ -192,13 +237,13 @@ impl Shared {
         done
     }
 
-    async fn folder_of(&self, platform: &PlatformName) -> Option<PathBuf> {
+    pub(super) async fn folder_of(&self, platform: &PlatformName) -> Option<PathBuf> {
         let platforms = self.command(None, None, &["ls"], PATIENCE).await;
         folder(&platforms, platform)
     }
 
     /// What the command prints; an error in the form in which commands print theirs.
-    async fn command(
+    pub(super) async fn command(
         &self,
         platform: Option<&PlatformName>,
         folder: Option<&PathBuf>,
@@ -257,7 +302,7 @@ mod tests {
 
     #[test]
     fn what_is_being_done_is_told_of_its_own_platform() {
-        let looks = Looks::default();
+        let looks = Looks::new(0);
         let other = PlatformName::new("pr-7").unwrap();
         looks.acting().insert((PlatformName::default(), "shop".into(), Action::Stop));
         looks.acting().insert((other.clone(), "cart".into(), Action::Restart));

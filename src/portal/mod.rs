@@ -4,6 +4,7 @@
 //! browser ─> 127.0.0.9:8053 ─> guard ─> looks:   `macula status -o json` and others, as one would type them
 //!                                       logs:    the engine's stream, as server-sent events
 //!                                       service: one service's containers
+//!                                       connect: how programs reach it, and with the keys its passwords
 //!                                       telemetry: what programs have sent to this process
 //! `macula open home` ─> page.sock ─> a ticket, which the browser gives for its keys once
 //! ```
@@ -11,14 +12,17 @@
 //! What is looked at is asked of this program itself, in the folder that the platform was started from: so the page
 //! says what the commands say, and whatever goes wrong with a look is not the resolver's trouble.
 
+mod connect;
 mod door;
 mod guard;
+mod happened;
 mod keys;
 mod logs;
 mod looks;
 pub mod mcp;
 mod server;
 mod service;
+mod snippets;
 mod telemetry;
 
 use std::io;
@@ -99,6 +103,7 @@ struct Shared {
     keys: keys::Keys,
     tickets: Mutex<keys::Tickets>,
     looks: looks::Looks,
+    happened: happened::Happened,
     programs: Arc<dyn Fn() -> Vec<Program> + Send + Sync>,
     telemetry: Arc<Telemetry>,
     /// Streams that a browser reads.
@@ -125,7 +130,8 @@ impl Portal {
             version: settings.version,
             keys,
             tickets: Mutex::default(),
-            looks: looks::Looks::default(),
+            looks: looks::Looks::new(host.now()),
+            happened: happened::Happened::default(),
             programs: settings.programs,
             telemetry: settings.telemetry,
             streams: AtomicUsize::new(0),

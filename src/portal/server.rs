@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -32,15 +33,32 @@ use super::looks::{Action, Look, failed};
 use crate::app::State;
 use crate::host::next_connection;
 use crate::model::PlatformName;
+use crate::words::hex;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 type Answer = Response<Body>;
 
+/// The program of the page, one file for each of its parts and one request for all of them.
+const SCRIPT: &str = concat!(
+    include_str!("assets/page/base.js"),
+    include_str!("assets/page/talk.js"),
+    include_str!("assets/page/frame.js"),
+    include_str!("assets/page/services.js"),
+    include_str!("assets/page/service.js"),
+    include_str!("assets/page/connect.js"),
+    include_str!("assets/page/log.js"),
+    include_str!("assets/page/graph.js"),
+    include_str!("assets/page/runs.js"),
+    include_str!("assets/page/traces.js"),
+    include_str!("assets/page/metrics.js"),
+    include_str!("assets/page/names.js"),
+    include_str!("assets/page/start.js"),
+);
 /// The page, its looks and its program.
 const FILES: [(&str, &str, &str); 4] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/index.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
-    ("/page.js", "text/javascript; charset=utf-8", include_str!("assets/page.js")),
+    ("/page.js", "text/javascript; charset=utf-8", SCRIPT),
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];
 /// Nothing but our own files, nothing inline, in no frame.
@@ -135,6 +153,12 @@ struct Acting {
 }
 
 #[derive(Deserialize)]
+struct Asking {
+    platform: String,
+    service: String,
+}
+
+#[derive(Deserialize)]
 struct Revealing {
     platform: String,
     service: String,
@@ -145,9 +169,11 @@ struct Revealing {
 fn wants(path: &str) -> Option<Wants> {
     match path {
         "/api/enter" => Some(Wants::Entering),
-        "/api/act" | "/api/reveal" => Some(Wants::Writing),
-        "/api/events" | "/api/logs" | "/api/service" | "/api/doctor" | "/api/names" | "/api/runs" | "/api/allowed"
-        | "/api/traces" | "/api/trace" | "/api/map" | "/api/lines" | "/api/metrics" => Some(Wants::Reading),
+        "/api/act" | "/api/reveal" | "/api/passwords" => Some(Wants::Writing),
+        "/api/state" | "/api/logs" | "/api/service" | "/api/connect" | "/api/plan" | "/api/doctor" | "/api/names"
+        | "/api/runs" | "/api/allowed" | "/api/traces" | "/api/trace" | "/api/map" | "/api/lines" | "/api/metrics" => {
+            Some(Wants::Reading)
+        }
         path => FILES.iter().any(|(name, ..)| *name == path).then_some(Wants::Page),
     }
 }
@@ -183,7 +209,7 @@ impl Shared {
         self.asked.store(self.host.now(), Ordering::Relaxed);
         match wanted {
             None => text(StatusCode::NOT_FOUND, "there is no such page\n"),
-            Some(Wants::Page) => file(&path),
+            Some(Wants::Page) => file(&path, request.uri().query()),
             Some(Wants::Reading) => self.read(&path, owner, &request).await.unwrap_or_else(|answer| *answer),
             Some(Wants::Entering | Wants::Writing) => self.write(&path, request).await.unwrap_or_else(|answer| *answer),
         }
@@ -203,11 +229,13 @@ impl Shared {
         }
         let platform = query.platform()?;
         let value = match path {
-            "/api/events" => return Ok(self.states(&platform)),
+            "/api/state" => return Ok(self.state(&platform, query.text("known").parse().unwrap_or_default())),
             "/api/logs" => return Ok(self.lines(&platform, &query).await),
             "/api/traces" | "/api/trace" | "/api/map" | "/api/lines" | "/api/metrics" => {
                 self.telemetry(path, platform, query.telemetry()).await
             }
+            "/api/connect" => self.connect(&platform, query.text("service"), false).await,
+            "/api/plan" => self.planned(&platform, query.text("service")).await,
             "/api/doctor" => self.look_at(&platform, Look::Doctor).await,
             "/api/names" => self.look_at(&platform, Look::Names).await,
             "/api/runs" => {
@@ -242,6 +270,11 @@ impl Shared {
                 let status = if done.get("error").is_some() { StatusCode::CONFLICT } else { StatusCode::OK };
                 Ok(json_answer(status, &done))
             }
+            "/api/passwords" => {
+                let Asking { platform, service } = parsed(&body)?;
+                let platform = PlatformName::new(&platform).map_err(|error| bad_request(&error.to_string()))?;
+                Ok(json_answer(StatusCode::OK, &self.connect(&platform, &service, true).await))
+            }
             _ => {
                 let Revealing { platform, service, variable } = parsed(&body)?;
                 let platform = PlatformName::new(&platform).map_err(|error| bad_request(&error.to_string()))?;
@@ -269,23 +302,13 @@ impl Shared {
         Ok(answer)
     }
 
-    /// The platform's state, whenever it was looked at.
-    fn states(self: &Arc<Self>, platform: &PlatformName) -> Answer {
-        let receiver = self.watch(platform);
-        let held = Reader::new(Arc::clone(self));
-        let states = stream::unfold((receiver, held, true), |(mut receiver, held, first)| async move {
-            // what was seen before is there at once
-            if !first || receiver.borrow().is_null() {
-                match timeout(BEAT, receiver.changed()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return None,
-                    Err(_) => return Some((": still here\n\n".to_owned(), (receiver, held, false))),
-                }
-            }
-            let state = Arc::clone(&receiver.borrow_and_update());
-            Some((format!("event: state\ndata: {state}\n\n"), (receiver, held, false)))
-        });
-        events(states)
+    /// The platform as it was seen last; nothing where the page knows that already.
+    fn state(self: &Arc<Self>, platform: &PlatformName, known: u64) -> Answer {
+        let Some((number, seen)) = self.seen(platform, known) else {
+            return answer(StatusCode::NO_CONTENT, "application/json", "no-store", full(Bytes::new()));
+        };
+        let text = format!("{{\"number\": {number}, \"state\": {seen}}}");
+        answer(StatusCode::OK, "application/json", "no-store", full(Bytes::from(text)))
     }
 
     async fn lines(self: &Arc<Self>, platform: &PlatformName, query: &Query) -> Answer {
@@ -295,6 +318,7 @@ impl Shared {
             since: query.text("since").parse().ok(),
             search: query.text("search").to_owned(),
             level: query.text("level").to_owned(),
+            follow: query.text("once").is_empty(),
         };
         let receiver = self.logs(platform, wanted).await;
         let held = Reader::new(Arc::clone(self));
@@ -344,11 +368,27 @@ fn bad_request(why: &str) -> Box<Answer> {
     Box::new(json_answer(StatusCode::BAD_REQUEST, &failed(why)))
 }
 
-fn file(path: &str) -> Answer {
+/// The page, which names its program and its looks with their version.
+static PAGE: LazyLock<String> = LazyLock::new(|| include_str!("assets/index.html").replace("VERSION", &VERSION));
+/// Another one for each page.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let all = FILES.iter().fold(Sha256::new(), |all, (.., content)| all.chain_update(content));
+    hex(all.finalize()).chars().take(16).collect()
+});
+
+/// `version`: what stands behind the `?`.
+fn file(path: &str, version: Option<&str>) -> Answer {
     let found = FILES.iter().find(|(name, ..)| *name == path);
     let Some((_, kind, content)) = found else { return text(StatusCode::NOT_FOUND, "there is no such page\n") };
-    // with the program comes another page
-    answer(StatusCode::OK, kind, "no-cache", full(Bytes::from_static(content.as_bytes())))
+    match path {
+        // with the program comes another page
+        "/" => answer(StatusCode::OK, kind, "no-cache", full(Bytes::from_static(PAGE.as_bytes()))),
+        // a browser that has it asks for it no more: networks of containers that come and go end what it is loading
+        _ => {
+            let kept = if version == Some(VERSION.as_str()) { "max-age=31536000, immutable" } else { "no-cache" };
+            answer(StatusCode::OK, kind, kept, full(Bytes::from_static(content.as_bytes())))
+        }
+    }
 }
 
 fn text(status: StatusCode, said: &str) -> Answer {
@@ -392,4 +432,36 @@ fn headers(kind: &'static str, kept: &'static str) -> HeaderMap {
         .into_iter()
         .filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?)));
     named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_shows_or_changes_something_is_a_write() {
+        for path in ["/api/act", "/api/reveal", "/api/passwords"] {
+            assert_eq!(wants(path), Some(Wants::Writing), "{path}");
+        }
+        assert_eq!((wants("/api/connect"), wants("/api/events")), (Some(Wants::Reading), None));
+    }
+
+    #[test]
+    fn the_page_is_small_and_what_it_names_is_kept() {
+        let kept = |path: &str, version: Option<&str>| {
+            let answer = file(path, version);
+            assert_eq!(answer.status(), StatusCode::OK, "{path}");
+            answer.headers()["cache-control"].to_str().unwrap().to_owned()
+        };
+        assert!(PAGE.contains(&format!("/page.js?{}", *VERSION)) && PAGE.contains(&format!("/page.css?{}", *VERSION)));
+        assert_eq!((kept("/", None), kept("/page.js", None)), ("no-cache".into(), "no-cache".into()));
+        assert_eq!(kept("/page.js", Some("another")), "no-cache");
+        assert_eq!(kept("/page.css", Some(VERSION.as_str())), "max-age=31536000, immutable");
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        for (.., content) in FILES {
+            std::io::Write::write_all(&mut packed, content.as_bytes()).unwrap();
+        }
+        let packed = packed.finish().unwrap().len();
+        assert!(packed < 100 << 10, "{packed} bytes");
+    }
 }

@@ -128,6 +128,8 @@ pub struct Metric {
     /// The latest; of a histogram the mean of all there were.
     pub value: f64,
     pub values: Vec<f64>,
+    /// When each of them was, milliseconds since the epoch.
+    pub times: Vec<u64>,
 }
 
 impl Metric {
@@ -147,6 +149,7 @@ impl Metric {
             time: time(last.0),
             value: shown(last.1, last.2),
             values,
+            times: series.points.iter().map(|(at, ..)| at / 1_000_000).collect(),
         })
     }
 }

@@ -19,7 +19,12 @@ services:
     command: [sh, -c, 'while true; do printf "\033[31mhello\033[0m </script><b id=evil>x</b> \377\n"; sleep 1; done']
     environment: {GREETING: a-value-to-hide}
     depends_on: [web]
+    x-macula:
+      secrets: {TOKEN: {generate: 20}}
+      exports: {TALKER_URL: 'redis://me:{{ secrets.talker.TOKEN }}@127.0.0.1:6379'}
 "#;
+
+const OPEN_CONNECT: &str = "document.querySelector('[data-part=connect]').open = true";
 
 /// An address that no other scenario has, for the resolver and for the page.
 fn address() -> Ipv4Addr {
@@ -98,6 +103,38 @@ fn a_person_sees_and_acts_and_a_foreign_page_does_not() {
     browser.run("[...document.querySelectorAll('button')].find(one => one.getAttribute('aria-label') === 'Show GREETING').click()");
     browser.shows("a-value-to-hide");
 
+    // how programs reach it: the password only when asked for
+    let secret = platform.run("creds talker -o json").ok().json()[0]["value"].as_str().unwrap().to_owned();
+    platform.run("env talker").ok().prints(&format!("TALKER_URL=redis://me:{secret}@127.0.0.1:6379"));
+    assert_eq!(platform.run("env web").ok().out, "");
+    platform.run("env nobody").says("nobody");
+    browser.run(OPEN_CONNECT);
+    browser.shows("redis-cli -u \"$TALKER_URL\" ping");
+    browser.shows("redis://me:••••@127.0.0.1:6379");
+    browser.click("Python (redis)");
+    browser.shows("redis.Redis.from_url(os.environ[\"TALKER_URL\"])");
+    assert!(!browser.text().contains(&secret));
+    browser.click("Show passwords");
+    browser.shows(&format!("redis.Redis.from_url(\"redis://me:{secret}@127.0.0.1:6379\")"));
+    assert!(
+        !browser
+            .run("return location.href + performance.getEntries().map(one => one.name)")
+            .as_str()
+            .unwrap()
+            .contains(&secret)
+    );
+    browser.click("Hide passwords");
+    eventually("they are hidden again", || !browser.text().contains(&secret));
+
+    // what it depends on, and what an `up` would do
+    browser.run("document.querySelector('[data-part=graph]').open = true");
+    browser.shows("Dependencies: needs 1");
+    let drawn =
+        "return [document.querySelectorAll('svg.map path.call').length, document.querySelectorAll('svg.map a').length]";
+    eventually("it is drawn", || browser.run(drawn) == json!([1, 2]));
+    browser.run("document.querySelector('[data-part=plan]').open = true");
+    browser.shows("Nothing: it is as its files say.");
+
     // stop and start
     browser.click("Stop");
     browser.shows("stopped");
@@ -115,6 +152,17 @@ fn a_person_sees_and_acts_and_a_foreign_page_does_not() {
     platform.run("stop web").ok();
     browser.shows("It needs web, which does not run.");
     platform.run("start web").ok();
+
+    // what has happened meanwhile, and all that depends on something
+    browser.run("location.hash = '#/events'");
+    browser.shows("ended");
+    browser.run("location.hash = '#/graph'");
+    browser.shows("What depends on what");
+    eventually("it is drawn", || {
+        browser.run("return document.querySelectorAll('svg.map path.call').length > 0") == true
+    });
+    browser.run("location.hash = '#/nowhere'");
+    browser.shows("No such page");
 
     // the record of `up`
     browser.run("location.hash = '#/up'");
@@ -149,6 +197,24 @@ fn a_person_sees_and_acts_and_a_foreign_page_does_not() {
     let other = Browser::start("page", "").unwrap();
     other.open(&link);
     other.shows("This browser can only look");
+    other.shows("this link was used already");
+    other.run("location.hash = '#/service/talker'");
+    other.shows("Connect: user, password, snippets");
+    other.run(OPEN_CONNECT);
+    other.shows("redis://me:••••@127.0.0.1:6379");
+    other.shows("To see passwords here:");
+    assert!(!other.text().contains(&secret));
+    let wanted = json!({"platform": platform.name, "service": "talker"}).to_string();
+    for path in ["/api/passwords", "/api/reveal"] {
+        let request = format!(
+            "fetch('{path}', {{method: 'POST', body: {}, headers: {{'content-type': 'application/json'}}}}).then(async answer => answer.status + await answer.text())",
+            json!(wanted)
+        );
+        let answer = other.wait(&request);
+        let answer = answer.as_str().unwrap();
+        assert!(answer.starts_with("401") && !answer.contains(&secret), "{answer}");
+    }
+    other.run("location.hash = '#/'");
     let request = format!(
         "fetch('/api/act', {{method: 'POST', body: {}, headers: {{'content-type': 'application/json'}}}}).then(answer => answer.status)",
         json!(act)
@@ -174,6 +240,34 @@ fn a_person_sees_and_acts_and_a_foreign_page_does_not() {
     other.shows("could not connect to a container engine");
     again.signal(Signal::TERM);
     again.wait();
+}
+
+/// A browser opens six connections to an address, for all of its windows together.
+#[test]
+fn seven_windows_are_live_at_once() {
+    let Some(platform) = Platform::new("windows") else { return };
+    let Some(browser) = Browser::start("windows", "") else { return };
+    platform.stack(STACK);
+    platform.run("up").ok();
+    let at = own_address(95);
+    let running = serve_at(&platform, at);
+    let page = format!("http://{at}:8053/?platform={}#/service/talker", platform.name);
+    let mut windows = Vec::new();
+    for _ in 0..7 {
+        windows.push(browser.window(&page));
+        browser.shows("hello </script>");
+    }
+    assert_eq!(browser.run("return document.visibilityState"), "visible");
+    // every one of them goes on: what is new comes to each
+    let last = "return [...document.querySelectorAll('.log time')].at(-1).dateTime";
+    for window in &windows {
+        browser.switch(window);
+        let before = browser.run(last);
+        eventually("a new line", || browser.run(last) != before);
+        assert_eq!(browser.run("return document.getElementById('live').textContent"), "live");
+    }
+    running.signal(Signal::TERM);
+    running.wait();
 }
 
 /// What two programs send of one request, the second of which failed.

@@ -113,19 +113,41 @@ fn address_of(platform: &Platform, service: &str, block: Block) -> Option<String
 /// The `exports` of these services, rendered; of all, where none is named. Where two services export the same variable
 /// the later stack has it.
 pub async fn exports(session: &Session, loaded: &Loaded, only: &[String]) -> Result<BTreeMap<String, String>, Error> {
-    let names: Vec<String> = only.iter().filter(|name| loaded.platform.service(name).is_none()).cloned().collect();
-    if !names.is_empty() {
-        return Err(Error::UnknownService { names, known: loaded.platform.service_names() });
-    }
+    are_services(&loaded.platform, only)?;
     exports_of(session, loaded, only).await
 }
 
-/// The same, where other names than services' mean nothing.
+/// What these services export, and nothing else.
+pub async fn exports_for(
+    session: &Session,
+    loaded: &Loaded,
+    services: &[String],
+) -> Result<BTreeMap<String, String>, Error> {
+    are_services(&loaded.platform, services)?;
+    rendered(session, loaded, services).await
+}
+
+fn are_services(platform: &Platform, names: &[String]) -> Result<(), Error> {
+    let names: Vec<String> = names.iter().filter(|name| platform.service(name).is_none()).cloned().collect();
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(Error::UnknownService { names, known: platform.service_names() }),
+    }
+}
+
+/// Those of these services; of all, where none is named. With where programs send their telemetry, and where other
+/// names than services' mean nothing.
 pub(super) async fn exports_of(
     session: &Session,
     loaded: &Loaded,
     only: &[String],
 ) -> Result<BTreeMap<String, String>, Error> {
+    let mut all = rendered(session, loaded, only).await?;
+    add_receiver(session, &loaded.platform.name, &mut all).await;
+    Ok(all)
+}
+
+async fn rendered(session: &Session, loaded: &Loaded, only: &[String]) -> Result<BTreeMap<String, String>, Error> {
     must_be_own(session, &loaded.platform.name).await?;
     let state = session.state(&loaded.platform.name);
     let secrets: Secrets = state.secrets(session.host()).await?;
@@ -150,14 +172,13 @@ pub(super) async fn exports_of(
     let left_out = left_out(session, &loaded.platform).await;
     let platform = without(&loaded.platform, &left_out.iter().map(String::as_str).collect());
     let unclear = unclear(&platform, only);
-    let mut all = render_exports(&platform, &site, only, &unclear).map_err(Error::Compile)?;
+    let all = render_exports(&platform, &site, only, &unclear).map_err(Error::Compile)?;
     if !unclear.is_empty() {
         session.events.info(format!(
             "left out, since several services mean different things by them: {} (`--needs SERVICE` chooses)",
             words::list(unclear)
         ));
     }
-    add_receiver(session, &loaded.platform.name, &mut all).await;
     Ok(all)
 }
 

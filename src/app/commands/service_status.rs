@@ -9,8 +9,8 @@ use crate::app::usage::Rates;
 use crate::app::{Error, Session};
 use crate::compile::{container_name, fully_qualified, loopback_address};
 use crate::model::{
-    ContainerSpec, ContainerState, Health, Invocation, ObservedContainer, Origin, Platform, PortBinding, Restart, Role,
-    Service, Stack, label, macula,
+    Condition as Until, ContainerSpec, ContainerState, Health, Invocation, ObservedContainer, Origin, Platform,
+    PortBinding, Restart, Role, Service, Stack, label, macula,
 };
 use crate::plan::ImageSource;
 
@@ -39,6 +39,8 @@ pub struct ServiceStatus {
     pub note: Option<String>,
     /// From one of the user's own stacks.
     pub own: bool,
+    /// What it waits for, and until when; of a service whose stack is not at hand the names alone.
+    pub needs: BTreeMap<String, Option<Until>>,
     /// A job of a built-in service: see [`Platform::is_helper`].
     #[serde(skip)]
     pub helper: bool,
@@ -278,6 +280,7 @@ fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) ->
         exit_code: found.exit_code,
         note: None,
         own: true,
+        needs: needs_by_label(found),
         helper: false,
         usage: None,
     }
@@ -367,9 +370,15 @@ fn row(
         exit_code: worst.and_then(|found| found.exit_code),
         note: service.extension.build_note.clone().filter(|_| source == Some(ImageSource::Build)),
         own: stack.origin != Origin::BuiltIn,
+        needs: service.depends_on.iter().map(|(name, need)| (name.clone(), Some(need.condition))).collect(),
         helper: platform.is_helper(&service.name),
         usage: None,
     }
+}
+
+fn needs_by_label(found: &ObservedContainer) -> BTreeMap<String, Option<Until>> {
+    let names = found.label(label::DEPENDS_ON).unwrap_or_default().split(',').filter(|name| !name.is_empty());
+    names.map(|name| (name.to_owned(), None)).collect()
 }
 
 /// How a container is of which only its labels are known.

@@ -202,9 +202,16 @@ static SERVICE: Object = Object {
         f("exit_code", WHOLE_OR_NULL, "With which it ended."),
         f("note", TEXT_OR_NULL, "What a build gives instead of the image that the stack names."),
         f("own", Flag, "It is of a stack of yours."),
+        f(
+            "needs",
+            Names(&OrNull(&UNTIL)),
+            "The services that it waits for, and until when; null where its stack is not at hand.",
+        ),
         maybe("usage", Of(&USAGE), "With `--stats`, of a service that runs."),
     ],
 };
+
+const UNTIL: Shape = Word(&["service_started", "service_healthy", "service_completed_successfully"]);
 
 const IMAGE_SOURCE: Shape = Word(&["image", "build"]);
 

@@ -18,19 +18,38 @@ const NANOS: u64 = 1_000_000_000;
 pub struct Curve {
     pub title: &'static str,
     pub expression: &'static str,
+    /// Who has to be there for it to have an answer.
+    pub needs: &'static str,
 }
 
 /// What one wants to see first; the same questions as on the dashboards (templates/grafana).
 pub const USUAL: [Curve; 6] = [
-    Curve { title: "Targets that answer", expression: "up" },
-    Curve { title: "Memory of programs", expression: "process_resident_memory_bytes" },
-    Curve { title: "CPU of containers", expression: "sum by (service) (rate(container_cpu_usage_seconds_total[2m]))" },
-    Curve { title: "Memory of containers", expression: "sum by (service) (container_memory_working_set_bytes)" },
+    Curve { title: "Targets that answer", expression: "up", needs: "a target" },
+    Curve {
+        title: "Memory of programs",
+        expression: "process_resident_memory_bytes",
+        needs: "a target that tells its memory",
+    },
+    Curve {
+        title: "CPU of containers",
+        expression: "sum by (service) (rate(container_cpu_usage_seconds_total[2m]))",
+        needs: "Alloy, which reads it from the engine",
+    },
+    Curve {
+        title: "Memory of containers",
+        expression: "sum by (service) (container_memory_working_set_bytes)",
+        needs: "Alloy, which reads it from the engine",
+    },
     Curve {
         title: "Requests a second, by service",
         expression: "sum by (service) (rate(traces_spanmetrics_calls_total[2m]))",
+        needs: "Tempo, which counts them in traces",
     },
-    Curve { title: "CPU of the machine", expression: "1 - avg(rate(node_cpu_seconds_total{mode=\"idle\"}[2m]))" },
+    Curve {
+        title: "CPU of the machine",
+        expression: "1 - avg(rate(node_cpu_seconds_total{mode=\"idle\"}[2m]))",
+        needs: "an exporter of the machine's own metrics",
+    },
 ];
 
 #[derive(Deserialize)]
@@ -102,7 +121,8 @@ fn metric(found: Found) -> Option<Metric> {
         attributes: Value::Object(labels),
         time: time((at.max(0.0) as u64).saturating_mul(NANOS)),
         value,
-        values: points.into_iter().map(|(_, value)| value).collect(),
+        values: points.iter().map(|(_, value)| *value).collect(),
+        times: points.iter().map(|(at, _)| (at.max(0.0) * 1000.0) as u64).collect(),
     })
 }
 
@@ -122,6 +142,7 @@ mod tests {
         let [up] = &all[..] else { panic!("{all:?}") };
         assert_eq!((up.service.as_str(), up.name.as_str(), up.value), ("prometheus", "up", 0.5));
         assert_eq!((&up.values, &up.attributes), (&vec![1.0, 0.5], &json!({"instance": "localhost:9090"})));
+        assert_eq!(up.times, [1_435_781_430_781, 1_435_781_460_781]);
         assert_eq!(up.time, "2015-07-01T20:11:00.000000Z");
     }
 }

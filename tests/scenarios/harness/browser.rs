@@ -93,6 +93,19 @@ impl Browser {
         self.command("POST", "url", &json!({"url": url}));
     }
 
+    /// Opens a page in a window of its own, which is the one that is used from then on; its handle.
+    pub fn window(&self, url: &str) -> String {
+        let made = self.command("POST", "window/new", &json!({"type": "window"}));
+        let handle = made["handle"].as_str().unwrap().to_owned();
+        self.switch(&handle);
+        self.open(url);
+        handle
+    }
+
+    pub fn switch(&self, handle: &str) {
+        self.command("POST", "window", &json!({"handle": handle}));
+    }
+
     /// What a script returns.
     pub fn run(&self, script: &str) -> Value {
         self.command("POST", "execute/sync", &json!({"script": script, "args": []}))
