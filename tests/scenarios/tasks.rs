@@ -260,6 +260,11 @@ fn a_task_of_this_machine_ends_with_all_it_has_started() {
     platform.run("up").exits(7).says("it took longer than 1");
     with_task(&platform, "{run: [no-such-program], before: web}");
     platform.run("up").exits(7).says("migrate was not started: no-such-program is not installed");
+    // which is a failure as any other: known afterwards, and nothing to wait for
+    platform.run("plan").ok().prints("its last run failed with exit code 127");
+    let waited = platform.run("wait migrate --timeout 60s");
+    waited.exits(7).says("it failed with exit code 127").says("no-such-program is not installed");
+    platform.run("logs migrate").ok().prints("was not started");
     with_task(&platform, "{run: 'true', before: web}");
     platform.run("up").ok();
     assert!(platform.container("web").running);

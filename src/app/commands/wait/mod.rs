@@ -17,7 +17,7 @@ use crate::app::{Error, Session};
 use crate::apply::log_tail;
 use crate::compile::{fully_qualified, own_address};
 use crate::config::Loaded;
-use crate::model::{ContainerSpec, ContainerState, ObservedContainer, Platform, Process, TaskRun, label};
+use crate::model::{ContainerSpec, ContainerState, ObservedContainer, Platform, Process, TaskRun, label, macula};
 use crate::pki::Authority;
 use crate::plan::left_out_processes;
 use crate::probe::{Answer, ask, is_asked};
@@ -140,8 +140,10 @@ pub async fn wait_for(
             told = true;
             for ((typed, _), look) in open.iter().zip(&looks) {
                 if let Look::Due(reason) = look {
-                    let run = format!("`macula up` or `macula task {typed}` does");
-                    session.events.info(format!("{typed}: {reason}, and nothing runs it now ({run})"));
+                    let (up, task) = (session.line(macula("up")), session.line(macula("task").arg(typed)));
+                    session
+                        .events
+                        .info(format!("{typed}: {reason}, and nothing runs it now (`{up}` or `{task}` does)"));
                 }
             }
         }
