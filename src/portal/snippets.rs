@@ -11,6 +11,9 @@ use crate::words::shell_word;
 /// In place of what is hidden.
 const HIDDEN: &str = "••••";
 
+/// Letters of a secret that is hidden wherever it stands.
+const LONG: usize = 6;
+
 /// One variable of `macula env`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Setting {
@@ -174,7 +177,7 @@ impl<'a> Exports<'a> {
         }
         let address = Address::of(value)?;
         let url = self.text(name);
-        let user = Some(address.user.to_owned()).filter(|user| !user.is_empty());
+        let user = Some(self.masked("", address.user)).filter(|user| !user.is_empty());
         let (rank, title, snippets) = match (name, address.scheme) {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", _) => (8, "Traces, logs and metrics (OTLP)", otlp(value, &address)),
             ("AWS_ENDPOINT_URL", _) => (1, "S3", self.s3(value)),
@@ -195,6 +198,9 @@ impl<'a> Exports<'a> {
     }
 
     fn made(&self, title: &'static str, name: &str, value: &str, user: Option<String>, snippets: Vec<Snippet>) -> Way {
+        // a secret that is no password of a URL: an access key for its user, a token in its path
+        let masked = |one: Snippet| Snippet { text: self.masked("", &one.text), ..one };
+        let snippets = snippets.into_iter().map(masked).collect();
         Way { title, url: self.masked(name, value), user, snippets }
     }
 
@@ -406,8 +412,11 @@ fn hidden(name: &str, value: &str, secrets: &[&str]) -> String {
     {
         shown = shown.replacen(&format!(":{password}@"), &format!(":{HIDDEN}@"), 1);
     }
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        shown = shown.replace(secret, HIDDEN);
+    // a short one may be a word that stands for something else: `postgres`
+    for secret in secrets.iter().filter(|secret| secret.len() >= LONG || **secret == value) {
+        if !secret.is_empty() {
+            shown = shown.replace(secret, HIDDEN);
+        }
     }
     shown
 }
@@ -604,8 +613,6 @@ fn otlp(url: &str, address: &Address<'_>) -> Vec<Snippet> {
 
 #[cfg(test)]
 mod tests {
-    use insta::assert_snapshot;
-
     use super::*;
 
     fn all(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -625,16 +632,10 @@ mod tests {
         ])
     }
 
-    /// As a page shows it.
-    fn text(ways: &[Way]) -> String {
-        let mut out = String::new();
-        for way in ways {
-            out.push_str(&format!("== {} {}\n", way.title, way.url));
-            for one in &way.snippets {
-                out.push_str(&format!("-- {} ({})\n{}\n", one.language, one.install, one.text));
-            }
-        }
-        out
+    /// The snippet for a language.
+    fn text<'a>(ways: &'a [Way], language: &str) -> &'a str {
+        let mut all = ways.iter().flat_map(|way| &way.snippets);
+        all.find(|one| one.language == language).map(|one| one.text.as_str()).unwrap_or_default()
     }
 
     #[test]
@@ -645,11 +646,25 @@ mod tests {
         assert_eq!(secret, ["DATABASE_URL", "PGPASSWORD", "SHOP_DATABASE_URL"]);
         let ways = exports.ways();
         assert_eq!(ways[0].user.as_deref(), Some("shop"));
-        assert_snapshot!(text(&ways), @r#""#);
-        let shown = text(&Exports { shown: true, ..exports }.ways());
-        assert!(shown.contains(r#"psycopg.connect("postgresql://shop:s3cret@127.0.0.6:5432/shop")"#), "{shown}");
-        assert!(shown.contains(r#""jdbc:postgresql://127.0.0.6:5432/shop", "shop", "s3cret");"#), "{shown}");
-        assert!(shown.contains("psql postgresql://shop:s3cret@127.0.0.6:5432/shop"), "{shown}");
+        let languages: Vec<&str> = ways[0].snippets.iter().map(|one| one.language).collect();
+        assert_eq!(languages, ["psql", "Python (psycopg)", "Node (pg)", "Go (pgx)", "Java (JDBC)"]);
+        assert_eq!((ways.len(), ways[0].url.as_str()), (1, "postgresql://shop:••••@127.0.0.6:5432/shop"));
+        assert_eq!(text(&ways, "psql"), "psql \"$DATABASE_URL\"");
+        assert_eq!(
+            text(&ways, "Java (JDBC)"),
+            "Connection db = DriverManager.getConnection(\n    \"jdbc:postgresql://127.0.0.6:5432/shop\", \"shop\", System.getenv(\"PGPASSWORD\"));"
+        );
+        let python = text(&ways, "Python (psycopg)");
+        assert!(python.starts_with("import os\nimport psycopg\n"), "{python}");
+        assert!(python.contains("psycopg.connect(os.environ[\"DATABASE_URL\"])"), "{python}");
+        assert!(text(&ways, "Node (pg)").contains("connectionString: process.env.DATABASE_URL"));
+        assert!(text(&ways, "Go (pgx)").ends_with("os.Getenv(\"DATABASE_URL\"))"));
+        let shown = Exports { shown: true, ..exports }.ways();
+        assert_eq!(text(&shown, "psql"), "psql postgresql://shop:s3cret@127.0.0.6:5432/shop");
+        let python = text(&shown, "Python (psycopg)");
+        assert!(python.starts_with("import psycopg\n"), "{python}");
+        assert!(python.contains(r#"psycopg.connect("postgresql://shop:s3cret@127.0.0.6:5432/shop")"#), "{python}");
+        assert!(text(&shown, "Java (JDBC)").ends_with(r#""shop", "s3cret");"#));
     }
 
     #[test]
@@ -661,10 +676,21 @@ mod tests {
             ("AWS_SECRET_ACCESS_KEY", "k3y"),
         ]);
         let exports = Exports { all: &exported, secrets: vec!["id5", "k3y"], shown: false };
-        assert_snapshot!(text(&exports.ways()), @r#""#);
-        let shown = text(&Exports { shown: true, ..exports }.ways());
-        assert!(shown.contains(r#"aws_access_key_id="id5""#) && !shown.contains("import os"), "{shown}");
-        assert!(shown.contains("AWS_ACCESS_KEY_ID=id5 AWS_SECRET_ACCESS_KEY=k3y aws --endpoint-url"), "{shown}");
+        let ways = exports.ways();
+        assert_eq!((ways.len(), ways[0].title), (1, "S3"));
+        assert_eq!(
+            text(&ways, "Python (boto3)"),
+            "import os\nimport boto3\n\ns3 = boto3.client(\n    \"s3\",\n    endpoint_url=\"http://127.0.0.5:9000\",\n    \
+             region_name=\"us-east-1\",\n    aws_access_key_id=os.environ[\"AWS_ACCESS_KEY_ID\"],\n    \
+             aws_secret_access_key=os.environ[\"AWS_SECRET_ACCESS_KEY\"],\n)\n\
+             print([bucket[\"Name\"] for bucket in s3.list_buckets()[\"Buckets\"]])"
+        );
+        assert_eq!(text(&ways, "AWS CLI"), "aws --endpoint-url http://127.0.0.5:9000 --region us-east-1 s3 ls");
+        let shown = Exports { shown: true, ..exports }.ways();
+        let python = text(&shown, "Python (boto3)");
+        assert!(python.contains(r#"aws_access_key_id="id5""#) && !python.contains("import os"), "{python}");
+        let set = "AWS_ACCESS_KEY_ID=id5 AWS_SECRET_ACCESS_KEY=k3y aws --endpoint-url";
+        assert!(text(&shown, "AWS CLI").starts_with(set));
     }
 
     #[test]
@@ -672,9 +698,9 @@ mod tests {
         // what the built-in stacks and those of the catalog export, and what a stack of one's own may
         let exported = all(&[
             ("AMQP_URL", "amqp://macula:s3cret@127.0.0.15:5672"),
-            ("AWS_ACCESS_KEY_ID", "s3cret"),
+            ("AWS_ACCESS_KEY_ID", "0therS3cret"),
             ("AWS_ENDPOINT_URL", "http://127.0.0.5:9000"),
-            ("AWS_SECRET_ACCESS_KEY", "s3cret"),
+            ("AWS_SECRET_ACCESS_KEY", "0therS3cret"),
             ("DATABASE_URL", "postgresql://postgres:s3cret@127.0.0.6:5432/postgres"),
             ("LOGIN", "https://me:0wn@[::1]:8080/a@b"),
             ("MEMCACHED_URL", "memcached://127.0.0.17:11211"),
@@ -688,9 +714,11 @@ mod tests {
             ("SMTP_URL", "smtp://127.0.0.18:1025"),
             ("STRIPE_TOKEN", "0wn"),
         ]);
-        let exports = Exports { all: &exported, secrets: vec!["s3cret", ""], shown: false };
+        let exports = Exports { all: &exported, secrets: vec!["s3cret", "0therS3cret", ""], shown: false };
         let told = serde_json::to_string(&(exports.settings(), exports.ways())).unwrap();
-        assert!(!told.contains("s3cret") && !told.contains("0wn"), "{told}");
+        for secret in ["s3cret", "0therS3cret", "0wn"] {
+            assert!(!told.contains(secret), "{told}");
+        }
         let titles: Vec<&str> = exports.ways().iter().map(|way| way.title).collect();
         assert_eq!(
             titles,
@@ -711,7 +739,17 @@ mod tests {
         );
         let login = exports.settings().into_iter().find(|one| one.name == "LOGIN");
         assert_eq!(login.unwrap().value, "https://me:••••@[::1]:8080/a@b");
-        // who has a variable for the password alone reads that, the others one that is called as it would be
+        // others than those of a variable for the password alone read one that is called as it would be
         assert!(told.contains(r#"System.getenv(\"MYSQL_PASSWORD\")"#), "{told}");
+    }
+
+    #[test]
+    fn a_short_secret_may_be_a_word_and_a_user_may_be_a_secret() {
+        let exported = all(&[("DB_URL", "mysql://l0ngenough:mysql@127.0.0.16:3306/shop")]);
+        let exports = Exports { all: &exported, secrets: vec!["l0ngenough", "mysql"], shown: false };
+        let ways = exports.ways();
+        assert_eq!(ways[0].url, "mysql://••••:••••@127.0.0.16:3306/shop");
+        assert_eq!(ways[0].user.as_deref(), Some("••••"));
+        assert!(!serde_json::to_string(&ways).unwrap().contains("l0ngenough"), "{ways:?}");
     }
 }
