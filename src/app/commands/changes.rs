@@ -106,7 +106,9 @@ fn kind_of(steps: &[&Step]) -> ChangeKind {
         () if starts => ChangeKind::Start,
         () if stops => ChangeKind::Stop,
         () if reloads => ChangeKind::Reload,
-        () if has(|action| matches!(action, Action::ObtainImage { .. } | Action::LoadImage { .. })) => ChangeKind::Image,
+        () if has(|action| matches!(action, Action::ObtainImage { .. } | Action::LoadImage { .. })) => {
+            ChangeKind::Image
+        }
         () if steps.iter().all(|step| matches!(step.action, Action::AwaitReady { .. })) => ChangeKind::Await,
         () => ChangeKind::Other,
     }

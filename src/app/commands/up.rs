@@ -343,7 +343,7 @@ async fn change(
     }
     let mut after = None;
     if !outcome.cancelled {
-        let how = Look { gone: &gone, ..Look::default() };
+        let how = Look { gone: &gone, bundle: options.wanted.bundle.as_deref(), ..Look::default() };
         match recorder.phase("last look", survey_with(session, loaded, how)).await {
             Ok(seen) => {
                 recorder.seen(&seen.observed);
