@@ -271,8 +271,8 @@ mod tests {
     fn durations_as_people_type_them() {
         let seconds = |text: &str| typed_duration(text).map(|time| time.as_secs_f64());
         assert_eq!(
-            ["90", "90s", "500ms", "5m", "1h30m", "2d", "1.5h"].map(|text| seconds(text).unwrap()),
-            [90.0, 90.0, 0.5, 300.0, 5400.0, 172_800.0, 5400.0]
+            ["90", "90s", "500ms", "5m", "1h30m", "2d", "1.5h", ".5s", "1.s"].map(|text| seconds(text).unwrap()),
+            [90.0, 90.0, 0.5, 300.0, 5400.0, 172_800.0, 5400.0, 0.5, 1.0]
         );
         assert_eq!(typed_span("1s"), Ok(Duration::from_secs(1)));
         assert_eq!(typed_span("5").unwrap_err(), "`5` has no unit; write 5m for minutes or 5h for hours");

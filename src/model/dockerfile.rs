@@ -365,7 +365,22 @@ mod tests {
             ("FROM a\n# RUN --mount=x\nrun \\\n# why\n\n  --network=none make\n", Some((3, "`RUN --network`", (1, 3)))),
             ("FROM a\nCOPY --chown=1 --chmod=755 a b\n", Some((2, "`COPY --chmod`", (1, 2)))),
             ("# escape=`\nFROM a\nCOPY `\n --link a b\n", Some((3, "`COPY --link`", (1, 4)))),
+            ("# escape=\\\nFROM a\nRUN \\\n --mount=x y\n", Some((3, "`RUN --mount`", (1, 2)))),
             ("FROM a\nADD --checksum=sha256:1 a b\n", Some((2, "`ADD --checksum`", (1, 6)))),
+            ("FROM a\nADD --keep-git-dir=true a b\n", Some((2, "`ADD --keep-git-dir`", (1, 6)))),
+            ("FROM a\nRUN --device=x y\n", Some((2, "`RUN --device`", (1, 14)))),
+            ("FROM a\nADD --unpack=true a b\n", Some((2, "`ADD --unpack`", (1, 17)))),
+            ("FROM a\nCOPY --exclude=x a b\n", Some((2, "`COPY --exclude`", (1, 19)))),
+            ("FROM a\nCOPY --parents a b\n", Some((2, "`COPY --parents`", (1, 20)))),
+            ("FROM a\nRUN --security=insecure x\n", Some((2, "`RUN --security`", (1, 20)))),
+            ("FROM a\nONBUILD RUN <<EOF\nx\nEOF\n", Some((2, "a here-document of `ONBUILD`", (1, 4)))),
+            ("FROM a\nLABEL RUN <<EOF\n", None),
+            ("FROM a\nRUN echo \"a\" <<_E\nx\n_E\n", Some((2, "a here-document of `RUN`", (1, 4)))),
+            // a backslash keeps a quote from being one, but not between single quotes
+            ("FROM a\nRUN echo \\\" <<EOF\nx\nEOF\n", Some((2, "a here-document of `RUN`", (1, 4)))),
+            ("FROM a\nRUN echo '\\' <<EOF\nx\nEOF\n", Some((2, "a here-document of `RUN`", (1, 4)))),
+            ("FROM a\nRUN sh -c \"cat <<EOF\"\n", None),
+            ("FROM a\nRUN x <<2\n", None),
             ("FROM a\nRUN <<EOF\nmake\nEOF\n", Some((2, "a here-document of `RUN`", (1, 4)))),
             ("FROM a\nCOPY <<-\"EOF\" /x\ny\n\tEOF\n", Some((2, "a here-document of `COPY`", (1, 4)))),
             ("FROM a\nRUN cat <<<x && echo $((1 << 2)) \"--mount\"\n", None),
@@ -382,6 +397,11 @@ mod tests {
         let text = "FROM a\nRUN <<A cat <<B\nCOPY --link x y\nA\nRUN --mount=x\nB\nCOPY --chmod=1 a b\n";
         let lines: Vec<u32> = needs(text).iter().map(|need| need.0).collect();
         assert_eq!(lines, [2, 7]);
+        // tabs before its end are dropped only where that is said
+        for (begin, lines) in [("<<-E", vec![2, 6]), ("<<E", vec![2])] {
+            let text = format!("FROM a\nRUN {begin}\n\tx\n\tCOPY --link a b\n\tE\nCOPY --chmod=1 a b\n");
+            assert_eq!(needs(&text).iter().map(|need| need.0).collect::<Vec<_>>(), lines, "{begin}");
+        }
     }
 
     #[test]
@@ -391,6 +411,7 @@ mod tests {
             Some("docker/dockerfile:1")
         );
         assert_eq!(Dockerfile::parse("# a comment\n# syntax=x\nFROM a").syntax, None);
+        assert_eq!(Dockerfile::parse("# a comment = x\n# syntax=x\nFROM a").syntax, None);
         assert_eq!(Dockerfile::parse("FROM a\n# syntax=x\n").syntax, None);
     }
 
@@ -421,7 +442,11 @@ mod tests {
             ("ARG PORT=80\nFROM a\nARG PORT\nEXPOSE $PORT\n", None, vec![9000]),
             ("ARG OTHER=80\nFROM a\nARG OTHER\nEXPOSE ${OTHER}/tcp\n", None, vec![80]),
             ("FROM a\nENV A=81 B=\"82\"\nENV C 83\nEXPOSE $A $B ${C} ${D:-84}\n", None, vec![81, 82, 83, 84]),
+            ("FROM a\nENV A=81 A_B=85 E=\nEXPOSE ${A:-84} $A_B/tcp ${E:-86}\n", None, vec![81, 85, 86]),
+            ("FROM a is base\nEXPOSE 1\nFROM b\n", Some("base"), vec![]),
+            ("FROM a\nEXPOSE 0 5\n", None, vec![5]),
             // what only the builder knows is left out
+            ("FROM a\nEXPOSE ${A+x:-5} 6\n", None, vec![6]),
             ("FROM a\nEXPOSE $FROM_THE_BASE ${A:+1} 5 none\n", None, vec![5]),
             ("FROM a\nRUN <<E\nEXPOSE 1\nE\n", None, vec![]),
             ("EXPOSE 1\n", None, vec![]),

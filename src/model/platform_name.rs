@@ -223,6 +223,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_named_after_a_platform() {
+        let named = |text: &str| {
+            let (name, folder) = (PlatformName::new(text).unwrap(), Path::new("/d"));
+            let mut all = vec![name.as_str().to_owned(), name.prefix(), name.network(), name.cluster()];
+            all.extend([name.container("web", 2), name.stack_network("shop", "back")]);
+            all.extend([name.volume("db"), name.stack_volume("shop", "db")]);
+            all.extend([name.domain(), name.domain_below("example.com")]);
+            all.extend([name.folder(folder), name.file(folder, "lock")].map(|path| path.display().to_string()));
+            all.join(" ")
+        };
+        assert_eq!(
+            named("macula"),
+            "macula macula macula macula macula-web-2 macula-shop-back macula-db macula-shop-db \
+             macula.local macula.example.com /d/macula /d/macula.lock"
+        );
+        assert_eq!(
+            named("dev"),
+            "dev macula-dev macula-dev macula-dev macula-dev-web-2 macula-dev-shop-back macula-dev-db \
+             macula-dev-shop-db dev.macula.local dev.example.com /d/dev /d/dev.lock"
+        );
+        let name = PlatformName::new("dev").unwrap();
+        assert_eq!(
+            (name.len(), name == "dev", name == *"dev", name == "macula", name == *"macula"),
+            (3, true, true, false, false)
+        );
+    }
+
+    #[test]
     fn the_help_is_a_name_that_would_do() {
         let help = |text: &str| PlatformName::new(text).unwrap_err().help;
         assert_eq!(help("feature/Login_2"), "for example `feature-login-2`");
