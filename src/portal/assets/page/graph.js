@@ -50,10 +50,10 @@ let drawings = 0
 // nodes: {name, tone, lines, href, title}; edges: {from, to, text, bad, width}.
 function diagram(nodes, edges, down, label, dense) {
   const tall = Math.max(1, ...nodes.map(node => node.lines.filter(Boolean).length))
-  const [width, height] = [down || dense ? 150 : 184, 30 + 15 * tall]
+  const [width, height] = [down ? 150 : dense ? 160 : 184, 30 + 15 * tall]
   const names = nodes.map(node => node.name)
   const { rows, rank, at, ways, widest } = places(names, edges)
-  const [depth, between, side, apart] = down ? [height, 56, width, 14] : [width, dense ? 72 : 124, height, dense ? 14 : 22]
+  const [depth, between, side, apart] = down ? [height, 56, width, 14] : [width, dense ? 64 : 124, height, dense ? 14 : 22]
   const own = ++drawings // the heads of arrows are found by their ids
   // lengths along the ways, and across them
   const along = name => rank.get(name) * (depth + between)
@@ -85,7 +85,7 @@ function diagram(nodes, edges, down, label, dense) {
   const box = node => {
     const [x, y] = point(along(node.name), across(node.name) - side / 2)
     return svg('a', { class: 'service ' + (node.tone || ''), href: node.href, 'data-name': node.name, 'data-key': 'node ' + node.name }, svg('title', {}, plain(node.title || node.name)), svg('rect', { x, y, width, height, rx: 8 }),
-      svg('text', { x: x + 10, y: y + 19, class: 'name' }, clipped(plain(node.name), down || dense ? 15 : 20)),
+      svg('text', { x: x + 10, y: y + 19, class: 'name' }, clipped(plain(node.name), down ? 14 : dense ? 15 : 20)),
       node.lines.map((text, at) => svg('text', { x: x + 10, y: y + 36 + 15 * at }, clipped(plain(text), down ? 22 : 28))))
   }
   const tip = (id, tone) => svg('marker', { id: id + own, class: tone, viewBox: '0 0 8 8', refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: 'userSpaceOnUse', orient: 'auto' }, svg('path', { d: 'M0 0L8 4L0 8z' }))
