@@ -229,3 +229,128 @@ impl fmt::Debug for Name {
         write!(f, "{self}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    /// Labels of these lengths.
+    fn long(lengths: [usize; 4]) -> String {
+        lengths.map(|length| "x".repeat(length)).join(".")
+    }
+
+    #[test]
+    fn a_name_is_text_and_bytes() {
+        let means = |text: &str, wire: &[u8], shown: &str| {
+            let name = name(text);
+            assert_eq!((name.wire(), name.to_string().as_str()), (wire, shown), "{text}");
+            assert_eq!(Name::parse(shown), Ok(name.clone()), "{text}");
+            assert_eq!(Name::from_wire(wire), Some(name), "{text}");
+        };
+        means(".", b"\0", ".");
+        means("A.b", b"\x01a\x01b\0", "a.b");
+        means("a.b.", b"\x01a\x01b\0", "a.b");
+        means("*.x", b"\x01*\x01x\0", "*.x");
+        means(r"a\.b.c", b"\x03a.b\x01c\0", r"a\.b.c");
+        means(r"a\\b", b"\x03a\\b\0", r"a\\b");
+        means(r"\065\000x", b"\x03a\0x\0", r"a\000x");
+        means(r"\255\032!~", b"\x04\xff !~\0", r"\255\032!~");
+        assert_eq!(name(&long([63, 63, 63, 61])).wire().len(), 255);
+    }
+
+    #[test]
+    fn what_is_no_name_says_why() {
+        let (label, whole) = ("x".repeat(64), long([63, 63, 63, 62]));
+        for (text, reason) in [
+            ("", "it is empty"),
+            (".a", "a label is empty"),
+            ("a..b", "a label is empty"),
+            ("a..", "a label is empty"),
+            (r"a\", "it ends in a backslash"),
+            (r"\2", "a \\DDD needs three digits"),
+            (r"\25x", "a \\DDD needs three digits"),
+            (r"\256", "a \\DDD is above 255"),
+            (label.as_str(), "a label is longer than 63 bytes"),
+            (whole.as_str(), "it is longer than 255 bytes"),
+        ] {
+            assert_eq!(Name::parse(text), Err(NameError { name: text.to_owned(), reason }));
+        }
+        for wire in [b"".as_slice(), b"\x01a", b"\x01a\0\0", b"\xc0\0", b"\x40", &[1u8; 257]] {
+            assert_eq!(Name::from_wire(wire), None, "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn pointers_lead_back_and_end() {
+        let message = b"\x07Example\0\x03www\xc0\x00\x01a\xc0\x09\xff";
+        for (at, text, end) in [(0, "example", 9), (9, "www.example", 15), (15, "a.www.example", 19)] {
+            assert_eq!(Name::read(message, at), Some((name(text), end)));
+        }
+        // further back than one byte can say
+        let mut far = vec![0u8; 300];
+        far[258..261].copy_from_slice(b"\x01a\0");
+        far.extend(b"\x01b\xc1\x02");
+        assert_eq!(Name::read(&far, 300), Some((name("b.a"), 304)));
+        let leads_nowhere = |at: usize, message: &[u8]| assert_eq!(Name::read(message, at), None, "{message:?}");
+        leads_nowhere(0, b"");
+        leads_nowhere(0, b"\x03ww");
+        leads_nowhere(0, b"\xc0");
+        leads_nowhere(0, b"\x40a");
+        leads_nowhere(0, b"\x80a");
+        leads_nowhere(0, b"\xc0\0");
+        leads_nowhere(0, b"\xc0\x02\x01a\0");
+        leads_nowhere(0, b"\x01a\xc0\0");
+        leads_nowhere(4, b"\x01a\xc0\x04\xc0\0");
+        let longest = name(&long([63, 63, 63, 61]));
+        assert_eq!(Name::read(longest.wire(), 0), Some((longest.clone(), 255)));
+        let longer = [longest.wire(), b"\x01a\xc0\0"].concat();
+        assert_eq!(Name::read(&longer, 255), None);
+    }
+
+    #[test]
+    fn plain_names_are_skipped() {
+        let ends = |bytes: &[u8], at: usize, end: Option<usize>| {
+            assert_eq!(skip_plain_name(bytes, at), end, "{bytes:?}");
+        };
+        ends(b"??\x01a\0??", 2, Some(5));
+        ends(b"\0", 0, Some(1));
+        ends(b"\x01a", 0, None);
+        ends(b"\x01a\xc0\0", 0, None);
+        ends(&[64; 66], 0, None);
+        let longest = name(&long([63, 63, 63, 61]));
+        ends(&[b"??".as_slice(), longest.wire()].concat(), 2, Some(257));
+        ends(&[b"\x01a".as_slice(), longest.wire()].concat(), 0, None);
+    }
+
+    #[test]
+    fn names_stand_in_a_tree() {
+        assert_eq!(
+            (name("a.b").parent(), name("b").parent(), Name::root().parent()),
+            (Some(name("b")), Some(Name::root()), None)
+        );
+        assert!(name(".").is_root() && !name("a").is_root());
+        let star = name("x").child(b"*").unwrap();
+        assert_eq!(star, name("*.x"));
+        assert!(star.is_wildcard() && !name("x").is_wildcard() && !name("*a.x").is_wildcard());
+        let almost = name(&long([63, 63, 63, 59]));
+        assert_eq!(almost.child(b"A").map(|child| child.wire().len()), Some(255));
+        for label in [b"ab".as_slice(), b"", &[b'x'; 64]] {
+            assert_eq!(almost.child(label), None, "{label:?}");
+        }
+        for (below, apex, within) in [
+            ("a.b.c", "b.c", true),
+            ("b.c", "b.c", true),
+            ("b.c", ".", true),
+            ("c", "b.c", false),
+            ("xb.c", "b.c", false),
+            ("a.b.d", "b.c", false),
+            (r"x\001b.c", "b.c", false),
+        ] {
+            assert_eq!(name(below).is_within(&name(apex)), within, "{below} {apex}");
+        }
+    }
+}

@@ -97,6 +97,7 @@ mod tests {
         let cases = [
             ("macula", "macula.local", "macula.local"),
             ("pr-1", "pr-1.macula.local", "macula.local"),
+            ("shop", "pr-1.macula.local", "macula.local"),
             ("macula", "xmacula.local", "xmacula.local"),
             ("pr-1", "pr-1.dev.acme.com", "dev.acme.com"),
             ("pr-1", "pr-1.acme.test", "acme.test"),
@@ -126,6 +127,21 @@ mod tests {
         );
         assert!(matches!(domain(&"a.".repeat(130)), Err(NameError::Malformed { .. })));
         assert_eq!(domain("Macula.LOCAL.").as_deref(), Ok("macula.local"));
+    }
+
+    #[test]
+    fn names_and_labels_have_a_longest() {
+        let of = |lengths: &[usize]| lengths.iter().map(|length| "x".repeat(*length)).collect::<Vec<_>>().join(".");
+        let reason = |name: &str| match domain(name) {
+            Err(NameError::Malformed { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        };
+        for good in [of(&[63, 63, 63, 59]), of(&[63, 1])] {
+            assert_eq!(domain(&good), Ok(good));
+        }
+        assert_eq!(reason(&of(&[63, 63, 63, 60])), "it is longer than 251 characters");
+        assert_eq!(reason(&of(&[64, 1])), "a label is longer than 63 characters");
+        assert_eq!(reason("a-.test"), "a label begins or ends with a hyphen");
     }
 
     #[test]

@@ -250,6 +250,24 @@ mod tests {
     }
 
     #[test]
+    fn escapes_between_double_quotes() {
+        for (text, plain) in [
+            (r"\a\b\f\n\r\t\v", "\x07\x08\x0c\n\r\t\x0b"),
+            (r#"\"\\"#, "\"\\"),
+            (r"\$", "$$"),
+            (r"\0101b", "Ab"),
+            (r"\0777", "\u{1ff}"),
+            // fewer than three digits are none
+            (r"\012", r"\012"),
+            (r"\0189", r"\0189"),
+            (r"\x\é.", r"\x\é."),
+            (r"\", r"\"),
+        ] {
+            assert_eq!(unescape(text), plain, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_line() {
         let all = ["A=1\nB='x\ny", "A B=1", "A=1\n\n=2", "A=${X:?gone}", "a/b=1", "A=1\nB C\n"].map(run).join("\n");
         insta::assert_snapshot!(all, @r"

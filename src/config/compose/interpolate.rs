@@ -285,6 +285,18 @@ mod tests {
         "#);
     }
 
+    #[test]
+    fn variables_nest_so_deep_and_no_deeper() {
+        let nested =
+            |begin: &str, times: usize| (0..times).fold("x".to_owned(), |inner, _| format!("{begin}{inner}}}"));
+        let refused = format!("error: variables nest more than {MAX_NESTING} deep");
+        for begin in ["${U:-", "${A:+"] {
+            assert_eq!(run(&nested(begin, MAX_NESTING)), "x");
+            assert_eq!(run(&nested(begin, MAX_NESTING + 1)), refused);
+        }
+        assert_eq!(run(&nested("${U:?", MAX_NESTING + 1)), refused);
+    }
+
     proptest! {
         #[test]
         fn noise_never_panics(text in any::<String>(), more in "[${}:?+A-Za-z_-]{0,40}") {

@@ -197,6 +197,16 @@ mod tests {
             ("yes", text("yes")),
             ("on", text("on")),
             ("True", Value::Bool(true)),
+            ("false", Value::Bool(false)),
+            ("FALSE", Value::Bool(false)),
+            ("fALSE", text("fALSE")),
+            (".inf", Value::Float(f64::INFINITY)),
+            ("+.INF", Value::Float(f64::INFINITY)),
+            ("-.Inf", Value::Float(f64::NEG_INFINITY)),
+            ("0", int(0)),
+            ("++5", text("++5")),
+            ("-9223372036854775808", int(i64::MIN)),
+            ("18446744073709551615", Value::Float(u64::MAX as f64)),
             ("0644", int(420)),
             ("0o644", int(420)),
             ("0x1F", int(31)),
@@ -222,6 +232,9 @@ mod tests {
             ("9223372036854775807", int(i64::MAX)),
         ] {
             assert_eq!(resolve(plain), want, "{plain}");
+        }
+        for plain in [".nan", ".NaN", ".NAN"] {
+            assert!(matches!(resolve(plain), Value::Float(number) if number.is_nan()), "{plain}");
         }
     }
 

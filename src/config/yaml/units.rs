@@ -162,6 +162,12 @@ mod tests {
             ("-2m", "-2m0s"),
             ("25h", "25h0m0s"),
             ("7ns", "7ns"),
+            ("999ns", "999ns"),
+            ("1us", "1µs"),
+            ("2500ns", "2.5µs"),
+            ("1ms", "1ms"),
+            ("1s", "1s"),
+            ("59m", "59m0s"),
         ] {
             assert_eq!(parse_duration(text).map(format_duration).as_deref(), Some(want), "{text}");
         }
@@ -172,12 +178,19 @@ mod tests {
 
     #[test]
     fn sizes_are_powers_of_1024() {
-        for (text, want) in
-            [("1", 1), ("1k", 1024), ("64m", 64 << 20), ("1.5g", 3 << 29), ("2 GiB", 2 << 30), ("10MB", 10 << 20)]
-        {
+        for (text, want) in [
+            ("1", 1),
+            ("1k", 1024),
+            ("64m", 64 << 20),
+            ("1.5g", 3 << 29),
+            ("2 GiB", 2 << 30),
+            ("10MB", 10 << 20),
+            ("3t", 3 << 40),
+            ("8191PiB", 8191 << 50),
+        ] {
             assert_eq!(parse_bytes(text), Some(want), "{text}");
         }
-        for text in ["", "m", "1x", "-1", "1.2.3", "1mm"] {
+        for text in ["", "m", "1x", "-1", "1.2.3", "1mm", "8192p"] {
             assert_eq!(parse_bytes(text), None, "{text}");
         }
     }
@@ -197,6 +210,10 @@ mod tests {
             "'open",
             "back\\",
             "a \"b'c\" 'd\"e'",
+            ")",
+            "(a b)",
+            "x \"$(a b\" c",
+            "\"a;b\" 'c;d' $(x;y)",
         ]
         .iter()
         .map(|line| format!("{line} -> {:?}", split_words(line).map(|words| (words.words, words.dropped))))
@@ -214,6 +231,10 @@ mod tests {
         'open -> None
         back\ -> None
         a "b'c" 'd"e' -> Some((["a", "b'c", "d\"e"], None))
+        ) -> Some(([")"], None))
+        (a b) -> Some((["(a", "b)"], None))
+        x "$(a b" c -> Some((["x", "$(a b", "c"], None))
+        "a;b" 'c;d' $(x;y) -> Some((["a;b", "c;d", "$(x;y)"], None))
         "#);
     }
 

@@ -156,6 +156,9 @@ mod tests {
             ("dns+udp://192.0.2.1", "192.0.2.1:53"),
             ("dns+udp://[2001:db8::1]:5353", "[2001:db8::1]:5353"),
             ("dns+tls://192.0.2.1#dns.example", "DNS over TLS is not supported"),
+            ("dns+https://192.0.2.1/query", "DNS over HTTPS is not supported"),
+            ("quic://192.0.2.1", "this protocol is not supported"),
+            ("255.0.0.255", "255.0.0.255:53"),
             ("fe80::1", "a link-local address without its interface"),
             ("fe80::1%eth9", "no network interface has this name"),
             ("256.0.0.1", NOT_AN_ADDRESS),
@@ -168,5 +171,19 @@ mod tests {
         ] {
             assert_eq!(read(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_dropped_is_told_once() {
+        let unknown = |_: &str| None;
+        let mut reader = Reader::new(&unknown);
+        let taken: Vec<String> = ["x", "192.0.2.1", "x", "y"]
+            .iter()
+            .filter_map(|text| reader.take(text))
+            .map(|one| one.to_string())
+            .collect();
+        assert_eq!(taken, ["192.0.2.1:53"]);
+        let dropped: Vec<String> = reader.dropped.iter().map(ToString::to_string).collect();
+        assert_eq!(dropped, ["x (not an address)", "y (not an address)"]);
     }
 }

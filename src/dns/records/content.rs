@@ -263,6 +263,7 @@ mod tests {
         let pieces = |lengths: [usize; 2]| lengths.map(|length| format!("\"{}\"", "x".repeat(length))).join(" ");
         assert!(quoted_strings(&put("TXT", &long)) && quoted_strings(&pieces([255, 200])));
         assert!(!quoted_strings(&pieces([200, 256])));
+        assert!(!quoted_strings(r#""a" \x"#));
     }
 
     #[test]

@@ -113,6 +113,7 @@ mod tests {
             ("macula/base:trixie", "docker.io/macula/base", "trixie"),
             ("registry-1.docker.io/a/b:_c", "docker.io/a/b", "_c"),
             ("Registry/x", "Registry/x", "latest"),
+            ("a_b/c.d-e", "docker.io/a_b/c.d-e", "latest"),
         ];
         for (text, repository, version) in table {
             let reference = Reference::parse(text).unwrap();

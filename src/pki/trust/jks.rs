@@ -97,6 +97,12 @@ pub(super) mod tests {
         for cut in 0..store.len() - 20 {
             assert_eq!(entries(&store[..cut]), None, "{cut}");
         }
+        // another format, and a version that is not known
+        for (at, byte) in [(0, 0xFD), (7, 3), (7, 0)] {
+            let mut other = store.clone();
+            other[at] = byte;
+            assert_eq!(entries(&other), None, "{at}");
+        }
         // an entry with a key
         let mut keys = store;
         keys[15] = 1;
