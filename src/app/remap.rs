@@ -141,13 +141,13 @@ mod tests {
     fn free_ports_that_follow_the_address_are_told() {
         let platform = |more: &str| {
             let stack =
-                format!("services: {{web: {{image: w, ports: ['127.0.0.1:8080:80', '8081:81', '8082:82'], {more}}}}}");
+                format!("services: {{web: {{image: w, ports: ['127.0.0.1:18080:80', '18081:81', '18082:82'], {more}}}}}");
             let files = MemoryFiles::default().with("/shop/compose.yaml", stack);
             let request = Request { cwd: "/".into(), stacks: vec!["/shop/compose.yaml".into()], ..Request::default() };
             load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform
         };
-        let to = Move { address: [127, 0, 0, 20].into(), ports: [(8082, 8083)].into() };
-        assert_eq!(along(&platform("command: x"), "web", &to), ["8081"]);
+        let to = Move { address: [127, 0, 0, 20].into(), ports: [(18082, 18083)].into() };
+        assert_eq!(along(&platform("command: x"), "web", &to), ["18081"]);
         // where it is its own already, they stay
         assert_eq!(along(&platform("x-macula: {address: 127.0.0.20}"), "web", &to), [""; 0]);
     }

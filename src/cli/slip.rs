@@ -64,7 +64,6 @@ const OPTIONS: &[(&str, &[&str], &str, &str)] = &[
     ("up", &["--scale"], "the number of containers stands in the Compose file: `deploy: {replicas: 3}`", "up"),
     ("up", &["--no-start"], "containers are made and started together", "plan"),
     ("up", &["--abort-on-container-exit", "--exit-code-from", "--attach"], "a command is run by `ci`", "ci --help"),
-    ("up", &["--no-deps"], "what a service needs is started with it", "plan"),
     ("down", &["--rmi"], "images are removed by a command of their own", "images prune --dry-run"),
 ];
 

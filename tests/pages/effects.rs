@@ -92,7 +92,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("wait_ends_with_what_it_waits_for", &["wait --for", "wait --timeout"]),
     ("what_cannot_be_watched_is_said", &["watch --no-up"]),
     // names
-    ("a_record_has_the_time_that_is_asked_for", &["dns add --ttl"]),
+    ("a_change_is_told_whole_and_only_where_there_is_one", &["dns add --ttl"]),
     (
         "the_resolver_serves_as_its_options_say",
         &[

@@ -30,7 +30,7 @@ const SHOWN: [(&str, &str, Shown); 30] = [
     ("docs/catalog.md", "services:", Stack),
     ("docs/ci.md", "jobs:", Foreign("GitHub")),
     ("docs/ci.md", "test:", Foreign("GitLab")),
-    ("docs/ci.md", "- id: images", Foreign("GitHub")),
+    ("docs/ci.md", "steps:", Foreign("GitHub")),
     ("docs/ci.md", "{\"time\":\"2026-11-29T02:00:00.123456789Z\",\"event\":\"died\",", Foreign("output")),
     ("docs/ci.md", "{\"error\": {\"kind\": \"config\",", Foreign("output")),
     ("docs/ci.md", "lease: {time: 8h, idle: 30m}", Settings),

@@ -6,7 +6,7 @@ use super::line::Line;
 use super::{Style, Tone, text};
 use crate::model::{Invocation, MaculaCommand, macula};
 
-/// Rows of things to use; the whole screen stays within 20 lines, the first of which stands above it.
+/// Rows of things to use; the whole screen stays within 20 lines, the first of which is not of this one.
 const ROWS: usize = 9;
 const LINES: usize = 19;
 /// Of the sentence of a notice, where there is no room for more.
@@ -62,14 +62,20 @@ pub fn screen(
         gap.into_iter().chain(lines).collect()
     };
     let rows = rows(&entries, invocation, width, style);
-    let tall = rows.iter().map(Vec::len).max().unwrap_or(1);
-    // beside the blank line above them, and the one that names those that are left away
-    let room = |taken: usize| LINES.saturating_sub(taken + next.len() + 2) / tall;
+    // beside the blank line in front of them, and the one that names those that are left away
+    let most = |taken: usize| {
+        let room = LINES.saturating_sub(taken + next.len() + 2);
+        let ends = rows.iter().scan(0, |end, row| {
+            *end += row.len();
+            Some(*end)
+        });
+        ROWS.min(ends.take_while(|end| *end <= room).count())
+    };
     let mut below = noticed(usize::MAX);
-    if room(below.len()) < entries.len().min(ROWS) {
+    if most(below.len()) < entries.len().min(ROWS) {
         below = noticed(SHORT);
     }
-    let most = ROWS.min(room(below.len()));
+    let most = most(below.len());
     let hidden: Vec<String> = entries.iter().skip(most).map(|entry| entry.name.clone()).collect();
     let mut lines: Vec<String> = Vec::new();
     if !entries.is_empty() {
@@ -114,19 +120,19 @@ fn rows(entries: &[&Entry], invocation: &Invocation, width: usize, style: Style)
     let column = |of: &dyn Fn(&Entry) -> usize| entries.iter().map(|entry| of(entry)).max().unwrap_or(0);
     let some = |text: &Option<String>| text.as_deref().map_or(0, text::width);
     let names = column(&|entry| text::width(&entry.name)).min(20);
-    let first = column(&|entry| some(&reached(entry).0));
+    // one that stands below its name leaves the others their column
+    let first = column(&|entry| Some(some(&reached(entry).0)).filter(|wide| names + 4 + wide <= width).unwrap_or(0));
     let second = column(&|entry| some(&reached(entry).1));
     let third = column(&|entry| some(&command(entry)));
     // two blanks before each column
     let shows = |columns: &[usize]| columns.iter().map(|wide| wide + 2).sum::<usize>() <= width;
-    let below = !shows(&[names, first]);
-    let with_second = !below && shows(&[names, first, second]);
+    let with_second = shows(&[names, first, second]);
     let with_third = third > 0 && shows(&[names, first, second, third]);
     entries
         .iter()
         .map(|entry| {
             let (one, two) = reached(entry);
-            if below {
+            if names + 4 + some(&one) > width {
                 let reached = one.unwrap_or_default();
                 let reached = style.paint(Tone::Active, &text::fit(&reached, width.saturating_sub(4), style));
                 let name = style.paint(Tone::Bold, &text::fit(&entry.name, width.saturating_sub(2), style));
@@ -265,7 +271,8 @@ mod tests {
           draw        https://draw.macula.local
           minio       https://s3.macula.local
           powerdns    https://dns.macula.local
-          prometheus  https://prometheus.macula.loc…
+          prometheus
+            https://prometheus.macula.local
           registry    https://registry.macula.local
           postgres    127.0.0.6:5432
 

@@ -21,6 +21,8 @@ const CREATE_MOUNTPOINT: ApiVersion = ApiVersion(1, 42);
 const ANNOTATIONS: ApiVersion = ApiVersion(1, 43);
 const SUBPATH: ApiVersion = ApiVersion(1, 45);
 const IMAGE_MOUNT: ApiVersion = ApiVersion(1, 48);
+/// Seconds that Docker gives a container to end in, where it names none.
+const DOCKERS_GRACE: i64 = 10;
 
 /// What creates a container, and what must follow before it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,8 +46,9 @@ impl Creation {
     }
 
     /// Podman gives a tmpfs to nobody (`unknown mount option "uid=70"`): where an owner is wanted, all users of the
-    /// container may write.
+    /// container may write. One that names no time to end has none with Podman 4: it is killed at once.
     pub fn for_podman(mut self) -> Self {
+        self.body.stop_timeout.get_or_insert(DOCKERS_GRACE);
         let owner = |word: &str| word.starts_with("uid=") || word.starts_with("gid=");
         let all = self.body.host_config.iter_mut().flat_map(|host| host.tmpfs.iter_mut().flat_map(HashMap::values_mut));
         for words in all.filter(|words| words.split(',').any(owner)) {

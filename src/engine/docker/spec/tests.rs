@@ -573,6 +573,16 @@ fn podman_gives_a_tmpfs_to_everybody_where_one_user_should_have_it() {
 }
 
 #[test]
+fn podman_is_told_how_long_a_container_may_take_to_end() {
+    for (named, expected) in [(None, 10), (Some(0), 0), (Some(2500), 3)] {
+        let spec = ContainerSpec { stop_grace_ms: named, ..bare() };
+        let made = creation(&spec, "sha256:ab", &BTreeMap::new(), &[], OLD).unwrap();
+        assert_eq!(made.body.stop_timeout, named.map(|_| expected), "Docker has a time of its own");
+        assert_eq!(made.for_podman().body.stop_timeout, Some(expected));
+    }
+}
+
+#[test]
 fn a_borrowed_network_has_no_endpoints() {
     let spec = ContainerSpec { network_mode: Some("host".into()), ..bare() };
     let made = creation(&spec, "x", &BTreeMap::new(), &[], OLD).unwrap();
