@@ -201,7 +201,7 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
                 out.push((&service.name, service.reason.as_deref().unwrap_or_default()));
                 continue;
             }
-            Condition::Missing if !all => {
+            Condition::Missing | Condition::Created if !all => {
                 screen.not_started.push(service.name.clone());
                 continue;
             }

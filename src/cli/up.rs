@@ -329,7 +329,7 @@ fn stopped(context: &Context, took: Duration) -> CliError {
         0 => format!("Stopped after {took}; nothing was changed."),
         all => {
             let some = |count: usize, word: &str| if count > 0 { format!(", {count} {word}") } else { String::new() };
-            let half = some(all.saturating_sub(tally.run + tally.untouched), "half made");
+            let half = some(all.saturating_sub(tally.run + tally.untouched), "made and not started");
             let untouched = some(tally.untouched, "not begun");
             format!("Stopped after {took}. {} of {all} services run{half}{untouched}.", tally.run)
         }

@@ -108,7 +108,7 @@ impl TaskWork for MachineTasks {
         let log = log_of(host, &platform.name, &task.name);
         for old in [log.clone(), times_of(&log)] {
             if let Err(error) = host.remove(&old).await {
-                return Ok(unstarted(NOT_TRIED, &error.to_string()));
+                return Ok(unstarted(NOT_TRIED, error));
             }
         }
         // a look at everything is no work that may change its thread
@@ -121,7 +121,7 @@ impl TaskWork for MachineTasks {
         let begun = match prepared {
             Ok(environment) => start(host, &task, environment, &mark, &log).await,
             Err(_) if session.cancel.is_cancelled() => return Err(StepError::Cancelled),
-            Err(error) => Err(unstarted(NOT_TRIED, &error)),
+            Err(error) => Err(unstarted(NOT_TRIED, error)),
         };
         let mut started = match begun {
             Ok(started) => started,
@@ -160,7 +160,7 @@ impl TaskWork for MachineTasks {
     }
 }
 
-fn unstarted(code: i64, why: &str) -> TaskEnd {
+fn unstarted(code: i64, why: impl std::fmt::Display) -> TaskEnd {
     TaskEnd { code, reason: Some(format!("was not started: {why}")) }
 }
 
@@ -181,13 +181,13 @@ async fn start(
     match host.start_group(&command, log).await {
         Ok(started) => Ok(started),
         Err(RunError::Missing { program, .. }) if !program.contains('/') => {
-            Err(unstarted(NOT_FOUND, &format!("{program} is not installed")))
+            Err(unstarted(NOT_FOUND, format!("{program} is not installed")))
         }
         Err(RunError::Missing { program, .. }) => Err(match host.exists(&task.folder.join(&program)).await {
-            true => unstarted(NOT_EXECUTABLE, &format!("{program} is not executable")),
-            false => unstarted(NOT_FOUND, &format!("{program} does not exist in {}", task.folder.display())),
+            true => unstarted(NOT_EXECUTABLE, format!("{program} is not executable")),
+            false => unstarted(NOT_FOUND, format!("{program} does not exist in {}", task.folder.display())),
         }),
-        Err(error) => Err(unstarted(NOT_EXECUTABLE, &error.to_string())),
+        Err(error) => Err(unstarted(NOT_EXECUTABLE, error)),
     }
 }
 

@@ -97,7 +97,7 @@ pub enum Condition {
 impl Condition {
     /// Something is wrong with it.
     pub fn is_problem(self) -> bool {
-        matches!(self, Self::OutOfMemory | Self::Crashed | Self::Restarting | Self::Unhealthy | Self::Created)
+        matches!(self, Self::OutOfMemory | Self::Crashed | Self::Restarting | Self::Unhealthy)
     }
 
     /// It can be used, or will be in a moment.
@@ -407,6 +407,8 @@ fn condition_of(
     context: &Context,
 ) -> Condition {
     match found.state {
+        // the engine has tried to start it
+        ContainerState::Created if found.exit_code.is_some_and(|code| code != 0) => Condition::Crashed,
         ContainerState::Created => Condition::Created,
         ContainerState::Paused => Condition::Paused,
         ContainerState::Restarting => Condition::Restarting,

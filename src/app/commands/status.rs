@@ -60,6 +60,9 @@ pub struct Counts {
     pub failing: usize,
     /// By the user.
     pub stopped: usize,
+    pub paused: usize,
+    /// Made and not started: by a run that was interrupted.
+    pub never_started: usize,
 }
 
 impl Counts {
@@ -77,6 +80,8 @@ impl Counts {
             failing: count(&|row| row.condition.is_problem()) + of_processes(&ProcessStatus::is_problem) + tasks,
             stopped: count(&|row| row.condition == Condition::Stopped)
                 + of_processes(&|row| row.state == ProcessStanding::Stopped),
+            paused: count(&|row| row.condition == Condition::Paused),
+            never_started: count(&|row| row.condition == Condition::Created),
         }
     }
 }

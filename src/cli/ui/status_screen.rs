@@ -62,7 +62,7 @@ pub fn mood(condition: Condition, running: bool) -> (Mood, &'static str) {
         Condition::Unhealthy => (Mood::Bad, "unhealthy"),
         Condition::Crashed => (Mood::Bad, "crashed"),
         Condition::OutOfMemory => (Mood::Bad, "out of memory"),
-        Condition::Created => (Mood::Bad, "never started"),
+        Condition::Created => (Mood::Idle, "never started"),
         Condition::Paused => (Mood::Idle, "paused"),
         Condition::Stopped => (Mood::Idle, "stopped"),
         Condition::Missing => (Mood::Idle, "not started"),
@@ -74,9 +74,9 @@ pub fn mood(condition: Condition, running: bool) -> (Mood, &'static str) {
 
 /// `12 running, 1 failing, 2 stopped`
 pub fn counted(counts: Counts) -> String {
-    let Counts { running, failing, stopped } = counts;
+    let Counts { running, failing, stopped, paused, never_started } = counts;
     let mut all = vec![format!("{running} running")];
-    let more = [(failing, "failing"), (stopped, "stopped")];
+    let more = [(failing, "failing"), (stopped, "stopped"), (paused, "paused"), (never_started, "never started")];
     all.extend(more.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{number} {word}")));
     all.join(", ")
 }

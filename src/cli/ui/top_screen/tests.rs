@@ -91,7 +91,7 @@ fn top() -> Top {
         }),
         total: TopTotal { cpu_percent: 199.3, memory: 1329 * MIB },
         services,
-        counts: Counts { running: 2, failing: 2, stopped: 1 },
+        counts: Counts { running: 2, failing: 2, stopped: 1, ..Counts::default() },
     }
 }
 
