@@ -34,7 +34,7 @@ pub async fn by_name_and_label(
     let names = wanted_names(platform);
     let mut images: BTreeSet<String> = BTreeSet::new();
     for spec in image_specs(platform) {
-        images.extend(spec.build.iter().map(|build| build.tag.clone()));
+        images.extend(spec.build.iter().flat_map(|build| build.alike.iter().chain([&build.tag]).cloned()));
         images.extend(spec.build.iter().filter_map(|build| build.base.as_ref()).flat_map(BaseImage::names));
         images.extend(spec.names());
         images.insert(spec.reference);

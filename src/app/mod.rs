@@ -64,6 +64,7 @@ pub use commands::processes::{
     work_on_processes,
 };
 pub use commands::prune::{Pruned, PrunedImage, prune_images};
+pub use commands::redact::{Redactor, tells_a_secret};
 pub use commands::report::{ReportFile, report};
 pub use commands::run::{
     Existing, Nameless, Program, ProgramRequest, ci_log, environment_of, existing, prepare_program, program_log,

@@ -157,14 +157,14 @@ pub(super) async fn prepare_without(
         bundle: wanted.bundle.as_deref(),
     };
     let mut survey = survey_with(session, loaded, look).await?;
-    let missed = survey.supply.left_out.iter().filter(|left| wanted.needed.contains(&left.service)).cloned();
-    let missed = missed.map(|LeftOut { service, reason }| SupplyProblem::NoImage { service, reason });
+    let missed = survey.supply.left_out.iter().filter(|left| wanted.needed.contains(&left.service));
+    let missed = missed.map(|left| survey.supply.missed(&left.service, left.reason.clone()));
     let mut missed: Vec<SupplyProblem> = missed.collect();
     for task in survey.platform.tasks.values() {
         let gone = |left: &&LeftOut| task.after.iter().flatten().any(|name| *name == left.service);
         if let Some(left) = survey.supply.left_out.iter().find(gone) {
             let reason = format!("the task {} runs after it, and it is left out: {}", task.name, left.reason);
-            missed.push(SupplyProblem::NoImage { service: left.service.clone(), reason });
+            missed.push(survey.supply.missed(&left.service, reason));
         }
     }
     survey.problems.extend(missed);

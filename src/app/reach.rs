@@ -175,7 +175,8 @@ pub(super) async fn extend(session: &Session, survey: &Survey, plan: &mut Plan) 
         Way::Relay => {
             let image = OwnImage::of(host, &survey.facts).await?;
             let networks = there(networks, &survey.observed, plan);
-            let spec = relay(&survey.platform.name, &image, &networks, arrivals_address(survey.subnet), session.version);
+            let spec =
+                relay(&survey.platform.name, &image, &networks, arrivals_address(survey.subnet), session.version);
             plan::relay(plan, &spec, &survey.observed);
         }
     }

@@ -140,8 +140,9 @@ mod tests {
     #[test]
     fn free_ports_that_follow_the_address_are_told() {
         let platform = |more: &str| {
-            let stack =
-                format!("services: {{web: {{image: w, ports: ['127.0.0.1:18080:80', '18081:81', '18082:82'], {more}}}}}");
+            let stack = format!(
+                "services: {{web: {{image: w, ports: ['127.0.0.1:18080:80', '18081:81', '18082:82'], {more}}}}}"
+            );
             let files = MemoryFiles::default().with("/shop/compose.yaml", stack);
             let request = Request { cwd: "/".into(), stacks: vec!["/shop/compose.yaml".into()], ..Request::default() };
             load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform

@@ -562,8 +562,8 @@ eth1:11 1 0 0 0 0 0 0 22 1 0 0 0 0 0 0
         assert_eq!(meter.of_container(&host, &container).unwrap().network, network);
         assert_eq!(meter.groups.len(), 1, "it need not be looked for again");
         host.remove(Path::new("/proc/77/net/dev")).await.unwrap();
-        host.put(at("cgroup.procs"), b"78\n".to_vec());
-        host.put("/proc/78/net/dev", NET_DEV.as_bytes().to_vec());
+        host.put(at("cgroup.procs"), b"78\n");
+        host.put("/proc/78/net/dev", NET_DEV.as_bytes());
         assert_eq!(meter.of_container(&host, &container).unwrap().network, network);
         assert_eq!(meter.groups[ID].network, Some("/proc/78/net/dev".into()));
     }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::bundle::{Bundle, BundleError, Image, Turn, turns};
 use crate::engine::{Engine, EngineError, ProgressSink};
 use crate::event::Progress;
-use crate::model::{EngineKind, LabelledImage, label};
+use crate::model::{EngineKind, Facts, LabelledImage, label};
 use crate::words;
 
 use super::StepError;
@@ -51,14 +51,14 @@ impl From<LoadError> for StepError {
 
 /// What loading an image came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Loaded {
+pub struct Sent {
     /// Bytes that were sent.
     pub sent: u64,
     /// Bytes of layers that the engine had.
     pub there: u64,
 }
 
-impl Loaded {
+impl Sent {
     pub fn note(self) -> Option<String> {
         (self.there > 0).then(|| format!("{} of it were there", words::bytes(self.there)))
     }
@@ -96,18 +96,18 @@ impl Loader {
     /// `ids`: of images of the bundle, in the order in which they are wanted.
     pub async fn new(
         engine: Arc<dyn Engine>,
-        kind: EngineKind,
+        facts: &Facts,
         bundle: Arc<Bundle>,
         ids: Vec<String>,
     ) -> Result<Self, EngineError> {
         let images: Vec<&Image> = ids.iter().filter_map(|id| bundle.image(id)).collect();
-        let all = match kind {
-            EngineKind::Docker => {
+        let all = match facts.engine_kind {
+            EngineKind::Docker if !facts.traits.containerd_images => {
                 let layers: Vec<&[String]> = images.iter().map(|image| bundle.layers(image)).collect();
                 turns(&layers, &layers_there(&*engine, &bundle).await?)
             }
-            // it looks for each layer in the archive
-            EngineKind::Podman => vec![Turn::default(); images.len()],
+            // these look for each layer in the archive
+            EngineKind::Docker | EngineKind::Podman => vec![Turn::default(); images.len()],
         };
         let queue = images.iter().map(|image| image.id.clone()).zip(all).collect();
         Ok(Self { engine, bundle, queue, standing: Mutex::default(), moved: Notify::new() })
@@ -163,12 +163,14 @@ impl Loader {
         }
     }
 
-    async fn load(&self, image: &Image, there: usize, progress: ProgressSink<'_>) -> Result<Loaded, LoadError> {
+    async fn load(&self, image: &Image, there: usize, progress: ProgressSink<'_>) -> Result<Sent, LoadError> {
         let whole = self.bundle.to_send(image, 0);
         if there > 0 {
             let sent = self.bundle.to_send(image, there);
             match self.send(image, there, progress).await {
-                Ok(()) if named(&*self.engine, image, true).await? => return Ok(Loaded { sent, there: whole - sent }),
+                Ok(()) if named(&*self.engine, image, true).await? => {
+                    return Ok(Sent { sent, there: whole.saturating_sub(sent) });
+                }
                 // a layer that was there has gone, or this engine wants to have each: its answer decides
                 Ok(()) | Err(LoadError::Engine(EngineError::Other { .. } | EngineError::NotFound { .. })) => {}
                 Err(error) => return Err(error),
@@ -180,7 +182,7 @@ impl Loader {
             let message = "the engine took the archive, and does not have the image".to_owned();
             return Err(EngineError::Other { operation, message }.into());
         }
-        Ok(Loaded { sent: whole, there: 0 })
+        Ok(Sent { sent: whole, there: 0 })
     }
 
     async fn send(&self, image: &Image, there: usize, progress: ProgressSink<'_>) -> Result<(), LoadError> {
@@ -195,9 +197,9 @@ impl Loader {
                 sender.blocking_send(Ok(Bytes::from(piece))).is_ok()
             };
             let read = bundle.archive(&wanted, there, &mut sink);
-            if let Err(error) = &read {
+            if read.is_err() {
                 // half an archive must not look like a whole one
-                let _ = sender.blocking_send(Err(io::Error::other(error.to_string())));
+                let _ = sender.blocking_send(Err(io::Error::other("the bundle cannot be read to its end")));
             }
             read
         });
@@ -231,11 +233,11 @@ impl Loader {
 }
 
 impl Place<'_> {
-    pub async fn load(mut self, progress: ProgressSink<'_>) -> Result<Loaded, LoadError> {
+    pub async fn load(mut self, progress: ProgressSink<'_>) -> Result<Sent, LoadError> {
         let queued = self.loader.queue.get(self.at);
         let found = queued.and_then(|(id, turn)| Some((self.loader.bundle.image(id)?, *turn)));
         // what has a place is in the queue, which holds nothing else
-        let Some((image, turn)) = found else { return Ok(Loaded { sent: 0, there: 0 }) };
+        let Some((image, turn)) = found else { return Ok(Sent { sent: 0, there: 0 }) };
         let loaded = self.loader.load(image, self.loader.there(turn), progress).await?;
         self.well = true;
         Ok(loaded)
@@ -308,10 +310,11 @@ mod tests {
 
     async fn loader(engine: &FakeEngine, kind: EngineKind, bundle: &Arc<Bundle>) -> Loader {
         let ids = bundle.index().images.iter().map(|image| image.id.clone()).collect();
-        Loader::new(Arc::new(engine.clone()), kind, bundle.clone(), ids).await.unwrap()
+        let facts = Facts::of(String::new(), kind);
+        Loader::new(Arc::new(engine.clone()), &facts, bundle.clone(), ids).await.unwrap()
     }
 
-    async fn load(loader: &Loader, at: usize) -> Result<Loaded, LoadError> {
+    async fn load(loader: &Loader, at: usize) -> Result<Sent, LoadError> {
         let id = loader.queue[at].0.clone();
         loader.place(&id, || {}).await.unwrap().load(&|_| {}).await
     }

@@ -162,7 +162,7 @@ impl Machine {
         let image = self.engine.image("base:1").await.unwrap().unwrap();
         let present = Choice::Present { reference: "base:1".into(), id: image.id, source: ImageSource::Image };
         let choices = resources.containers.iter().map(|spec| (spec.service.clone(), present.clone())).collect();
-        let supply = Supply { choices, left_out: Vec::new() };
+        let supply = Supply { choices, ..Supply::default() };
         reconcile(&Wish { platform: NAME, resources, supply: &supply, selection: None }, &observed).unwrap()
     }
 

@@ -1,5 +1,6 @@
 //! Reading a bundle: its index, and single images out of it, each file checked on its way.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -62,6 +63,11 @@ impl Bundle {
             return Err(BundleError::Cut { path: path.to_owned(), have, want });
         }
         let mut bundle = Self { path: path.to_owned(), index, start, contents: Vec::new() };
+        // each is found by its id
+        let ids: BTreeSet<&str> = bundle.index.images.iter().map(|image| image.id.as_str()).collect();
+        if ids.len() != bundle.index.images.len() {
+            return Err(not(AnyError::said("it names an image twice".to_owned())));
+        }
         let mut members = bundle.index.images.iter().flat_map(|image| &image.members);
         let lost =
             |member: &&Member| matches!(member, Member::File { .. }) && !bundle.index.files.contains_key(member.path());
@@ -96,7 +102,8 @@ impl Bundle {
     pub fn to_send(&self, image: &Image, leave: usize) -> u64 {
         let left_out = self.of(image).map(|contents| contents.left_out(leave)).unwrap_or_default();
         let sent = image.members.iter().filter(|member| !left_out.contains(member.path()));
-        sent.filter_map(|member| self.index.files.get(member.path())).map(|file| file.size).sum()
+        let sizes = sent.filter_map(|member| self.index.files.get(member.path())).map(|file| file.size);
+        sizes.fold(0, u64::saturating_add)
     }
 
     fn of(&self, image: &Image) -> Option<&Contents> {
@@ -117,7 +124,11 @@ impl Bundle {
             config.extend(piece);
             true
         };
-        self.send(&manifest.config, file, &mut keep)?;
+        match self.send(&manifest.config, file, &mut keep) {
+            // whoever loads this image is told
+            Err(BundleError::Damaged { .. }) => return Ok(Contents::default()),
+            read => drop(read?),
+        }
         Ok(Contents::read(&manifest, &config, &image.members))
     }
 
@@ -140,7 +151,11 @@ impl Bundle {
         let mut held: Option<Vec<u8>> = None;
         loop {
             let mut piece = vec![0; PIECE];
-            let read = content.read(&mut piece).map_err(|_| self.damaged(name))?;
+            let read = content.read(&mut piece).map_err(|error| match error.raw_os_error() {
+                Some(_) => io_error(&self.path)(error),
+                // of the compression
+                None => self.damaged(name),
+            })?;
             if read == 0 {
                 break;
             }

@@ -326,8 +326,9 @@ pub(super) fn supply(problems: &[SupplyProblem], image: Option<&str>) -> CliErro
     if too_old {
         return new.hint("update the engine, or remove these settings from the stack");
     }
-    if problems.iter().all(|problem| matches!(problem, SupplyProblem::NotBuilt { .. })) {
-        let build = problems.iter().fold(macula("build"), |build, problem| build.arg(problem.service()));
+    let mut unbuilt = problems.iter().filter(|problem| matches!(problem, SupplyProblem::NotBuilt { .. })).peekable();
+    if unbuilt.peek().is_some() {
+        let build = unbuilt.fold(macula("build"), |build, problem| build.arg(problem.service()));
         return new
             .suggest(build.why("to build what is missing; the data stays as it is"))
             .suggest(macula("images list"));
@@ -585,6 +586,11 @@ mod tests {
         let error = supply(&[missing("minio"), missing("s3-users")], None);
         assert_eq!(error.kind, ErrorKind::Image);
         assert_eq!(proposed(error, "up"), ["build minio s3-users", "images list"]);
+        // what else is missing may need just that
+        let other =
+            SupplyProblem::NoImage { service: "shop".into(), reason: "it needs minio, which is left out".into() };
+        let error = supply(&[other, missing("minio")], None);
+        assert_eq!(proposed(error, "up"), ["build minio", "images list"]);
     }
 
     /// What needs root is repeated by macula, which knows what to write; never by hand.

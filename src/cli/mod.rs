@@ -525,9 +525,7 @@ mod tests {
 
     #[test]
     fn words_of_other_programs_are_known() {
-        for words in
-            ["ps", "ls", "list", "version", "build", "pull web", "shell web", "ssh web", "rm web -f"]
-        {
+        for words in ["ps", "ls", "list", "version", "build", "pull web", "shell web", "ssh web", "rm web -f"] {
             let all = std::iter::once("macula").chain(words.split(' '));
             assert!(command().try_get_matches_from(all).is_ok(), "{words}");
         }

@@ -318,6 +318,7 @@ fn process_row(process: &ProcessStatus) -> Row {
         address: process.port.map(|port| format!("127.0.0.1:{port}")),
         reason: process.reason.clone(),
         command,
+        own: true,
         ..Row::default()
     }
 }
@@ -363,6 +364,7 @@ fn row(context: &Context, service: &ServiceStatus) -> Row {
         usage: service.usage.map(usage),
         image: verbose.then(|| image(service)),
         note: service.note.clone().filter(|_| verbose),
+        own: service.own,
         changed: false,
     }
 }

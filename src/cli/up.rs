@@ -409,7 +409,9 @@ const LEGIBLE: usize = 30;
 /// The notices of a run that had nothing to do.
 fn in_one_line(notices: &[Notice], context: &Context) -> String {
     let style = context.out_style();
-    let texts: Vec<String> = notices.iter().map(|notice| notice.text.clone()).collect();
+    let mut texts: Vec<String> = notices.iter().map(|notice| notice.text.clone()).collect();
+    // what is cut is the end of the longest
+    texts.sort_by_key(|one| text::width(one));
     if texts.is_empty() {
         return String::new();
     }

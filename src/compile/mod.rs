@@ -31,8 +31,7 @@ mod zone;
 
 pub use address::{
     Block, Taken, arrivals_address, choose_block, choose_subnet, gateway, ingress_address, inside_address, is_wide,
-    loopback_address,
-    published_addresses, published_on,
+    loopback_address, published_addresses, published_on,
 };
 pub use builder::cannot_build;
 pub use cluster::{

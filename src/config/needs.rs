@@ -193,6 +193,10 @@ fn settings(
     if only && !extension.environment.contains_key(way.usual) && need.url() != way.usual {
         texts.push((way.usual.to_owned(), url(&host)));
         outer.push((way.usual.to_owned(), url(&outside)));
+        // the server exports that of its root under this name
+        if let (Server::Mariadb, Some(holder)) = (need.server, way.holder) {
+            outer.push(("MYSQL_PASSWORD".to_owned(), format!("{{{{ secrets['{holder}'].{key} }}}}")));
+        }
     }
     for (name, text) in texts {
         if !service.environment.contains_key(&name) {

@@ -99,10 +99,16 @@ impl Entrance {
     }
 
     /// One connection of the ingress.
-    pub(super) async fn take(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin, gateway: Ipv4Addr) {
+    pub(super) async fn take(&self, mut stream: impl AsyncRead + AsyncWrite + Send + Unpin, gateway: Ipv4Addr) {
         let Ok(_slot) = Arc::clone(&self.0.requests).try_acquire_owned() else { return };
         // either end may go away at any time
-        let _ = self.0.pass(stream, gateway).await;
+        let _ = self.0.pass(&mut stream, gateway).await;
+        // a stream that goes before its other side has ended takes along what was written last
+        let rest = async {
+            stream.shutdown().await?;
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+        };
+        let _ = timeout(LINGER, rest).await;
     }
 }
 

@@ -341,12 +341,7 @@ pub trait Networks: Send + Sync {
     async fn readdress(&self, container: &str, network: &str, address: Ipv4Addr) -> Result<(), EngineError>;
     /// Puts a container, running or not, into a network, with this address there if one is given; no error when it
     /// is in it.
-    async fn join_network(
-        &self,
-        container: &str,
-        network: &str,
-        address: Option<Ipv4Addr>,
-    ) -> Result<(), EngineError>;
+    async fn join_network(&self, container: &str, network: &str, address: Option<Ipv4Addr>) -> Result<(), EngineError>;
     /// Takes it out; no error when it is not in it, or gone.
     async fn leave_network(&self, container: &str, network: &str) -> Result<(), EngineError>;
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError>;

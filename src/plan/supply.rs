@@ -46,6 +46,8 @@ pub struct LeftOut {
 pub struct Supply {
     pub choices: BTreeMap<String, Choice>,
     pub left_out: Vec<LeftOut>,
+    /// Those of them whose build alone is missing, which `build` makes.
+    pub not_built: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,9 +99,11 @@ pub fn supply(
             Ok(choice) => {
                 supply.choices.insert(service.name.clone(), choice);
             }
-            Err(SupplyProblem::NoImage { service, reason } | SupplyProblem::NotBuilt { service, reason })
-                if !strict && platform.is_optional(&service) =>
-            {
+            Err(SupplyProblem::NoImage { service, reason }) if !strict && platform.is_optional(&service) => {
+                supply.left_out.push(LeftOut { service, reason });
+            }
+            Err(SupplyProblem::NotBuilt { service, reason }) if !strict && platform.is_optional(&service) => {
+                supply.not_built.insert(service.clone());
                 supply.left_out.push(LeftOut { service, reason });
             }
             Err(problem) => problems.push(problem),
@@ -110,6 +114,15 @@ pub fn supply(
 }
 
 impl Supply {
+    /// What it is where a service that is left out is one that somebody cannot do without.
+    pub fn missed(&self, service: &str, reason: String) -> SupplyProblem {
+        let service = service.to_owned();
+        match self.not_built.contains(&service) {
+            true => SupplyProblem::NotBuilt { service, reason },
+            false => SupplyProblem::NoImage { service, reason },
+        }
+    }
+
     /// Builds again what runs from a build, and what a stack of the user's says how to build. What was
     /// pulled for data of its own provider stays.
     pub fn rebuild(&mut self, platform: &Platform, specs: &[ImageSpec]) {

@@ -38,8 +38,8 @@ fn told(exported: &Value, creds: &Value, service: &str, shown: bool) -> Value {
         return failed("`macula creds` printed something else than passwords");
     };
     let text = |credential: &Value, name: &str| credential.get(name).and_then(Value::as_str).map(str::to_owned);
-    let secrets = creds.iter().filter_map(|credential| credential.get("value")?.as_str()).collect();
-    let exports = Exports { all: &all, secrets, shown };
+    let secrets = creds.iter().filter_map(|credential| credential.get("value")?.as_str());
+    let exports = Exports::new(&all, secrets, shown);
     let own = creds.iter().filter(|credential| credential.get("service").and_then(Value::as_str) == Some(service));
     let own = own.map(|credential| {
         let value = if shown { text(credential, "value") } else { None };

@@ -34,6 +34,8 @@ struct Heard {
     /// When somebody has last looked.
     asked: i64,
     events: VecDeque<ServiceEvent>,
+    /// There were more than are kept.
+    dropped: bool,
 }
 
 impl Happened {
@@ -41,11 +43,15 @@ impl Happened {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The oldest first, with the time from which on they are kept.
+    /// The oldest first, with the time from which on they are kept, and whether the first of them are gone.
     pub fn told(&self, platform: &PlatformName) -> Value {
         let heard = self.heard();
         let known = heard.get(platform.as_str());
-        json!({"since": known.map(|known| known.since), "events": known.map(|known| &known.events)})
+        json!({
+            "since": known.map(|known| known.since),
+            "events": known.map(|known| &known.events),
+            "dropped": known.is_some_and(|known| known.dropped),
+        })
     }
 
     /// Somebody looks. True: nobody listens yet.
@@ -56,6 +62,7 @@ impl Happened {
             since: now,
             asked: now,
             events: VecDeque::new(),
+            dropped: false,
         });
         known.asked = now;
         first
@@ -65,6 +72,7 @@ impl Happened {
         if let Some(known) = self.heard().get_mut(platform.as_str()) {
             if known.events.len() == MOST {
                 known.events.pop_front();
+                known.dropped = true;
             }
             known.events.push_back(event);
         }
@@ -146,15 +154,18 @@ mod tests {
     fn the_newest_are_kept_while_somebody_looks() {
         let (happened, platform) = (Happened::default(), PlatformName::default());
         happened.add(&platform, event("before anybody looked"));
-        assert_eq!(happened.told(&platform), json!({"since": null, "events": null}));
+        assert_eq!(happened.told(&platform), json!({"since": null, "events": null, "dropped": false}));
         assert!(happened.begin(&platform, 100));
         assert!(!happened.begin(&platform, 200), "one listens already");
-        for number in 0..=MOST {
+        for number in 0..MOST {
             happened.add(&platform, event(&number.to_string()));
         }
+        assert_eq!(happened.told(&platform)["dropped"], false);
+        happened.add(&platform, event(&MOST.to_string()));
         let told = happened.told(&platform);
         let events = told["events"].as_array().unwrap();
         assert_eq!((events.len(), &events[0]["time"], &told["since"]), (MOST, &json!("1"), &json!(100)));
+        assert_eq!(told["dropped"], true);
         assert_eq!(events[0]["event"], "started");
         assert!(!happened.is_over(&platform, 200 + WANTED));
         assert!(happened.is_over(&platform, 201 + WANTED));

@@ -231,7 +231,8 @@ impl Shared {
         let act: Act = (platform.clone(), service.to_owned(), action);
         self.looks.acting().insert(act.clone());
         let folder = self.folder_of(platform).await;
-        let done = self.command(Some(platform), folder.as_ref(), &[action.word(), "--", service], ACTION).await;
+        // it may take long, and must not keep everybody else from looking
+        let done = self.run(Some(platform), folder.as_ref(), &[action.word(), "--", service], ACTION).await;
         self.looks.acting().remove(&act);
         self.looks.acted.notify_waiters();
         done
@@ -251,6 +252,16 @@ impl Shared {
         patience: Duration,
     ) -> Value {
         let Ok(_slot) = self.looks.slots.acquire().await else { return failed("the page has ended") };
+        self.run(platform, folder, words, patience).await
+    }
+
+    async fn run(
+        &self,
+        platform: Option<&PlatformName>,
+        folder: Option<&PathBuf>,
+        words: &[&str],
+        patience: Duration,
+    ) -> Value {
         let mut args = vec!["--output".to_owned(), "json".to_owned(), "--progress".to_owned(), "quiet".to_owned()];
         if let Some(platform) = platform {
             args.extend(["--name".to_owned(), platform.to_string()]);

@@ -6,13 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::app::{Redactor, tells_a_secret};
 use crate::words::shell_word;
 
 /// In place of what is hidden.
 const HIDDEN: &str = "••••";
-
-/// Letters of a secret that is hidden wherever it stands.
-const LONG: usize = 6;
 
 /// One variable of `macula env`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,11 +42,12 @@ pub struct Snippet {
 
 /// What the services of a platform export, and what of it is secret.
 pub struct Exports<'a> {
-    pub all: &'a BTreeMap<String, String>,
+    all: &'a BTreeMap<String, String>,
     /// The passwords that macula has made or was given.
-    pub secrets: Vec<&'a str>,
+    secrets: Vec<&'a str>,
+    redactor: Redactor,
     /// Secrets are written out.
-    pub shown: bool,
+    shown: bool,
 }
 
 /// A value in a program.
@@ -90,15 +89,19 @@ struct Address<'a> {
     password: &'a str,
     host: &'a str,
     port: &'a str,
-    /// What comes behind, without the first slash.
+    /// Without the first slash.
     path: &'a str,
+    /// What stands behind the question mark.
+    query: &'a str,
 }
 
 impl<'a> Address<'a> {
     fn of(url: &'a str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
+        let (authority, behind) = rest.split_at(end);
+        let (behind, _) = behind.split_once('#').unwrap_or((behind, ""));
+        let (path, query) = behind.split_once('?').unwrap_or((behind, ""));
         let (login, place) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         // the colons of an IPv6 address stand between brackets
@@ -107,7 +110,63 @@ impl<'a> Address<'a> {
             _ => (place, ""),
         };
         let port = if port.is_empty() { usual(scheme) } else { port };
-        Some(Self { scheme, user, password, host, port, path: path.trim_start_matches('/') })
+        Some(Self { scheme, user, password, host, port, path: path.trim_start_matches('/'), query })
+    }
+
+    /// The host where its port stands elsewhere.
+    fn host(&self) -> &'a str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// Host and port.
+    fn place(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+/// Percent-encoding undone: drivers that take the parts of a URL want them as they are.
+fn decoded(part: &str) -> String {
+    // what means something in a form alone stands for itself
+    let form = part.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
+    form_urlencoded::parse(form.as_bytes()).next().map(|(text, _)| text.into_owned()).unwrap_or_default()
+}
+
+/// Whom a URL names, for drivers that take it apart.
+struct Login<'a> {
+    /// Empty: nobody.
+    user: String,
+    /// Empty: none, or it is that of the variable.
+    password: String,
+    variable: Option<&'a str>,
+}
+
+impl Login<'_> {
+    fn has_password(&self) -> bool {
+        self.variable.is_some() || !self.password.is_empty()
+    }
+
+    fn user(&self, language: Language) -> String {
+        Text::Plain(&self.user).of(language)
+    }
+
+    fn password(&self, language: Language) -> String {
+        self.variable.map_or(Text::Plain(&self.password), Text::Variable).of(language)
+    }
+
+    /// For a command line: the options for user and password, where there are any.
+    fn options(&self, user: &str, password: Option<&str>) -> String {
+        if self.user.is_empty() {
+            return String::new();
+        }
+        let user = format!(" {user} {}", self.user(Language::Shell));
+        match password.filter(|_| self.has_password()) {
+            Some(password) => format!("{user} {password} {}", self.password(Language::Shell)),
+            None => user,
+        }
+    }
+
+    fn import_os(&self) -> &'static str {
+        if self.variable.is_some() { "import os\n" } else { "" }
     }
 }
 
@@ -125,30 +184,58 @@ fn usual(scheme: &str) -> &'static str {
 }
 
 impl<'a> Exports<'a> {
+    pub fn new(all: &'a BTreeMap<String, String>, secrets: impl IntoIterator<Item = &'a str>, shown: bool) -> Self {
+        let secrets: Vec<&str> = secrets.into_iter().collect();
+        let redactor = Redactor::new(secrets.iter().map(|secret| (*secret).to_owned())).with_mask(HIDDEN);
+        Self { all, secrets, redactor, shown }
+    }
+
     /// All variables as they may be seen.
     pub fn settings(&self) -> Vec<Setting> {
         let setting = |(name, value): (&String, &String)| {
-            let value = self.masked(name, value);
-            Setting { name: name.clone(), secret: self.is_secret(name), value }
+            let secret = self.hidden(name, value) != *value;
+            Setting { name: name.clone(), secret, value: self.masked(name, value) }
         };
         self.all.iter().map(setting).collect()
     }
 
-    fn is_secret(&self, name: &str) -> bool {
-        let value = self.all.get(name).map(String::as_str).unwrap_or_default();
-        hidden(name, value, &self.secrets) != value
+    fn masked(&self, name: &str, value: &str) -> String {
+        if self.shown { value.to_owned() } else { self.hidden(name, value) }
     }
 
-    fn masked(&self, name: &str, value: &str) -> String {
-        if self.shown { value.to_owned() } else { hidden(name, value, &self.secrets) }
+    /// A value without what is secret in it.
+    fn hidden(&self, name: &str, value: &str) -> String {
+        let address = Address::of(value);
+        // whoever writes a value of its own into `exports` has told nobody that it is a secret; an address is of use
+        // without its password, if it is none whose user or path is one
+        if tells_a_secret(name) && !value.is_empty() && !address.as_ref().is_some_and(|address| is_place(name, address))
+        {
+            return HIDDEN.to_owned();
+        }
+        // a short one may be a word that stands for something else: `postgres`
+        if !value.is_empty() && self.secrets.contains(&value) {
+            return HIDDEN.to_owned();
+        }
+        let mut shown = value.to_owned();
+        if let Some(Address { password, .. }) = address
+            && !password.is_empty()
+        {
+            shown = shown.replacen(&format!(":{password}@"), &format!(":{HIDDEN}@"), 1);
+        }
+        self.redactor.text(&shown)
+    }
+
+    /// A part of an address as a driver wants it.
+    fn part(&self, part: &str) -> String {
+        let part = decoded(part);
+        if self.shown { part } else { self.redactor.text(&part) }
     }
 
     /// The value of a variable in a program: the variable itself where the value is hidden.
-    fn text(&self, name: &'a str) -> Text<'a> {
-        match self.all.get(name) {
-            Some(value) if self.shown || !self.is_secret(name) => Text::Plain(value),
-            _ => Text::Variable(name),
-        }
+    fn text(&self, name: &'a str) -> Option<Text<'a>> {
+        let value = self.all.get(name)?;
+        let plain = self.shown || self.hidden(name, value) == *value;
+        Some(if plain { Text::Plain(value) } else { Text::Variable(name) })
     }
 
     /// What there is to connect to.
@@ -172,15 +259,19 @@ impl<'a> Exports<'a> {
     }
 
     fn way(&self, name: &'a str, value: &'a str) -> Option<(usize, Way)> {
+        let url = self.text(name)?;
         if name == "REGISTRY" {
-            return Some((7, self.made("Registry", name, value, None, registry(value))));
+            return Some((7, self.made("Registry", name, value, None, registry(url))));
         }
         let address = Address::of(value)?;
-        let url = self.text(name);
-        let user = Some(self.masked("", address.user)).filter(|user| !user.is_empty());
+        // nothing of it may be seen
+        if self.masked(name, value) == HIDDEN {
+            return None;
+        }
+        let user = Some(self.masked("", &decoded(address.user))).filter(|user| !user.is_empty());
         let (rank, title, snippets) = match (name, address.scheme) {
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", _) => (8, "Traces, logs and metrics (OTLP)", otlp(value, &address)),
-            ("AWS_ENDPOINT_URL", _) => (1, "S3", self.s3(value)),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", _) => (8, "Traces, logs and metrics (OTLP)", otlp(url, &address)),
+            ("AWS_ENDPOINT_URL", _) => (1, "S3", self.s3(url)),
             (_, "postgresql" | "postgres") => (0, "PostgreSQL", self.postgres(name, url, &address)),
             (_, "mysql" | "mariadb") => (0, "MariaDB, MySQL", self.mysql(name, url, &address)),
             (_, "redis" | "rediss" | "valkey") => (2, "Valkey, Redis", redis(url)),
@@ -199,13 +290,16 @@ impl<'a> Exports<'a> {
 
     fn made(&self, title: &'static str, name: &str, value: &str, user: Option<String>, snippets: Vec<Snippet>) -> Way {
         // a secret that is no password of a URL: an access key for its user, a token in its path
-        let masked = |one: Snippet| Snippet { text: self.masked("", &one.text), ..one };
+        let masked = |one: Snippet| match self.shown {
+            true => one,
+            false => Snippet { text: self.redactor.without_known(&one.text), ..one },
+        };
         let snippets = snippets.into_iter().map(masked).collect();
         Way { title, url: self.masked(name, value), user, snippets }
     }
 
-    fn postgres(&self, name: &str, url: Text<'_>, address: &Address<'a>) -> Vec<Snippet> {
-        vec![
+    fn postgres(&self, name: &str, url: Text<'_>, address: &Address<'_>) -> Vec<Snippet> {
+        let mut all = vec![
             snippet("psql", "", format!("psql {}", url.of(Language::Shell))),
             snippet(
                 "Python (psycopg)",
@@ -230,116 +324,150 @@ impl<'a> Exports<'a> {
                 "go get github.com/jackc/pgx/v5",
                 format!("db, err := pgx.Connect(context.Background(), {})", url.of(Language::Go)),
             ),
-            self.jdbc("postgresql", "Java (JDBC)", "org.postgresql:postgresql", name, address),
-        ]
+        ];
+        let login = self.login(name, address);
+        all.extend(login.map(|login| self.jdbc("postgresql", "org.postgresql:postgresql", &login, address)));
+        all
     }
 
-    fn mysql(&self, name: &str, url: Text<'_>, address: &Address<'a>) -> Vec<Snippet> {
-        let (host, port, user) = (address.host, address.port, address.user);
-        let database = address.path;
-        let password = |language| self.password_in(name, address, language);
-        let read = !self.shown && !address.password.is_empty();
+    fn mysql(&self, name: &str, url: Text<'_>, address: &Address<'_>) -> Vec<Snippet> {
+        let node = snippet(
+            "Node (mysql2)",
+            "npm install mysql2",
+            format!(
+                "import mysql from 'mysql2/promise'\n\nconst db = await mysql.createConnection({})\n\
+                 console.log((await db.query('SELECT version()'))[0])\nawait db.end()",
+                url.of(Language::Node)
+            ),
+        );
+        let Some(login) = self.login(name, address) else { return vec![node] };
+        let (host, port, database) = (self.part(address.host()), address.port, self.part(address.path));
+        let (host, database) = (Text::Plain(&host), Text::Plain(&database));
+        let unnamed = address.path.is_empty();
+        let secret = match login.has_password() {
+            true => format!("MYSQL_PWD={} ", login.password(Language::Shell)),
+            false => String::new(),
+        };
+        let python_login = match (login.user.is_empty(), login.has_password()) {
+            (true, _) => String::new(),
+            (false, false) => format!(" user={},", login.user(Language::Python)),
+            (false, true) => {
+                format!(" user={}, password={},", login.user(Language::Python), login.password(Language::Python))
+            }
+        };
+        let go_login = match login.user.is_empty() {
+            true => format!("config.DBName = {}", database.of(Language::Go)),
+            false => format!(
+                "config.User, config.Passwd, config.DBName = {}, {}, {}",
+                login.user(Language::Go),
+                login.password(Language::Go),
+                database.of(Language::Go)
+            ),
+        };
         vec![
             snippet(
                 "mariadb",
                 "",
-                format!("MYSQL_PWD={} mariadb -h {host} -P {port} -u {user} {database}", password(Language::Shell))
-                    .trim_end()
-                    .to_owned(),
+                format!(
+                    "{secret}mariadb -h {} -P {port}{}{}",
+                    host.of(Language::Shell),
+                    login.options("-u", None),
+                    if unnamed { String::new() } else { format!(" -D {}", database.of(Language::Shell)) }
+                ),
             ),
             snippet(
                 "Python (PyMySQL)",
                 "pip install pymysql",
                 format!(
-                    "{}import pymysql\n\ndb = pymysql.connect(host=\"{host}\", port={port}, user=\"{user}\", password={}, database={})",
-                    if read { "import os\n" } else { "" },
-                    password(Language::Python),
-                    if database.is_empty() { "None".to_owned() } else { format!("\"{database}\"") },
+                    "{}import pymysql\n\ndb = pymysql.connect(host={}, port={port},{python_login} database={})",
+                    login.import_os(),
+                    host.of(Language::Python),
+                    if unnamed { "None".to_owned() } else { database.of(Language::Python) },
                 ),
             ),
-            snippet(
-                "Node (mysql2)",
-                "npm install mysql2",
-                format!(
-                    "import mysql from 'mysql2/promise'\n\nconst db = await mysql.createConnection({})\n\
-                     console.log((await db.query('SELECT version()'))[0])\nawait db.end()",
-                    url.of(Language::Node)
-                ),
-            ),
+            node,
             snippet(
                 "Go (go-sql-driver)",
                 "go get github.com/go-sql-driver/mysql",
                 format!(
-                    "config := mysql.NewConfig()\nconfig.Net, config.Addr = \"tcp\", \"{host}:{port}\"\n\
-                     config.User, config.Passwd, config.DBName = \"{user}\", {}, \"{database}\"\n\
+                    "config := mysql.NewConfig()\nconfig.Net, config.Addr = \"tcp\", {}\n{go_login}\n\
                      db, err := sql.Open(\"mysql\", config.FormatDSN())",
-                    password(Language::Go)
+                    Text::Plain(&address.place()).of(Language::Go)
                 ),
             ),
-            self.jdbc("mariadb", "Java (JDBC)", "org.mariadb.jdbc:mariadb-java-client", name, address),
+            self.jdbc("mariadb", "org.mariadb.jdbc:mariadb-java-client", &login, address),
         ]
     }
 
-    fn jdbc(
-        &self,
-        protocol: &str,
-        language: &'static str,
-        install: &'static str,
-        name: &str,
-        address: &Address<'a>,
-    ) -> Snippet {
-        let Address { host, port, path, user, .. } = address;
-        let password = self.password_in(name, address, Language::Java);
-        snippet(
-            language,
-            install,
-            format!(
-                "Connection db = DriverManager.getConnection(\n    \"jdbc:{protocol}://{host}:{port}/{path}\", \"{user}\", {password});"
-            ),
-        )
-    }
-
-    /// The password of a URL in a program: the variable that has it alone, or the name that one would give it.
-    fn password_in(&self, name: &str, address: &Address<'_>, language: Language) -> String {
-        let password = address.password;
-        if self.shown || password.is_empty() {
-            return Text::Plain(password).of(language);
-        }
-        let alone = self.all.iter().find(|(_, value)| *value == password).map(|(name, _)| name.as_str());
-        let usual = format!("{}_PASSWORD", name.strip_suffix("_URL").unwrap_or(name));
-        Text::Variable(alone.unwrap_or(&usual)).of(language)
-    }
-
-    fn s3(&self, endpoint: &str) -> Vec<Snippet> {
-        let region = self.all.get("AWS_REGION").map_or("us-east-1", String::as_str);
-        let (id, key) = (self.text("AWS_ACCESS_KEY_ID"), self.text("AWS_SECRET_ACCESS_KEY"));
-        let set = match self.shown {
-            true => format!(
-                "AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} ",
-                id.of(Language::Shell),
-                key.of(Language::Shell)
-            ),
-            false => String::new(),
+    fn jdbc(&self, protocol: &str, install: &'static str, login: &Login<'_>, address: &Address<'_>) -> Snippet {
+        let plain = format!("jdbc:{protocol}://{}/{}", address.place(), address.path);
+        let whole = format!("{plain}?{}", address.query);
+        // a password may stand in it
+        let url = if address.query.is_empty() || self.masked("", &whole) != whole { plain } else { whole };
+        let url = Text::Plain(&url).of(Language::Java);
+        let login = match login.user.is_empty() {
+            true => String::new(),
+            false => format!(", {}, {}", login.user(Language::Java), login.password(Language::Java)),
         };
+        snippet("Java (JDBC)", install, format!("Connection db = DriverManager.getConnection(\n    {url}{login});"))
+    }
+
+    /// Whom a URL names; none where the password is hidden and no variable has it alone.
+    fn login(&self, name: &str, address: &Address<'_>) -> Option<Login<'a>> {
+        let user = self.part(address.user);
+        if user.is_empty() {
+            return Some(Login { user, password: String::new(), variable: None });
+        }
+        let password = decoded(address.password);
+        if self.shown || password.is_empty() {
+            return Some(Login { user, password, variable: None });
+        }
+        let usual = format!("{}_PASSWORD", name.strip_suffix("_URL").unwrap_or(name));
+        // a database may be called as its password is
+        let alone = self.all.iter().filter(|(name, value)| **value == password && tells_a_secret(name));
+        let alone = alone.map(|(name, _)| name.as_str());
+        let variable = alone.min_by_key(|name| (*name != usual, !name.ends_with("PASSWORD")))?;
+        Some(Login { user, password: String::new(), variable: Some(variable) })
+    }
+
+    fn s3(&self, endpoint: Text<'_>) -> Vec<Snippet> {
+        let region = self.text("AWS_REGION").unwrap_or(Text::Plain("us-east-1"));
+        let keys = self.text("AWS_ACCESS_KEY_ID").zip(self.text("AWS_SECRET_ACCESS_KEY"));
+        // without them a program looks for its own
+        let told = |language: Language| keys.map(|(id, key)| (id.of(language), key.of(language)));
+        let set = told(Language::Shell)
+            .filter(|_| self.shown)
+            .map(|(id, key)| format!("AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={key} "));
+        let python = told(Language::Python)
+            .map(|(id, key)| format!("    aws_access_key_id={id},\n    aws_secret_access_key={key},\n"));
+        let node = told(Language::Node)
+            .map(|(id, key)| format!("  credentials: {{ accessKeyId: {id}, secretAccessKey: {key} }},\n"));
+        let go = told(Language::Go)
+            .map(|(id, key)| format!("\tCredentials:  credentials.NewStaticCredentialsProvider({id}, {key}, \"\"),\n"));
+        let mut read = vec![endpoint, region];
+        read.extend(keys.map(|(id, _)| id));
+        read.extend(keys.map(|(_, key)| key));
+        let import = read.into_iter().map(import_os).find(|import| !import.is_empty()).unwrap_or_default();
         vec![
             snippet(
                 "AWS CLI",
                 "pip install awscli",
-                format!("{set}aws --endpoint-url {endpoint} --region {region} s3 ls"),
+                format!(
+                    "{}aws --endpoint-url {} --region {} s3 ls",
+                    set.unwrap_or_default(),
+                    endpoint.of(Language::Shell),
+                    region.of(Language::Shell)
+                ),
             ),
             snippet(
                 "Python (boto3)",
                 "pip install boto3",
                 format!(
-                    "{}import boto3\n\ns3 = boto3.client(\n    \"s3\",\n    endpoint_url=\"{endpoint}\",\n    region_name=\"{region}\",\n    \
-                     aws_access_key_id={},\n    aws_secret_access_key={},\n)\nprint([bucket[\"Name\"] for bucket in s3.list_buckets()[\"Buckets\"]])",
-                    if matches!(id, Text::Variable(_)) || matches!(key, Text::Variable(_)) {
-                        "import os\n"
-                    } else {
-                        ""
-                    },
-                    id.of(Language::Python),
-                    key.of(Language::Python)
+                    "{import}import boto3\n\ns3 = boto3.client(\n    \"s3\",\n    endpoint_url={},\n    region_name={},\n{})\n\
+                     print([bucket[\"Name\"] for bucket in s3.list_buckets()[\"Buckets\"]])",
+                    endpoint.of(Language::Python),
+                    region.of(Language::Python),
+                    python.unwrap_or_default()
                 ),
             ),
             snippet(
@@ -347,78 +475,72 @@ impl<'a> Exports<'a> {
                 "npm install @aws-sdk/client-s3",
                 format!(
                     "import {{ ListBucketsCommand, S3Client }} from '@aws-sdk/client-s3'\n\nconst s3 = new S3Client({{\n  \
-                     endpoint: '{endpoint}', region: '{region}', forcePathStyle: true,\n  \
-                     credentials: {{ accessKeyId: {}, secretAccessKey: {} }},\n}})\n\
+                     endpoint: {}, region: {}, forcePathStyle: true,\n{}}})\n\
                      console.log((await s3.send(new ListBucketsCommand({{}}))).Buckets)",
-                    id.of(Language::Node),
-                    key.of(Language::Node)
+                    endpoint.of(Language::Node),
+                    region.of(Language::Node),
+                    node.unwrap_or_default()
                 ),
             ),
             snippet(
                 "Go (AWS SDK)",
                 "go get github.com/aws/aws-sdk-go-v2/service/s3 github.com/aws/aws-sdk-go-v2/credentials",
                 format!(
-                    "client := s3.New(s3.Options{{\n\tBaseEndpoint: aws.String(\"{endpoint}\"),\n\tRegion:       \"{region}\",\n\t\
-                     UsePathStyle: true,\n\tCredentials:  credentials.NewStaticCredentialsProvider({}, {}, \"\"),\n}})",
-                    id.of(Language::Go),
-                    key.of(Language::Go)
+                    "client := s3.New(s3.Options{{\n\tBaseEndpoint: aws.String({}),\n\tRegion:       {},\n\t\
+                     UsePathStyle: true,\n{}}})",
+                    endpoint.of(Language::Go),
+                    region.of(Language::Go),
+                    go.unwrap_or_default()
                 ),
             ),
         ]
     }
 
-    fn mqtt(&self, name: &str, url: Text<'_>, address: &Address<'a>) -> Vec<Snippet> {
-        let (host, port, user) = (address.host, address.port, address.user);
-        let password = |language| self.password_in(name, address, language);
-        let read = !self.shown && !address.password.is_empty();
+    fn mqtt(&self, name: &str, url: Text<'_>, address: &Address<'_>) -> Vec<Snippet> {
+        let node = snippet(
+            "Node (mqtt)",
+            "npm install mqtt",
+            format!("import mqtt from 'mqtt'\n\nconst client = await mqtt.connectAsync({})", url.of(Language::Node)),
+        );
+        let Some(login) = self.login(name, address) else { return vec![node] };
+        let (host, port) = (self.part(address.host()), address.port);
+        let host = Text::Plain(&host);
+        let user = login.user(Language::Python);
+        let set = match (login.user.is_empty(), login.has_password()) {
+            (true, _) => String::new(),
+            (false, false) => format!("client.username_pw_set({user})\n"),
+            (false, true) => format!("client.username_pw_set({user}, {})\n", login.password(Language::Python)),
+        };
         vec![
             snippet(
                 "mosquitto_sub",
                 "",
-                format!("mosquitto_sub -h {host} -p {port} -u {user} -P {} -t '#' -v", password(Language::Shell)),
+                format!(
+                    "mosquitto_sub -h {} -p {port}{} -t '#' -v",
+                    host.of(Language::Shell),
+                    login.options("-u", Some("-P"))
+                ),
             ),
             snippet(
                 "Python (paho)",
                 "pip install paho-mqtt",
                 format!(
                     "{}import paho.mqtt.client as mqtt\n\nclient = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)\n\
-                     client.username_pw_set(\"{user}\", {})\nclient.connect(\"{host}\", {port})",
-                    if read { "import os\n" } else { "" },
-                    password(Language::Python)
+                     {set}client.connect({}, {port})",
+                    login.import_os(),
+                    host.of(Language::Python)
                 ),
             ),
-            snippet(
-                "Node (mqtt)",
-                "npm install mqtt",
-                format!(
-                    "import mqtt from 'mqtt'\n\nconst client = await mqtt.connectAsync({})",
-                    url.of(Language::Node)
-                ),
-            ),
+            node,
         ]
     }
 }
 
-/// A value without what is secret in it.
-fn hidden(name: &str, value: &str, secrets: &[&str]) -> String {
-    // whoever writes a value of its own into `exports` has told nobody that it is a secret
-    let tells = ["PASSWORD", "SECRET", "TOKEN", "_KEY"].iter().any(|word| name.ends_with(word));
-    if tells && !value.is_empty() {
-        return HIDDEN.to_owned();
-    }
-    let mut shown = value.to_owned();
-    if let Some(Address { password, .. }) = Address::of(value)
-        && !password.is_empty()
-    {
-        shown = shown.replacen(&format!(":{password}@"), &format!(":{HIDDEN}@"), 1);
-    }
-    // a short one may be a word that stands for something else: `postgres`
-    for secret in secrets.iter().filter(|secret| secret.len() >= LONG || **secret == value) {
-        if !secret.is_empty() {
-            shown = shown.replace(secret, HIDDEN);
-        }
-    }
-    shown
+/// Whether a value whose name tells a secret is an address that may be seen without its password. `SENTRY_DSN` has its
+/// key for a user, and a webhook in its path.
+fn is_place(name: &str, address: &Address<'_>) -> bool {
+    let upper = name.to_uppercase();
+    upper.ends_with("URL") || upper.ends_with("DSN") && !address.scheme.starts_with("http")
 }
 
 fn snippet(language: &'static str, install: &'static str, text: String) -> Snippet {
@@ -526,64 +648,73 @@ fn nats(url: Text<'_>) -> Vec<Snippet> {
 }
 
 fn memcached(address: &Address<'_>) -> Vec<Snippet> {
-    let (host, port) = (address.host, address.port);
+    let (host, port, place) = (decoded(address.host()), address.port, address.place());
+    let (host, place) = (Text::Plain(&host), Text::Plain(&place));
     vec![
         snippet(
             "Python (pymemcache)",
             "pip install pymemcache",
-            format!("from pymemcache.client.base import Client\n\ncache = Client((\"{host}\", {port}))"),
+            format!(
+                "from pymemcache.client.base import Client\n\ncache = Client(({}, {port}))",
+                host.of(Language::Python)
+            ),
         ),
         snippet(
             "Node (memjs)",
             "npm install memjs",
-            format!("import memjs from 'memjs'\n\nconst cache = memjs.Client.create('{host}:{port}')"),
+            format!("import memjs from 'memjs'\n\nconst cache = memjs.Client.create({})", place.of(Language::Node)),
         ),
         snippet(
             "Go (gomemcache)",
             "go get github.com/bradfitz/gomemcache/memcache",
-            format!("cache := memcache.New(\"{host}:{port}\")"),
+            format!("cache := memcache.New({})", place.of(Language::Go)),
         ),
     ]
 }
 
 fn smtp(address: &Address<'_>) -> Vec<Snippet> {
-    let (host, port) = (address.host, address.port);
+    let (host, port, place) = (decoded(address.host()), address.port, address.place());
+    let (host, place) = (Text::Plain(&host), Text::Plain(&place));
     vec![
         snippet(
             "Python (smtplib)",
             "",
             format!(
-                "import smtplib\n\nwith smtplib.SMTP(\"{host}\", {port}) as server:\n    \
-                 server.sendmail(\"me@example.com\", [\"you@example.com\"], \"Subject: Hello\\r\\n\\r\\nHello\")"
+                "import smtplib\n\nwith smtplib.SMTP({}, {port}) as server:\n    \
+                 server.sendmail(\"me@example.com\", [\"you@example.com\"], \"Subject: Hello\\r\\n\\r\\nHello\")",
+                host.of(Language::Python)
             ),
         ),
         snippet(
             "Node (nodemailer)",
             "npm install nodemailer",
             format!(
-                "import nodemailer from 'nodemailer'\n\nconst mail = nodemailer.createTransport({{ host: '{host}', port: {port}, secure: false }})"
+                "import nodemailer from 'nodemailer'\n\nconst mail = nodemailer.createTransport({{ host: {}, port: {port}, secure: false }})",
+                host.of(Language::Node)
             ),
         ),
         snippet(
             "Go (net/smtp)",
             "",
             format!(
-                "err := smtp.SendMail(\"{host}:{port}\", nil, \"me@example.com\", []string{{\"you@example.com\"}}, \
-                 []byte(\"Subject: Hello\\r\\n\\r\\nHello\"))"
+                "err := smtp.SendMail({}, nil, \"me@example.com\", []string{{\"you@example.com\"}}, \
+                 []byte(\"Subject: Hello\\r\\n\\r\\nHello\"))",
+                place.of(Language::Go)
             ),
         ),
     ]
 }
 
-fn registry(place: &str) -> Vec<Snippet> {
+fn registry(place: Text<'_>) -> Vec<Snippet> {
+    let place = place.of(Language::Shell);
     vec![snippet("docker", "", format!("docker tag app:1 {place}/app:1\ndocker push {place}/app:1"))]
 }
 
-fn otlp(url: &str, address: &Address<'_>) -> Vec<Snippet> {
+fn otlp(url: Text<'_>, address: &Address<'_>) -> Vec<Snippet> {
+    let url = url.of(Language::Shell);
     let set = format!(
         "export OTEL_EXPORTER_OTLP_ENDPOINT={url} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_SERVICE_NAME=shop\n"
     );
-    let (host, port) = (address.host, address.port);
     vec![
         snippet(
             "curl",
@@ -604,7 +735,8 @@ fn otlp(url: &str, address: &Address<'_>) -> Vec<Snippet> {
             "Go",
             "go get go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp",
             format!(
-                "exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpoint(\"{host}:{port}\"), otlptracehttp.WithInsecure())"
+                "exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpoint({}), otlptracehttp.WithInsecure())",
+                Text::Plain(&address.place()).of(Language::Go)
             ),
         ),
         snippet("Java", "", format!("{set}java -javaagent:opentelemetry-javaagent.jar -jar app.jar")),
@@ -641,7 +773,7 @@ mod tests {
     #[test]
     fn a_database_is_told_in_each_language_with_its_password_as_a_variable() {
         let exported = postgres();
-        let exports = Exports { all: &exported, secrets: vec!["s3cret"], shown: false };
+        let exports = Exports::new(&exported, ["s3cret"], false);
         let secret: Vec<_> = exports.settings().into_iter().filter(|one| one.secret).map(|one| one.name).collect();
         assert_eq!(secret, ["DATABASE_URL", "PGPASSWORD", "SHOP_DATABASE_URL"]);
         let ways = exports.ways();
@@ -675,7 +807,7 @@ mod tests {
             ("AWS_REGION", "us-east-1"),
             ("AWS_SECRET_ACCESS_KEY", "k3y"),
         ]);
-        let exports = Exports { all: &exported, secrets: vec!["id5", "k3y"], shown: false };
+        let exports = Exports::new(&exported, ["id5", "k3y"], false);
         let ways = exports.ways();
         assert_eq!((ways.len(), ways[0].title), (1, "S3"));
         assert_eq!(
@@ -704,7 +836,9 @@ mod tests {
             ("DATABASE_URL", "postgresql://postgres:s3cret@127.0.0.6:5432/postgres"),
             ("LOGIN", "https://me:0wn@[::1]:8080/a@b"),
             ("MEMCACHED_URL", "memcached://127.0.0.17:11211"),
+            ("MQTT_PASSWORD", "s3cret"),
             ("MQTT_URL", "mqtt://macula:s3cret@127.0.0.19:1883"),
+            ("MYSQL_PASSWORD", "s3cret"),
             ("MYSQL_URL", "mysql://root:s3cret@127.0.0.16:3306"),
             ("NATS_URL", "nats://macula:s3cret@127.0.0.14:4222"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.4:4318"),
@@ -714,7 +848,7 @@ mod tests {
             ("SMTP_URL", "smtp://127.0.0.18:1025"),
             ("STRIPE_TOKEN", "0wn"),
         ]);
-        let exports = Exports { all: &exported, secrets: vec!["s3cret", "0therS3cret", ""], shown: false };
+        let exports = Exports::new(&exported, ["s3cret", "0therS3cret", ""], false);
         let told = serde_json::to_string(&(exports.settings(), exports.ways())).unwrap();
         for secret in ["s3cret", "0therS3cret", "0wn"] {
             assert!(!told.contains(secret), "{told}");
@@ -739,17 +873,82 @@ mod tests {
         );
         let login = exports.settings().into_iter().find(|one| one.name == "LOGIN");
         assert_eq!(login.unwrap().value, "https://me:••••@[::1]:8080/a@b");
-        // others than those of a variable for the password alone read one that is called as it would be
+        // of several variables with one password that of the address
         assert!(told.contains(r#"System.getenv(\"MYSQL_PASSWORD\")"#), "{told}");
+        assert!(told.contains(r#"-u macula -P \"$MQTT_PASSWORD\" -t"#), "{told}");
     }
 
     #[test]
     fn a_short_secret_may_be_a_word_and_a_user_may_be_a_secret() {
         let exported = all(&[("DB_URL", "mysql://l0ngenough:mysql@127.0.0.16:3306/shop")]);
-        let exports = Exports { all: &exported, secrets: vec!["l0ngenough", "mysql"], shown: false };
+        let exports = Exports::new(&exported, ["l0ngenough", "mysql"], false);
         let ways = exports.ways();
         assert_eq!(ways[0].url, "mysql://••••:••••@127.0.0.16:3306/shop");
         assert_eq!(ways[0].user.as_deref(), Some("••••"));
         assert!(!serde_json::to_string(&ways).unwrap().contains("l0ngenough"), "{ways:?}");
+    }
+
+    #[test]
+    fn what_the_plan_hides_is_not_told_either() {
+        let exported = all(&[
+            ("DB_PASS", "hunter22"),
+            ("GITHUB_TOKEN_RO", "hunter22"),
+            ("HOOK", "ghp_0123456789abcdefghijABCDEFGHIJ012345"),
+            ("JDBC_URL", "jdbc:mysql://h/db?user=shop&password=hunter22"),
+            ("LONGER", "x shopadmin-2026"),
+            ("SENTRY_DSN", "https://hunter22@sentry.io/2"),
+            ("SHOP_DSN", "shop:hunter22@tcp(127.0.0.16:3306)/shop"),
+            ("SQL_DSN", "postgresql://shop:hunter22@db/shop"),
+        ]);
+        let exports = Exports::new(&exported, ["shopadmin", "shopadmin-2026"], false);
+        let told = serde_json::to_string(&(exports.settings(), exports.ways())).unwrap();
+        for secret in ["hunter22", "ghp_", "2026"] {
+            assert!(!told.contains(secret), "{told}");
+        }
+        let seen = |name: &str| exports.settings().into_iter().find(|one| one.name == name).unwrap().value;
+        assert_eq!(seen("SQL_DSN"), "postgresql://shop:••••@db/shop");
+        assert_eq!(seen("LONGER"), "x ••••");
+    }
+
+    #[test]
+    fn only_variables_that_there_are_stand_in_a_program() {
+        let exported = all(&[("MYSQL_URL", "mysql://root:s3cret@h"), ("NAME", "s3cret"), ("S_URL", "mqtt://u:0wn@h")]);
+        let ways = Exports::new(&exported, ["s3cret"], false).ways();
+        let languages: Vec<&str> = ways.iter().flat_map(|way| &way.snippets).map(|one| one.language).collect();
+        assert_eq!(languages, ["Node (mysql2)", "Node (mqtt)"]);
+        let exported = all(&[("AWS_ENDPOINT_URL", "http://h:9000")]);
+        let ways = Exports::new(&exported, [], false).ways();
+        assert!(!serde_json::to_string(&ways).unwrap().contains("AWS_SECRET_ACCESS_KEY"), "{ways:?}");
+    }
+
+    #[test]
+    fn who_is_nobody_is_left_out() {
+        let exported = all(&[("MQTT_URL", "mqtt://127.0.0.1:1883"), ("MYSQL_URL", "mysql://127.0.0.1/shop")]);
+        let ways = Exports::new(&exported, [], false).ways();
+        assert_eq!(text(&ways, "mosquitto_sub"), "mosquitto_sub -h 127.0.0.1 -p 1883 -t '#' -v");
+        assert!(!text(&ways, "Python (paho)").contains("username"));
+        assert_eq!(text(&ways, "mariadb"), "mariadb -h 127.0.0.1 -P 3306 -D shop");
+        assert_eq!(
+            text(&ways, "Python (PyMySQL)"),
+            "import pymysql\n\ndb = pymysql.connect(host=\"127.0.0.1\", port=3306, database=\"shop\")"
+        );
+        assert_eq!(
+            text(&ways, "Java (JDBC)"),
+            "Connection db = DriverManager.getConnection(\n    \"jdbc:mariadb://127.0.0.1:3306/shop\");"
+        );
+    }
+
+    #[test]
+    fn each_part_is_quoted_and_as_the_driver_wants_it() {
+        let exported = all(&[("MYSQL_URL", "mysql://a%22b:p%40s+s@$(touch x)/d;b?ssl=1")]);
+        let ways = Exports::new(&exported, [], true).ways();
+        assert_eq!(text(&ways, "mariadb"), "MYSQL_PWD=p@s+s mariadb -h '$(touch x)' -P 3306 -u 'a\"b' -D 'd;b'");
+        assert!(text(&ways, "Python (PyMySQL)").contains(r#"user="a\"b", password="p@s+s", database="d;b")"#));
+        assert!(text(&ways, "Java (JDBC)").ends_with(r#":3306/d;b?ssl=1", "a\"b", "p@s+s");"#));
+        // what a variable has alone is the password itself, not as it stands in the URL
+        let exported = all(&[("DB_PASSWORD", "p@ss"), ("DB_URL", "mysql://u:p%40ss@h/p@ss")]);
+        let ways = Exports::new(&exported, [], false).ways();
+        assert!(text(&ways, "Java (JDBC)").ends_with(r#""u", System.getenv("DB_PASSWORD"));"#), "{ways:?}");
+        assert_eq!((decoded(""), decoded("a&b=c%3D")), (String::new(), "a&b=c=".to_owned()));
     }
 }

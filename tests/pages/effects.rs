@@ -109,7 +109,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("every_rung_and_its_files", &["dns install --method"]),
     ("the_units_of_the_service", &["dns install --service"]),
     // images and the cluster
-    ("a_bundle_carries_the_images_to_an_engine_without_them", &["images save --images"]),
+    ("a_bundle_carries_the_images_to_an_engine_without_them", &["images save --images", "up --bundle", "ci --bundle"]),
     ("what_is_built_no_more_is_pruned", &["images prune --dry-run"]),
     ("a_cluster_that_does_not_come_up_is_an_error_and_goes_unless_retained", &["cluster create --retain"]),
     ("the_kubeconfig_is_given_alone_or_merged", &["cluster kubeconfig --merge"]),

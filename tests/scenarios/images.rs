@@ -192,15 +192,31 @@ fn a_bundle_carries_the_images_to_an_engine_without_them() {
 
     let whole = std::fs::read(platform.project().join("all.bundle")).unwrap();
     let mut broken = whole.clone();
-    broken[whole.len() / 2] ^= 1;
+    // in its last file: the layer before it is one that the engine has, and is not read
+    broken[whole.len() - 100] ^= 1;
     std::fs::write(platform.project().join("broken.bundle"), &broken).unwrap();
-    platform.run("images load broken.bundle").exits(6).says("broken.bundle is damaged").says("nothing was loaded");
+    platform.run("images load broken.bundle").exits(6).says("broken.bundle is damaged");
     platform.run("images load compose.yaml").exits(6).says("is not a bundle of images");
     platform.run("up --images local").exits(6);
 
     platform.run("images load all.bundle").ok().says("1 name loaded");
     platform.run("up --images local").ok();
     platform.run("images load all.bundle").ok().says("0 names loaded, 1 here already");
+
+    // and by the `up` that needs them
+    let remove = || {
+        platform.run("down --volumes --yes").ok();
+        let (status, _) = platform.engine.request("DELETE", &format!("/images/{tag}?noprune=1"), None).unwrap();
+        assert_eq!(status, 200);
+    };
+    remove();
+    platform.run("up --bundle broken.bundle").exits(6).says("broken.bundle is damaged");
+    platform.run("up --bundle all.bundle").ok();
+    assert!(platform.container("web").running);
+    platform.run("up --bundle all.bundle").ok().says("nothing to do");
+    remove();
+    platform.run("ci --no-dns --bundle all.bundle -- true").ok();
+    assert_eq!(platform.everything(), [""; 0]);
 }
 
 #[test]

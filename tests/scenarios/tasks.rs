@@ -258,6 +258,8 @@ fn a_task_of_this_machine_ends_with_all_it_has_started() {
     platform.run("plan").ok().prints("it has not run yet");
     with_task(&platform, "{run: sleep 600, before: web, timeout: 1s}");
     platform.run("up").exits(7).says("it took longer than 1");
+    platform.run("wait migrate --timeout 60s").exits(7).says("it took longer");
+    platform.run("logs migrate").ok().prints("was ended: it took longer");
     with_task(&platform, "{run: [no-such-program], before: web}");
     platform.run("up").exits(7).says("migrate was not started: no-such-program is not installed");
     // which is a failure as any other: known afterwards, and nothing to wait for

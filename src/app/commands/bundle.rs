@@ -236,7 +236,8 @@ async fn wanted(session: &Session, platform: &Platform, refused: &BTreeMap<Strin
         });
         image.services.push(service.clone());
         let spec = specs.iter().find(|spec| spec.services.contains(&service));
-        let built = spec.and_then(|spec| spec.build.as_ref()).map(|build| build.tag.clone());
+        let built = spec.and_then(|spec| spec.build.as_ref()).into_iter();
+        let built = built.flat_map(|build| build.alike.iter().chain([&build.tag]).cloned());
         // an archive knows tags only: a digest is not kept
         if let Some(spec) = spec.filter(|_| reference.contains('@')) {
             let name = spec.kept_as();
@@ -290,8 +291,8 @@ pub async fn load_bundle(session: &Session, path: &Path) -> Result<LoadedBundle,
         return Ok(result);
     }
     let ids = missing.iter().map(|image| image.id.clone()).collect();
-    let kind = engine.facts().await?.engine_kind;
-    let loader = Loader::new(engine, kind, bundle.clone(), ids).await?;
+    let facts = engine.facts().await?;
+    let loader = Loader::new(engine, &facts, bundle.clone(), ids).await?;
     let loading = join_all(missing.iter().map(|image| load_one(session, &loader, image)));
     let loaded = tokio::select! {
         loaded = loading => loaded,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::redact::Redactor;
+use super::redact::{Redactor, tells_a_secret};
 use crate::app::Prepared;
 use crate::model::{ContainerSpec, Service, label};
 use crate::plan::{Action, Cause, ProcessAction, ProcessStep, Step};
@@ -173,11 +173,7 @@ fn compared(old: &[String], new: &[String], service: Option<&Service>, hide: &Re
 }
 
 fn is_secret(name: &str, service: Option<&Service>) -> bool {
-    let upper = name.to_uppercase();
-    service.is_some_and(|service| service.extension.secrets.contains_key(name))
-        || ["PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "DATABASE_URL", "DSN"]
-            .iter()
-            .any(|word| upper.contains(word))
+    service.is_some_and(|service| service.extension.secrets.contains_key(name)) || tells_a_secret(name)
 }
 
 fn names(prepared: &Prepared, spec: &ContainerSpec) -> Vec<String> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::compile::addons::SCRAPE_SECRETS;
 use crate::compile::{Block, Site, published_on};
 use crate::config::Loaded;
-use crate::model::{EngineKind, Facts, Platform, PlatformName, SecretSource, Secrets};
+use crate::model::{EngineKind, Facts, Platform, PlatformName, SecretSource, Secrets, Service};
 use crate::observe;
 use crate::plan::without;
 
@@ -60,6 +60,9 @@ pub async fn credentials(session: &Session, loaded: &Loaded) -> Result<Vec<Crede
     let platform = &loaded.platform;
     let tls = certificate::current(session, platform).await?.is_ok();
     let internal = internal(platform, &secrets);
+    let reached = |service: &Service| {
+        address_of(platform, &service.name, block).is_some() || !urls(platform, service, tls).is_empty()
+    };
     let mut all = Vec::new();
     // what Prometheus reads the cluster with is nothing that a person types
     for (service, variables) in secrets.0.iter().filter(|(service, _)| *service != SCRAPE_SECRETS) {
@@ -69,28 +72,29 @@ pub async fn credentials(session: &Session, loaded: &Loaded) -> Result<Vec<Crede
         let others = known.filter(|service| !platform.is_job(service));
         let others = others.map(|_| format!("no port on this machine; other services reach it as {service}"));
         let reach = address.clone().or(page.clone()).or(others);
+        let shown = known.is_some_and(reached);
         for (variable, value) in variables {
-            let reached = address.is_some() || page.is_some() || is_its_own(platform, service, variable);
+            let shown = shown || is_its_own(platform, service, variable, &reached);
             all.push(Credential {
                 service: service.clone(),
                 variable: variable.clone(),
                 value: value.clone(),
                 address: address.clone(),
                 reach: reach.clone(),
-                internal: !reached || internal.contains(value.as_str()),
+                internal: !shown || internal.contains(value.as_str()),
             });
         }
     }
     Ok(all)
 }
 
-/// Made for the service itself: what others have of it is shown with them.
-fn is_its_own(platform: &Platform, service: &str, variable: &str) -> bool {
+/// Made for the service itself: what others have of it is shown with them, where those are `reached`.
+fn is_its_own(platform: &Platform, service: &str, variable: &str, reached: &dyn Fn(&Service) -> bool) -> bool {
     let Some((_, made)) = platform.service(service) else { return false };
     let generated = matches!(made.extension.secrets.get(variable), Some(SecretSource::Generate(_)));
     let taken = |source: &SecretSource| matches!(source, SecretSource::From { service: of, key } if of == service && key == variable);
-    let mut others = platform.services().flat_map(|(_, other)| other.extension.secrets.values());
-    generated && (!platform.is_job(made) || !others.any(taken))
+    let shown = |other: &Service| reached(other) && other.extension.secrets.values().any(taken);
+    generated && (!platform.is_job(made) || !platform.services().any(|(_, other)| shown(other)))
 }
 
 /// The values that only programs need; whoever else has one of them by `from` has it for the same reason.
@@ -151,7 +155,7 @@ async fn rendered(session: &Session, loaded: &Loaded, only: &[String]) -> Result
     must_be_own(session, &loaded.platform.name).await?;
     let state = session.state(&loaded.platform.name);
     let secrets: Secrets = state.secrets(session.host()).await?;
-    let wants_secrets = |service: &crate::model::Service| !service.extension.secrets.is_empty();
+    let wants_secrets = |service: &Service| !service.extension.secrets.is_empty();
     if secrets.0.is_empty() && loaded.platform.services().any(|(_, service)| wants_secrets(service)) {
         return Err(Error::NoSecrets);
     }
@@ -224,8 +228,12 @@ mod tests {
         let stack = "services:
   admin: {image: x, x-macula: {ingress: {host: admin, port: 80}, secrets: {PASSWORD: {generate: 20}}}}
   queue: {image: x, x-macula: {secrets: {PASSWORD: {generate: 20}}}}
-  users: {image: x, restart: 'no', x-macula: {once: true, secrets: {FOR_APP: {generate: 20}, ADMIN: {generate: 20}}}}
+  users:
+    image: x
+    restart: 'no'
+    x-macula: {once: true, secrets: {FOR_APP: {generate: 20}, FOR_WORKER: {generate: 20}, ADMIN: {generate: 20}}}
   app: {image: x, ports: ['127.0.0.20:8080:80'], x-macula: {secrets: {PASSWORD: {from: users.FOR_APP}}}}
+  worker: {image: x, x-macula: {secrets: {PASSWORD: {from: users.FOR_WORKER}}}}
   plain: {image: x, x-macula: {secrets: {PASSWORD: {from: queue.PASSWORD}}}}
 ";
         let files = MemoryFiles::default()
@@ -239,6 +247,8 @@ mod tests {
             ("admin", "PASSWORD", "a"),
             ("queue", "PASSWORD", "q"),
             ("users", "FOR_APP", "f"),
+            ("users", "FOR_WORKER", "w"),
+            ("worker", "PASSWORD", "w"),
             ("users", "ADMIN", "u"),
             ("app", "PASSWORD", "f"),
             ("plain", "PASSWORD", "q"),
@@ -257,6 +267,7 @@ mod tests {
         app PASSWORD: 127.0.0.20:8080
         queue PASSWORD: no port on this machine; other services reach it as queue
         users ADMIN: -
+        users FOR_WORKER: -
         ");
     }
 }

@@ -42,11 +42,11 @@ pub(super) async fn pass_on(session: &Session, survey: &Survey) {
 pub(super) async fn stop_passing_on(session: &Session, survey: &Survey) -> Result<(), Error> {
     let host = session.host();
     let Some(table) = survey.reach.as_ref().filter(|table| table.way == Way::Published) else { return Ok(()) };
+    // one that is not there listens on nothing; for the ingress it may have a relay listen also where it listens on nothing
+    let _ = look_again(&ResolverFiles::of(host).reach(), &survey.platform.name).await;
     if table.forwards.is_empty() {
         return Ok(());
     }
-    // one that is not there listens on nothing
-    let _ = look_again(&ResolverFiles::of(host).reach(), &survey.platform.name).await;
     let addresses: Vec<_> = table.forwards.iter().map(|forward| (forward.listen, forward.protocol)).collect();
     resolver::until_free(session, &addresses).await?;
     keep(host, survey.state.folder(), &Table { forwards: Vec::new(), ..table.clone() }).await

@@ -1,6 +1,7 @@
 //! Tasks that run on this machine (`tasks` of macula.yaml), as steps of a plan (docs/decisions/tasks.md).
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -106,11 +107,6 @@ impl TaskWork for MachineTasks {
             return Ok(unstarted(NOT_TRIED, "it is not in macula.yaml"));
         };
         let log = log_of(host, &platform.name, &task.name);
-        for old in [log.clone(), times_of(&log)] {
-            if let Err(error) = host.remove(&old).await {
-                return Ok(unstarted(NOT_TRIED, error));
-            }
-        }
         // a look at everything is no work that may change its thread
         let (own, of_task, runtime) = (self.clone(), task.clone(), tokio::runtime::Handle::current());
         let look = tokio::task::spawn_blocking(move || {
@@ -118,17 +114,19 @@ impl TaskWork for MachineTasks {
         });
         let prepared = look.await.unwrap_or_else(|error| Err(error.to_string()));
         let mark = format!("{}.{}.{}", platform.name, task.name, std::process::id());
-        let begun = match prepared {
-            Ok(environment) => start(host, &task, environment, &mark, &log).await,
-            Err(_) if session.cancel.is_cancelled() => return Err(StepError::Cancelled),
-            Err(error) => Err(unstarted(NOT_TRIED, error)),
+        // the log is that of the last run until there is another one
+        if session.cancel.is_cancelled() {
+            return Err(StepError::Cancelled);
+        }
+        let begun = match (prepared, remove_log(host, &log).await) {
+            (Ok(environment), Ok(())) => start(host, &task, environment, &mark, &log).await,
+            (Err(error), _) => Err(unstarted(NOT_TRIED, error)),
+            (Ok(_), Err(error)) => Err(unstarted(NOT_TRIED, error)),
         };
         let mut started = match begun {
             Ok(started) => started,
             Err(end) => {
-                // for whoever looks later; that there is no log is no more of a failure
-                let line = end.reason.iter().map(|reason| format!("{} {reason}\n", task.name)).collect::<String>();
-                let _ = host.write(&log, line.as_bytes(), 0o600).await;
+                note(host, &log, &task.name, end.reason.as_deref()).await;
                 return Ok(end);
             }
         };
@@ -156,8 +154,28 @@ impl TaskWork for MachineTasks {
         heard.last(said);
         // what it has left running may go on writing
         let _ = host.keep_end(&log, LONGEST_OUTPUT).await;
+        let reason = ended.as_ref().ok().and_then(|end| end.reason.clone());
+        note(host, &log, &task.name, reason.as_deref()).await;
         ended
     }
+}
+
+/// With the times of its lines.
+async fn remove_log(host: &dyn Host, log: &Path) -> io::Result<()> {
+    host.remove(log).await?;
+    host.remove(&times_of(log)).await
+}
+
+/// For whoever looks later: why it has no exit code of its own. That there is no log is no more of a failure.
+async fn note(host: &dyn Host, log: &Path, task: &str, reason: Option<&str>) {
+    let Some(reason) = reason else { return };
+    let mut text = host.read(log).await.unwrap_or_default();
+    if text.last().is_some_and(|last| *last != b'\n') {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(format!("{task} {reason}\n").as_bytes());
+    let _ = host.write(log, &text, 0o600).await;
+    let _ = host.note_length(log).await;
 }
 
 fn unstarted(code: i64, why: impl std::fmt::Display) -> TaskEnd {
@@ -259,6 +277,10 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::app::testing::session;
+    use crate::config::{self, MemoryFiles, Request};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
     use crate::host::local::LocalHost;
 
     #[test]
@@ -295,6 +317,41 @@ mod tests {
             "126 was not started: ./seed.sh is not executable",
         ];
         assert_eq!(told, wanted);
+    }
+
+    /// Nothing is noted of a run that did not begin, so that the last one is still another one.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_stopped_before_it_begins_keeps_the_log_of_its_last_run() {
+        let files = MemoryFiles::default()
+            .with(
+                "/p/macula.yaml",
+                "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n\
+                 tasks: {migrate: {run: [migrate], before: web}}\n",
+            )
+            .with("/p/all.yaml", "services: {web: {image: 'web:1'}}\n");
+        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
+        let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let session = session(FakeHost::new(), &FakeEngine::new(), "macula up");
+        let log = log_of(session.host(), &loaded.platform.name, "migrate");
+        session.host().write(&log, b"the last run\n", 0o600).await.unwrap();
+        session.cancel.cancel();
+        let spec = MachineTaskSpec { name: "migrate".into(), ..MachineTaskSpec::default() };
+        let end = MachineTasks::new(&session, &loaded, true).run(&spec, &|_: &str| {}).await;
+        assert!(matches!(end, Err(StepError::Cancelled)), "{end:?}");
+        assert_eq!(session.host().read(&log).await.unwrap(), b"the last run\n");
+    }
+
+    #[tokio::test]
+    async fn a_reason_stands_below_what_was_written() {
+        let host = FakeHost::new();
+        let log = Path::new("/run/migrate.log");
+        note(&host, log, "migrate", None).await;
+        assert!(!host.exists(log).await);
+        note(&host, log, "migrate", Some("was not started")).await;
+        assert_eq!(host.text(log).as_deref(), Some("migrate was not started\n"));
+        host.put(log, "half a line");
+        note(&host, log, "migrate", Some("was ended")).await;
+        assert_eq!(host.text(log).as_deref(), Some("half a line\nmigrate was ended\n"));
     }
 
     /// A program that ignores the signal is not waited for longer than it takes; its children go with it.

@@ -28,10 +28,20 @@ const FORMS: &[&str] = &[
     r"eyJ[0-9A-Za-z_\-]{8,}\.eyJ[0-9A-Za-z_\-]{8,}\.[0-9A-Za-z_\-]*",
 ];
 
+/// What the name of a variable has in it whose value is a secret.
+const WORDS: &[&str] = &["PASS", "PWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "DATABASE_URL", "DSN"];
+
+/// Whether a variable of this name holds a secret, or has one in its value.
+pub fn tells_a_secret(name: &str) -> bool {
+    let upper = name.to_uppercase();
+    WORDS.iter().any(|word| upper.contains(word))
+}
+
 pub struct Redactor {
     /// The longest first, so that none hides only a part of another.
     known: Vec<String>,
     forms: Vec<Regex>,
+    mask: &'static str,
 }
 
 impl Redactor {
@@ -49,23 +59,35 @@ impl Redactor {
         }
         let mut known: Vec<String> = known.into_iter().collect();
         known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Self { known, forms: FORMS.iter().filter_map(|form| Regex::new(form).ok()).collect() }
+        Self { known, forms: FORMS.iter().filter_map(|form| Regex::new(form).ok()).collect(), mask: HIDDEN }
     }
 
-    pub fn text(&self, text: &str) -> String {
+    /// With something else in place of what is hidden.
+    pub fn with_mask(self, mask: &'static str) -> Self {
+        Self { mask, ..self }
+    }
+
+    /// Without the secrets that are known: for a text of ours, in which `password=` comes before the name of a variable.
+    pub fn without_known(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.known {
             if text.contains(secret.as_str()) {
-                text = text.replace(secret.as_str(), HIDDEN);
+                text = text.replace(secret.as_str(), self.mask);
             }
         }
+        text
+    }
+
+    pub fn text(&self, text: &str) -> String {
+        let mut text = self.without_known(text);
+        let mask = self.mask;
         for form in &self.forms {
             let hide = |found: &Captures<'_>| {
                 let (Some(whole), secret) = (found.get(0), found.name("secret")) else { return String::new() };
                 let hidden = secret.unwrap_or(whole);
                 let (before, after) = (hidden.start() - whole.start(), hidden.end() - whole.start());
                 let (front, back) = (whole.as_str().get(..before), whole.as_str().get(after..));
-                format!("{}{HIDDEN}{}", front.unwrap_or_default(), back.unwrap_or_default())
+                format!("{}{mask}{}", front.unwrap_or_default(), back.unwrap_or_default())
             };
             text = form.replace_all(&text, hide).into_owned();
         }
@@ -89,6 +111,25 @@ mod tests {
     #[test]
     fn every_form_is_read() {
         assert_eq!(Redactor::new([]).forms.len(), FORMS.len());
+    }
+
+    #[test]
+    fn names_tell_what_holds_a_secret() {
+        for name in
+            ["DB_PASS", "MYSQL_PWD", "shop_password", "SENTRY_DSN", "GITHUB_TOKEN_RO", "DATABASE_URL", "API_KEY"]
+        {
+            assert!(tells_a_secret(name), "{name}");
+        }
+        for name in ["", "PGHOST", "MYSQL_URL", "REGISTRY", "LEVEL"] {
+            assert!(!tells_a_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_mask_stands_for_what_is_hidden() {
+        let redactor = Redactor::new(["shopadmin".to_owned(), "shopadmin-2026".to_owned()]).with_mask("#");
+        assert_eq!(redactor.text("shopadmin-2026 shopadmin ://a:b@c"), "# # ://a:#@c");
+        assert_eq!(redactor.without_known("shopadmin ://a:b@c"), "# ://a:b@c");
     }
 
     #[test]

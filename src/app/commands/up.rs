@@ -550,7 +550,7 @@ async fn loader(survey: &Survey, plan: &Plan, bundle: Option<&Arc<Bundle>>) -> R
     };
     let ids: Vec<String> = plan.steps.iter().filter_map(id).collect();
     let Some(bundle) = bundle.filter(|_| !ids.is_empty()) else { return Ok(None) };
-    let loader = Loader::new(survey.engine.clone(), survey.facts.engine_kind, bundle.clone(), ids).await?;
+    let loader = Loader::new(survey.engine.clone(), &survey.facts, bundle.clone(), ids).await?;
     Ok(Some(Arc::new(loader)))
 }
 

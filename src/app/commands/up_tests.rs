@@ -133,7 +133,10 @@ async fn a_task_of_this_machine_that_cannot_run_is_told_and_keeps_back_what_wait
     assert_eq!(failed, ["migrate was not started: `migrate`: programs cannot be kept here"]);
     assert!(outcome.skipped.contains("web"));
     let rows = tasks(&session, &loaded).await.unwrap();
-    assert_eq!((rows[0].state, rows[0].due.as_deref()), (TaskState::Failed, Some("its last run failed with exit code 126")));
+    assert_eq!(
+        (rows[0].state, rows[0].due.as_deref()),
+        (TaskState::Failed, Some("its last run failed with exit code 126"))
+    );
     // what does not wait for it is up, and the rest comes without it where nobody asks for more
     let wanted = Wanted { services: vec!["db".into()], ..Wanted::default() };
     up(&session, &loaded, &UpOptions { wanted, ..options.clone() }, &Agrees).await.unwrap();

@@ -25,6 +25,8 @@ pub struct Row {
     /// Where its image comes from; shown with `-v`.
     pub image: Option<String>,
     pub note: Option<String>,
+    /// From a stack of the user's, or a process.
+    pub own: bool,
     /// Its condition is another one than at the last look.
     pub changed: bool,
 }
@@ -115,7 +117,7 @@ impl Screen {
             out.push(style.paint(if at == 0 { Tone::Bold } else { Tone::Plain }, &line));
         }
         let mut rows: Vec<&Row> = self.rows.iter().collect();
-        rows.sort_by_key(|row| (row.mood != Mood::Bad, row.name.as_str()));
+        rows.sort_by_key(|row| (row.mood != Mood::Bad, !row.own, row.name.as_str()));
         let widths = Widths::of(&rows, width);
         for row in rows {
             let command = row.command.as_ref().map(|command| self.line(command));

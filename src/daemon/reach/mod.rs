@@ -43,9 +43,9 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::routes::Entrance;
 use crate::host::{Host, next_connection};
 use crate::model::{Forward, Protocol, Way};
-use super::routes::Entrance;
 use arrivals::Arriving;
 use link::Link;
 use listen::{Listening, listen, slots};
@@ -175,7 +175,8 @@ impl Reach {
         }
         let listener = UnixListener::bind(socket)?;
         std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
-        let shared = Arc::new(Shared { host, platforms: Mutex::default(), entrance: OnceLock::new(), looked: Notify::new() });
+        let shared =
+            Arc::new(Shared { host, platforms: Mutex::default(), entrance: OnceLock::new(), looked: Notify::new() });
         let data = shared.host.folders().data;
         for name in shared.host.list(&data).await.unwrap_or_default() {
             shared.look(&name).await;

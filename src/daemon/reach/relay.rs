@@ -2,8 +2,8 @@
 //! for each daemon, and takes orders from its standard input alone. It dials what lies in its own networks and nothing
 //! else, and listens on one port, for what the ingress has for programs of the daemon's machine.
 
-use std::io;
 use std::future::poll_fn;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::host::next_connection;
+use super::super::PORT;
 use super::pump::{DATAGRAM, Unframe, framed, pass, reset, through};
 use super::refusal::word;
-use super::super::PORT;
 use super::tunnel::{ARRIVAL, CONNECTION_WINDOW, ERROR, MOST_STREAMS, STREAM_WINDOW};
+use crate::host::next_connection;
 
 /// For a connection inside of the engine's machine.
 const DIAL: Duration = Duration::from_secs(5);

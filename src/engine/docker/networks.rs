@@ -127,12 +127,7 @@ impl Networks for Docker {
         self.call(&operation, CHANGE, self.client.connect_network(network, join)).await.map(drop)
     }
 
-    async fn join_network(
-        &self,
-        container: &str,
-        network: &str,
-        address: Option<Ipv4Addr>,
-    ) -> Result<(), EngineError> {
+    async fn join_network(&self, container: &str, network: &str, address: Option<Ipv4Addr>) -> Result<(), EngineError> {
         let operation = operation::join_network(container, network);
         let join = connection(container, address);
         let joined = self.call(&operation, CHANGE, self.client.connect_network(network, join)).await;

@@ -75,12 +75,7 @@ impl Networks for FakeEngine {
         Ok(())
     }
 
-    async fn join_network(
-        &self,
-        container: &str,
-        network: &str,
-        address: Option<Ipv4Addr>,
-    ) -> Result<(), EngineError> {
+    async fn join_network(&self, container: &str, network: &str, address: Option<Ipv4Addr>) -> Result<(), EngineError> {
         let operation = operation::join_network(container, network);
         let mut world = self.act(&operation)?;
         let found = world.find_mut(container).map_err(missing(&operation))?;

@@ -75,8 +75,13 @@ impl Planner<'_> {
             Action::ObtainImage { spec, .. } => Some(spec.reference.clone()),
             _ => None,
         };
-        let got: BTreeMap<String, StepId> =
+        let mut got: BTreeMap<String, StepId> =
             self.steps.iter().filter_map(|step| Some((image(step)?, step.id.clone()))).collect();
+        for step in &self.steps {
+            let Action::LoadImage { id } = &step.action else { continue };
+            let names = self.observed.bundled.iter().filter(|(_, bundled)| bundled.id == *id);
+            got.extend(names.map(|(name, _)| (name.clone(), step.id.clone())));
+        }
         for step in &mut self.steps {
             let Action::ObtainImage { spec, .. } = &step.action else { continue };
             let contexts = spec.build.iter().flat_map(|build| build.spec.contexts.values());

@@ -1089,6 +1089,14 @@ fn a_build_that_is_only_missing_is_no_data_of_another_version() {
     });
     let told = plan_of(&platform, &world);
     assert!(told.starts_with("service web: its image of its present files, macula/web:"), "{told}");
+    // whoever asks for one that is left out is told so, too
+    change(&mut platform, "web", |web| web.extension.optional = true);
+    let specs = image_specs(&platform);
+    let (chosen, problems) = supply(&platform, &specs, &world, false, &|service| service_volumes(&platform, service));
+    assert_eq!((problems, chosen.left_out.len()), (Vec::new(), 1));
+    let missed = chosen.missed("web", "why".into());
+    assert_eq!(missed, SupplyProblem::NotBuilt { service: "web".into(), reason: "why".into() });
+    assert!(matches!(chosen.missed("db", String::new()), SupplyProblem::NoImage { .. }));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `wait`: until services, names or pages are as a script needs them. The engine announces what happens to its
 //! containers; what nobody announces (a port that opens, a name, a page) is asked for again and again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -128,24 +128,20 @@ pub async fn wait_for(
     let mut results = Vec::new();
     let mut failing: BTreeMap<String, Instant> = BTreeMap::new();
     let mut least = FIRST_LOOK;
-    let mut told = false;
+    let mut told = BTreeSet::new();
     loop {
         // what does not answer, such as a name server that is gone, must not take longer than all of it may
         let limit = request.timeout.saturating_sub(begun.elapsed()).max(least);
         least = LAST_LOOK;
         let looks = watch.look(&open, limit).await?;
         let over = begun.elapsed() >= request.timeout;
-        let at_work = looks.iter().any(|look| matches!(look, Look::Failed(_))) && is_at_work(session, platform).await;
-        if !told && begun.elapsed() >= HOPELESS && !is_at_work(session, platform).await {
-            told = true;
-            for ((typed, _), look) in open.iter().zip(&looks) {
-                if let Look::Due(reason) = look {
-                    let (up, task) = (session.line(macula("up")), session.line(macula("task").arg(typed)));
-                    session
-                        .events
-                        .info(format!("{typed}: {reason}, and nothing runs it now (`{up}` or `{task}` does)"));
-                }
-            }
+        let failed = looks.iter().any(|look| matches!(look, Look::Failed(_)));
+        let due = if begun.elapsed() >= HOPELESS { due(&open, &looks, &told) } else { Vec::new() };
+        let at_work = (failed || !due.is_empty()) && is_at_work(session, platform).await;
+        for (typed, reason) in due.into_iter().filter(|_| !at_work) {
+            let (up, task) = (session.line(macula("up")), session.line(macula("task").arg(&typed)));
+            session.events.info(format!("{typed}: {reason}, and nothing runs it now (`{up}` or `{task}` does)"));
+            told.insert(typed);
         }
         let mut left = Vec::new();
         for ((typed, target), look) in open.into_iter().zip(looks) {
@@ -216,6 +212,15 @@ fn unseen(targets: &[String], took: Duration) -> Vec<Waited> {
         task: None,
     };
     targets.iter().map(one).collect()
+}
+
+/// Tasks that have to run, with the reasons, but for those that were `told`.
+fn due(open: &[(String, Target)], looks: &[Look], told: &BTreeSet<String>) -> Vec<(String, String)> {
+    let all = open.iter().zip(looks).filter_map(|((typed, _), look)| match look {
+        Look::Due(reason) if !told.contains(typed) => Some((typed.clone(), reason.clone())),
+        _ => None,
+    });
+    all.collect()
 }
 
 /// Whether a target has been failing for so long that nobody is about to replace it.
@@ -566,6 +571,23 @@ mod tests {
         assert!(all.contains(&"web".to_owned()) && !all.contains(&"chart".to_owned()), "{all:?}");
         // whoever names one waits for it
         assert_eq!(names(&request(&["chart"])), ["chart"]);
+    }
+
+    /// One may become due while others are waited for.
+    #[test]
+    fn each_task_that_is_due_is_told_once() {
+        let open = ["seed", "migrate", "web"].map(|name| (name.to_owned(), Target::Task(name.to_owned())));
+        let looks = [Look::Due("new".into()), Look::Due("old".into()), Look::Not("busy".into())];
+        let told = |told: &[&str]| {
+            let told = told.iter().map(|name| (*name).to_owned()).collect();
+            due(&open, &looks, &told)
+                .into_iter()
+                .map(|(typed, reason)| format!("{typed}: {reason}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[]), ["seed: new", "migrate: old"]);
+        assert_eq!(told(&["seed"]), ["migrate: old"]);
+        assert_eq!(told(&["seed", "migrate"]), [""; 0]);
     }
 
     #[test]

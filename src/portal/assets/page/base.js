@@ -34,8 +34,13 @@ function put(place, signature, build) {
   if (place.signature === text) return
   place.signature = text
   const key = place.contains(document.activeElement) && document.activeElement.getAttribute('data-key')
+  // the same address may be there twice: then the one in the same place has it
+  const same = () => [...place.querySelectorAll('[data-key]')].filter(one => one.getAttribute('data-key') === key)
+  const nth = key ? Math.max(0, same().indexOf(document.activeElement)) : 0
   place.replaceChildren(...[build()].flat(9).filter(child => child !== null && child !== undefined && child !== false))
-  if (key) for (const found of place.querySelectorAll('[data-key]')) if (found.getAttribute('data-key') === key) found.focus()
+  if (!key) return
+  const found = same()
+  if (found.length) (found[nth] || found.at(-1)).focus()
 }
 
 // Times of the browser's zone, in 24 hours; the zone stands in the footer.

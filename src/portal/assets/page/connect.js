@@ -15,10 +15,12 @@ let language = 'shell' // what was chosen last, for the next one
 // One address, and how programs of each language open it.
 function way(found, choose) {
   const chosen = found.snippets.find(one => languageOf(one) === language) || found.snippets[0]
+  // a service may have two databases of a kind
+  const called = found.title + ', ' + found.url
   return el('div', {}, el('h3', {}, found.title), el('p', {}, el('code', {}, found.url), found.url.includes('••••') ? null : copy(found.url), found.user ? [' user ', el('code', {}, found.user), copy(found.user, 'the user')] : null),
-    el('div', { class: 'row', role: 'group', 'aria-label': 'Languages for ' + found.title }, found.snippets.map(one => el('button', { type: 'button', 'data-key': 'language ' + found.title + one.language, 'aria-pressed': String(one === chosen), onclick: () => { language = languageOf(one); choose() } }, one.language))),
+    el('div', { class: 'row', role: 'group', 'aria-label': 'Languages for ' + called }, found.snippets.map(one => el('button', { type: 'button', 'data-key': 'language ' + called + ' ' + one.language, 'aria-pressed': String(one === chosen), onclick: () => { language = languageOf(one); choose() } }, one.language))),
     chosen ? [chosen.install ? el('p', { class: 'soft' }, 'Needs ', el('code', {}, chosen.install), copy(chosen.install)) : null,
-      el('div', { class: 'snippet' }, el('pre', { tabindex: '0', role: 'region', 'aria-label': chosen.language + ' for ' + found.title }, chosen.text), copy(chosen.text, 'the snippet'))] : null)
+      el('div', { class: 'snippet' }, el('pre', { tabindex: '0', role: 'region', 'aria-label': chosen.language + ' for ' + called }, chosen.text), copy(chosen.text, 'the snippet'))] : null)
 }
 
 // `name`: a service; empty: what all programs are told. `only`: which ways, and nothing else.
@@ -30,15 +32,16 @@ function connecting(box, name, only) {
   async function look(shown) {
     if (asking) return
     asking = true
+    if (answer) show()
     const found = shown ? await post('/api/passwords', { platform: platform(), service: name }) : await ask('/api/connect?' + query({ service: name }))
     asking = false
-    answer = found || {}
+    answer = found || { error: { message: 'nothing came back' } }
     show()
     if (shown && !answer.error) say('The passwords are shown.')
   }
 
-  const show = () => put(box, [answer, language, allowed], () => {
-    if (answer.error) return trouble(answer.error)
+  const show = () => put(box, [answer, language, allowed, !!answer.error && asking], () => {
+    if (answer.error) return [trouble(answer.error), el('button', { type: 'button', 'data-key': 'again', onclick: () => look(false) }, asking ? 'looking …' : 'Try again')]
     if (only) return ways().length ? ways().map(one => way(one, show)) : el('p', { class: 'soft' }, 'Nothing takes it now.')
     const secrets = answer.credentials.length || answer.settings.some(one => one.secret)
     if (!ways().length && !secrets && !answer.settings.length) return el('p', { class: 'soft' }, 'It exports no settings, and has no passwords. Its addresses are above.')
@@ -50,6 +53,7 @@ function connecting(box, name, only) {
       answer.settings.length ? [el('h3', {}, 'Variables'), el('p', { class: 'soft' }, 'Set in a shell by ', el('code', {}, 'eval "$(' + typed('env ' + name) + ' --format shell)"'), copy('eval "$(' + typed('env ' + name) + ' --format shell)"'), ', and for a program by ', el('code', {}, 'macula run'), '.'),
         el('dl', {}, answer.settings.map(one => [el('dt', {}, el('code', {}, one.name)), el('dd', {}, el('code', {}, one.value), one.value.includes('••••') ? null : copy(one.value, 'the value of ' + one.name))]))] : null]
   })
+  box.replaceChildren(el('p', { class: 'soft' }, 'looking …'))
   look(false)
 }
 
@@ -79,17 +83,19 @@ const HAPPENED = { created: ['idle', 'created'], started: ['good', 'started'], r
 
 // The newest first; of one service, or of all.
 function happened(place, name) {
-  const { since, events } = (state || {}).happened || {}
+  const { since, events, dropped } = (state || {}).happened || {}
   const found = (events || []).filter(one => !name || one.service === name).reverse()
-  const from = since ? 'since ' + clock(new Date(since * 1000)) + ', when this page was opened' : 'since this page was opened'
-  put(place, [found, since], () => !found.length ? el('p', { class: 'soft' }, 'Nothing has happened ' + from + '.') : [
+  const kept = (events || []).length
+  const from = since ? 'since ' + clock(new Date(since * 1000)) + ', when a page of this platform was opened' : 'since this page was opened'
+  const all = !dropped ? 'All that happened ' + from : name ? 'Of the last ' + kept + ' events of this platform' : 'The last ' + kept + ' of the events ' + from
+  put(place, [found, since, dropped, kept], () => !found.length ? el('p', { class: 'soft' }, dropped ? 'None of the last ' + kept + ' events of this platform is of this service.' : 'Nothing has happened ' + from + '.') : [
     simple('Events', ['Time', 'Service', 'Event'], found.map(one => {
       const [tone, word] = HAPPENED[one.event] || ['idle', one.event]
       const well = one.event === 'died' && one.exit_code === 0
       const more = [one.exit_code !== undefined && one.exit_code !== null && 'exit code ' + one.exit_code, one.out_of_memory && 'it needed more memory than its limit', one.late && 'while the engine was away'].filter(Boolean)
       return [timeOf(one.time), one.service ? service(one.service) : '', [badge(well ? 'idle' : tone, word), more.length ? ' ' + more.join(', ') : null]]
     }), true),
-    el('p', { class: 'soft' }, 'All that happened ' + from + '; in a terminal: ', rich('`' + typed('events' + (name ? ' ' + name : '')) + '`'))])
+    el('p', { class: 'soft' }, all + '; in a terminal: ', rich('`' + typed('events' + (name ? ' ' + name : '')) + '`'))])
 }
 
 function eventList(place) {

@@ -51,39 +51,60 @@ function reader(place, name) {
     const more = { service: name, tail: since.value ? 5000 : 500, ...some({ since: since.value, search: wanted, level: level.value, once: held ? '' : '1' }) }
     const opened = new EventSource('/api/logs?' + query(more))
     source = opened
-    let first = true
+    // It is asked from the beginning each time. Where lines are shown already, the new ones replace them as one, when
+    // all that was written so far has come: whoever reads stays where he is.
+    const replaces = () => !held || box.childElementCount > 0
+    let gathers = replaces()
     const all = []
     opened.addEventListener('log', event => {
       const packet = JSON.parse(event.data)
-      if (!held) return all.push(packet)
-      if (first) box.replaceChildren()
-      first = false
-      show(packet, wanted)
+      if (!gathers) return show(packet, wanted)
+      all.push(packet)
+      if (!held || packet.looked === undefined) return
+      gathers = false
+      before = ''
+      renew(all.splice(0), wanted)
     })
-    // it is asked again from the beginning: what is there goes when the first lines come
     opened.addEventListener('error', () => {
-      first = true
+      gathers = replaces()
       all.length = 0
+      before = ''
       note.textContent = 'no connection; trying again …'
       if (opened.readyState === EventSource.CLOSED && source === opened) { shut(); timer = setTimeout(open, 2000) }
     })
     opened.addEventListener('end', () => {
       if (source !== opened) return
-      if (!held) renew(all, wanted)
+      if (gathers && all.length) renew(all, wanted)
       shut()
       timer = setTimeout(open, 3000)
     })
   }
 
   let before = ''
+  let top = 0
   function renew(packets, wanted) {
     const text = JSON.stringify([packets, wanted])
     if (text === before) return
     before = text
-    const at = box.scrollTop
+    const reading = follow.checked ? null : firstSeen()
+    note.textContent = ''
     box.replaceChildren()
     for (const packet of packets) show(packet, wanted)
-    if (!follow.checked) box.scrollTop = at
+    // what is no longer there was older than all that is
+    if (reading) {
+      box.scrollTop = 0
+      const line = [...box.children].find(one => nameOf(one) === reading.name)
+      if (line) box.scrollTop = line.getBoundingClientRect().top - reading.top
+    }
+    top = box.scrollTop
+  }
+
+  // The line at the top of what is seen.
+  const nameOf = line => { const time = line.querySelector('time'); return time && time.dateTime + ' ' + line.textContent }
+  function firstSeen() {
+    const edge = box.getBoundingClientRect().top
+    const line = [...box.children].find(one => nameOf(one) && one.getBoundingClientRect().bottom > edge)
+    return line && { name: nameOf(line), top: line.getBoundingClientRect().top }
   }
 
   function show(packet, wanted) {
@@ -117,7 +138,6 @@ function reader(place, name) {
   since.addEventListener('change', anew)
   level.addEventListener('change', anew)
   // whoever scrolls up wants to read; at the end it goes on
-  let top = 0
   box.addEventListener('scroll', () => {
     const end = box.scrollHeight - box.clientHeight - box.scrollTop < 30
     if (end) follow.checked = true

@@ -30,31 +30,30 @@ function runs(place) {
   const box = el('div')
   place.append(el('h2', {}, 'The last runs of up'), box)
   let chosen = 0
-  async function look() {
-    const kept = await ask('/api/runs?' + query())
-    const all = (kept && kept.runs) || []
-    const show = () => put(box, [all, chosen], () => {
-      if (!all.length) return el('p', { class: 'soft' }, 'No run is recorded yet. The next one that changes something is.')
-      const run = all[Math.min(chosen, all.length - 1)]
-      const whole = Math.max(run.took_ms, 1)
-      const least = Math.max(20, Math.round(whole / 100))
-      const spans = parted(run, whole)
-      // what nobody waited for is of interest only where it took long
-      const isBrief = span => !span.error && span.took_ms < (span.critical ? least : whole / 10)
-      const [long, brief] = [spans.filter(span => !isBrief(span)), spans.filter(isBrief)]
-      return [
-        el('div', { class: 'row' }, el('label', { for: 'run' }, 'Run'), el('select', { id: 'run', 'data-key': 'run', onchange: event => { chosen = Number(event.target.value); show() } },
-          all.map((one, at) => el('option', { value: at, selected: at === chosen }, moment(new Date(one.began * 1000)) + ', ' + millis(one.took_ms) + (one.error ? ', failed' : ''))))),
-        el('p', {}, run.command + ' took ' + millis(run.took_ms) + '. ', el('span', { class: 'soft' }, 'Blue steps decided how long: each waited for the one before it.')),
-        run.error ? el('p', { class: 'why' }, plain(run.error)) : null,
-        run.left_out.length ? el('p', {}, 'Left out: ' + run.left_out.join(', ')) : null,
-        el('ol', { class: 'fall' }, long.map(span => step(span, whole))),
-        brief.length ? el('details', {}, el('summary', {}, count(brief.length, 'other step') + ', short or at the same time as these'), el('ol', { class: 'fall' }, brief.map(span => step(span, whole)))) : null]
-    })
+  let all = []
+  let error = null
+  const show = () => put(box, [all, chosen, error], () => {
+    if (error) return trouble(error)
+    if (!all.length) return el('p', { class: 'soft' }, 'No run is recorded yet. The next one that changes something is.')
+    const run = all[Math.min(chosen, all.length - 1)]
+    const whole = Math.max(run.took_ms, 1)
+    const least = Math.max(20, Math.round(whole / 100))
+    const spans = parted(run, whole)
+    // what nobody waited for is of interest only where it took long
+    const isBrief = span => !span.error && span.took_ms < (span.critical ? least : whole / 10)
+    const [long, brief] = [spans.filter(span => !isBrief(span)), spans.filter(isBrief)]
+    return [
+      el('div', { class: 'row' }, el('label', { for: 'run' }, 'Run'), el('select', { id: 'run', 'data-key': 'run', onchange: event => { chosen = Number(event.target.value); show() } },
+        all.map((one, at) => el('option', { value: at, selected: at === chosen }, moment(new Date(one.began * 1000)) + ', ' + millis(one.took_ms) + (one.error ? ', failed' : ''))))),
+      el('p', {}, run.command + ' took ' + millis(run.took_ms) + '. ', el('span', { class: 'soft' }, 'Blue steps decided how long: each waited for the one before it.')),
+      run.error ? el('p', { class: 'why' }, plain(run.error)) : null,
+      run.left_out.length ? el('p', {}, 'Left out: ' + run.left_out.join(', ')) : null,
+      el('ol', { class: 'fall' }, long.map(span => step(span, whole))),
+      brief.length ? el('details', {}, el('summary', {}, count(brief.length, 'other step') + ', short or at the same time as these'), el('ol', { class: 'fall' }, brief.map(span => step(span, whole)))) : null]
+  })
+  return polled('/api/runs', () => ({}), kept => {
+    // what is there stays while nobody answers
+    if (!kept.error || !all.length) { all = kept.runs || []; error = kept.error }
     show()
-  }
-  look()
-  const timer = setInterval(() => { if (!document.hidden) look() }, 5000)
-  return { update() {}, close() { clearInterval(timer) } }
+  }, 5000)
 }
-

@@ -8,14 +8,14 @@ const query = more => new URLSearchParams({ platform: platform(), ...more }).toS
 const key = () => { try { return localStorage.getItem(KEY) || '' } catch { return '' } }
 const later = millis => new Promise(done => setTimeout(done, millis))
 
-async function ask(path, options) {
+async function ask(path, options, signal) {
   const headers = { 'x-macula-key': key(), ...(options && options.body ? { 'content-type': 'application/json' } : {}) }
   let answer
   try {
     // a network of the engine that comes or goes ends what a browser is loading
-    answer = await fetch(path, { ...options, headers }).catch(failure => {
-      if (options) throw failure
-      return later(500).then(() => fetch(path, { headers }))
+    answer = await fetch(path, { ...options, headers, signal }).catch(failure => {
+      if (options || signal && signal.aborted) throw failure
+      return later(500).then(() => fetch(path, { headers, signal }))
     })
   } catch {
     return { error: { message: 'the background process does not answer', try: ['macula open home'] } }

@@ -14,20 +14,23 @@ function traces(place, what) {
   return (known[what] || (place => oneTrace(place, what)))(place)
 }
 
-// Asks again and again, and at once when something else is asked for.
+// Asks again some time after each answer, and at once when something else is asked for. One that is slow keeps its turn.
 function polled(path, wanted, show, apart = 3000) {
   let closed = false
   let running = 0
+  let timer = 0
   async function look() {
+    clearTimeout(timer)
     const number = ++running
-    const answer = await ask(path + '?' + query(wanted()))
-    if (!closed && number === running) show(answer || {})
+    const answer = document.hidden && number > 1 ? null : await ask(path + '?' + query(wanted()), undefined, AbortSignal.timeout(30000)) || {}
+    if (closed || number !== running) return
+    if (answer) show(answer)
+    timer = setTimeout(look, apart)
   }
   let typing = 0
   const soon = () => { clearTimeout(typing); typing = setTimeout(look, 250) }
-  const timer = setInterval(() => { if (!document.hidden) look() }, apart)
   look()
-  return { soon, update() {}, close() { closed = true; clearInterval(timer); clearTimeout(typing) } }
+  return { soon, update() {}, close() { closed = true; clearTimeout(timer); clearTimeout(typing) } }
 }
 
 // Where programs send, and what is wrong with that.
