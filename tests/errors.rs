@@ -22,7 +22,7 @@ const PLACES: &[(&str, usize, &str)] = &[
     ("kubernetes", 2, "why a workload is not ready, a row"),
     ("model", 1, "`chain` itself"),
     ("pki", 1, "the state of a trust store, a row"),
-    ("portal", 14, "answers of the page's server"),
+    ("portal", 12, "answers of the page's server"),
     ("probe", 2, "the answer of a probe"),
     ("render", 1, "see `RenderError`"),
     ("validate", 5, "evidence, which is compared and printed"),

@@ -136,8 +136,13 @@ impl Query {
     }
 
     fn platform(&self) -> Result<PlatformName, Box<Answer>> {
-        PlatformName::new(self.text("platform")).map_err(|error| bad_request(&error.to_string()))
+        named(self.text("platform"))
     }
+}
+
+/// The platform of this name.
+fn named(platform: &str) -> Result<PlatformName, Box<Answer>> {
+    PlatformName::new(platform).map_err(|error| bad_request(&error.to_string()))
 }
 
 #[derive(Deserialize)]
@@ -262,7 +267,7 @@ impl Shared {
             "/api/enter" => self.enter(&parsed::<Entering>(&body)?.ticket),
             "/api/act" => {
                 let Acting { platform, service, action } = parsed(&body)?;
-                let platform = PlatformName::new(&platform).map_err(|error| bad_request(&error.to_string()))?;
+                let platform = named(&platform)?;
                 let shared = Arc::clone(self);
                 // what was begun comes to its end, whatever becomes of the browser
                 let done = tokio::spawn(async move { shared.act(&platform, &service, action).await }).await;
@@ -272,12 +277,12 @@ impl Shared {
             }
             "/api/passwords" => {
                 let Asking { platform, service } = parsed(&body)?;
-                let platform = PlatformName::new(&platform).map_err(|error| bad_request(&error.to_string()))?;
+                let platform = named(&platform)?;
                 Ok(json_answer(StatusCode::OK, &self.connect(&platform, &service, true).await))
             }
             _ => {
                 let Revealing { platform, service, variable } = parsed(&body)?;
-                let platform = PlatformName::new(&platform).map_err(|error| bad_request(&error.to_string()))?;
+                let platform = named(&platform)?;
                 match self.reveal(&platform, &service, &variable).await {
                     Ok(value) => Ok(json_answer(StatusCode::OK, &json!({"value": value}))),
                     Err(error) => Ok(json_answer(StatusCode::CONFLICT, &failed(&error.to_string()))),
