@@ -25,6 +25,8 @@ const WATCHED: Duration = Duration::from_secs(10);
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// For one that stops or starts a service.
 const ACTION: Duration = Duration::from_secs(600);
+/// For an `up`, which may build.
+const APPLY: Duration = Duration::from_secs(3600);
 /// Commands at once.
 const MOST: usize = 4;
 
@@ -234,6 +236,14 @@ impl Shared {
         // it may take long, and must not keep everybody else from looking
         let done = self.run(Some(platform), folder.as_ref(), &[action.word(), "--", service], ACTION).await;
         self.looks.acting().remove(&act);
+        self.looks.acted.notify_waiters();
+        done
+    }
+
+    /// Does what an `up` would, as the last one was told. Whatever it would have to ask for is not done.
+    pub async fn apply(&self, platform: &PlatformName) -> Value {
+        let folder = self.folder_of(platform).await;
+        let done = self.run(Some(platform), folder.as_ref(), &["up"], APPLY).await;
         self.looks.acted.notify_waiters();
         done
     }

@@ -140,6 +140,13 @@ impl Query {
     }
 }
 
+/// What was begun comes to its end, whatever becomes of the browser.
+async fn to_its_end(work: impl Future<Output = Value> + Send + 'static) -> Answer {
+    let done = tokio::spawn(work).await.unwrap_or_else(|error| failed(&error.to_string()));
+    let status = if done.get("error").is_some() { StatusCode::CONFLICT } else { StatusCode::OK };
+    json_answer(status, &done)
+}
+
 /// The platform of this name.
 fn named(platform: &str) -> Result<PlatformName, Box<Answer>> {
     PlatformName::new(platform).map_err(|error| bad_request(&error.to_string()))
@@ -155,6 +162,11 @@ struct Acting {
     platform: String,
     service: String,
     action: Action,
+}
+
+#[derive(Deserialize)]
+struct Applying {
+    platform: String,
 }
 
 #[derive(Deserialize)]
@@ -174,7 +186,7 @@ struct Revealing {
 fn wants(path: &str) -> Option<Wants> {
     match path {
         "/api/enter" => Some(Wants::Entering),
-        "/api/act" | "/api/reveal" | "/api/passwords" => Some(Wants::Writing),
+        "/api/act" | "/api/apply" | "/api/reveal" | "/api/passwords" => Some(Wants::Writing),
         "/api/state" | "/api/logs" | "/api/service" | "/api/connect" | "/api/plan" | "/api/doctor" | "/api/names"
         | "/api/runs" | "/api/allowed" | "/api/traces" | "/api/trace" | "/api/map" | "/api/lines" | "/api/metrics" => {
             Some(Wants::Reading)
@@ -269,11 +281,13 @@ impl Shared {
                 let Acting { platform, service, action } = parsed(&body)?;
                 let platform = named(&platform)?;
                 let shared = Arc::clone(self);
-                // what was begun comes to its end, whatever becomes of the browser
-                let done = tokio::spawn(async move { shared.act(&platform, &service, action).await }).await;
-                let done = done.unwrap_or_else(|error| failed(&error.to_string()));
-                let status = if done.get("error").is_some() { StatusCode::CONFLICT } else { StatusCode::OK };
-                Ok(json_answer(status, &done))
+                Ok(to_its_end(async move { shared.act(&platform, &service, action).await }).await)
+            }
+            "/api/apply" => {
+                let Applying { platform } = parsed(&body)?;
+                let platform = named(&platform)?;
+                let shared = Arc::clone(self);
+                Ok(to_its_end(async move { shared.apply(&platform).await }).await)
             }
             "/api/passwords" => {
                 let Asking { platform, service } = parsed(&body)?;
@@ -445,7 +459,7 @@ mod tests {
 
     #[test]
     fn what_shows_or_changes_something_is_a_write() {
-        for path in ["/api/act", "/api/reveal", "/api/passwords"] {
+        for path in ["/api/act", "/api/apply", "/api/reveal", "/api/passwords"] {
             assert_eq!(wants(path), Some(Wants::Writing), "{path}");
         }
         assert_eq!((wants("/api/connect"), wants("/api/events")), (Some(Wants::Reading), None));

@@ -285,6 +285,36 @@ const LOGS: &str = r#"{"resourceLogs": [{"resource": {"attributes": [{"key": "se
     "spanId": "eee19b7ec3c1b175", "body": {"stringValue": "the Query failed </script>"}}]}]}]}"#;
 const PUSH: &str = r#"{"streams": [{"stream": {"job": "worker", "level": "info"}, "values": [["1790000001000000000", "pushed as to Loki"]]}]}"#;
 
+#[test]
+fn what_an_up_would_change_is_applied_from_the_page() {
+    let Some(platform) = Platform::new("apply") else { return };
+    let Some(browser) = Browser::start("apply", "") else { return };
+    platform.stack(STACK);
+    platform.run("up").ok();
+    let at = own_address(94);
+    let running = serve_at(&platform, at);
+    let before = platform.container("talker").id;
+    platform.stack(&STACK.replace("a-value-to-hide", "another-value"));
+    browser.open(&format!("http://{at}:8053/?platform={}", platform.name));
+    browser.shows("An up would change talker");
+    assert_eq!(browser.run("return document.querySelectorAll('[data-key=apply]').length"), 0, "it can only look");
+    let body = json!({"platform": platform.name}).to_string();
+    let refused = post((at, 8053).into(), "/api/apply", &body).unwrap();
+    assert!(refused.starts_with("HTTP/1.1 40"), "{refused}");
+    assert_eq!(platform.container("talker").id, before);
+
+    browser.open(&link(&platform));
+    browser.shows("An up would change talker");
+    browser.click("An up would change talker");
+    browser.click("Apply");
+    eventually("its container is another one", || {
+        platform.containers().get("talker").is_some_and(|found| found.id != before && found.running)
+    });
+    eventually("nothing is left to be changed", || !browser.text().contains("An up would change"));
+    running.signal(Signal::TERM);
+    running.wait();
+}
+
 /// The status line of the answer.
 fn post(to: SocketAddr, path: &str, body: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(to)?;

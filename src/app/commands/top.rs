@@ -336,7 +336,13 @@ impl TopWatch {
                     change = next_change(&mut changes) => {
                         quiet = LOOKS;
                         match change {
-                            Some(Ok(container)) => drop(self.changed.insert(container)),
+                            Some(Ok(container)) => {
+                                self.changed.insert(container);
+                                // what it is about to say is of before
+                                if let Some(asked) = answers.take() {
+                                    asked.abort();
+                                }
+                            }
                             _ => changes = None,
                         }
                     }
