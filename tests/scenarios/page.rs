@@ -306,6 +306,9 @@ fn what_an_up_would_change_is_applied_from_the_page() {
     browser.open(&link(&platform));
     browser.shows("An up would change talker");
     browser.click("An up would change talker");
+    // what was opened stays open when the page has something new to say around it
+    platform.run("stop web").ok();
+    browser.shows("Stopped 1");
     browser.click("Apply");
     eventually("its container is another one", || {
         platform.containers().get("talker").is_some_and(|found| found.id != before && found.running)

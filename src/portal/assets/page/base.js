@@ -28,7 +28,10 @@ function el(tag, props, ...children) {
   return made
 }
 
-// Puts new content in only when it is other than what is there: what has the focus or is selected stays.
+// What a part that opens is known by when it is made again.
+const partOf = part => part.getAttribute('data-part') || (part.querySelector('summary') || part).textContent
+
+// Puts new content in only when it is other than what is there: what has the focus, is selected or open stays.
 function put(place, signature, build) {
   const text = JSON.stringify(signature)
   if (place.signature === text) return
@@ -37,7 +40,11 @@ function put(place, signature, build) {
   // the same address may be there twice: then the one in the same place has it
   const same = () => [...place.querySelectorAll('[data-key]')].filter(one => one.getAttribute('data-key') === key)
   const nth = key ? Math.max(0, same().indexOf(document.activeElement)) : 0
+  // also over a moment in which there is nothing to open
+  const open = place.opened ||= new Set()
+  for (const part of place.querySelectorAll('details')) part.open ? open.add(partOf(part)) : open.delete(partOf(part))
   place.replaceChildren(...[build()].flat(9).filter(child => child !== null && child !== undefined && child !== false))
+  for (const part of place.querySelectorAll('details')) if (open.has(partOf(part))) part.open = true
   if (!key) return
   const found = same()
   if (found.length) (found[nth] || found.at(-1)).focus()
