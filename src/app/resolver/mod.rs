@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ use crate::compile::{RESOLVER, feed, gateway, name_as_the_domain, resolver_metri
 use crate::daemon::reach::Table;
 use crate::dns::{Client, ControlError, Listen, ServerError, Status, ZoneEntry};
 use crate::host::{Command, Holder, Host, Lock, Unmet, holders, until};
-use crate::model::{DnsSettings, Platform, PlatformName, Protocol, View, Way};
+use crate::model::{DnsSettings, Facts, NameServer, Platform, PlatformName, Protocol, View, Way};
 
 use super::error::ResolverError;
 use super::state::{read, write};
@@ -125,14 +125,19 @@ fn entry(survey: &Survey, receiving: Option<&Receiving>) -> ZoneEntry {
     ZoneEntry {
         zone,
         feed: feed(platform, survey.block),
-        // the network's gateway is no address of this process where nothing that is published arrives
-        listen: match survey.facts.published {
-            true => vec![Listen { address: (gateway(survey.subnet), 53).into(), view: View::Container }],
-            false => Vec::new(),
-        },
+        listen: for_containers(&survey.facts, survey.subnet),
         networks: vec![survey.subnet.into()],
         clients: Vec::new(),
         metrics: resolver_metrics(&survey.facts, survey.subnet),
+    }
+}
+
+/// Where containers ask: at the network's gateway. That is no address of this process where nothing that is published
+/// arrives, and none that is free where the engine's own name server has it.
+fn for_containers(facts: &Facts, subnet: Ipv4Net) -> Vec<Listen> {
+    match facts.published && facts.traits.names != NameServer::Gateway {
+        true => vec![Listen { address: (gateway(subnet), 53).into(), view: View::Container }],
+        false => Vec::new(),
     }
 }
 
@@ -618,6 +623,7 @@ mod tests {
     use crate::app::testing::session;
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
+    use crate::model::EngineKind;
 
     #[tokio::test]
     async fn a_resolver_goes_on_where_the_next_one_could_not_start() {
@@ -646,6 +652,25 @@ mod tests {
         assert_eq!(found(wants(true, &["127.0.0.9:5399"])).await, theirs);
         let other = found(wants(false, &["127.0.0.9:5400"])).await;
         assert_eq!(other.as_deref(), Some("127.0.0.9:5400 is held by `dnsmasq` (pid 9)"));
+    }
+
+    #[test]
+    fn containers_ask_where_nobody_else_answers() {
+        let subnet = "10.222.0.0/16".parse().unwrap();
+        let asked = |facts: &Facts| {
+            let listen = for_containers(facts, subnet).into_iter();
+            listen.map(|listen| (listen.address.to_string(), listen.view)).collect::<Vec<_>>()
+        };
+        let mut facts = Facts::of("Docker 28.5.2", EngineKind::Docker);
+        assert_eq!(asked(&facts), [("10.222.0.1:53".to_owned(), View::Container)]);
+        facts.traits.names = NameServer::Nobody;
+        assert_eq!(asked(&facts), [("10.222.0.1:53".to_owned(), View::Container)]);
+        // Podman's own has it
+        facts.traits.names = NameServer::Gateway;
+        assert_eq!(asked(&facts), []);
+        facts.traits.names = NameServer::InContainer;
+        facts.published = false;
+        assert_eq!(asked(&facts), []);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::models::{CreateImageInfo, ImageSummary};
@@ -88,7 +89,13 @@ impl Images for Docker {
             ..CreateImageOptions::default()
         };
         let login = self.logins.of(&parsed.registry).await;
-        let mut lines = Box::pin(self.client.create_image(Some(options), None, login));
+        let mut lines = Box::pin(self.client.create_image(Some(options), None, login.clone()).peekable());
+        // an engine's first word comes with the manifest
+        let quiet = tokio::time::timeout(QUIET, lines.as_mut().peek()).await.is_err();
+        if quiet && let Some(wait) = rate_limit::ask(&parsed, login.as_ref()).await {
+            let source = ImageError::RateLimited { reference: reference.to_owned(), retry_after: Some(wait) };
+            return Err(EngineError::Image { operation, source });
+        }
         let mut layers = Layers::default();
         while let Some(line) = lines.next().await {
             let line = match line {
@@ -204,6 +211,10 @@ impl Docker {
         error
     }
 }
+
+/// After that much silence the registry itself is asked whether it limits pulls: Podman, which was told to wait, does so
+/// without a word, for a minute at a time and several times.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// A reference goes into the path of the request: nothing else may get there.
 fn check(operation: &str, reference: &str) -> Result<(), EngineError> {

@@ -60,6 +60,14 @@ impl Engine {
         })
     }
 
+    /// Whether images lie in containerd's store, whose pulls are containerd's own.
+    pub fn has_containerd_images(&self) -> bool {
+        let info = self.get("/info");
+        info["DriverStatus"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one[1] == "io.containerd.snapshotter.v1"))
+    }
+
     pub fn endpoint(&self) -> String {
         format!("unix://{}", self.socket.display())
     }

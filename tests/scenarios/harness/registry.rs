@@ -107,7 +107,16 @@ impl Registry {
 
     /// How often a manifest of this repository was asked for, not only by its head.
     pub fn pulls(&self, repository: &str) -> usize {
-        let front = format!("GET /v2/{repository}/manifests/");
+        self.manifests("GET", repository)
+    }
+
+    /// How often it was asked for by its head.
+    pub fn heads(&self, repository: &str) -> usize {
+        self.manifests("HEAD", repository)
+    }
+
+    fn manifests(&self, method: &str, repository: &str) -> usize {
+        let front = format!("{method} /v2/{repository}/manifests/");
         self.served.asked.lock().unwrap().iter().filter(|asked| asked.starts_with(&front)).count()
     }
 

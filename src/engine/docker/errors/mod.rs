@@ -293,13 +293,22 @@ pub(super) fn image_error(reference: &str, message: &str) -> ImageError {
     {
         return ImageError::BrokeOff { reference, message };
     }
+    // containerd's words for both stand also before those of a registry that answers nobody without a login
+    let no_login = says(&["no basic auth credentials"]);
+    // a 403 in the words of Podman 5, of Podman 4, and of containerd
+    let refused = text.starts_with("denied: ")
+        || (says(&["reading manifest "]) && says(&[": denied: "]))
+        || says(&["403 forbidden"]);
     // Docker Hub, and every registry that hides what one may not see, has one answer for both
-    if says(&[
-        "repository does not exist or may require",
-        "requested access to the resource is denied",
-        "insufficient_scope",
-        "pull access denied",
-    ]) {
+    if !no_login
+        && (refused
+            || says(&[
+                "repository does not exist or may require",
+                "requested access to the resource is denied",
+                "insufficient_scope",
+                "pull access denied",
+            ]))
+    {
         let message = format!("it is gone or private, its registry has one answer for both ({message})");
         return ImageError::Denied { reference, message };
     }

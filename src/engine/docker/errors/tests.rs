@@ -183,7 +183,11 @@ fn the_troubles_with_an_image_are_told_apart() {
         "pull access denied for minio/minio, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
         "failed to resolve reference \"docker.io/minio/mc:latest\": pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
         "initializing source docker://minio/minio:latest: reading manifest latest in docker.io/minio/minio: requested access to the resource is denied",
+        "denied: no",
+        "initializing source docker://r.example/x:1: reading manifest 1 in r.example/x: denied: no",
+        "unknown: failed to resolve reference \"r.example/x:1\": unexpected status from HEAD request to https://r.example/v2/x/manifests/1: 403 Forbidden",
         // a login
+        "failed to resolve reference \"r.example/x:1\": pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials",
         "Head \"https://ghcr.io/v2/x/y/manifests/1\": unauthorized",
         "unauthorized: authentication required",
         "error parsing HTTP 403 response body: denied: access forbidden",
@@ -246,6 +250,10 @@ fn the_troubles_with_an_image_are_told_apart() {
     Denied       x:1 was refused: it is gone or private, its registry has one answer for both (pull access denied for
     Denied       x:1 was refused: it is gone or private, its registry has one answer for both (failed to resolve refe
     Denied       x:1 was refused: it is gone or private, its registry has one answer for both (initializing source do
+    Denied       x:1 was refused: it is gone or private, its registry has one answer for both (denied: no)
+    Denied       x:1 was refused: it is gone or private, its registry has one answer for both (initializing source do
+    Denied       x:1 was refused: it is gone or private, its registry has one answer for both (unknown: failed to res
+    Denied       x:1 was refused: a login is needed (failed to resolve reference "r.example/x:1": pull access denied,
     Denied       x:1 was refused: a login is needed (Head "https://ghcr.io/v2/x/y/manifests/1": unauthorized)
     Denied       x:1 was refused: a login is needed (unauthorized: authentication required)
     Denied       x:1 was refused: a login is needed (error parsing HTTP 403 response body: denied: access forbidden)
