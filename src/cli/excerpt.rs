@@ -10,7 +10,7 @@ use crate::event::Place;
 use crate::plan::SupplyProblem;
 
 use super::error::CliError;
-use super::failure::supply;
+use super::supply_error::{Together, supply, together};
 
 /// How much of a long line is shown at the most.
 pub(super) const WIDTH: usize = 100;
@@ -61,8 +61,12 @@ pub(super) fn located(error: Error, loaded: &Loaded, room: usize) -> CliError {
     let mut below: Vec<Diagnostic> = Vec::new();
     match &error {
         Error::Supply(problems) => {
-            let at = |problem: &SupplyProblem| loaded.at(problem.service(), keys_of(problem), problem.to_string());
-            instead.extend(problems.iter().enumerate().filter_map(|(line, problem)| Some((line, at(problem)?))));
+            let at = |group: &Together<'_>| {
+                let mut all = group.problems.iter();
+                all.find_map(|problem| loaded.at(problem.service(), keys_of(problem), &*group.text))
+            };
+            let groups = together(problems);
+            instead.extend(groups.iter().enumerate().filter_map(|(line, group)| Some((line, at(group)?))));
         }
         Error::Compile(errors) => {
             let at = |error: &CompileError| match error {
@@ -89,8 +93,12 @@ pub(super) fn located(error: Error, loaded: &Loaded, room: usize) -> CliError {
     }
     let mut new = match &error {
         Error::Supply(problems) => {
-            let service = problems.iter().find_map(|problem| loaded.platform.service(problem.service()));
-            supply(problems, service.and_then(|(_, service)| service.image.as_deref()))
+            // what only needs something that is left out wants no other image
+            let lacks = |problem: &SupplyProblem| {
+                let image = loaded.platform.service(problem.service())?.1.image.as_deref()?;
+                matches!(problem, SupplyProblem::NoImage { reason, .. } if reason.contains(image)).then_some(image)
+            };
+            supply(problems, problems.iter().find_map(lacks))
         }
         _ => CliError::from(error),
     };
@@ -113,7 +121,9 @@ const MEMORY: [&str; 2] = ["deploy.resources.limits.memory", "mem_limit"];
 fn keys_of(problem: &SupplyProblem) -> &'static [&'static str] {
     match problem {
         SupplyProblem::NotBuilt { .. } => &["build", "image"],
-        SupplyProblem::NoImage { .. } | SupplyProblem::OtherProvider { .. } => &["image", "build"],
+        SupplyProblem::NoImage { .. } | SupplyProblem::NotPulled { .. } | SupplyProblem::OtherProvider { .. } => {
+            &["image", "build"]
+        }
         // its text says what it is
         SupplyProblem::TooOld { .. } => &[],
     }
@@ -256,7 +266,10 @@ mod tests {
             assert_eq!(error.places.len(), 1, "{error:?}");
             error.to_text(Default::default(), &Invocation::default(), Some(80))
         };
-        let absent = SupplyProblem::NoImage { service: "shop".into(), reason: "ghcr.io cannot be reached".into() };
+        let absent = SupplyProblem::NoImage {
+            service: "shop".into(),
+            reason: "ghcr.io/acme/shop:1 is not in the engine".into(),
+        };
         let taken = Conflict {
             resource: ResourceId::new(ResourceKind::Container, "macula-shop-1"),
             message: "port 18080 is taken: python3 (pid 7) listens on 0.0.0.0:18080".into(),
@@ -266,7 +279,7 @@ mod tests {
         let both = [shown(Error::Supply(vec![absent])), shown(Error::Conflicts(vec![taken]))];
         insta::assert_snapshot!(both.join("\n"), @r#"
         error: some images are unavailable; nothing was changed
-          compose.yaml:3:12: service shop: ghcr.io cannot be reached
+          compose.yaml:3:12: service shop: ghcr.io/acme/shop:1 is not in the engine
               3 |     image: ghcr.io/acme/shop:1
                 |            ^^^^^^^^^^^^^^^^^^^
           hint: to take an image from elsewhere: images: {overrides:

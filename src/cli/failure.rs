@@ -10,7 +10,7 @@ use crate::daemon::RouteError;
 use crate::host::LockError;
 use crate::model::{Again, MaculaCommand, PlatformName, macula};
 use crate::pki::{AuthorityError, LeafError};
-use crate::plan::{OtherProject, SupplyProblem};
+use crate::plan::OtherProject;
 use crate::system::OwnImageError;
 
 use super::cluster_error::cluster;
@@ -18,6 +18,7 @@ use super::dns_error::{change, install, resolver};
 use super::engine_error::{no_engine, with_image_hints};
 use super::error::{CliError, ErrorKind};
 use super::near::near;
+use super::supply_error::supply;
 use super::ui::{Style, text};
 use crate::words;
 
@@ -304,42 +305,6 @@ fn is_path(name: &str) -> bool {
     name == "." || name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml")
 }
 
-/// `image`: of the first service, where it is known.
-pub(super) fn supply(problems: &[SupplyProblem], image: Option<&str>) -> CliError {
-    let other = problems.iter().any(|problem| matches!(problem, SupplyProblem::OtherProvider { .. }));
-    let too_old = problems.iter().all(|problem| matches!(problem, SupplyProblem::TooOld { .. }));
-    let (kind, what) = match (other, too_old) {
-        (true, _) => {
-            (ErrorKind::Conflict, "the data of some services was written by another version, and is left as it is")
-        }
-        (_, true) => (ErrorKind::Config, "this engine is too old for some services; nothing was changed"),
-        _ => (ErrorKind::Image, "some images are unavailable; nothing was changed"),
-    };
-    let mut new = CliError::new(kind, what);
-    new.details = problems.iter().map(ToString::to_string).collect();
-    if other {
-        return new
-            .hint("dump the data with the service's own tools and restore it into the new one, or go back to the image that wrote it")
-            .hint("--images build|local|auto selects where images come from")
-            .suggest(macula("images list").why("to see which images are available"));
-    }
-    if too_old {
-        return new.hint("update the engine, or remove these settings from the stack");
-    }
-    let mut unbuilt = problems.iter().filter(|problem| matches!(problem, SupplyProblem::NotBuilt { .. })).peekable();
-    if unbuilt.peek().is_some() {
-        let build = unbuilt.fold(macula("build"), |build, problem| build.arg(problem.service()));
-        return new
-            .suggest(build.why("to build what is missing; the data stays as it is"))
-            .suggest(macula("images list"));
-    }
-    let image = image.unwrap_or("IMAGE");
-    new.hint(format!(
-        "to take an image from elsewhere: images: {{overrides: {{\"{image}\": \"ANOTHER\"}}}} in macula.yaml"
-    ))
-    .suggest(macula("images list"))
-}
-
 /// Several steps may fail; the first one in the order of time decides the kind, unless it says less
 /// than another one.
 fn failed(failures: &[Failure], skipped: &BTreeSet<String>) -> CliError {
@@ -575,22 +540,6 @@ mod tests {
                 assert!(!circle, "{fact}: `macula {command}` fails of the same");
             }
         }
-    }
-
-    #[test]
-    fn a_build_that_is_missing_names_the_command_that_makes_it() {
-        let missing = |service: &str| SupplyProblem::NotBuilt {
-            service: service.into(),
-            reason: format!("its image of this version of macula, macula/{service}:1, is not in the engine"),
-        };
-        let error = supply(&[missing("minio"), missing("s3-users")], None);
-        assert_eq!(error.kind, ErrorKind::Image);
-        assert_eq!(proposed(error, "up"), ["build minio s3-users", "images list"]);
-        // what else is missing may need just that
-        let other =
-            SupplyProblem::NoImage { service: "shop".into(), reason: "it needs minio, which is left out".into() };
-        let error = supply(&[other, missing("minio")], None);
-        assert_eq!(proposed(error, "up"), ["build minio", "images list"]);
     }
 
     /// What needs root is repeated by macula, which knows what to write; never by hand.

@@ -6,8 +6,8 @@ use clap::Subcommand;
 use crate::app::{
     self, ImageRow, LockChange, image_rows, load_bundle, lock_images, obtain_images, prune_images, save_images,
 };
-use crate::model::ImagePolicy;
-use crate::plan::ImageSource;
+use crate::model::{ImagePolicy, macula};
+use crate::plan::{ImageSource, LeftOut};
 
 use super::context::{Context, ImageOptions, LoadOptions, StackOptions};
 use super::error::CliError;
@@ -94,16 +94,19 @@ pub struct BuildArgs {
     /// Services, or host names they answer to (default: all)
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
+    /// Build images that are there already, too
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     stacks: StackOptions,
 }
 
 pub async fn pull(context: &Context, args: PullArgs) -> Result<(), CliError> {
-    get(context, ImagePolicy::Pull, "pull", args.services, &args.stacks).await
+    get(context, ImagePolicy::Pull, args.services, false, &args.stacks).await
 }
 
 pub async fn build(context: &Context, args: BuildArgs) -> Result<(), CliError> {
-    get(context, ImagePolicy::Build, "build", args.services, &args.stacks).await
+    get(context, ImagePolicy::Build, args.services, args.force, &args.stacks).await
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
@@ -151,7 +154,9 @@ async fn list(context: &Context, stacks: &ImageOptions) -> Result<(), CliError> 
         let size = row.size.and_then(|size| u64::try_from(size).ok()).map(text::bytes);
         let image = match (&row.name, row.source) {
             // what the stack names is not what runs
-            (Some(_), Some(ImageSource::Build)) if !verbose => format!("stands for {}", row.reference),
+            (Some(name), Some(ImageSource::Build)) if *name != row.reference && !verbose => {
+                format!("stands for {}", row.reference)
+            }
             (Some(name), _) if *name != row.reference => format!("{name} (for {})", row.reference),
             _ => row.reference.clone(),
         };
@@ -185,11 +190,19 @@ fn sums(rows: &[ImageRow], helper: impl Fn(&str) -> bool) -> Vec<String> {
         sum.push_str(&format!(", {} missing: {}", missing.len(), text::some(&services, 4)));
     }
     let reasons = rows.iter().filter_map(|row| Some((row, row.left_out.as_deref()?)));
-    let pairs = reasons.flat_map(|(row, reason)| row.services.iter().map(move |service| (service.as_str(), reason)));
-    let left_out = left_out::known(left_out::causes(pairs), helper)
-        .into_iter()
-        .map(|cause| format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4)));
-    std::iter::once(sum).chain(left_out).collect()
+    let left = |(row, reason): (&ImageRow, &str)| -> Vec<LeftOut> {
+        let left = |service: &String| LeftOut { service: service.clone(), reason: reason.to_owned() };
+        row.services.iter().map(left).collect()
+    };
+    let left: Vec<LeftOut> = reasons.flat_map(left).collect();
+    std::iter::once(sum).chain(causes(&left, helper)).collect()
+}
+
+/// A line for each cause.
+fn causes(left: &[LeftOut], helper: impl Fn(&str) -> bool) -> Vec<String> {
+    let pairs = left.iter().map(|left| (left.service.as_str(), left.reason.as_str()));
+    let causes = left_out::known(left_out::causes(pairs), helper).into_iter();
+    causes.map(|cause| format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4))).collect()
 }
 
 /// None for what is not here, and for images whose makers set the time to nothing, so that a build
@@ -329,20 +342,30 @@ fn broken_off(context: &Context, begun: Instant, error: app::Error) -> CliError 
 async fn get(
     context: &Context,
     policy: ImagePolicy,
-    verb: &str,
     mut services: Vec<String>,
+    force: bool,
     stacks: &StackOptions,
 ) -> Result<(), CliError> {
     let begun = Instant::now();
+    let verb = if policy == ImagePolicy::Build { "build" } else { "pull" };
     let loaded = context.load_with_builds(stacks).await?;
     context.services_meant(&loaded.platform, &mut services);
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session(&format!("images {verb}")).await;
-    match obtain_images(&session, &loaded, policy, &services).await {
+    match obtain_images(&session, &loaded, policy, &services, force).await {
         Ok((count, unavailable)) => {
+            for cause in causes(&unavailable, |name| loaded.platform.is_helper(name)) {
+                context.events().warn(cause);
+            }
+            let again = context.line(services.iter().fold(macula("images build --force"), |line, name| line.arg(name)));
             let summary = match (count, policy) {
-                (0, ImagePolicy::Build) => "nothing to do: what can be built is built already".to_owned(),
-                (0, _) if unavailable > 0 => "nothing to do: the engine has every image that is available".to_owned(),
+                (0, ImagePolicy::Build) if force => "nothing to do: no image of these is built here".to_owned(),
+                (0, ImagePolicy::Build) => {
+                    format!("nothing to do: what can be built is built already (again: {again})")
+                }
+                (0, _) if !unavailable.is_empty() => {
+                    "nothing to do: the engine has every image that is available".to_owned()
+                }
                 (0, _) => "nothing to do: the engine has every image".to_owned(),
                 (count, _) => text::count(count, "image"),
             };

@@ -62,6 +62,7 @@ mod slip;
 mod stack;
 mod status;
 mod straight;
+mod supply_error;
 mod task;
 mod top;
 mod traces;

@@ -55,6 +55,9 @@ pub enum SupplyProblem {
     /// Exit code 6.
     #[error("service {service}: {reason}")]
     NoImage { service: String, reason: String },
+    /// It was to be pulled again, which cannot be; the engine has one: exit code 6.
+    #[error("service {service}: {reason}")]
+    NotPulled { service: String, reason: String },
     /// Only its build would do, which is not here and is not made by `--images local`: exit code 6.
     #[error("service {service}: {reason}")]
     NotBuilt { service: String, reason: String },
@@ -71,9 +74,21 @@ impl SupplyProblem {
     pub fn service(&self) -> &str {
         match self {
             Self::NoImage { service, .. }
+            | Self::NotPulled { service, .. }
             | Self::NotBuilt { service, .. }
             | Self::TooOld { service, .. }
             | Self::OtherProvider { service, .. } => service,
+        }
+    }
+
+    /// What may be the same for several services. None: it is about its own data.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::NoImage { reason, .. }
+            | Self::NotPulled { reason, .. }
+            | Self::NotBuilt { reason, .. }
+            | Self::TooOld { reason, .. } => Some(reason),
+            Self::OtherProvider { .. } => None,
         }
     }
 }
@@ -99,7 +114,9 @@ pub fn supply(
             Ok(choice) => {
                 supply.choices.insert(service.name.clone(), choice);
             }
-            Err(SupplyProblem::NoImage { service, reason }) if !strict && platform.is_optional(&service) => {
+            Err(SupplyProblem::NoImage { service, reason } | SupplyProblem::NotPulled { service, reason })
+                if !strict && platform.is_optional(&service) =>
+            {
                 supply.left_out.push(LeftOut { service, reason });
             }
             Err(SupplyProblem::NotBuilt { service, reason }) if !strict && platform.is_optional(&service) => {
@@ -247,6 +264,8 @@ fn choose(
                 })
         }
     };
+    // another one is asked for than the one that is there
+    let present = spec.present(observed).is_some();
     // the data is the build's own, or there is nothing but a build: it is missing, and nothing else is wrong
     let only_build = policy == ImagePolicy::Local && build_fits && (build_only || !image_fits);
     choice.ok_or_else(|| match (wrote, image_fits && build_fits) {
@@ -269,7 +288,12 @@ fn choose(
             SupplyProblem::OtherProvider { service: service.name.clone(), volume, found, opens }
         }
         _ => {
-            SupplyProblem::NoImage { service: service.name.clone(), reason: no_image(policy, service, spec, observed) }
+            let reason = no_image(policy, service, spec, observed);
+            let service = service.name.clone();
+            match policy == ImagePolicy::Pull && present {
+                true => SupplyProblem::NotPulled { service, reason },
+                false => SupplyProblem::NoImage { service, reason },
+            }
         }
     })
 }

@@ -62,7 +62,7 @@ struct Wanted {
 /// Gets what is missing, by the platform's policy, and writes all images to `target`. What may be left
 /// out and cannot be had is left out; without what is needed nothing is written.
 pub async fn save_images(session: &Session, loaded: &Loaded, target: &Path) -> Result<SavedBundle, Error> {
-    let (mut outcome, left_out) = try_images(session, loaded, loaded.platform.images.policy, &[]).await?;
+    let (mut outcome, left_out) = try_images(session, loaded, loaded.platform.images.policy, &[], false).await?;
     let named: BTreeSet<String> = left_out.iter().map(|left| left.service.clone()).collect();
     let refusals = outcome.failed.iter().filter_map(|failure| Some((failure.group.clone(), no_image(&failure.error)?)));
     let mut refused: BTreeMap<String, String> = refusals.collect();

@@ -125,15 +125,16 @@ fn place(name: &str) -> (&str, String) {
     split_registry(repository(without_digest(name)))
 }
 
-/// Pulls or builds, by policy, what these services run (or all). Returns the number of images, and of services whose
-/// image is unavailable and that can be done without.
+/// Pulls or builds, by policy, what these services run (or all). Returns the number of images, and the services whose
+/// image is unavailable and that can be done without. `anew`: builds what is built already, too.
 pub async fn obtain_images(
     session: &Session,
     loaded: &Loaded,
     policy: ImagePolicy,
     services: &[String],
-) -> Result<(usize, usize), Error> {
-    let (outcome, left_out) = try_images(session, loaded, policy, services).await?;
+    anew: bool,
+) -> Result<(usize, Vec<LeftOut>), Error> {
+    let (outcome, left_out) = try_images(session, loaded, policy, services, anew).await?;
     if !outcome.is_ok() {
         return Err(Error::Failed(Box::new(outcome)));
     }
@@ -142,7 +143,7 @@ pub async fn obtain_images(
         let problem = |LeftOut { service, reason }| SupplyProblem::NoImage { service, reason };
         return Err(Error::Supply(left_out.into_iter().map(problem).collect()));
     }
-    Ok((outcome.ran.len(), left_out.len()))
+    Ok((outcome.ran.len(), left_out))
 }
 
 /// What the sources of an image said, when they are all that is wrong.
@@ -159,12 +160,13 @@ pub(in crate::app) fn refusal(error: &StepError) -> Option<String> {
 }
 
 /// As [`obtain_images`]; which images could not be had is the caller's to judge. With the services that
-/// are left out, which have been named.
+/// are left out.
 pub(super) async fn try_images(
     session: &Session,
     loaded: &Loaded,
     policy: ImagePolicy,
     services: &[String],
+    anew: bool,
 ) -> Result<(Outcome, Vec<LeftOut>), Error> {
     let mut platform = loaded.platform.clone();
     platform.images.policy = policy;
@@ -181,8 +183,11 @@ pub(super) async fn try_images(
         let own = published_addresses(&platform, block);
         observe::registries(session.host(), &specs, &own, &mut observed, policy == ImagePolicy::Pull).await;
     }
-    let (chosen, problems) =
+    let (mut chosen, problems) =
         supply(&platform, &specs, &observed, false, &|service| service_volumes(&platform, service));
+    if anew {
+        chosen.rebuild(&platform, &specs);
+    }
     let problems: Vec<_> = problems.into_iter().filter(|problem| wanted(problem.service())).collect();
     if !problems.is_empty() {
         return Err(Error::Supply(problems));
@@ -206,9 +211,6 @@ pub(super) async fn try_images(
         }
     }
     plan.left_out = chosen.left_out.into_iter().filter(|left| wanted(&left.service)).collect();
-    for left in &plan.left_out {
-        session.events.warn(format!("{}: {}", left.service, left.reason));
-    }
     if plan.is_empty() {
         return Ok((Outcome::default(), plan.left_out));
     }

@@ -94,10 +94,8 @@ pub async fn lock_images(session: &Session, loaded: &Loaded, partly: bool) -> Re
         }
     }
     let told = images.iter().filter(|row| matches!(row.change, LockChange::New | LockChange::Moved | LockChange::Same));
-    let unknown: Vec<String> =
-        images.iter().filter(|row| row.change == LockChange::Unknown).map(|row| row.note.clone()).collect();
-    if told.count() == 0 && !unknown.is_empty() {
-        return Err(Error::NothingLocked { reasons: words::unique(unknown) });
+    if told.count() == 0 && images.iter().any(|row| row.change == LockChange::Unknown) {
+        return Err(Error::NothingLocked { reasons: reasons(&images) });
     }
     let mut digests: BTreeMap<String, String> = if partly { before.clone() } else { BTreeMap::new() };
     digests.extend(images.iter().filter_map(|row| Some((row.reference.clone(), row.digest.clone()?))));
@@ -125,6 +123,23 @@ async fn ask(engine: &dyn Images, observed: &Observed, source: &Source) -> Resul
     }
 }
 
+/// Why nobody said what the names mean, once for each registry: what keeps one image of it keeps the others.
+fn reasons(rows: &[LockRow]) -> Vec<String> {
+    let mut registries: Vec<(&str, Vec<&LockRow>)> = Vec::new();
+    for row in rows.iter().filter(|row| row.change == LockChange::Unknown) {
+        let registry = split_registry(&row.reference).0;
+        match registries.iter_mut().find(|(known, _)| *known == registry) {
+            Some((_, rows)) => rows.push(row),
+            None => registries.push((registry, vec![row])),
+        }
+    }
+    let told = |(registry, rows): (&str, Vec<&LockRow>)| match rows.as_slice() {
+        [first, _, ..] => format!("{registry}, {}; the first: {}", words::count(rows.len(), "image"), first.note),
+        few => few.iter().map(|row| row.note.clone()).collect(),
+    };
+    registries.into_iter().map(told).collect()
+}
+
 fn row(reference: String, answer: Result<(String, String), String>, before: &BTreeMap<String, String>) -> LockRow {
     let known = before.get(&reference).cloned();
     let (change, digest, note) = match (answer, &known) {
@@ -135,4 +150,23 @@ fn row(reference: String, answer: Result<(String, String), String>, before: &BTr
         (Err(why), None) => (LockChange::Unknown, None, why),
     };
     LockRow { reference, change, digest, before: known.filter(|_| change == LockChange::Moved), note }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_that_is_away_is_told_once() {
+        let row = |reference: &str, why: &str| row(reference.into(), Err(why.into()), &BTreeMap::new());
+        let rows = [
+            row("docker.io/grafana/loki:3", "cannot reach the registry of loki"),
+            row("ghcr.io/acme/shop:1", "it was refused"),
+            row("docker.io/grafana/tempo:2", "cannot reach the registry of tempo"),
+        ];
+        assert_eq!(
+            reasons(&rows),
+            ["docker.io, 2 images; the first: cannot reach the registry of loki", "it was refused"]
+        );
+    }
 }

@@ -10,8 +10,10 @@ use super::StackDeploy;
 use crate::app::commands::images::obtain_images;
 use crate::app::{DeployError, Error, Session};
 use crate::compile::targets::{Pin, SwarmStack};
+use crate::config::Loaded;
 use crate::engine::{Engine, EngineError, ImageError};
 use crate::model::ImagePolicy;
+use crate::plan::LeftOut;
 
 /// How long a registry may take to name the digest of an image that is here.
 const BRIEF: Duration = Duration::from_secs(3);
@@ -72,7 +74,7 @@ impl Supply<'_> {
         if services.is_empty() {
             return Ok(());
         }
-        obtain_images(self.session, self.request.loaded, ImagePolicy::Build, &services).await.map(drop)
+        make(self.session, self.request.loaded, &services).await
     }
 
     /// `Err`: why nodes cannot have it.
@@ -129,6 +131,15 @@ fn is_new(digest: Result<&String, &EngineError>) -> bool {
 }
 
 /// An image under the name by which nodes pull it, in the registry.
+/// Builds what these services run.
+async fn make(session: &Session, loaded: &Loaded, services: &[String]) -> Result<(), Error> {
+    let (_, left_out) = obtain_images(session, loaded, ImagePolicy::Build, services, false).await?;
+    for LeftOut { service, reason } in left_out {
+        session.events.warn(format!("{service}: {reason}"));
+    }
+    Ok(())
+}
+
 async fn push(session: &Session, engine: &Arc<dyn Engine>, here: &str, there: &str) -> Result<(), Error> {
     if engine.image(here).await?.is_none() {
         return Ok(());
@@ -174,7 +185,7 @@ pub(super) async fn in_registry(
             }
             let services: Vec<String> = translation.builders.get(here).into_iter().cloned().collect();
             if build || engine.image(here).await?.is_none() {
-                obtain_images(session, loaded, ImagePolicy::Build, &services).await?;
+                make(session, loaded, &services).await?;
             }
             push(session, &engine, here, there).await?;
             digest = engine.digest(there).await;
