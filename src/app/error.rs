@@ -33,6 +33,9 @@ pub enum Error {
     /// A project that is up has services of the same names.
     #[error("{}", others.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     OtherProjects { others: Vec<OtherProject>, platform: PlatformName, domain: String },
+    /// Services mount it by its path, and say that it is there.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NoSuchPaths(Vec<MissingPath>),
     #[error("some images are unavailable")]
     Supply(Vec<SupplyProblem>),
     /// Keys of the stacks that this engine has no word for.
@@ -162,6 +165,16 @@ impl From<FixError> for Error {
             other => Self::Other(other.into()),
         }
     }
+}
+
+/// A folder or file of this machine that a service mounts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{service} mounts {}, which does not exist", path.display())]
+pub struct MissingPath {
+    pub service: String,
+    pub path: PathBuf,
+    /// Where it is mounted in the container.
+    pub target: String,
 }
 
 /// Why a process is not ready.

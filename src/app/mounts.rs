@@ -1,13 +1,16 @@
 //! A path of this container is another one on the engine's machine, or none at all: what lies below one of its mounts
-//! is mounted from there.
+//! is mounted from there. And paths that services want to find, and that are not there.
 
 use std::path::{Path, PathBuf};
 
 use crate::daemon::reach::Table;
 use crate::engine::Engine;
-use crate::model::{Mount, Platform};
+use crate::host::Host;
+use crate::model::{Facts, Mount, Origin, Platform};
+use crate::plan::{Action, Plan};
 
 use super::Error;
+use super::error::MissingPath;
 
 /// Bind mounts as the engine's machine has them, where this process runs in a container of the engine.
 pub(super) async fn translate(engine: &dyn Engine, table: &Table, platform: &mut Platform) -> Result<(), Error> {
@@ -26,6 +29,57 @@ pub(super) async fn translate(engine: &dyn Engine, table: &Table, platform: &mut
         }
     }
     Ok(())
+}
+
+/// What services that get a container mount with `create_host_path: false`, and what is not there. The engine says so
+/// too, but only once all before it are made. Nothing where the engine may be on another machine, or where something
+/// in the plan may make the path.
+pub(super) async fn missing(host: &dyn Host, facts: &Facts, platform: &Platform, plan: &Plan) -> Vec<MissingPath> {
+    let same_machine = match &facts.data_root {
+        Some(root) => host.exists(Path::new(root)).await,
+        None => false,
+    };
+    if !same_machine || plan.steps.iter().any(|step| matches!(step.action, Action::RunTask { .. })) {
+        return Vec::new();
+    }
+    let mut missing = Vec::new();
+    for step in &plan.steps {
+        let Action::CreateContainer { spec, .. } = &step.action else { continue };
+        // what is built in is not the user's to mend
+        let own = platform.service(&spec.service).filter(|(stack, _)| matches!(stack.origin, Origin::File(_)));
+        let Some((_, service)) = own else { continue };
+        for mount in &service.mounts {
+            let Mount::Bind { source, target, create_host_path: false, .. } = mount else { continue };
+            let found = MissingPath { service: service.name.clone(), path: source.clone(), target: target.clone() };
+            if !missing.contains(&found)
+                && !others_may_make(platform, &service.name, source)
+                && is_missing(host, source).await
+            {
+                missing.push(found);
+            }
+        }
+    }
+    missing
+}
+
+/// Another service writes into a folder above it.
+fn others_may_make(platform: &Platform, service: &str, path: &Path) -> bool {
+    let above =
+        |mount: &Mount| matches!(mount, Mount::Bind { source, read_only: false, .. } if path.starts_with(source));
+    platform.services().any(|(_, other)| other.name != service && other.mounts.iter().any(above))
+}
+
+/// Whether it is certain: what lies in a folder that cannot be read may be there all the same.
+async fn is_missing(host: &dyn Host, path: &Path) -> bool {
+    if host.exists(path).await {
+        return false;
+    }
+    for folder in path.ancestors().skip(1) {
+        if host.exists(folder).await {
+            return host.list(folder).await.is_ok();
+        }
+    }
+    false
 }
 
 /// By the mount that is nearest to it.

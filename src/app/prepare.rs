@@ -19,7 +19,7 @@ use crate::plan::{Action, LeftOut, OtherProject, Plan, SupplyProblem, replaced_p
 use super::apart;
 use super::cluster::join::{self, Joined};
 use super::survey::{KeptStacks, Look, Survey, survey_with};
-use super::{Error, Session, durations, reach, resolver};
+use super::{Error, Session, durations, mounts, reach, resolver};
 
 /// What a run of `up` asks for beside the files.
 #[derive(Debug, Clone, Default)]
@@ -215,6 +215,10 @@ pub(super) async fn prepare_without(
         Some(_) => (Plan::default(), KeptStacks::new()),
         None => survey.reconcile(selection.as_ref(), &anew, wanted.remove_orphans).map_err(Error::Conflicts)?,
     };
+    let missing = mounts::missing(session.host(), &survey.facts, &survey.platform, &plan).await;
+    if !missing.is_empty() {
+        return Err(Error::NoSuchPaths(missing));
+    }
     let others = match wanted.remove_orphans {
         true => Vec::new(),
         false => other_projects(session.host(), &survey, &plan).await,

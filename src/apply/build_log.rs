@@ -18,14 +18,44 @@ pub struct BuildFailure {
     pub service: String,
     /// `step 3 of 3 ended with 2`, or `npm ended with 1`.
     pub what: String,
-    /// `shop/Dockerfile:3`, where the instruction stands in a file.
-    pub place: Option<String>,
+    /// Where the instruction stands.
+    pub place: Option<BuildPlace>,
     /// The instruction, or the command of the host, that failed.
     pub instruction: Option<String>,
     /// Of its output: the lines that tell most, `…` where some are missing.
     pub lines: Vec<String>,
     /// The whole output.
     pub log: Option<PathBuf>,
+}
+
+/// A line of what an image is built from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildPlace {
+    Dockerfile {
+        path: PathBuf,
+        line: u32,
+    },
+    /// `dockerfile_inline` of the service.
+    Inline {
+        line: u32,
+    },
+}
+
+impl BuildPlace {
+    pub fn line(&self) -> u32 {
+        match self {
+            Self::Dockerfile { line, .. } | Self::Inline { line } => *line,
+        }
+    }
+}
+
+impl std::fmt::Display for BuildPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dockerfile { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Inline { line } => write!(f, "line {line} of its dockerfile_inline"),
+        }
+    }
 }
 
 /// Lines that are kept of one build; a longer one has lost its beginning.
@@ -92,8 +122,8 @@ fn of_builder(lines: &[String], message: &str, dockerfile: Option<&(String, Opti
         let (text, path) = dockerfile?;
         let line = line_of(text, step)?;
         Some(match path {
-            Some(path) => format!("{}:{line}", path.display()),
-            None => format!("line {line} of its dockerfile_inline"),
+            Some(path) => BuildPlace::Dockerfile { path: path.clone(), line },
+            None => BuildPlace::Inline { line },
         })
     });
     BuildFailure {
@@ -208,7 +238,7 @@ mod tests {
         let message = "The command '/bin/sh -c make' returned a non-zero code: 2";
         let failure = of_builder(&said, message, Some(&dockerfile));
         assert_eq!(failure.what, "step 3 of 3 ended with exit code 2");
-        assert_eq!(failure.place.as_deref(), Some("shop/Dockerfile:6"));
+        assert_eq!(failure.place.map(|place| place.to_string()).as_deref(), Some("shop/Dockerfile:6"));
         assert_eq!(failure.instruction.as_deref(), Some("RUN make"));
         assert!(failure.lines.len() <= SHOWN);
         assert_eq!(failure.lines[0], "src/main.c:12:5: error: expected ';' before 'return'");

@@ -34,7 +34,7 @@ pub(crate) mod pull;
 mod ready;
 mod timing;
 
-pub use build_log::BuildFailure;
+pub use build_log::{BuildFailure, BuildPlace};
 pub use load::Loader;
 pub use ready::{OUT_OF_MEMORY, log_tail};
 pub use timing::{Timing, critical_path};

@@ -226,8 +226,39 @@ async fn not_ready(tools: &Tools, spec: &ContainerSpec, found: &ObservedContaine
     // what it wrote before it was restarted says nothing of why it does not run now; one that the engine starts again
     // and again may have written nothing yet since the last time
     let since = found.started_at.filter(|_| found.restart_count == 0);
-    let log_tail = tail_since(&*tools.engine, &spec.name, since).await;
+    let mut log_tail = tail_since(&*tools.engine, &spec.name, since).await;
+    if found.restart_count > 0 {
+        log_tail = of_one_start(log_tail);
+    }
     StepError::NotReady { service: spec.service.clone(), reason, log_tail }
+}
+
+/// What one start has written, where every start has written the same: numbers and times may differ, and lines of the
+/// two streams may have changed places.
+fn of_one_start(lines: Vec<String>) -> Vec<String> {
+    let keys: Vec<String> =
+        lines.iter().map(|line| line.chars().filter(|letter| !letter.is_ascii_digit()).collect()).collect();
+    let sorted = |keys: &[String]| {
+        let mut keys = keys.to_vec();
+        keys.sort();
+        keys
+    };
+    // the whole log begins with a start; of a longer one the end is known, and the last start is complete
+    let whole = lines.len() < usize::try_from(LOG_LINES).unwrap_or(usize::MAX);
+    for length in 1..=lines.len() / 2 {
+        let first = if whole { 0 } else { lines.len() % length };
+        let rounds: Vec<&[String]> = keys.get(first..).unwrap_or_default().chunks_exact(length).collect();
+        let all = rounds.first().map(|round| sorted(round)).unwrap_or_default();
+        let part = if whole { keys.get(rounds.len() * length..) } else { keys.get(..first) };
+        let belongs = part.unwrap_or_default().iter().all(|key| all.contains(key));
+        if !belongs || rounds.iter().any(|round| sorted(round) != all) {
+            continue;
+        }
+        let usual = |at: &usize| rounds.iter().filter(|round| rounds.get(*at) == Some(*round)).count();
+        let at = (0..rounds.len()).max_by_key(usual).unwrap_or_default();
+        return lines.into_iter().skip(first + at * length).take(length).collect();
+    }
+    lines
 }
 
 /// The last lines of a container's log, or none where they cannot be had.
@@ -305,6 +336,30 @@ mod tests {
             };
             assert_eq!(gave_up(&found, &spec, &readiness, 1, before).as_deref(), reason, "{found:?}");
         }
+    }
+
+    #[test]
+    fn of_a_crash_loop_one_start_is_shown() {
+        let of = |text: &str| of_one_start(text.split(' ').map(str::to_owned).collect()).join(" ");
+        for (log, shown) in [
+            // the two streams came in another order once
+            ("starting panic starting panic panic starting", "starting panic"),
+            // the last start is at work
+            ("starting panic starting panic starting", "starting panic"),
+            ("12:00 exit(3) 12:01 exit(3)", "12:01 exit(3)"),
+            ("panic panic panic", "panic"),
+            // the first try had more to say
+            ("migrating starting panic starting panic", "migrating starting panic starting panic"),
+            ("starting", "starting"),
+            ("", ""),
+        ] {
+            assert_eq!(of(log), shown, "{log}");
+        }
+        // of a long log the oldest start has lost its beginning
+        let long = format!("c {}", ["a b c"; 7].join(" "));
+        let cut = long.split(' ').skip(2).collect::<Vec<_>>().join(" ");
+        assert_eq!(cut.split(' ').count(), 20);
+        assert_eq!(of(&cut), "a b c");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::host::RunError;
 use crate::model::{Again, is_on_loopback, macula, split_registry};
 
 use super::error::{CliError, ErrorKind};
+use super::start_error::missing_program;
 
 impl From<EngineError> for CliError {
     fn from(error: EngineError) -> Self {
@@ -59,15 +60,6 @@ impl From<EngineError> for CliError {
             EngineError::Local { .. } => new(ErrorKind::Unexpected),
         }
     }
-}
-
-/// The program that a container could not be started with, in the words of runc and of crun.
-fn missing_program(message: &str) -> Option<&str> {
-    let quoted = |before: &str, quote: char| message.split_once(before)?.1.split(quote).next();
-    if message.contains("executable file not found") {
-        return quoted("exec: \"", '"');
-    }
-    quoted("executable file `", '`').filter(|_| message.contains("not found"))
 }
 
 /// What to do about an image that is not available.
@@ -469,16 +461,5 @@ mod tests {
             lines,
             [login.into(), login.into(), login.into(), with("quay.io"), with("127.0.0.1:5001"), with("localhost")]
         );
-    }
-
-    #[test]
-    fn a_program_that_is_not_in_the_image_is_named() {
-        let runc = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container \
-                    process: exec: \"shopd\": executable file not found in $PATH: unknown";
-        assert_eq!(missing_program(runc), Some("shopd"));
-        assert_eq!(missing_program("crun: executable file `shopd` not found in $PATH: No such file"), Some("shopd"));
-        assert_eq!(missing_program("exec: \"/x\": permission denied: unknown"), None);
-        let error = CliError::from(EngineError::Other { operation: "starting it".into(), message: runc.into() });
-        assert_eq!(error.hints.len(), 1);
     }
 }

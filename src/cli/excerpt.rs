@@ -3,13 +3,16 @@
 use unicode_width::UnicodeWidthChar;
 
 use crate::app::Error;
-use crate::apply::{OUT_OF_MEMORY, StepError};
+use crate::apply::{BuildPlace, Failure, OUT_OF_MEMORY, StepError};
 use crate::compile::CompileError;
 use crate::config::{Diagnostic, Loaded};
+use crate::engine::EngineError;
 use crate::event::Place;
-use crate::plan::SupplyProblem;
+use crate::model::ResourceKind;
+use crate::plan::{Conflict, SupplyProblem};
 
 use super::error::CliError;
+use super::start_error::{self, Trouble};
 use super::supply_error::{Together, supply, together};
 
 /// How much of a long line is shown at the most.
@@ -78,19 +81,25 @@ pub(super) fn located(error: Error, loaded: &Loaded, room: usize) -> CliError {
             instead.extend(errors.iter().enumerate().filter_map(|(line, error)| Some((line, at(error)?))));
         }
         Error::Conflicts(conflicts) => {
-            let ports = conflicts.iter().filter_map(|conflict| conflict.port.as_ref());
-            below.extend(ports.filter_map(|(service, port)| {
-                loaded.at_port(service, *port, format!("{service} publishes port {port} here"))
-            }));
+            below.extend(conflicts.iter().filter_map(|conflict| conflict_place(conflict, loaded)));
         }
+        Error::NoSuchPaths(missing) => below.extend(missing.iter().filter_map(|missing| {
+            let makes_none = "`create_host_path: false` says that it is there";
+            loaded.at_mount(&missing.service, &missing.target, makes_none)
+        })),
         Error::Failed(outcome) => below.extend(outcome.failed.iter().filter_map(|failure| match &failure.error {
             StepError::NotReady { service, reason, .. } if reason.starts_with(OUT_OF_MEMORY) => {
                 loaded.at(service, &MEMORY, format!("the limit of {service}"))
             }
+            StepError::Engine(error) => start_place(&failure.group, error, loaded),
             _ => None,
         })),
         _ => {}
     }
+    let builds: Vec<(BuildPlace, String)> = match &error {
+        Error::Failed(outcome) => outcome.failed.iter().filter_map(build_place).collect(),
+        _ => Vec::new(),
+    };
     let mut new = match &error {
         Error::Supply(problems) => {
             // what only needs something that is left out wants no other image
@@ -104,6 +113,7 @@ pub(super) fn located(error: Error, loaded: &Loaded, room: usize) -> CliError {
     };
     let both = instead.iter().map(|(_, found)| found).chain(&below);
     let places = both.filter_map(|found| Some((place(found)?, found.message.clone())));
+    let places = places.chain(build_places(&mut new.details, builds, loaded));
     new.places = std::mem::take(&mut new.places).into_iter().chain(places).collect();
     for (line, found) in instead {
         if let Some(detail) = new.details.get_mut(line) {
@@ -112,6 +122,52 @@ pub(super) fn located(error: Error, loaded: &Loaded, room: usize) -> CliError {
     }
     new.details.extend(below.iter().map(|found| annotated(found, room)));
     new
+}
+
+/// The line that asks for what somebody else has, or for what nobody has made.
+fn conflict_place(conflict: &Conflict, loaded: &Loaded) -> Option<Diagnostic> {
+    if let Some((service, port)) = &conflict.port {
+        return loaded.at_port(service, *port, format!("{service} publishes port {port} here"));
+    }
+    let section = match conflict.resource.kind {
+        ResourceKind::Volume => "volumes",
+        ResourceKind::Network => "networks",
+        _ => return None,
+    };
+    let external = conflict.external.then_some("`external` says that something else makes it")?;
+    loaded.at_external(section, &conflict.resource.name, external)
+}
+
+/// The line of a service that its engine could not start.
+fn start_place(service: &str, error: &EngineError, loaded: &Loaded) -> Option<Diagnostic> {
+    match start_error::trouble(error)? {
+        Trouble::NoProgram(_) | Trouble::NotExecutable(_) => {
+            loaded.at(service, &["entrypoint", "command", "image", "build"], format!("what {service} runs"))
+        }
+        Trouble::Mount { target, .. } => loaded.at_mount(service, target, format!("{service} mounts it here")),
+    }
+}
+
+fn build_place(failure: &Failure) -> Option<(BuildPlace, String)> {
+    match &failure.error {
+        StepError::Build { failure, .. } => Some((failure.place.clone()?, failure.what.clone())),
+        _ => None,
+    }
+}
+
+/// Dockerfiles are named as other files are, from the working folder. Returns their places.
+fn build_places(details: &mut [String], builds: Vec<(BuildPlace, String)>, loaded: &Loaded) -> Vec<(Place, String)> {
+    let mut places = Vec::new();
+    for (place, what) in builds {
+        let BuildPlace::Dockerfile { path, line } = &place else { continue };
+        let file = loaded.shown(path);
+        let shown = BuildPlace::Dockerfile { path: file.clone(), line: *line };
+        for detail in details.iter_mut() {
+            *detail = detail.replace(&place.to_string(), &shown.to_string());
+        }
+        places.push((Place { file, line: *line, column: 1 }, what));
+    }
+    places
 }
 
 /// Where a service's limit is said.
@@ -253,8 +309,7 @@ mod tests {
     #[test]
     fn an_error_about_a_service_shows_the_line_that_it_comes_from() {
         use crate::config::{MemoryFiles, Request, load};
-        use crate::model::{Invocation, ResourceId, ResourceKind};
-        use crate::plan::Conflict;
+        use crate::model::{Invocation, ResourceId};
 
         let text = "services:\n  shop:\n    image: ghcr.io/acme/shop:1\n    ports: [\"18080:80\"]\n";
         let files =
@@ -274,6 +329,7 @@ mod tests {
             resource: ResourceId::new(ResourceKind::Container, "macula-shop-1"),
             message: "port 18080 is taken: python3 (pid 7) listens on 0.0.0.0:18080".into(),
             port: Some(("shop".into(), 18080)),
+            external: false,
             remedies: Vec::new(),
         };
         let both = [shown(Error::Supply(vec![absent])), shown(Error::Conflicts(vec![taken]))];

@@ -18,6 +18,7 @@ use super::dns_error::{change, install, resolver};
 use super::engine_error::{no_engine, with_image_hints};
 use super::error::{CliError, ErrorKind};
 use super::near::near;
+use super::start_error;
 use super::supply_error::supply;
 use super::ui::{Style, text};
 use crate::words;
@@ -56,6 +57,17 @@ impl From<Error> for CliError {
                 new.details.extend(all);
                 let remedies = words::unique(conflicts.into_iter().flat_map(|conflict| conflict.remedies));
                 remedies.into_iter().take(3).fold(new, Self::remedy)
+            }
+            Error::NoSuchPaths(missing) => {
+                let mut new = match missing.as_slice() {
+                    [one] => Self::config(one.to_string()).detail("nothing was changed"),
+                    _ => Self::config("nothing was changed: some services mount what does not exist"),
+                };
+                if missing.len() > 1 {
+                    new.details.extend(missing.iter().map(ToString::to_string));
+                }
+                let folders = words::unique(missing.into_iter().map(|missing| missing.path.display().to_string()));
+                folders.into_iter().take(3).fold(new, |new, folder| new.shell(["mkdir", "-p", &folder]))
             }
             Error::OtherProjects { others, platform, domain } => other_projects(&others, &platform, &domain),
             Error::NoContainerRuns(finding) => {
@@ -342,20 +354,22 @@ fn build(failure: &BuildFailure, source: &StepError) -> CliError {
         _ => ErrorKind::Image,
     };
     let mut error = CliError::new(kind, format!("{} was not built: {}", failure.service, failure.what));
-    error.details.extend(failure.place.clone());
+    // as a line of any other file: below its place, with its number
+    let number = failure.place.as_ref().map(|place| format!("  {} ", place.line())).unwrap_or_default();
+    let gutter = " ".repeat(number.len());
+    let place = failure.place.iter().map(ToString::to_string);
     // the file has it in whole
-    let shown = |text: &String| format!("| {}", text::fit(text, INSTRUCTION, Style { color: false, unicode: true }));
-    let instruction = failure.instruction.iter().map(shown);
-    let lines: Vec<String> = instruction.chain(failure.lines.iter().map(|line| format!("|   {line}"))).collect();
+    let short = |text: &String| text::fit(text, INSTRUCTION, Style { color: false, unicode: true });
+    let instruction = failure.instruction.iter().map(|text| format!("{number}| {}", short(text)));
+    let output = failure.lines.iter().map(|line| format!("{gutter}|   {line}"));
+    let lines: Vec<String> = place.chain(instruction).chain(output).collect();
     if !lines.is_empty() {
         error.details.push(lines.join("\n"));
     }
     if let Some(log) = &failure.log {
         error.details.push(format!("whole log: {}", log.display()));
     }
-    error
-        .hint(format!("{} is left as it was; once the build is fixed, `up` continues from there", failure.service))
-        .suggest(macula("up"))
+    error.hint(format!("{} is left as it was; once the build is fixed, `up` continues from there", failure.service))
 }
 
 fn own_image(error: &OwnImageError) -> CliError {
@@ -369,7 +383,8 @@ fn own_image(error: &OwnImageError) -> CliError {
 fn one(failure: &Failure) -> CliError {
     let new = |kind| CliError::of(kind, &failure.error).doing(failure.step.clone());
     match &failure.error {
-        StepError::Engine(error) => CliError::from(error.clone()).doing(failure.step.clone()),
+        StepError::Engine(error) => start_error::explained(&failure.group, error)
+            .unwrap_or_else(|| CliError::from(error.clone()).doing(failure.step.clone())),
         StepError::Bundle(error) => bundle(error).doing(failure.step.clone()),
         StepError::NotReady { service, log_tail, .. } => {
             let mut error = CliError::of(ErrorKind::NotHealthy, &failure.error);

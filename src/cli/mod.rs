@@ -60,6 +60,7 @@ mod s3;
 pub mod shapes;
 mod slip;
 mod stack;
+mod start_error;
 mod status;
 mod straight;
 mod supply_error;

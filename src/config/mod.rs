@@ -142,6 +142,30 @@ impl Loaded {
         }
     }
 
+    /// [`Loaded::at`], for what the service mounts at `target`.
+    pub fn at_mount(&self, service: &str, target: &str, message: impl Into<String>) -> Option<Diagnostic> {
+        let mounts = self.written(service)?.node.items("volumes");
+        let mount = mounts.iter().find(|mount| mount.get_text("target") == Some(target))?;
+        let span = mount.get("source").map_or(mount.span, |source| source.span);
+        Some(self.places.diagnostic(span, message.into()))
+    }
+
+    /// Where a file of the user's says that a volume or a network is made by something else. `section`: `volumes` or
+    /// `networks`; `name`: in the engine.
+    pub fn at_external(&self, section: &str, name: &str, message: impl Into<String>) -> Option<Diagnostic> {
+        let files = self.projects.iter().filter(|project| matches!(project.origin, Origin::File(_)));
+        let is_it = |(key, entry): &(&str, &yaml::Entry)| {
+            entry.node.get_bool("external") == Some(true) && entry.node.get_text("name").unwrap_or(key) == name
+        };
+        let (_, entry) = files.flat_map(|project| project.root.entries(section)).find(is_it)?;
+        Some(self.places.diagnostic(entry.key, message.into()))
+    }
+
+    /// A path as messages name it: from the working folder, where it lies in that.
+    pub fn shown(&self, path: &Path) -> PathBuf {
+        self.places.shown(path)
+    }
+
     /// A service in a file of the user's.
     fn written(&self, service: &str) -> Option<&yaml::Entry> {
         let mut all = self.platform.stacks.iter().zip(&self.projects);

@@ -180,6 +180,7 @@ pub fn keep_other_stacks(
                     found.name
                 ),
                 port: None,
+                external: false,
                 remedies: vec![
                     macula("up --remove-orphans").why("to remove the containers of stacks that are not loaded").into(),
                     Remedy::say("or publish on another port, or give this project a platform of its own with `--name`"),

@@ -145,7 +145,8 @@ pub(super) fn build(service: &Node, name: &str, report: &mut Report) -> Vec<Moun
                     source: PathBuf::from(source),
                     target,
                     read_only,
-                    create_host_path: bind.and_then(|bind| bind.get_bool("create_host_path")).unwrap_or(false),
+                    // the specification's default, also of the long form
+                    create_host_path: bind.and_then(|bind| bind.get_bool("create_host_path")).unwrap_or(true),
                     propagation: option("propagation"),
                     selinux: option("selinux"),
                 });

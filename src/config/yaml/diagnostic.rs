@@ -188,6 +188,11 @@ impl Places {
         place(&self.cwd, &self.files, span)
     }
 
+    /// `shop/Dockerfile`
+    pub(in crate::config) fn shown(&self, path: &Path) -> PathBuf {
+        below(&self.cwd, path)
+    }
+
     /// Something that turned out to be wrong there later.
     pub(in crate::config) fn diagnostic(&self, span: Span, message: String) -> Diagnostic {
         let file = shown(&self.cwd, &self.files, span);
@@ -211,10 +216,13 @@ fn place(cwd: &Path, files: &[PathBuf], span: Span) -> String {
 
 /// A file below `cwd` relative to it.
 fn shown(cwd: &Path, files: &[PathBuf], span: Span) -> PathBuf {
-    let path = files.get(span.file.0 as usize).cloned().unwrap_or_default();
+    below(cwd, files.get(span.file.0 as usize).map(PathBuf::as_path).unwrap_or_else(|| Path::new("")))
+}
+
+fn below(cwd: &Path, path: &Path) -> PathBuf {
     match path.strip_prefix(cwd) {
         Ok(relative) if !relative.as_os_str().is_empty() => relative.to_owned(),
-        _ => path,
+        _ => path.to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::{
     ContainerSpec, Hook, Observed, ObservedContainer, Remedy, ResourceId, ResourceKind, Resources, VolumeSpec, label,
 };
+use crate::words;
 
 use super::supply::{ImageSource, Supply};
 use super::{Action, Cause, ImageUse, Plan, Step, StepId, Verb};
@@ -30,18 +31,25 @@ pub struct Wish<'a> {
 
 /// Something that is not ours stands where ours should be. Nothing is done then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", about(.resource, .port.is_some()))]
+#[error("{}{message}", about(.resource, .port.is_some() || *.external))]
 pub struct Conflict {
     pub resource: ResourceId,
     pub message: String,
     /// The service, and its port that somebody else holds.
     pub port: Option<(String, u16)>,
+    /// It is a volume or a network that something else was to make.
+    pub external: bool,
     pub remedies: Vec<Remedy>,
 }
 
 /// What the message is about, where it does not say so itself.
 fn about(resource: &ResourceId, said: bool) -> String {
     if said { String::new() } else { format!("{resource}: ") }
+}
+
+/// The services of these containers, each once.
+fn services<'a>(containers: impl Iterator<Item = &'a &'a ContainerSpec>) -> BTreeSet<&'a str> {
+    containers.map(|container| container.service.as_str()).collect()
 }
 
 /// An empty plan means that everything is already right.
@@ -172,7 +180,7 @@ impl Planner<'_> {
             }
         };
         remedies.push(another_name);
-        self.conflicts.push(Conflict { resource, message, port: None, remedies });
+        self.conflicts.push(Conflict { resource, message, port: None, external: false, remedies });
     }
 
     fn is_ours(&self, labels: &BTreeMap<String, String>) -> bool {
@@ -199,6 +207,7 @@ impl Planner<'_> {
                     resource: id,
                     message: format!("{} networks have this name: {}", ids.len(), ids.join(", ")),
                     port: None,
+                    external: false,
                     remedies: vec![
                         Remedy::say("see which of them is in use, and remove the others"),
                         Remedy::shell(["docker", "network", "inspect", &spec.name]),
@@ -207,12 +216,24 @@ impl Planner<'_> {
                 continue;
             }
             match self.observed.network(&spec.name) {
-                None if spec.external => self.conflicts.push(Conflict {
-                    port: None,
-                    resource: id,
-                    message: "is external and does not exist".into(),
-                    remedies: vec![Remedy::shell(["docker", "network", "create", &spec.name])],
-                }),
+                None if spec.external => {
+                    let on_it = |container: &&&ContainerSpec| {
+                        container.networks.iter().any(|attachment| attachment.network == spec.name)
+                    };
+                    let users = services(wanted.iter().filter(on_it));
+                    let are = if users.len() == 1 { "is" } else { "are" };
+                    self.conflicts.push(Conflict {
+                        resource: id,
+                        message: format!(
+                            "the external network {} does not exist, which {} {are} on",
+                            spec.name,
+                            words::list(users)
+                        ),
+                        port: None,
+                        external: true,
+                        remedies: vec![Remedy::shell(["docker", "network", "create", &spec.name])],
+                    });
+                }
                 None => {
                     let action = Action::CreateNetwork(spec.clone());
                     self.add(Verb::Create, id, "network", action, Cause::Missing, Vec::new());
@@ -272,12 +293,21 @@ impl Planner<'_> {
             let Some(user) = wanted.iter().find(|container| mounts(container, &spec.name)) else { continue };
             let id = ResourceId::new(ResourceKind::Volume, &spec.name);
             match self.observed.volume(&spec.name) {
-                None if spec.external => self.conflicts.push(Conflict {
-                    port: None,
-                    resource: id,
-                    message: "is external and does not exist".into(),
-                    remedies: vec![Remedy::shell(["docker", "volume", "create", &spec.name])],
-                }),
+                None if spec.external => {
+                    let users = services(wanted.iter().filter(|container| mounts(container, &spec.name)));
+                    let mount = if users.len() == 1 { "mounts" } else { "mount" };
+                    self.conflicts.push(Conflict {
+                        resource: id,
+                        message: format!(
+                            "the external volume {} does not exist, which {} {mount}",
+                            spec.name,
+                            words::list(users)
+                        ),
+                        port: None,
+                        external: true,
+                        remedies: vec![Remedy::shell(["docker", "volume", "create", &spec.name])],
+                    });
+                }
                 None => self.create_volume(id, spec, user),
                 Some(_) if spec.external => {}
                 // made by a version that did not label what a container mounts without a name

@@ -42,6 +42,7 @@ impl Planner<'_> {
                         port.protocol,
                     ),
                     port: Some((spec.service.clone(), number)),
+                    external: false,
                     remedies: vec![
                         match (container, holder.stop_command(), holder.pid) {
                             (Some(found), ..) => Remedy::shell(["docker", "stop", &found.name]),
