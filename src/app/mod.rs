@@ -87,7 +87,7 @@ pub use commands::upgrade::{Release, Upgrade, UpgradeState, Upgrading, upgrade};
 pub use commands::validate::{Absent, Told, Traced, bridges, full_name, trace_name, validate};
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
 pub use commands::watch::{Left, Onlooker, WatchOptions, watch};
-pub use error::{DeployError, Error, ProcessFailure, ResolverError, UpgradeError};
+pub use error::{DeployError, Error, MissingPath, ProcessFailure, ResolverError, UpgradeError};
 pub use inquiry::{Found, Inquiry, InquiryError};
 pub use lease::{Idle, Lease, LeaseHolder};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};

@@ -93,6 +93,10 @@ fn on_the_machine(mounts: &[(PathBuf, PathBuf)], path: &Path) -> Option<PathBuf>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{MemoryFiles, Request, load};
+    use crate::host::FakeHost;
+    use crate::model::{ContainerSpec, EngineKind, ResourceId, ResourceKind};
+    use crate::plan::{Cause, ImageSource, ImageUse, Step};
 
     #[test]
     fn a_path_is_that_of_the_nearest_mount() {
@@ -103,5 +107,45 @@ mod tests {
         assert_eq!(there("/builds/shop/cache/a").as_deref(), Some("/srv/cache/a"));
         assert_eq!(there("/x").as_deref(), Some("/var/lib/volumes/x"));
         assert_eq!(there("/buildsite"), None);
+    }
+
+    #[tokio::test]
+    async fn what_a_service_wants_to_find_is_looked_for_before_anything_is_made() {
+        let text = "services:\n  shop:\n    image: a\n    volumes:\n      \
+                    - {type: bind, source: /srv/there, target: /a, bind: {create_host_path: false}}\n      \
+                    - {type: bind, source: /srv/gone, target: /b, bind: {create_host_path: false}}\n      \
+                    - {type: bind, source: /srv/made, target: /c}\n      \
+                    - {type: bind, source: /srv/out/page, target: /d, bind: {create_host_path: false}}\n      \
+                    - /srv/short:/e\n  \
+                    build:\n    image: a\n    volumes: [/srv/out:/out]\n";
+        let files =
+            MemoryFiles::default().with("/p/macula.yaml", "stacks: [compose.yaml]").with("/p/compose.yaml", text);
+        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
+        let platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+        let shop = ContainerSpec { service: "shop".into(), name: "macula-shop-1".into(), ..ContainerSpec::default() };
+        let image = ImageUse::Present { reference: "a".into(), source: ImageSource::Image };
+        let step = |action| Step {
+            id: "create".into(),
+            resource: ResourceId::new(ResourceKind::Container, "macula-shop-1"),
+            group: "shop".into(),
+            action,
+            cause: Cause::Missing,
+            after: Vec::new(),
+            destructive: false,
+            needs_privilege: false,
+        };
+        let create = step(Action::CreateContainer { spec: Box::new(shop), image });
+        let plan = Plan { steps: vec![create], ..Plan::default() };
+        let host = FakeHost::new().folder("/var/lib/docker").folder("/srv/there");
+        let facts =
+            Facts { data_root: Some("/var/lib/docker".into()), ..Facts::of("Docker 20.10.24", EngineKind::Docker) };
+        let found = missing(&host, &facts, &platform, &plan).await;
+        let said: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["shop mounts /srv/gone, which does not exist"]);
+        assert_eq!(found[0].target, "/b");
+        // who gets no container misses nothing; neither does anybody on an engine elsewhere
+        assert_eq!(missing(&host, &facts, &platform, &Plan::default()).await, []);
+        let elsewhere = Facts::of("Docker 20.10.24", EngineKind::Docker);
+        assert_eq!(missing(&host, &elsewhere, &platform, &plan).await, []);
     }
 }

@@ -90,7 +90,7 @@ impl Consent for Asker<'_> {
         let orphans = orphans(&prepared.plan, &prepared.survey.platform);
         if !orphans.is_empty() {
             let names = orphans.join(", ");
-            events.warn(format!("no longer in any stack or active profile; removing (volumes are kept): {names}"));
+            events.info(format!("removing what is in no stack or active profile any more (volumes are kept): {names}"));
         }
         if let Some(drift) = prepared.cluster_drift() {
             events.warn(drift);

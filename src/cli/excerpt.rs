@@ -349,4 +349,84 @@ mod tests {
                 |             ^^^^^^^^^^
         "#);
     }
+
+    #[test]
+    fn what_is_missing_is_shown_where_it_is_asked_for() {
+        use crate::app::MissingPath;
+        use crate::apply::{BuildFailure, Outcome};
+        use crate::config::{MemoryFiles, Request, load};
+        use crate::model::{Invocation, Remedy, ResourceId};
+
+        let text = "services:\n  shop:\n    build: shop\n    command: shopd --fast\n    \
+                    volumes: [{type: bind, source: ./conf, target: /c, bind: {create_host_path: false}}, data:/d]\n\
+                    volumes:\n  data:\n    name: shop-data\n    external: true\n";
+        let files =
+            MemoryFiles::default().with("/p/macula.yaml", "stacks: [compose.yaml]").with("/p/compose.yaml", text);
+        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
+        let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let shown = |error: Error| {
+            let error = located(error, &loaded, WIDTH);
+            assert_eq!(error.places.len(), 1, "{error:?}");
+            error.to_text(Default::default(), &Invocation::default(), Some(80))
+        };
+        let failed = |error: StepError| {
+            let failure = Failure { step: "start container macula-shop-1".into(), group: "shop".into(), error };
+            shown(Error::Failed(Box::new(Outcome { failed: vec![failure], ..Outcome::default() })))
+        };
+        let path = MissingPath { service: "shop".into(), path: "/p/conf".into(), target: "/c".into() };
+        let external = Conflict {
+            resource: ResourceId::new(ResourceKind::Volume, "shop-data"),
+            message: "the external volume shop-data does not exist, which shop mounts".into(),
+            port: None,
+            external: true,
+            remedies: vec![Remedy::shell(["docker", "volume", "create", "shop-data"])],
+        };
+        let no_program = EngineError::Other {
+            operation: "starting container macula-shop-1".into(),
+            message: "exec: \"shopd\": executable file not found in $PATH: unknown".into(),
+        };
+        let build = BuildFailure {
+            service: "shop".into(),
+            what: "step 2 of 2 ended with exit code 2".into(),
+            place: Some(BuildPlace::Dockerfile { path: "/p/shop/Dockerfile".into(), line: 12 }),
+            instruction: Some("RUN make".into()),
+            lines: vec!["make: *** No targets.  Stop.".into()],
+            log: None,
+        };
+        let source = Box::new(StepError::Broken("build".into()));
+        let all = [
+            shown(Error::NoSuchPaths(vec![path])),
+            shown(Error::Conflicts(vec![external])),
+            failed(StepError::Engine(no_program)),
+            failed(StepError::Build { failure: Box::new(build), source }),
+        ];
+        insta::assert_snapshot!(all.join("\n"), @r"
+        error: shop mounts /p/conf, which does not exist
+          nothing was changed
+          compose.yaml:5:36: `create_host_path: false` says that it is there
+              5 |     volumes: [{type: bind, source: ./conf, target: /c, bind: {create_host_path: false}}, data:/d]
+                |                                    ^^^^^^
+          try: mkdir -p /p/conf
+
+        error: the external volume shop-data does not exist, which shop mounts
+          nothing was changed
+          compose.yaml:7:3: `external` says that something else makes it
+              7 |   data:
+                |   ^^^^
+          try: docker volume create shop-data
+
+        error: shop could not be started: its image has no program `shopd`
+          compose.yaml:4:14: what shop runs
+              4 |     command: shopd --fast
+                |              ^^^^^^^^^^^^
+          hint: check `command` and `entrypoint` of the service, and what its image has
+
+        error: shop was not built: step 2 of 2 ended with exit code 2
+          shop/Dockerfile:12
+              12 | RUN make
+                 |   make: *** No targets.  Stop.
+          hint: shop is left as it was; once the build is fixed, `up` continues from
+            there
+        ");
+    }
 }

@@ -108,7 +108,10 @@ impl From<Error> for CliError {
                 match (near.as_slice(), known.as_slice()) {
                     ([near, ..], _) => new.hint(format!("did you mean {near}?")),
                     ([], []) => new.suggest(macula("up").why("to start it")),
-                    ([], known) => new.hint(format!("there are {}", text::some(known, NEAR))),
+                    ([], known) => {
+                        let others = format!("there are {}", text::some(known, NEAR));
+                        new.hint(others).suggest(macula("up").why("to start one of this name"))
+                    }
                 }
             }
             Error::NoContainer { service } => {

@@ -275,7 +275,8 @@ fn usage_error(error: clap::Error, args: &[OsString], stdout_closed: bool) -> Ex
         Some(ContextValue::String(typed)) => {
             let (groups, known) = place(&words, typed);
             let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
-            told_of(slip::unknown(typed, &groups, &known), &words)
+            let told = slip::of_docker(&words, typed).filter(|_| groups.is_empty());
+            told_of(told.unwrap_or_else(|| slip::unknown(typed, &groups, &known)), &words)
         }
         _ => match option_of_others(&error, &words) {
             Some(told) => told_of(told, &words),

@@ -77,6 +77,21 @@ pub fn option(words: &[String], typed: &str) -> Option<CliError> {
     Some(error.hint(*why).suggest(macula(instead)))
 }
 
+/// Words before a command of `docker compose`, which is most often one of ours.
+const BEFORE: [&str; 3] = ["docker", "compose", "docker-compose"];
+
+/// `macula compose logs -f web` is `macula logs -f web`. Of a command that removes or stops something only the word.
+pub fn of_docker(words: &[String], typed: &str) -> Option<CliError> {
+    let mut rest = words.iter().skip_while(|word| *word != typed).skip_while(|word| BEFORE.contains(&word.as_str()));
+    let all = super::command();
+    let command = rest.next().filter(|word| BEFORE.contains(&typed) && all.find_subcommand(word).is_some())?;
+    let rest: Vec<&str> = rest.map(String::as_str).collect();
+    let line = std::iter::once("macula").chain([command.as_str()]).chain(rest.iter().copied());
+    let whole = !HARMFUL.contains(&command.as_str()) && all.clone().try_get_matches_from(line).is_ok();
+    let meant = MaculaCommand::of(std::iter::once(command.as_str()).chain(rest.into_iter().filter(|_| whole)));
+    Some(CliError::usage(format!("there is no command `macula {typed}`")).suggest(meant))
+}
+
 /// The same below a group of commands.
 const MEANT_BELOW: &[(&str, &[&str], &str)] = &[
     ("images", &["ls", "ps", "show", "status"], "images list"),
@@ -302,6 +317,22 @@ mod tests {
         let told = option(&words("up --scale=worker=3"), "--scale=worker=3").unwrap();
         assert_eq!(told.message, "`macula up` has no option --scale");
         assert!(option(&words("status --scale 3"), "--scale").is_none());
+    }
+
+    #[test]
+    fn a_command_of_docker_compose_is_the_one_of_that_name() {
+        let told = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let error = of_docker(&words, &words[0]);
+            error.map(|error| error.hints[0].command(&Invocation::default()).unwrap_or_default())
+        };
+        assert_eq!(told("compose up -d").as_deref(), Some("macula up -d"));
+        assert_eq!(told("docker compose logs -f web").as_deref(), Some("macula logs -f web"));
+        assert_eq!(told("compose up --quiet-pull").as_deref(), Some("macula up"));
+        assert_eq!(told("compose down --volumes").as_deref(), Some("macula down"));
+        assert_eq!(told("compose"), None);
+        assert_eq!(told("compose -f x.yaml up"), None);
+        assert_eq!(told("up compose"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::app::{
 };
 use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
-use crate::model::{Again, Invocation, LeaseSettings, macula};
+use crate::model::{Again, Invocation, LeaseSettings, Origin, macula};
 use crate::plan::{CLUSTER_GROUP, leave_out_processes};
 use crate::words;
 
@@ -97,6 +97,9 @@ pub struct Args {
     /// Services always run in the background; accepted for those used to it
     #[arg(short, long, hide = true)]
     detach: bool,
+    /// Every `up` waits until services are ready; accepted for those used to asking for it
+    #[arg(long, hide = true)]
+    wait: bool,
 }
 
 impl LoadOptions for Args {
@@ -239,6 +242,13 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     let steps = result.steps + result.processes.len();
     let what = what_runs(running, &result.now.processes);
     let summary = match steps {
+        0 if nothing_to_start(&loaded) => {
+            let own = loaded.platform.stacks.iter().any(|stack| matches!(stack.origin, Origin::File(_)));
+            match own {
+                true => "nothing to start: no service of your stacks is active".to_owned(),
+                false => "nothing to start: there is no Compose file here or above".to_owned(),
+            }
+        }
         0 => format!("{name} is up, nothing to do {dot} {what} {dot} {took}"),
         _ => format!("{name} is up {dot} {what} {dot} {took}"),
     };
@@ -273,6 +283,11 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         super::offer::names_and_trust(context, &session, &loaded).await?;
     }
     Ok(())
+}
+
+/// No stack has a service, and there is no program of this machine.
+fn nothing_to_start(loaded: &Loaded) -> bool {
+    loaded.platform.services().next().is_none() && loaded.platform.processes.is_empty()
 }
 
 /// The platform's ports on 127.0.0.1, which is not its own address.

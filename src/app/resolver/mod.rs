@@ -75,6 +75,10 @@ pub async fn ensure(session: &Session, survey: &Survey) -> Result<Status, Error>
     let receiving = Receiving::of(&survey.platform, survey.block);
     let mut entry = entry(survey, receiving.as_ref());
     entry.clients = own_addresses(host).await;
+    if survey.resources.containers.is_empty() {
+        // nobody asks from the network, and its address is not there
+        entry.listen.clear();
+    }
     let settings = survey.platform.dns.clone();
     let asked = asked_places(&survey.platform, survey.block);
     let wants = agree(host, &survey.platform).await?;

@@ -88,7 +88,9 @@ impl<'a> Reader<'a> {
         if let Some(wrong) =
             name.chars().find(|letter| !(letter.is_alphanumeric() || matches!(letter, '_' | '.' | '-' | '[' | ']')))
         {
-            return Err(self.error(format!("the name `{name}` has `{wrong}` in it"), "write NAME=value, one in a line"));
+            let wrong = if wrong.is_whitespace() { "a blank".to_owned() } else { format!("`{wrong}`") };
+            let message = format!("`{name}` is not a valid name: it has {wrong} in it");
+            return Err(self.error(message, "write NAME=value, one in a line"));
         }
         if name.is_empty() {
             return Err(self.error("a name is missing before `=`".to_owned(), "write NAME=value"));
@@ -156,6 +158,15 @@ impl<'a> Reader<'a> {
         self.read.unset.extend(unset.into_iter().map(|name| (name, self.line)));
         done.map_err(|error| EnvFileError { line: self.line, message: error.message, help: error.help })
     }
+}
+
+/// The text as messages may show it: passwords stand in such files.
+pub(super) fn names_only(text: &str) -> String {
+    let shown = |line: &str| match line.find(['=', ':']) {
+        Some(at) => format!("{}…", line.get(..=at).unwrap_or_default()),
+        None => line.to_owned(),
+    };
+    text.lines().map(shown).collect::<Vec<_>>().join("\n")
 }
 
 /// The escapes that count between double quotes: `\a \b \c \f \n \r \t \v \" \\`, `\$` and `\0` with
@@ -272,12 +283,20 @@ mod tests {
         let all = ["A=1\nB='x\ny", "A B=1", "A=1\n\n=2", "A=${X:?gone}", "a/b=1", "A=1\nB C\n"].map(run).join("\n");
         insta::assert_snapshot!(all, @r"
         line 2: a value begins with ' that nothing ends (end the value with the same quote)
-        line 1: the name `A B` has ` ` in it (write NAME=value, one in a line)
+        line 1: `A B` is not a valid name: it has a blank in it (write NAME=value, one in a line)
         line 3: a name is missing before `=` (write NAME=value)
         line 1: the variable X is not set: gone (set X in the environment or in .env next to the file)
-        line 1: the name `a/b` has `/` in it (write NAME=value, one in a line)
-        line 2: the name `B C` has ` ` in it (write NAME=value, one in a line)
+        line 1: `a/b` is not a valid name: it has `/` in it (write NAME=value, one in a line)
+        line 2: `B C` is not a valid name: it has a blank in it (write NAME=value, one in a line)
         ");
+    }
+
+    #[test]
+    fn a_line_is_shown_without_its_value() {
+        let text = "A=secret\nB \"2\nexport C: x\n# PASSWORD=old\n";
+        assert_eq!(names_only(text), "A=…\nB \"2\nexport C:…\n# PASSWORD=…");
+        // what is wrong in a line without a name is quoted by the error itself; any other is part of a value
+        assert_eq!(names_only("A=\"x\nsecret\n\""), "A=…\nsecret\n\"");
     }
 
     #[test]

@@ -271,6 +271,7 @@ fn read_env_file(
 ) -> Option<BTreeMap<String, String>> {
     let text = read_text(files, path, None, report)?;
     let file = report.file(path);
+    report.source(file, &env_file::names_only(&text));
     match env_file::parse(&text, lookup) {
         Ok(read) => {
             for (name, line) in read.unset {

@@ -192,6 +192,19 @@ fn what_is_right_stays() {
 }
 
 #[test]
+fn what_something_else_was_to_make_names_who_needs_it() {
+    let mut platform = platform();
+    platform.stacks[0].volumes.insert("shop".into(), Volume { external: true, ..Volume::default() });
+    for name in ["web", "migrate"] {
+        change(&mut platform, name, |service| *service = with_volume(service.clone(), "shop"));
+    }
+    assert_snapshot!(plan_of(&platform, &Observed::default()), @r"
+    the external volume shop does not exist, which migrate and web mount
+      docker volume create shop
+    ");
+}
+
+#[test]
 fn everything_is_made_in_the_order_of_its_dependencies() {
     assert_snapshot!(plan_of(&platform(), &Observed::default()), @"
     + create network macula (missing)

@@ -342,6 +342,18 @@ fn can_be_left_out(kind: &Kind) -> bool {
     }
 }
 
+/// Keys that people look for in a service of a Compose file, and what to write there.
+const ELSEWHERE: [(&str, &str); 8] = [
+    ("replicas", "write `deploy: {replicas: 3}`, or `scale: 3`"),
+    ("resources", "write `deploy: {resources: {limits: {memory: 256M}}}`, or `mem_limit: 256M`"),
+    ("memory", "write `mem_limit: 256M`"),
+    ("cmd", "write `command`"),
+    ("args", "write `command`, or `build: {args: {...}}`"),
+    ("env", "write `environment`"),
+    ("envs", "write `environment`"),
+    ("mounts", "write `volumes`"),
+];
+
 fn fields(object: &'static Object, node: Node, shaper: &mut Shaper<'_>) -> Option<Map> {
     let span = node.span;
     let Value::Map(entries) = node.value else {
@@ -371,8 +383,11 @@ fn fields(object: &'static Object, node: Node, shaper: &mut Shaper<'_>) -> Optio
                 out.entry(meant.to_owned())
                     .or_insert_with(|| Entry { key: entry.key, node: Node::new(Value::Null, entry.key) });
             }
-            let help = match near {
-                None if object.open && object.fields.len() > MANY => {
+            let of_compose = object.field("deploy").is_some();
+            let elsewhere = ELSEWHERE.iter().find(|(key, _)| of_compose && *key == name);
+            let help = match (near, elsewhere) {
+                (None, Some((_, help))) => (*help).to_owned(),
+                (None, None) if object.open && object.fields.len() > MANY => {
                     "see the Compose specification for the keys there are; keys of your own begin with x-".to_owned()
                 }
                 _ => suggestion(&name, known),
