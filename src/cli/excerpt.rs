@@ -360,8 +360,10 @@ mod tests {
         let text = "services:\n  shop:\n    build: shop\n    command: shopd --fast\n    \
                     volumes: [{type: bind, source: ./conf, target: /c, bind: {create_host_path: false}}, data:/d]\n\
                     volumes:\n  data:\n    name: shop-data\n    external: true\n";
-        let files =
-            MemoryFiles::default().with("/p/macula.yaml", "stacks: [compose.yaml]").with("/p/compose.yaml", text);
+        let files = MemoryFiles::default()
+            .with("/p/macula.yaml", "stacks: [compose.yaml]")
+            .with("/p/compose.yaml", text)
+            .with("/p/shop/Dockerfile", "FROM scratch\n");
         let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
         let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
         let shown = |error: Error| {
