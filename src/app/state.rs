@@ -174,6 +174,17 @@ impl State {
         write(host, &self.choices_file(), &ChoicesFile { format: FORMAT, choices: choices.clone() }).await
     }
 
+    /// The platform was taken down: none of its services is missed.
+    pub(super) async fn miss_none(&self, host: &dyn Host) -> Result<(), Error> {
+        // what cannot be understood names none, and is no reason for a `down` to fail
+        let Ok(Some(mut kept)) = read::<ChoicesFile>(host, &self.choices_file()).await else { return Ok(()) };
+        if kept.choices.brought.is_empty() {
+            return Ok(());
+        }
+        kept.choices.brought.clear();
+        write(host, &self.choices_file(), &kept).await
+    }
+
     fn platform_file(&self) -> PathBuf {
         self.folder.join("platform.json")
     }

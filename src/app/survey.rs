@@ -172,6 +172,15 @@ impl Survey {
         with_images(&specs, left)
     }
 
+    /// For the next look: the services that are there, and those that were and are still named by a stack.
+    pub(super) fn brought(&self, full: &Platform) -> BTreeSet<String> {
+        let ours = self.observed.containers.iter();
+        let ours = ours.filter(|found| found.label(label::PLATFORM) == Some(full.name.as_str()));
+        let there: BTreeSet<&str> = ours.filter_map(|found| found.label(label::SERVICE)).collect();
+        let named = full.services().map(|(_, service)| &service.name);
+        named.filter(|name| there.contains(name.as_str()) || self.choices.brought.contains(*name)).cloned().collect()
+    }
+
     /// For a plan over these services, or over all.
     fn wish<'a>(&'a self, selection: Option<&'a BTreeSet<String>>) -> Wish<'a> {
         Wish { platform: &self.platform.name, resources: &self.resources, supply: &self.supply, selection }

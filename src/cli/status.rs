@@ -350,7 +350,7 @@ fn row(context: &Context, service: &ServiceStatus) -> Row {
             Some(macula("logs").arg(&service.name))
         }
         Condition::Stopped => Some(macula("start").arg(&service.name)),
-        Condition::Created | Condition::Missing => Some(macula("up").arg(&service.name)),
+        Condition::Gone | Condition::Created | Condition::Missing => Some(macula("up").arg(&service.name)),
         _ => None,
     };
     Row {

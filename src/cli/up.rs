@@ -250,7 +250,10 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
             }
         }
         0 => format!("{name} is up, nothing to do {dot} {what} {dot} {took}"),
-        _ => format!("{name} is up {dot} {what} {dot} {took}"),
+        _ => {
+            let changed = context.changed(NAMED).map(|changed| format!(" {dot} {changed}")).unwrap_or_default();
+            format!("{name} is up {dot} {what} {dot} {took}{changed}")
+        }
     };
     context.finished(begun, true, !result.left_out.is_empty(), summary);
     summarize(context, &result);
@@ -418,6 +421,8 @@ fn next(entries: &[Entry], invocation: &Invocation) -> Vec<String> {
     all
 }
 
+/// Services of a kind that the first line of the last screen names.
+const NAMED: usize = 3;
 /// Columns below which a line says nothing.
 const LEGIBLE: usize = 30;
 

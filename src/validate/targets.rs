@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use crate::compile::{
     Block, Share, direct_names, ingress_address, inside_address, loopback_address, own_inside, routes, shares,
 };
-use crate::model::{ContainerState, ObservedContainer, Platform, ProbeKind, Protocol, Route, label};
+use crate::model::{ContainerState, ObservedContainer, Platform, ProbeKind, Protocol, Role, Route, label};
 
 /// A name, and what is to be there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,7 +63,7 @@ const ANY: &str = "macula-validate";
 /// All names: those of the ingress, then those that are reached on a port alone. `tls`: the ingress
 /// serves HTTPS.
 pub fn targets(platform: &Platform, block: Block, subnet: Option<Ipv4Net>, tls: bool) -> Vec<Target> {
-    let has_ingress = platform.services().any(|(_, service)| service.extension.role.is_some());
+    let has_ingress = platform.services().any(|(_, service)| service.extension.role == Some(Role::Ingress));
     let inside = subnet.filter(|_| has_ingress).map(ingress_address);
     let ports = |service: &str| -> Vec<u16> {
         let Some((_, service)) = platform.service(service) else { return Vec::new() };
@@ -73,25 +73,30 @@ pub fn targets(platform: &Platform, block: Block, subnet: Option<Ipv4Net>, tls: 
     let mut all: BTreeMap<String, Target> = BTreeMap::new();
     // a name outside the domain is somebody else's to lead here
     for route in routes(platform, block).into_iter().filter(|route| route.own) {
-        let web = Web {
+        let ports = ports(&route.service);
+        // without an ingress a name leads to what its service publishes, and to nothing else
+        if !has_ingress && ports.is_empty() {
+            continue;
+        }
+        let web = has_ingress.then(|| Web {
             http: platform.ingress.http,
             https: tls.then_some(platform.ingress.https),
             path: asked_path(platform, &route),
             port: route.port,
             fallback: route.fallback,
-        };
+        });
         let target = all.entry(route.host.clone()).or_insert_with(|| Target {
             asked: route.host.replacen('*', ANY, 1),
             name: route.host.clone(),
             service: route.service.clone(),
             address: Some(route.address.into()),
             inside,
-            web: Some(web.clone()),
-            ports: ports(&route.service),
+            web: web.clone(),
+            ports,
             shares: Vec::new(),
         });
         // the shortest path comes last, and is the one that a person would type
-        target.web = Some(web);
+        target.web = web;
         target.service = route.service;
     }
     for (host, share) in shares(platform, block) {
@@ -139,4 +144,29 @@ fn asked_path(platform: &Platform, route: &Route) -> String {
 /// A name that is none of the platform's own: asked for, and nothing more is known of it.
 pub fn foreign(name: &str) -> Target {
     Target { name: name.to_owned(), asked: name.to_owned(), ..Target::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, MemoryFiles, Request};
+
+    #[test]
+    fn without_an_ingress_a_name_leads_to_what_its_service_publishes() {
+        let stack = "services:\n  web: {image: 'acme/web:1', ports: ['8000:80'], x-macula: {ingress: [{host: web, port: 80}]}}\n  \
+                     inner: {image: 'acme/web:1', x-macula: {ingress: [{host: inner, port: 80}]}}\n";
+        let files = MemoryFiles::default()
+            .with("/p/macula.yaml", "stacks: [all.yaml]\ncluster: {enabled: false}\n")
+            .with("/p/all.yaml", stack);
+        let of = |only_own: bool| {
+            let request = Request { cwd: "/p".into(), only_own, ..Request::default() };
+            let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+            let all = targets(&loaded.platform, Block::DEFAULT, None, false);
+            let ours = all.into_iter().filter(|target| ["web", "inner"].contains(&target.service.as_str()));
+            ours.map(|target| (target.service, target.web.is_some(), target.ports)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(true), [("web".to_owned(), false, vec![8000])]);
+        let through = [("inner".to_owned(), true, vec![]), ("web".to_owned(), true, vec![8000])];
+        assert_eq!(of(false), through);
+    }
 }

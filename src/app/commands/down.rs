@@ -182,6 +182,7 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     if let Err(error) = resolver::release(session, name).await {
         session.events.warn(format!("the platform's names stay with the resolver: {error}"));
     }
+    state.miss_none(session.host()).await?;
     session.state(name).keep_lease(session.host(), None).await?;
     session.state(name).forget_programs(session.host()).await?;
     if options.volumes {

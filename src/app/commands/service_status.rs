@@ -74,6 +74,8 @@ pub enum Condition {
     Restarting,
     /// It runs, and its check fails, or its `post_start` has not run well.
     Unhealthy,
+    /// It was brought up, and somebody has removed its container.
+    Gone,
     /// Its container is there and was never started.
     Created,
     Starting,
@@ -97,7 +99,7 @@ pub enum Condition {
 impl Condition {
     /// Something is wrong with it.
     pub fn is_problem(self) -> bool {
-        matches!(self, Self::OutOfMemory | Self::Crashed | Self::Restarting | Self::Unhealthy)
+        matches!(self, Self::OutOfMemory | Self::Crashed | Self::Restarting | Self::Unhealthy | Self::Gone)
     }
 
     /// It can be used, or will be in a moment.
@@ -339,6 +341,7 @@ fn row(
         Some((condition, _)) => condition,
         None if left_out.is_some() => Condition::LeftOut,
         None if done.is_some() => Condition::Finished,
+        None if is_missed(survey, service) => Condition::Gone,
         None => Condition::Missing,
     };
     let worst = worst.map(|(_, found)| found);
@@ -358,6 +361,7 @@ fn row(
                 Some(format!("its `post_start` has not run well; `{up}` runs it again"))
             }
             Some(worst) => reason(service, running, worst, condition),
+            None if condition == Condition::Gone => Some("its container was removed".to_owned()),
             None => left_out.cloned(),
         },
         condition,
@@ -374,6 +378,12 @@ fn row(
         helper: platform.is_helper(&service.name),
         usage: None,
     }
+}
+
+/// It was brought up and not taken down. Nobody misses a job: what it had to do may be done.
+fn is_missed(survey: &Survey, service: &Service) -> bool {
+    let mut specs = survey.resources.containers.iter().filter(|spec| spec.service == service.name);
+    survey.choices.brought.contains(&service.name) && !service.extension.once && !specs.any(|spec| spec.readiness.one_shot)
 }
 
 fn needs_by_label(found: &ObservedContainer) -> BTreeMap<String, Option<Until>> {

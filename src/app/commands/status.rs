@@ -58,6 +58,8 @@ pub struct ReachStatus {
 pub struct Counts {
     pub running: usize,
     pub failing: usize,
+    /// Brought up, and removed by somebody.
+    pub gone: usize,
     /// By the user.
     pub stopped: usize,
     pub paused: usize,
@@ -77,7 +79,9 @@ impl Counts {
         let tasks = tasks.iter().filter(|row| row.service.is_none() && row.state == TaskState::Failed).count();
         Self {
             running: count(&runs) + of_processes(&ProcessStatus::runs),
-            failing: count(&|row| row.condition.is_problem()) + of_processes(&ProcessStatus::is_problem) + tasks,
+            failing: count(&|row| row.condition.is_problem() && row.condition != Condition::Gone)
+                + of_processes(&ProcessStatus::is_problem) + tasks,
+            gone: count(&|row| row.condition == Condition::Gone),
             stopped: count(&|row| row.condition == Condition::Stopped)
                 + of_processes(&|row| row.state == ProcessStanding::Stopped),
             paused: count(&|row| row.condition == Condition::Paused),

@@ -285,6 +285,9 @@ async fn change(
     }
     keep(session, loaded, &prepared, options, no_dns, &[]).await?;
     keep_stopped(session, &prepared).await?;
+    for line in short_of_memory(&prepared.survey, &prepared.plan) {
+        session.events.warn(line);
+    }
     let Prepared { survey, plan, cluster, .. } = &mut prepared;
     join::render_content(session, survey, plan, cluster).await?;
     let mut wanted = options.wanted.clone();
@@ -347,6 +350,9 @@ async fn change(
         match recorder.phase("last look", survey_with(session, loaded, how)).await {
             Ok(seen) => {
                 recorder.seen(&seen.observed);
+                let brought = seen.brought(&loaded.platform);
+                let choices = Choices { brought, ..seen.choices.clone() };
+                seen.state.keep_choices(session.host(), &choices).await?;
                 look_for_ended(session, &prepared, &seen.observed, &mut outcome).await;
                 recorder.phase("pass on", pass_on(session, &seen)).await;
                 if outcome.is_ok() {
@@ -412,6 +418,7 @@ async fn keep(
         refused: survey.refusals(&loaded.platform, gone),
         out_of_reach: survey.out_of_reach(&loaded.platform),
         moves: loaded.moves.clone(),
+        brought: survey.brought(&loaded.platform),
         ..options.choices.clone()
     };
     survey.state.keep_choices(host, &choices).await?;
@@ -552,6 +559,19 @@ async fn loader(survey: &Survey, plan: &Plan, bundle: Option<&Arc<Bundle>>) -> R
     let Some(bundle) = bundle.filter(|_| !ids.is_empty()) else { return Ok(None) };
     let loader = Loader::new(survey.engine.clone(), &survey.facts, bundle.clone(), ids).await?;
     Ok(Some(Arc::new(loader)))
+}
+
+/// What is started again and was killed at its memory limit: it may be again, as soon as it is used.
+fn short_of_memory(survey: &Survey, plan: &Plan) -> Vec<String> {
+    let starts = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Start { container, .. } => Some((step, survey.observed.container(container)?)),
+        _ => None,
+    });
+    let killed = starts.filter(|(_, found)| found.oom_killed && found.state != ContainerState::Running);
+    let line = |(step, _): (&Step, &ObservedContainer)| {
+        format!("{} was killed at its memory limit, and is started again with the same limit", step.group)
+    };
+    killed.map(line).collect()
 }
 
 /// Services that run as they should, so that the plan has nothing for them.

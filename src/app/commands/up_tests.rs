@@ -471,3 +471,40 @@ async fn a_folder_that_the_engine_does_not_see_is_told() {
     insta::assert_snapshot!(told(true).await.join("\n"), @"web: /p/conf is in this container only, and the engine, which is outside of it, mounts its own path of that name: mount the project into this container under the path that it has on the engine's machine, or use `configs:`");
     assert!(told(false).await.is_empty());
 }
+
+/// `docker rm` is not `macula down`, and what was left to start is not gone.
+#[tokio::test]
+async fn what_was_brought_up_and_removed_by_hand_is_missed_until_down() {
+    let (host, engine) = machine();
+    let stack = "services:\n  web: {image: 'acme/web:1'}\n  db: {image: 'acme/web:1'}\n  late: {image: 'acme/web:1'}\n  \
+                 job: {image: 'acme/web:1', x-macula: {once: true}}\n";
+    let files = MemoryFiles::default()
+        .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
+        .with("/p/all.yaml", stack);
+    let request = Request { cwd: "/p".into(), only_own: true, env: host.environment(), ..Request::default() };
+    let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+    let session = session(host.clone(), &engine, "macula up");
+    let bring = async |services: &[&str]| {
+        let wanted = Wanted { services: services.iter().map(|&name| name.to_owned()).collect(), ..Wanted::default() };
+        let options = UpOptions { no_dns: Some(true), wanted, ..UpOptions::default() };
+        boxed_up(&session, &loaded, &options, &Agrees).await.unwrap();
+    };
+    let look = async || {
+        let now = status(&session, &loaded).await.unwrap();
+        let of = |name: &str| now.services.iter().find(|row| row.name == name).map(|row| row.condition);
+        ([of("db"), of("job"), of("late"), of("web")].map(Option::unwrap), now.changes)
+    };
+    bring(&["web", "db", "job"]).await;
+    engine.remove_by_hand("macula-shop-web-1");
+    engine.remove_by_hand("macula-shop-job-1");
+    use Condition::{Gone, Missing, Running};
+    assert_eq!(look().await, ([Running, Missing, Missing, Gone], vec!["web".to_owned()]));
+    // whoever brings up something else has not taken it back
+    bring(&["late"]).await;
+    assert_eq!(look().await.0, [Running, Missing, Running, Gone]);
+    bring(&["web"]).await;
+    assert_eq!(look().await, ([Running, Missing, Running, Running], Vec::new()));
+    down(&session, &PlatformName::new("shop").unwrap(), DownOptions::default()).await.unwrap();
+    bring(&["db"]).await;
+    assert_eq!(look().await.0, [Running, Missing, Missing, Missing]);
+}

@@ -109,6 +109,13 @@ impl Context {
         self.reporter.tally()
     }
 
+    /// What the run that was announced last has changed: `replaced web, removed worker`; at most so many names of each kind.
+    pub fn changed(&self, most: usize) -> Option<String> {
+        let all = self.reporter.changed();
+        let parts: Vec<String> = all.iter().map(|(word, names)| format!("{word} {}", ui::text::some(names, most))).collect();
+        Some(parts.join(", ")).filter(|text| !text.is_empty())
+    }
+
     /// The end of a run that failed or was stopped: how far it came. What went wrong is said by the
     /// error, and where nothing was begun there is nothing to say.
     pub fn broke_off(&self, begun: std::time::Instant) {

@@ -170,6 +170,7 @@ const CONDITIONS: Shape = Word(&[
     "crashed",
     "restarting",
     "unhealthy",
+    "gone",
     "created",
     "starting",
     "paused",

@@ -160,6 +160,11 @@ impl Counted {
         self.run.lock().unwrap_or_else(PoisonError::into_inner).tally()
     }
 
+    /// See [`run::Run::changed`].
+    pub fn changed(&self) -> Vec<(&'static str, Vec<String>)> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).changed()
+    }
+
     /// Whether any step has begun.
     pub fn has_begun(&self) -> bool {
         self.run.lock().unwrap_or_else(PoisonError::into_inner).has_begun()

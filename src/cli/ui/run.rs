@@ -30,6 +30,9 @@ pub(super) struct Run {
     left: Option<(Duration, Duration)>,
 }
 
+/// Beyond the usual time of a service that starts, what is left of it is unknown.
+const LATE: Duration = Duration::from_secs(2);
+
 /// What `Finished` said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Outcome {
@@ -272,6 +275,24 @@ impl Run {
         tally
     }
 
+    /// What was done with which services, for a sentence: what had been there, first. Where nothing had, it is left out
+    /// that all were started.
+    pub fn changed(&self) -> Vec<(&'static str, Vec<String>)> {
+        let done = self.groups.iter().filter(|group| self.standing(group) == Standing::Done);
+        let mut all: Vec<(&'static str, Vec<String>)> = Vec::new();
+        for word in ["replaced", "restarted", "reloaded", "removed", "started"] {
+            let of = |group: &&Group| group.service && group.result() == word;
+            let names: Vec<String> = done.clone().filter(of).map(|group| group.name.clone()).collect();
+            if !names.is_empty() {
+                all.push((word, names));
+            }
+        }
+        if self.unchanged == 0 && all.iter().all(|(word, _)| *word == "started") {
+            all.clear();
+        }
+        all
+    }
+
     /// Whether any step was begun.
     pub fn has_begun(&self) -> bool {
         self.groups.iter().flat_map(|group| &group.steps).any(|step| step.started.is_some())
@@ -312,6 +333,16 @@ impl Run {
     /// How long it will still take, computed at most once a second; `None` where nothing is known.
     pub fn left(&mut self, now: Duration) -> Option<Duration> {
         if self.outcome.is_some() || !self.groups.iter().flat_map(|group| &group.steps).any(|s| s.expected.is_some()) {
+            return None;
+        }
+        // of what does not answer in its usual time nobody knows when it will
+        let late = |step: &Step| {
+            let worked = step.started.map_or(Duration::ZERO, |start| now.saturating_sub(start));
+            step.state == State::Running
+                && matches!(step.doing, Doing::Await | Doing::Job)
+                && worked > step.expected.unwrap_or_default() + LATE
+        };
+        if self.groups.iter().flat_map(|group| &group.steps).any(late) {
             return None;
         }
         if let Some((at, left)) = self.left
@@ -575,6 +606,38 @@ mod tests {
     }
 
     #[test]
+    fn what_was_changed_is_told_by_what_came_of_it() {
+        let steps = |doings: &'static [(&'static str, &'static [Doing])]| {
+            let steps = doings.iter().flat_map(|(name, doings)| {
+                doings.iter().map(move |doing| info(&format!("{doing:?} {name}"), name, *doing, &[]))
+            });
+            steps.collect::<Vec<_>>()
+        };
+        let changed = |steps: Vec<StepInfo>, unchanged: usize| {
+            let ids: Vec<String> = steps.iter().map(|step| step.id.clone()).collect();
+            let mut run = Run::new("macula up".into(), "macula".into(), steps, unchanged, at(0));
+            for id in &ids {
+                start(&mut run, id, 0);
+                done(&mut run, id, 1);
+            }
+            run.changed().into_iter().map(|(word, names)| format!("{word} {}", names.join(" "))).collect::<Vec<_>>()
+        };
+        const FIRST: &[(&str, &[Doing])] =
+            &[("a", &[Doing::Create, Doing::Start, Doing::Await]), ("b", &[Doing::Create, Doing::Start])];
+        assert_eq!(changed(steps(FIRST), 0), [""; 0]);
+        assert_eq!(changed(steps(FIRST), 3), ["started a b"]);
+        const LATER: &[(&str, &[Doing])] = &[
+            ("new", &[Doing::Create, Doing::Start]),
+            ("old", &[Doing::Stop, Doing::Remove]),
+            ("web", &[Doing::Stop, Doing::Remove, Doing::Create, Doing::Start]),
+        ];
+        assert_eq!(changed(steps(LATER), 0), ["replaced web", "removed old", "started new"]);
+        let mut failed = Run::new("macula up".into(), "macula".into(), steps(FIRST), 1, at(0));
+        failed.hear(&Event::StepFailed { id: "Create a".into(), error: "no".into(), millis: 1 }, at(1));
+        assert_eq!(failed.changed(), []);
+    }
+
+    #[test]
     fn rows_keep_a_fixed_order_and_circles_are_told_apart() {
         let run = run(vec![
             info("build image minio", "minio", Doing::Build, &[]),
@@ -604,6 +667,14 @@ mod tests {
         assert_eq!(run.left(at(4)), Some(at(16)));
         assert_eq!(run.left(at(4) + Duration::from_millis(500)), Some(Duration::from_millis(15_500)));
         assert_eq!(run.left(at(30)), Some(at(11)), "late, and still not done");
+        let mut steps = vec![info("a", "a", Doing::Await, &[]), info("b", "b", Doing::Build, &[])];
+        for step in &mut steps {
+            step.expected_millis = Some(10_000);
+        }
+        let mut unanswered = Run::new("macula up".into(), "macula".into(), steps, 0, at(0));
+        start(&mut unanswered, "a", 0);
+        assert_eq!(unanswered.left(at(12)), Some(at(10)));
+        assert_eq!(unanswered.left(at(14)), None, "it is over its own time");
         let mut silent = Run::default();
         assert_eq!(silent.left(at(1)), None);
     }

@@ -64,6 +64,7 @@ pub fn mood(condition: Condition, running: bool) -> (Mood, &'static str) {
         Condition::Unhealthy => (Mood::Bad, "unhealthy"),
         Condition::Crashed => (Mood::Bad, "crashed"),
         Condition::OutOfMemory => (Mood::Bad, "out of memory"),
+        Condition::Gone => (Mood::Bad, "gone"),
         Condition::Created => (Mood::Idle, "never started"),
         Condition::Paused => (Mood::Idle, "paused"),
         Condition::Stopped => (Mood::Idle, "stopped"),
@@ -76,9 +77,15 @@ pub fn mood(condition: Condition, running: bool) -> (Mood, &'static str) {
 
 /// `12 running, 1 failing, 2 stopped`
 pub fn counted(counts: Counts) -> String {
-    let Counts { running, failing, stopped, paused, never_started } = counts;
+    let Counts { running, failing, gone, stopped, paused, never_started } = counts;
     let mut all = vec![format!("{running} running")];
-    let more = [(failing, "failing"), (stopped, "stopped"), (paused, "paused"), (never_started, "never started")];
+    let more = [
+        (failing, "failing"),
+        (gone, "gone"),
+        (stopped, "stopped"),
+        (paused, "paused"),
+        (never_started, "never started"),
+    ];
     all.extend(more.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{number} {word}")));
     all.join(", ")
 }

@@ -108,7 +108,7 @@ const millis = time => time < 1000 ? time + ' ms' : time < 60000 ? (time / 1000)
 
 const MOODS = {
   healthy: ['good', 'healthy'], running: ['good', 'running'], finished: ['good', 'done'], starting: ['busy', 'starting'],
-  restarting: ['bad', 'restarting'], unhealthy: ['bad', 'unhealthy'], crashed: ['bad', 'crashed'], out_of_memory: ['bad', 'out of memory'],
+  restarting: ['bad', 'restarting'], unhealthy: ['bad', 'unhealthy'], crashed: ['bad', 'crashed'], out_of_memory: ['bad', 'out of memory'], gone: ['bad', 'gone'],
   created: ['bad', 'never started'], paused: ['idle', 'paused'], stopped: ['idle', 'stopped'], missing: ['idle', 'not started'],
   left_out: ['idle', 'left out'], unclaimed: ['idle', 'in no stack'],
 }

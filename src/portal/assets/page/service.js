@@ -75,7 +75,7 @@ function detail(place, name) {
           lacks(row).length ? el('p', { class: 'why' }, 'It ' + lacking(row) + '.') : null,
           [...row.urls, ...row.addresses].map(address),
           row.image ? el('p', { class: 'soft' }, 'from ', el('code', {}, row.image), row.note ? ' ' + row.note : null) : null,
-          row.condition === 'left_out' || row.condition === 'missing' ? command(typed('up ' + name)) : null]
+          ['left_out', 'missing', 'gone'].includes(row.condition) ? command(typed('up ' + name)) : null]
       })
       const there = row && row.container
       const turns = there && (done.has(name) ? done.get(name).turns : row.state === 'running' || row.condition === 'restarting')
