@@ -28,6 +28,8 @@ pub struct Wanted {
     pub services: Vec<String>,
     /// Only these, whatever they need.
     pub no_deps: bool,
+    /// What this one needs is brought up and its image is there, and it is left as it is.
+    pub apart: Option<String>,
     /// What has a build is built again, also where its image is there.
     pub build: bool,
     /// New containers for these services, or for all, also where they are right.
@@ -233,6 +235,9 @@ pub(super) async fn prepare_without(
     };
     if survey.foreign.is_none() && (!plan.is_empty() || selection.is_none()) {
         reach::extend(session, &survey, &mut plan).await?;
+    }
+    if let Some(service) = &wanted.apart {
+        plan.leave(service);
     }
     for step in &mut plan.steps {
         if let (Action::AwaitReady { readiness, .. }, Some(timeout)) = (&mut step.action, wanted.timeout) {

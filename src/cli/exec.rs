@@ -1,19 +1,26 @@
-use crate::app::{Error, Session, log_sources};
+use crate::app::{self, Error, Session, log_sources};
 use crate::engine::AttachedExec;
 use crate::model::{ContainerState, PlatformName, macula};
 
-use super::context::Context;
+use super::consent::{Asker, with_engine};
+use super::context::{Context, StackOptions};
 use super::error::CliError;
+use super::excerpt::located;
 use super::ui::text;
 
 /// Run a command in a service's container, or open a shell in it
 ///
-/// The exit code is that of the command.
+/// The exit code is that of the command. With `--new` the container is one of its own, made for the command and removed
+/// after it, so that the service need not run: what it needs is started first, and it has the service's image, settings
+/// and volumes, but not its name and ports.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Service, or the host name it answers to
     #[arg(value_name = "SERVICE")]
     service: Option<String>,
+    /// Run it in a new container of the service, which is removed afterwards
+    #[arg(long, conflicts_with = "index")]
+    new: bool,
     /// Command and arguments (default: a shell)
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
@@ -64,9 +71,12 @@ async fn which(session: &Session, name: &PlatformName) -> CliError {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    if args.new {
+        return run_apart(context, args).await;
+    }
     let name = context.platform_name()?;
     let session = context.session("exec").await;
-    let Some(mut service) = args.service else { return Err(which(&session, &name).await) };
+    let Some(mut service) = args.service.clone() else { return Err(which(&session, &name).await) };
     let found = match log_sources(&session, &name, std::slice::from_ref(&service)).await {
         // a host name stands for its service; only the stacks know whose it is
         Err(Error::UnknownService { names, known }) => match context.service_of_host(&service) {
@@ -100,7 +110,15 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             None => CliError::usage(format!("{service} is not running")).suggest(macula("up").arg(&service)),
         });
     }
-    let request = AttachedExec {
+    let container = source.container.clone();
+    let request = request(context, args);
+    context.finish();
+    let _in_use = session.in_use(&name);
+    ended_with(engine.exec_attached(&container, &request).await?)
+}
+
+fn request(context: &Context, args: Args) -> AttachedExec {
+    AttachedExec {
         command: if args.command.is_empty() { SHELL.map(str::to_owned).to_vec() } else { args.command },
         tty: !args.no_tty && context.terminal.stdin_is_tty && context.terminal.stdout_is_tty,
         stdin: true,
@@ -108,11 +126,34 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         user: args.user,
         workdir: args.workdir,
         privileged: args.privileged,
-    };
-    context.finish();
-    let _in_use = session.in_use(&name);
-    match engine.exec_attached(&source.container, &request).await? {
+    }
+}
+
+fn ended_with(code: i64) -> Result<(), CliError> {
+    match code {
         0 => Ok(()),
         code => std::process::exit(i32::try_from(code).unwrap_or(1)),
     }
+}
+
+/// `--new`
+async fn run_apart(context: &Context, args: Args) -> Result<(), CliError> {
+    let (loaded, choices) = context.load_to_join(&StackOptions::default())?;
+    let Some(service) = &args.service else {
+        let some: Vec<String> = loaded.platform.service_names();
+        return Err(CliError::usage("name the service whose image and settings it is to have")
+            .hint(format!("there are {}", text::some(&some, 8))));
+    };
+    let mut meant = vec![service.clone()];
+    context.services_meant(&loaded.platform, &mut meant);
+    let service = meant.swap_remove(0);
+    if loaded.platform.service(&service).is_none() {
+        return Err(Error::UnknownService { names: vec![service], known: loaded.platform.service_names() }.into());
+    }
+    let session = with_engine(context, &loaded).await?;
+    let _in_use = session.in_use(&loaded.platform.name);
+    let request = request(context, args);
+    let asker = Asker { context };
+    let ended = app::one_off(&session, &loaded, choices, &service, &request, &asker, &|| context.finish()).await;
+    ended_with(ended.map_err(|error| located(error, &loaded, context.excerpt_room()))?)
 }

@@ -175,9 +175,10 @@ pub fn is_there(context: &Context, command: &[String]) -> Result<(), CliError> {
         Some(program) if context.host.which(program).is_none() => {
             let error = CliError::usage(format!("there is no program `{program}` on the PATH"))
                 .hint("check its spelling, or name it with its folder, as in ./bin/serve");
-            // as `docker compose run` and `docker compose exec` are typed
+            // as `docker compose run` is typed
             let words = command.iter().skip_while(|word| word.starts_with('-')).cloned();
-            Err(error.suggest(words.fold(macula("exec"), |line, word| line.arg(word)).why("in a service's container")))
+            let line = words.fold(macula("exec --new"), |line, word| line.arg(word));
+            Err(error.suggest(line.why("in a new container of a service")))
         }
         _ => Ok(()),
     }

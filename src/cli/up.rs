@@ -171,6 +171,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         services,
         bundle,
         no_deps: args.no_deps,
+        apart: None,
         build: args.build,
         recreate: args.force_recreate,
         strict: args.strict,
@@ -359,6 +360,7 @@ fn stopped(context: &Context, took: Duration) -> CliError {
 
 /// What can be opened or connected to.
 fn entries(loaded: &Loaded, result: &UpResult) -> Vec<Entry> {
+    let nameless = !(result.now.dns.healthy && result.now.dns.installed);
     let service = |name: &str| loaded.platform.services().find(|(_, service)| service.name == name);
     let processes = result.now.processes.iter().filter(|row| row.runs()).map(|row| Entry {
         name: row.name.clone(),
@@ -366,6 +368,7 @@ fn entries(loaded: &Loaded, result: &UpResult) -> Vec<Entry> {
         address: row.port.map(|port| format!("127.0.0.1:{port}")),
         command: None,
         own: true,
+        nameless,
     });
     let services = result.now.services.iter().filter(|row| row.condition.runs()).filter_map(|row| {
         let (_, found) = service(&row.name)?;
@@ -380,6 +383,7 @@ fn entries(loaded: &Loaded, result: &UpResult) -> Vec<Entry> {
             address: row.addresses.first().cloned(),
             command: secrets.then(|| macula("creds").arg(&row.name)),
             own: row.own,
+            nameless,
         })
     });
     processes.chain(services).collect()
@@ -476,6 +480,7 @@ mod tests {
             address: address.map(str::to_owned),
             command: None,
             own,
+            nameless: false,
         };
         let server = entry("powerdns", Some("127.0.0.8:53"), false);
         let (draw, shop) = (entry("draw", None, false), entry("shop", Some("127.0.0.1:80"), true));

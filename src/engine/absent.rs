@@ -223,6 +223,10 @@ impl Streams for Absent {
         gone(container)
     }
 
+    async fn run_attached(&self, container: &str, _: &AttachedExec) -> Result<i64, EngineError> {
+        gone(container)
+    }
+
     async fn unpack(&self, container: &str, _: Vec<u8>) -> Result<(), EngineError> {
         gone(container)
     }

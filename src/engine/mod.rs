@@ -383,6 +383,9 @@ pub trait Streams: Send + Sync {
     /// Runs a command with the caller's own terminal or pipes attached (stdin, stdout, stderr of
     /// this process); returns its exit code.
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError>;
+    /// Starts a container that was made, with the caller's own terminal or pipes attached (stdin, stdout, stderr of
+    /// this process); returns the exit code of its program. The command is the container's own.
+    async fn run_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError>;
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError>;
     /// Starts a program and talks to it. An engine that cannot says so.
     async fn converse(&self, container: &str, request: &AttachedExec) -> Result<Conversation, EngineError> {

@@ -24,6 +24,8 @@ pub const OWNED_BY: &str = "dev.macula.owned-by";
 pub const LOCK: &str = "dev.macula.lock";
 /// On the container through which a platform is reached where nothing that its engine publishes arrives.
 pub const RELAY: &str = "dev.macula.relay";
+/// On a container in which somebody runs one command with a service's image and settings: it is no part of the service.
+pub const ONE_OFF: &str = "dev.macula.one-off";
 /// The stack (one Compose file) that the resource comes from.
 pub const STACK: &str = "dev.macula.stack";
 /// The Compose service that the container or volume belongs to.

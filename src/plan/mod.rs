@@ -61,6 +61,29 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Nothing is done with the containers of this service: what is left of it is what a container of it needs to be made.
+    pub fn leave(&mut self, service: &str) {
+        let stays = |step: &Step| {
+            let of_container = matches!(
+                step.action,
+                Action::CreateContainer { .. }
+                    | Action::Start { .. }
+                    | Action::Stop { .. }
+                    | Action::RemoveContainer { .. }
+                    | Action::RenameContainer { .. }
+                    | Action::WriteFiles { .. }
+                    | Action::Reload { .. }
+                    | Action::AwaitReady { .. }
+            );
+            step.group != service || !of_container
+        };
+        self.steps.retain(stays);
+        let left: BTreeSet<StepId> = self.steps.iter().map(|step| step.id.clone()).collect();
+        for step in &mut self.steps {
+            step.after.retain(|id| left.contains(id));
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }

@@ -90,6 +90,63 @@ fn exec_gives_input_output_and_exit_code() {
     assert!([126, 127].contains(&done.code), "{done}");
 }
 
+/// A migration, a console: the service's image and settings, whether or not it runs.
+#[test]
+fn a_command_has_a_new_container_of_its_service() {
+    let Some(platform) = Platform::new("new") else { return };
+    platform.stack(
+        "
+services:
+  shop:
+    <<: *base
+    entrypoint: [sh, -c]
+    command: ['echo serving; sleep infinity']
+    environment: {A: from the file}
+    hostname: shop-1
+    ports: ['8000:80']
+    volumes: ['kept:/kept']
+    depends_on: [db]
+  db: {<<: *base, command: [sleep, infinity]}
+volumes: {kept: {}}
+",
+    );
+    let done = platform.run_with("exec", &["--new", "shop", "echo $A; echo mine > /kept/file; echo bad >&2; exit 42"]);
+    done.exits(42);
+    assert_eq!(done.out, "from the file\n");
+    done.says("bad");
+    let left = platform.everything().into_iter().filter(|name| name.starts_with("container"));
+    let left: Vec<String> = left.collect();
+    assert_eq!(left, [format!("container {}", platform.container_name("db"))], "what it needs runs, its own is gone");
+
+    // beside the service, whose name and port it leaves alone
+    platform.run("up").ok();
+    let done = platform
+        .run_with("exec", &["--new", "-e", "A=given", "-u", "nobody", "shop", "echo $A; id -un; cat /kept/file"]);
+    assert_eq!(done.ok().out, "given\nnobody\nmine\n");
+    let mut command = platform.program(["exec", "--new", "-T", "db", "wc", "-c"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&vec![b'x'; 1 << 20]).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), (1 << 20).to_string());
+
+    // another command leaves it alone while it is at work, and what was killed is taken away
+    let one = ["exec", "--new", "-T", "shop", "echo ready; trap 'exit 5' TERM; while :; do sleep 0.1; done"];
+    let mut child = platform.program(one).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 6];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let apart = || platform.everything().iter().filter(|name| name.contains("-shop-run-")).count();
+    platform.run("up").ok().says("nothing to do");
+    platform.run("status").ok().prints("2 running").prints("drift: none");
+    assert_eq!(apart(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    platform.run("down").ok();
+    assert_eq!(apart(), 0);
+    platform.run("exec --new carol true").exits(2).says("no service is called carol");
+    platform.run("exec --new").exits(2).says("name the service");
+    platform.run("run shop true").exits(2).says("exec --new shop true");
+}
+
 #[test]
 fn passwords_are_made_once_and_shown_to_their_owner_only() {
     let Some(platform) = Platform::new("secrets") else { return };

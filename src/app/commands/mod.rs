@@ -16,6 +16,7 @@ pub(in crate::app) mod ls;
 mod machine_tasks;
 mod membership;
 pub(in crate::app) mod names;
+pub(in crate::app) mod one_off;
 pub(in crate::app) mod pages;
 pub(in crate::app) mod process_status;
 pub(in crate::app) mod processes;

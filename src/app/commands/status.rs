@@ -80,7 +80,8 @@ impl Counts {
         Self {
             running: count(&runs) + of_processes(&ProcessStatus::runs),
             failing: count(&|row| row.condition.is_problem() && row.condition != Condition::Gone)
-                + of_processes(&ProcessStatus::is_problem) + tasks,
+                + of_processes(&ProcessStatus::is_problem)
+                + tasks,
             gone: count(&|row| row.condition == Condition::Gone),
             stopped: count(&|row| row.condition == Condition::Stopped)
                 + of_processes(&|row| row.state == ProcessStanding::Stopped),

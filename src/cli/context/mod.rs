@@ -112,7 +112,8 @@ impl Context {
     /// What the run that was announced last has changed: `replaced web, removed worker`; at most so many names of each kind.
     pub fn changed(&self, most: usize) -> Option<String> {
         let all = self.reporter.changed();
-        let parts: Vec<String> = all.iter().map(|(word, names)| format!("{word} {}", ui::text::some(names, most))).collect();
+        let parts: Vec<String> =
+            all.iter().map(|(word, names)| format!("{word} {}", ui::text::some(names, most))).collect();
         Some(parts.join(", ")).filter(|text| !text.is_empty())
     }
 

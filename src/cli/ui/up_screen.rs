@@ -22,6 +22,8 @@ pub struct Entry {
     pub command: Option<MaculaCommand>,
     /// From a stack of the user's.
     pub own: bool,
+    /// Names do not resolve on this machine: what works stands first.
+    pub nameless: bool,
 }
 
 /// What needs attention, and what to type about it.
@@ -164,6 +166,7 @@ fn rows(entries: &[&Entry], invocation: &Invocation, width: usize, style: Style)
 /// What stands first, and what behind it.
 fn reached(entry: &Entry) -> (Option<String>, Option<String>) {
     match (&entry.url, &entry.address) {
+        (Some(url), Some(address)) if entry.nameless => (Some(address.clone()), Some(url.clone())),
         (Some(url), address) => (Some(url.clone()), address.clone()),
         (None, address) => (address.clone(), None),
     }
@@ -209,6 +212,7 @@ mod tests {
             address: Some(address).filter(|text| !text.is_empty()).map(str::to_owned),
             command,
             own: name == "shop",
+            nameless: false,
         }
     }
 
@@ -260,6 +264,19 @@ mod tests {
 
         Next: macula open draw · macula logs -f · eval "$(macula env --format shell)"
         "#);
+    }
+
+    #[test]
+    fn what_works_stands_first() {
+        let mut all = platform();
+        for entry in &mut all {
+            entry.nameless = true;
+        }
+        let shown = screen(&all[..2], &[], &[], &Invocation::default(), 80, PLAIN);
+        assert_snapshot!(shown, @r"
+          draw   https://draw.macula.local
+          minio  127.0.0.5:9000             https://s3.macula.local
+        ");
     }
 
     #[test]

@@ -1,14 +1,16 @@
-//! A program in a container with this process's own terminal or pipes.
+//! A program in a container, or a container's own, with this process's own terminal or pipes.
 
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::exec::{ResizeExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ExecConfig;
+use bollard::query_parameters::{AttachContainerOptions, KillContainerOptions, ResizeContainerTTYOptions};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use rustix::process::{Pid, kill_process};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -17,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::exec::exec_status;
 use super::{Docker, READ, errors};
-use crate::engine::{AttachedExec, EngineError, operation};
+use crate::engine::{AttachedExec, Containers, EngineError, operation};
 
 /// What is read from a keyboard or a pipe at once.
 const CHUNK: usize = 16 * 1024;
@@ -45,18 +47,96 @@ pub(super) async fn exec_attached(
     let id = docker.call(&operation, READ, docker.client.create_exec(container, config)).await?.id;
     let options = StartExecOptions { tty: request.tty, ..StartExecOptions::default() };
     let started = docker.call(&operation, READ, docker.client.start_exec(&id, Some(options))).await?;
-    let StartExecResults::Attached { mut output, mut input } = started else {
+    let StartExecResults::Attached { output, input } = started else {
         let message = "the engine did not attach it".to_owned();
         return Err(EngineError::Other { operation, message });
     };
-    let other = EngineError::local::<std::io::Error>(&operation);
+    talk(docker, &Program::Further { container, id: &id }, request, &operation, output, input).await
+}
+
+pub(super) async fn run_attached(docker: &Docker, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
+    let operation = operation::start(container);
+    let options = AttachContainerOptions {
+        stream: true,
+        stdin: request.stdin,
+        stdout: true,
+        stderr: true,
+        ..AttachContainerOptions::default()
+    };
+    // before it is started: it may end at once
+    let attached = docker.call(&operation, READ, docker.client.attach_container(container, Some(options))).await?;
+    docker.start(container).await?;
+    talk(docker, &Program::First { container }, request, &operation, attached.output, attached.input).await
+}
+
+/// Whom our terminal or pipes belong to for now.
+enum Program<'a> {
+    /// Beside the container's own.
+    Further { container: &'a str, id: &'a str },
+    /// The container's own.
+    First { container: &'a str },
+}
+
+impl Program<'_> {
+    async fn status(&self, docker: &Docker, operation: &str) -> Result<i64, EngineError> {
+        match self {
+            Self::Further { id, .. } => exec_status(docker, operation, id).await,
+            Self::First { container } => docker.wait(container).await,
+        }
+    }
+
+    async fn end(&self, docker: &Docker) {
+        match self {
+            Self::Further { container, id } => end_program(docker, container, id).await,
+            Self::First { container } => {
+                let options = KillContainerOptions { signal: "SIGTERM".to_owned() };
+                // one that has ended is none to be told
+                let told = docker.client.kill_container(container, Some(options));
+                let _ = docker.call("ending the program", READ, told).await;
+            }
+        }
+    }
+
+    /// Gives the program the size of our terminal. A wrong size is no reason to end it.
+    async fn fit_terminal(&self, docker: &Docker) {
+        let Ok(size) = tcgetwinsize(std::io::stdout().as_fd()) else { return };
+        let (height, width) = (size.ws_row, size.ws_col);
+        if height == 0 {
+            return;
+        }
+        let resized = match self {
+            Self::Further { id, .. } => {
+                let size = ResizeExecOptions { height, width };
+                docker.call("resizing the terminal", READ, docker.client.resize_exec(id, size)).await
+            }
+            Self::First { container } => {
+                let size = ResizeContainerTTYOptions { h: height.into(), w: width.into() };
+                docker.call("resizing the terminal", READ, docker.client.resize_container_tty(container, size)).await
+            }
+        };
+        if let Err(error) = resized {
+            tracing::debug!(%error, "the terminal's size was not passed on");
+        }
+    }
+}
+
+/// Until the program ends, or this one is told to.
+async fn talk(
+    docker: &Docker,
+    program: &Program<'_>,
+    request: &AttachedExec,
+    operation: &str,
+    mut output: Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>,
+    mut input: Pin<Box<dyn AsyncWrite + Send>>,
+) -> Result<i64, EngineError> {
+    let other = EngineError::local::<std::io::Error>(operation);
     // put back when this function ends, in whatever way
     let _raw = request.tty.then(RawTerminal::enter).flatten();
     let typed = if request.stdin { standard_input() } else { mpsc::channel(1).1 };
     let mut resized = signal(SignalKind::window_change()).map_err(&other)?;
     let mut ended = Ended::listen().map_err(&other)?;
     if request.tty {
-        fit_terminal(docker, &id).await;
+        program.fit_terminal(docker).await;
     }
     // beside what it says: one that reads no more, or has ended, leaves a full pipe that is never taken up
     let feed = feed(typed, &mut input);
@@ -68,7 +148,7 @@ pub(super) async fn exec_attached(
                 Some(Ok(LogOutput::StdErr { message })) => put(std::io::stderr(), &message).map_err(&other)?,
                 Some(Ok(piece)) => {
                     let Err(error) = put(std::io::stdout(), &piece.into_bytes()) else { continue };
-                    end_program(docker, container, &id).await;
+                    program.end(docker).await;
                     // a reader that has seen enough ends a program here, too
                     return match error.kind() {
                         std::io::ErrorKind::BrokenPipe => Ok(128 + i64::from(rustix::process::Signal::PIPE.as_raw())),
@@ -78,22 +158,22 @@ pub(super) async fn exec_attached(
                 // a program that ends before it has read all of its input resets the connection: how
                 // it ended counts, where the engine knows that
                 Some(Err(error)) => {
-                    let ended = exec_status(docker, &operation, &id).await;
-                    return ended.map_err(|_| errors::engine_error(&operation, error));
+                    let ended = program.status(docker, operation).await;
+                    return ended.map_err(|_| errors::engine_error(operation, error));
                 }
                 None => break,
             },
             // it reads no more: its output and its status still count
             () = &mut feed, if feeding => feeding = false,
-            _ = resized.recv(), if request.tty => fit_terminal(docker, &id).await,
+            _ = resized.recv(), if request.tty => program.fit_terminal(docker).await,
             number = ended.by() => {
-                end_program(docker, container, &id).await;
+                program.end(docker).await;
                 // as shells say it of a program that a signal has ended
                 return Ok(128 + i64::from(number));
             }
         }
     }
-    exec_status(docker, &operation, &id).await
+    program.status(docker, operation).await
 }
 
 /// What is typed goes to the program, for as long as it reads; the end of our input is the end of its.
@@ -153,19 +233,6 @@ async fn end_program(docker: &Docker, container: &str, id: &str) {
         let command = ["sh", "-c", "kill -TERM \"$0\"", inside].map(str::to_owned);
         let request = AttachedExec { command: command.to_vec(), ..AttachedExec::default() };
         let _ = super::exec::exec(docker, container, &request, END).await;
-    }
-}
-
-/// Gives the program the size of our terminal. A wrong size is no reason to end it.
-async fn fit_terminal(docker: &Docker, id: &str) {
-    if let Ok(size) = tcgetwinsize(std::io::stdout().as_fd())
-        && size.ws_row > 0
-    {
-        let size = ResizeExecOptions { height: size.ws_row, width: size.ws_col };
-        let resized = docker.call("resizing the terminal", READ, docker.client.resize_exec(id, size)).await;
-        if let Err(error) = resized {
-            tracing::debug!(%error, "the terminal's size was not passed on");
-        }
     }
 }
 

@@ -32,6 +32,10 @@ impl Streams for Docker {
         exec_attached::exec_attached(self, container, request).await
     }
 
+    async fn run_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
+        exec_attached::run_attached(self, container, request).await
+    }
+
     async fn converse(&self, container: &str, request: &AttachedExec) -> Result<Conversation, EngineError> {
         exec::converse(self, container, request).await
     }

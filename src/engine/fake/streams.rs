@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::{FakeEngine, conflict, missing};
-use crate::engine::{AttachedExec, EngineError, ExecOutput, LogLine, LogOptions, Streams, operation};
+use crate::engine::{AttachedExec, Containers, EngineError, ExecOutput, LogLine, LogOptions, Streams, operation};
 use crate::model::FileSpec;
 
 #[async_trait]
@@ -44,6 +44,12 @@ impl Streams for FakeEngine {
     }
 
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
+        let output = self.exec_as(container, request, Duration::MAX).await?;
+        Ok(output.exit_code)
+    }
+
+    async fn run_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
+        self.start(container).await?;
         let output = self.exec_as(container, request, Duration::MAX).await?;
         Ok(output.exit_code)
     }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    ContainerSpec, Hook, Observed, ObservedContainer, Remedy, ResourceId, ResourceKind, Resources, VolumeSpec, label,
+    ContainerSpec, ContainerState, Hook, Observed, ObservedContainer, Remedy, ResourceId, ResourceKind, Resources,
+    VolumeSpec, label,
 };
 use crate::words;
 
@@ -367,6 +368,8 @@ impl Planner<'_> {
             .filter(|found| self.is_ours(&found.labels))
             .filter(|found| !wish.resources.containers.iter().any(|spec| spec.name == found.name))
             .filter(|found| !found.labels.contains_key(label::RELAY) || wish.resources.publishes())
+            // somebody works in it; what was left behind goes
+            .filter(|found| !found.labels.contains_key(label::ONE_OFF) || found.state == ContainerState::Exited)
             // an image that cannot be had today is no reason to take down what runs
             .filter(|found| !left_out.contains(found.label(label::SERVICE).unwrap_or_default()))
             .collect();

@@ -11,7 +11,7 @@ use bollard::models::{
 
 use super::hash_map;
 use super::version::ApiVersion;
-use crate::model::{ContainerOptions, ContainerSpec, Healthcheck, MountSpec, NetworkAttachment, Restart};
+use crate::model::{ContainerOptions, ContainerSpec, Healthcheck, MountSpec, NetworkAttachment, Restart, label};
 
 /// What an old engine's API has no word for.
 const SEVERAL_NETWORKS: ApiVersion = ApiVersion(1, 44);
@@ -100,6 +100,8 @@ pub(super) fn creation(
         exposed_ports: (!exposed.is_empty()).then_some(exposed),
         tty: options.tty.then_some(true),
         open_stdin: options.stdin_open.then_some(true),
+        // the end of our input is the end of its
+        stdin_once: labels.contains_key(label::ONE_OFF).then_some(true),
         env: (!spec.env.is_empty()).then(|| spec.env.clone()),
         cmd: spec.command.clone(),
         healthcheck: spec.healthcheck.as_ref().map(|check| healthcheck(check, api)),
