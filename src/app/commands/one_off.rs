@@ -104,7 +104,8 @@ mod tests {
         let files = MemoryFiles::default()
             .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
             .with("/p/all.yaml", stack);
-        let host = FakeHost::new();
+        // behind a proxy nothing can be known of a registry beforehand
+        let host = FakeHost::new().env_var("HTTPS_PROXY", "http://proxy:3128");
         let asked = Request { cwd: "/p".into(), only_own: true, env: host.environment(), ..Request::default() };
         let loaded = config::load(&asked, &files).unwrap_or_else(|errors| panic!("{errors}"));
         let session = session(host, &FakeEngine::new().pullable("acme/web:1"), "macula exec");
@@ -146,7 +147,8 @@ mod tests {
         let files = MemoryFiles::default()
             .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
             .with("/p/all.yaml", stack);
-        let host = FakeHost::new();
+        // behind a proxy nothing can be known of a registry beforehand
+        let host = FakeHost::new().env_var("HTTPS_PROXY", "http://proxy:3128");
         let asked = Request { cwd: "/p".into(), only_own: true, env: host.environment(), ..Request::default() };
         let loaded = config::load(&asked, &files).unwrap_or_else(|errors| panic!("{errors}"));
         let engine = FakeEngine::new().pullable("acme/web:1").pullable("acme/db:1");
