@@ -222,10 +222,14 @@ fn state_text(found: &ObservedContainer) -> String {
     }
 }
 
+/// Seconds. An engine notes the start when the runtime has come back from it: a quick program has written its words, and
+/// has ended, before that, and on a busy machine by more than a second.
+const EARLY: i64 = 3;
+
 async fn not_ready(tools: &Tools, spec: &ContainerSpec, found: &ObservedContainer, reason: String) -> StepError {
     // what it wrote before it was restarted says nothing of why it does not run now; one that the engine starts again
     // and again may have written nothing yet since the last time
-    let since = found.started_at.filter(|_| found.restart_count == 0);
+    let since = found.started_at.filter(|_| found.restart_count == 0).map(|at| at.saturating_sub(EARLY));
     let mut log_tail = tail_since(&*tools.engine, &spec.name, since).await;
     if found.restart_count > 0 {
         log_tail = of_one_start(log_tail);

@@ -165,7 +165,7 @@ fn programs_that_do_not_come_up_are_told_with_their_last_lines() {
     platform.run("up").exits(7).says("no-such-program-here is not installed");
     with("  web: {command: nosuchprogram, restart: no}\n");
     platform.run("up").exits(7).says("exit code 127").says("did not find the program");
-    with("  web: {command: 'exec python3 -m http.server --bind 127.0.0.1 0', probe: {timeout: 1s}}\n");
+    with("  web: {command: 'exec python3 -m http.server --bind 127.0.0.1 0', probe: {timeout: 5s}}\n");
     platform.run("up").exits(7).says("instead of");
     // what is asked to end and does not is killed
     with(

@@ -293,21 +293,24 @@ pub(super) fn image_error(reference: &str, message: &str) -> ImageError {
     {
         return ImageError::BrokeOff { reference, message };
     }
-    // containerd's words for both stand also before those of a registry that answers nobody without a login
-    let no_login = says(&["no basic auth credentials"]);
+    let denied =
+        |reference, message: &str| ImageError::Denied { reference, message: format!("a login is needed ({message})") };
+    // before containerd's words for both, which stand also in front of this
+    if says(&["no basic auth credentials"]) {
+        return denied(reference, &message);
+    }
     // a 403 in the words of Podman 5, of Podman 4, and of containerd
     let refused = text.starts_with("denied: ")
         || (says(&["reading manifest "]) && says(&[": denied: "]))
         || says(&["403 forbidden"]);
     // Docker Hub, and every registry that hides what one may not see, has one answer for both
-    if !no_login
-        && (refused
-            || says(&[
-                "repository does not exist or may require",
-                "requested access to the resource is denied",
-                "insufficient_scope",
-                "pull access denied",
-            ]))
+    if refused
+        || says(&[
+            "repository does not exist or may require",
+            "requested access to the resource is denied",
+            "insufficient_scope",
+            "pull access denied",
+        ])
     {
         let message = format!("it is gone or private, its registry has one answer for both ({message})");
         return ImageError::Denied { reference, message };
@@ -331,14 +334,13 @@ pub(super) fn image_error(reference: &str, message: &str) -> ImageError {
         "unauthorized",
         "authentication required",
         "authorization failed",
-        "no basic auth credentials",
         "access forbidden",
         "forbidden",
         "denied",
         "incorrect username or password",
         "unable to retrieve auth token",
     ]) {
-        return ImageError::Denied { reference, message: format!("a login is needed ({message})") };
+        return denied(reference, &message);
     }
     ImageError::Other { reference, message }
 }

@@ -45,15 +45,16 @@ impl Creation {
         serde_json::to_vec(&body)
     }
 
-    /// Podman gives a tmpfs to nobody (`unknown mount option "uid=70"`): where an owner is wanted, all users of the
-    /// container may write. One that names no time to end has none with Podman 4: it is killed at once.
+    /// Podman gives a tmpfs to no user by number (`unknown mount option "uid=70"`): where an owner is wanted, it is the
+    /// container's user (`U`), and all others may write, too, but with runc 1.1.5, which takes the mode of the image's
+    /// folder. A container that names no time to end has none with Podman 4: it is killed at once.
     pub fn for_podman(mut self) -> Self {
         self.body.stop_timeout.get_or_insert(DOCKERS_GRACE);
         let owner = |word: &str| word.starts_with("uid=") || word.starts_with("gid=");
         let all = self.body.host_config.iter_mut().flat_map(|host| host.tmpfs.iter_mut().flat_map(HashMap::values_mut));
         for words in all.filter(|words| words.split(',').any(owner)) {
             let kept = words.split(',').filter(|word| !owner(word) && !word.starts_with("mode="));
-            *words = kept.chain(["mode=1777"]).collect::<Vec<_>>().join(",");
+            *words = kept.chain(["U", "mode=1777"]).collect::<Vec<_>>().join(",");
         }
         self
     }

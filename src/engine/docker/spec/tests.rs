@@ -547,7 +547,7 @@ fn a_bare_spec_asks_for_nothing() {
 }
 
 #[test]
-fn podman_gives_a_tmpfs_to_everybody_where_one_user_should_have_it() {
+fn podman_gives_a_tmpfs_to_the_containers_user_and_to_everybody() {
     let tmpfs = |target: &str, mode, options: &[&str]| MountSpec::Tmpfs {
         target: target.into(),
         size: Some(1024),
@@ -564,8 +564,8 @@ fn podman_gives_a_tmpfs_to_everybody_where_one_user_should_have_it() {
     let words = |creation: Creation, target: &str| creation.body.host_config.unwrap().tmpfs.unwrap()[target].clone();
     assert_eq!(words(made(), "/owned"), "uid=70,gid=70,noexec,size=1024,mode=3777");
     for (target, expected) in [
-        ("/owned", "noexec,size=1024,mode=1777"),
-        ("/group", "size=1024,mode=1777"),
+        ("/owned", "noexec,size=1024,U,mode=1777"),
+        ("/group", "size=1024,U,mode=1777"),
         ("/plain", "nosuid,size=1024,mode=700"),
     ] {
         assert_eq!(words(made().for_podman(), target), expected);
