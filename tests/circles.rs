@@ -18,10 +18,11 @@ mod require;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -30,8 +31,13 @@ use serde_json::{Value, json};
 const INSIDE: &str = "MACULA_TEST_HINTS_INSIDE";
 /// The same for every run, so that the same advice is the same text.
 const FOLDER: &str = "/run/hints";
-/// What still runs after this time is taken to lead on: the resolver in a terminal.
+/// What each command finds as it was for the one before.
+const OWN: [&str; 2] = ["/run/hints/home", "/run/hints/project"];
+/// What still runs after this time is taken to lead on.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// These run until somebody ends them. Where they fail they do so at once.
+const STAY: [&str; 3] = ["macula dns serve", "macula events", "macula logs -f"];
+const STAYED: Duration = Duration::from_millis(1500);
 /// Programs of the system that nothing here may reach: they would change this machine, or take the place of what is
 /// tried. Each ends with 1.
 const MASKED: [&str; 19] = [
@@ -100,7 +106,7 @@ fn nothing(method: &str, path: &str) -> (u16, Value) {
     }
 }
 
-/// The image is there, and nothing can be made of it.
+/// The image is there, and so is what an earlier `up` has made of this program; nothing can be made of them.
 fn an_image(method: &str, path: &str) -> (u16, Value) {
     let image = || {
         json!({"Id": "sha256:11", "RepoTags": ["127.0.0.1:1/web:1"], "RepoDigests": [], "Created": 1_700_000_000_i64,
@@ -109,7 +115,9 @@ fn an_image(method: &str, path: &str) -> (u16, Value) {
     if method == "GET" && path.contains("/images/json") {
         return (200, json!([image()]));
     }
-    if method == "GET" && path.contains("/images/127.0.0.1") {
+    // a copy of this program for each `up`, to be refused, is seconds of each; `nothing` is where that is tried
+    let there = ["/images/127.0.0.1", "/images/localhost/macula/proof"];
+    if method == "GET" && there.iter().any(|image| path.contains(image)) {
         return (
             200,
             json!({"Id": "sha256:11", "RepoTags": ["127.0.0.1:1/web:1"], "RepoDigests": [], "Size": 1,
@@ -290,7 +298,13 @@ fn inside(world: &World) {
             }
         }
     }
-    symlink(env!("CARGO_BIN_EXE_macula"), Path::new(FOLDER).join("bin/macula")).unwrap();
+    let program = Path::new(FOLDER).join("bin/macula");
+    // what is there for a debugger alone is half of it, and is copied wherever an engine gets this program
+    let lighter = Command::new("strip").arg("-o").arg(&program).arg(env!("CARGO_BIN_EXE_macula")).status();
+    if !lighter.is_ok_and(|status| status.success()) {
+        let _ = std::fs::remove_file(&program);
+        symlink(env!("CARGO_BIN_EXE_macula"), &program).unwrap();
+    }
     if let Some(answer) = world.engine {
         let listener = UnixListener::bind("/run/docker.sock").unwrap();
         std::thread::spawn(move || {
@@ -372,11 +386,13 @@ fn walk(world: &World) {
     let mut open: Vec<String> = roots.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
     let from_source = open.len();
     let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
+    let mut known = Files::new();
+    look(&mut known, &["/etc"]);
     while let Some(line) = open.pop() {
         if seen.contains_key(&line) || line.starts_with("unset ") || line.starts_with("export ") {
             continue;
         }
-        let found = type_in(world, &line);
+        let found = type_in(world, &line, &mut known);
         open.extend(found.next.iter().cloned());
         seen.insert(line, found);
     }
@@ -450,18 +466,20 @@ fn circles(seen: &BTreeMap<String, Seen>) -> Vec<String> {
 }
 
 /// One command line, as somebody types it, on a machine as it was before.
-fn type_in(world: &World, line: &str) -> Seen {
+fn type_in(world: &World, line: &str, known: &mut Files) -> Seen {
     end_all();
-    for part in ["home", "project"] {
-        let _ = std::fs::remove_dir_all(Path::new(FOLDER).join(part));
-        std::fs::create_dir_all(Path::new(FOLDER).join(part)).unwrap();
+    for folder in OWN {
+        let _ = std::fs::remove_dir_all(folder);
+        std::fs::create_dir_all(folder).unwrap();
     }
     for (file, text) in world.files {
         let path = Path::new(FOLDER).join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    let before = files();
+    // nothing has changed /etc since the look after the command before
+    look(known, &OWN);
+    let before = known.clone();
     let home = Path::new(FOLDER).join("home");
     let (out, err) = (Path::new("/run/out"), Path::new("/run/err"));
     let mut command = Command::new("/bin/sh");
@@ -482,10 +500,11 @@ fn type_in(world: &World, line: &str) -> Seen {
     }
     let mut child = command.spawn().unwrap();
     let begun = Instant::now();
+    let patience = if STAY.contains(&line) { STAYED } else { PATIENCE };
     let code = loop {
         match child.try_wait().unwrap() {
             Some(status) => break Some(status.code().unwrap_or(-1)),
-            None if begun.elapsed() > PATIENCE => break None,
+            None if begun.elapsed() > patience => break None,
             None => std::thread::sleep(Duration::from_millis(5)),
         }
     };
@@ -496,8 +515,9 @@ fn type_in(world: &World, line: &str) -> Seen {
     }
     let text = |path: &Path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
     let said = text(out) + &text(err);
-    let after = files();
-    let changed = before.iter().filter(|(path, was)| after.get(*path) != Some(was));
+    look(known, &[OWN[0], OWN[1], "/etc"]);
+    let content = |file: Option<&Kept>| file.map(|file| Rc::clone(&file.content));
+    let changed = before.iter().filter(|(path, was)| content(known.get(*path)) != content(Some(was)));
     let advice = |labels: &'static [&'static str]| {
         let lines = said.lines().map(str::trim_start);
         lines.filter_map(move |line| labels.iter().find_map(|label| line.strip_prefix(label)).map(str::trim))
@@ -515,27 +535,43 @@ fn type_in(world: &World, line: &str) -> Seen {
     }
 }
 
-/// What was there before, with its content.
-fn files() -> BTreeMap<PathBuf, Vec<u8>> {
-    fn look(folder: &Path, all: &mut BTreeMap<PathBuf, Vec<u8>>) {
+/// A file as it was read last, and what says that it is still the same.
+#[derive(Clone)]
+struct Kept {
+    stamp: (u64, u64, i64, i64),
+    content: Rc<[u8]>,
+}
+
+type Files = BTreeMap<PathBuf, Kept>;
+
+/// What is there now, with its content. What has not been touched is not read once more: there are some hundred files
+/// in /etc, and this looks at them twice for each command.
+fn look(known: &mut Files, folders: &[&str]) {
+    fn walk(folder: &Path, known: &Files, all: &mut Files) {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
             let kind = entry.file_type().unwrap();
             if kind.is_dir() {
-                look(&path, all);
+                walk(&path, known, all);
             // /etc/mtab is a link to what is mounted at the moment
             } else if kind.is_file()
-                && let Ok(content) = std::fs::read(&path)
+                && let Ok(now) = entry.metadata()
             {
-                all.insert(path, content);
+                let stamp = (now.ino(), now.size(), now.ctime(), now.ctime_nsec());
+                let kept = known.get(&path).filter(|kept| kept.stamp == stamp).cloned();
+                let read = || std::fs::read(&path).map(|content| Kept { stamp, content: content.into() });
+                if let Some(kept) = kept.or_else(|| read().ok()) {
+                    all.insert(path, kept);
+                }
             }
         }
     }
-    let mut all = BTreeMap::new();
-    for folder in ["/etc".to_owned(), format!("{FOLDER}/home"), format!("{FOLDER}/project")] {
-        look(Path::new(&folder), &mut all);
+    let mut all = known.clone();
+    all.retain(|path, _| !folders.iter().any(|folder| path.starts_with(folder)));
+    for folder in folders {
+        walk(Path::new(folder), known, &mut all);
     }
-    all
+    *known = all;
 }
 
 /// Every other process of this namespace.

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 
 use crate::app::{credentials, exports, exports_for};
+use crate::model::macula;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
@@ -28,13 +29,13 @@ use super::excerpt::located;
                   macula env --format gitlab > build.env   for `artifacts: {reports: {dotenv: build.env}}`")]
 pub struct Args {
     /// Only what these services export, or host names they answer to (default: all)
-    #[arg(value_name = "SERVICE", conflicts_with = "needs")]
+    #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Dotenv)]
     format: Format,
-    /// Only the settings of these services, as with `macula run --needs` (default: of all)
-    #[arg(long, value_name = "SERVICE", value_delimiter = ',')]
+    /// As `run` and `ci` have it; here the services stand by themselves
+    #[arg(long, value_name = "SERVICE", value_delimiter = ',', hide = true)]
     needs: Vec<String>,
     #[command(flatten)]
     stacks: StackOptions,
@@ -55,12 +56,16 @@ enum Format {
 }
 
 pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
+    if !args.needs.is_empty() {
+        let named = args.needs.iter().chain(&args.services).fold(macula("env"), |line, name| line.arg(name));
+        return Err(CliError::usage("`--needs` is an option of `run` and `ci`: here the services stand by themselves")
+            .suggest(named));
+    }
     let loaded = context.load(&args.stacks)?;
-    context.services_meant(&loaded.platform, &mut args.needs);
     context.services_meant(&loaded.platform, &mut args.services);
     let session = context.session("env").await;
     let all = match args.services.as_slice() {
-        [] => exports(&session, &loaded, &args.needs).await,
+        [] => exports(&session, &loaded).await,
         services => exports_for(&session, &loaded, services).await,
     };
     let all = all.map_err(|error| located(error, &loaded, context.excerpt_room()))?;

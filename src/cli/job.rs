@@ -61,10 +61,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     is_there(context, &args.command)?;
     let (mut loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
-    let bundle = match &args.bundle {
-        Some(path) => Some(app::open_bundle(path).await?),
-        None => None,
-    };
+    let bundle = app::open_bundle(args.bundle.as_deref()).await?;
     let name = loaded.platform.name.clone();
     let session = with_engine(context, &loaded).await?;
     let session = Session { command: "macula ci".to_owned(), ..session };

@@ -14,7 +14,7 @@ use crate::model::{MaculaCommand, Platform, macula};
 use crate::plan::{CLUSTER_GROUP, ProcessStep, leave_out_processes};
 
 use super::consent::{missing_engine, opening};
-use super::context::{Context, Forgets, ImageOptions, Images, LoadOptions, StackOptions};
+use super::context::{Context, Forgets, ImageOptions, Remapping};
 use super::engine_error::no_engine;
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
@@ -46,23 +46,10 @@ pub struct Args {
     remap: bool,
 }
 
-impl LoadOptions for Args {
-    fn stacks(&self) -> &StackOptions {
-        &self.stacks.stacks
-    }
-
-    fn images(&self) -> Option<Images> {
-        self.stacks.images
-    }
-
-    fn remap(&self) -> bool {
-        self.remap
-    }
-}
-
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let session = context.session_ahead("plan");
-    let (mut loaded, _) = context.load_for_up(&args, Forgets::default())?;
+    let (mut loaded, _) =
+        context.load_for_up(&Remapping { options: &args.stacks, remap: args.remap }, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);

@@ -62,7 +62,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             return context.print_json(&map);
         }
         if map.spans == 0 && filter.chooses() {
-            return context.print(&none(context, &inquiry, &filter).await?);
+            return context.print(&none(&inquiry, &filter).await?);
         }
         return context.print(&drawn(context, &map));
     }
@@ -122,8 +122,13 @@ fn drawn(context: &Context, map: &ServiceMap) -> String {
 }
 
 /// Why no trace is shown, and what there is instead.
-async fn none(context: &Context, inquiry: &Inquiry, filter: &TraceFilter) -> Result<String, CliError> {
-    let newest = told(context, inquiry.traces(&TraceFilter { limit: RECENT, ..TraceFilter::default() }).await)?;
+async fn none(inquiry: &Inquiry, filter: &TraceFilter) -> Result<String, CliError> {
+    if !filter.chooses() {
+        return Ok(NOTHING.to_owned());
+    }
+    // what is wrong has been told with the first answer
+    let newest = inquiry.traces(&TraceFilter { limit: RECENT, ..TraceFilter::default() }).await;
+    let newest = newest.map_err(|error| unreadable(&error))?.value;
     let services = words::unique(newest.into_iter().flat_map(|row| row.services));
     let Some(service) = &filter.service else {
         return Ok(if services.is_empty() { NOTHING.to_owned() } else { "no such trace\n".to_owned() });
@@ -141,7 +146,7 @@ async fn list(context: &Context, inquiry: &Inquiry, filter: &TraceFilter) -> Res
         return context.print_json(&all);
     }
     if all.is_empty() {
-        return context.print(&none(context, inquiry, filter).await?);
+        return context.print(&none(inquiry, filter).await?);
     }
     let columns = [
         ("TRACE", Fit::Whole),

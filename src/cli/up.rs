@@ -14,7 +14,7 @@ use crate::words;
 
 use super::ci::markdown_table;
 use super::consent::{Asker, with_engine};
-use super::context::{Context, Forgets, ImageOptions, Images, LoadOptions, StackOptions};
+use super::context::{Context, Forgets, ImageOptions, Remapping, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
 use super::follow::follow;
@@ -102,23 +102,9 @@ pub struct Args {
     wait: bool,
 }
 
-impl LoadOptions for Args {
-    fn stacks(&self) -> &StackOptions {
-        &self.stacks.stacks
-    }
-
-    fn images(&self) -> Option<Images> {
-        self.stacks.images
-    }
-
-    fn remap(&self) -> bool {
-        self.remap
-    }
-}
-
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let forgets = Forgets { all: args.reset, cluster: args.cluster || args.no_cluster };
-    let (loaded, choices) = context.load_for_up(&args, forgets)?;
+    let (loaded, choices) = context.load_for_up(&Remapping { options: &args.stacks, remap: args.remap }, forgets)?;
     let mut services = args.services.clone();
     context.services_meant(&loaded.platform, &mut services);
     // programs of this machine are watched by the process that keeps them
@@ -163,10 +149,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     let no_dns = said(args.no_dns, args.dns);
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
-    let bundle = match &args.bundle {
-        Some(path) => Some(app::open_bundle(path).await?),
-        None => None,
-    };
+    let bundle = app::open_bundle(args.bundle.as_deref()).await?;
     let wanted = Wanted {
         services,
         bundle,

@@ -148,6 +148,13 @@ impl ObservedContainer {
         self.restart_count >= 3
     }
 
+    /// The engine has tried to start it, and it has never run. Podman leaves the exit code at 0, and what lists
+    /// containers without asking for each has no error's text.
+    pub fn never_ran(&self) -> bool {
+        self.state == ContainerState::Created
+            && (!self.error.is_empty() || self.exit_code.is_some_and(|code| code != 0))
+    }
+
     pub fn label(&self, key: &str) -> Option<&str> {
         self.labels.get(key).map(String::as_str)
     }

@@ -16,7 +16,10 @@ use super::Shared;
 const MOST: usize = 100;
 /// Seconds for which one listens on after the last look: a tab in the background comes back.
 const WANTED: i64 = 900;
-/// Between two attempts, where no engine answers or the platform is not there yet.
+/// For which one tries to, where no engine answers or the platform is not there yet: nothing has been heard that would
+/// be lost.
+const TRIED: i64 = 10;
+/// Between two attempts.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// By platform.
@@ -68,6 +71,10 @@ impl Happened {
         first
     }
 
+    fn is_empty(&self, platform: &PlatformName) -> bool {
+        self.heard().get(platform.as_str()).is_none_or(|known| known.events.is_empty())
+    }
+
     fn add(&self, platform: &PlatformName, event: ServiceEvent) {
         if let Some(known) = self.heard().get_mut(platform.as_str()) {
             if known.events.len() == MOST {
@@ -79,10 +86,10 @@ impl Happened {
         self.news.notify_waiters();
     }
 
-    /// Forgets a platform that nobody has looked at for long.
-    fn is_over(&self, platform: &PlatformName, now: i64) -> bool {
+    /// Forgets a platform that nobody has looked at for longer than `most` seconds.
+    fn is_over(&self, platform: &PlatformName, now: i64, most: i64) -> bool {
         let mut heard = self.heard();
-        let over = heard.get(platform.as_str()).is_none_or(|known| now - known.asked > WANTED);
+        let over = heard.get(platform.as_str()).is_none_or(|known| now - known.asked > most);
         if over {
             heard.remove(platform.as_str());
         }
@@ -111,7 +118,7 @@ impl Shared {
             let over = async {
                 loop {
                     tokio::time::sleep(AGAIN).await;
-                    if self.happened.is_over(&platform, self.host.now()) {
+                    if self.happened.is_over(&platform, self.host.now(), WANTED) {
                         return;
                     }
                 }
@@ -125,7 +132,8 @@ impl Shared {
                 () = tokio::time::sleep(AGAIN) => {}
                 () = self.stop.cancelled() => return,
             }
-            if self.happened.is_over(&platform, self.host.now()) {
+            let most = if self.happened.is_empty(&platform) { TRIED } else { WANTED };
+            if self.happened.is_over(&platform, self.host.now(), most) {
                 return;
             }
         }
@@ -167,8 +175,10 @@ mod tests {
         assert_eq!((events.len(), &events[0]["time"], &told["since"]), (MOST, &json!("1"), &json!(100)));
         assert_eq!(told["dropped"], true);
         assert_eq!(events[0]["event"], "started");
-        assert!(!happened.is_over(&platform, 200 + WANTED));
-        assert!(happened.is_over(&platform, 201 + WANTED));
+        assert!(!happened.is_over(&platform, 200 + WANTED, WANTED));
+        assert!(happened.is_over(&platform, 201 + WANTED, WANTED));
         assert!(happened.begin(&platform, 300 + WANTED), "it was forgotten");
+        assert!(happened.is_empty(&platform) && !happened.is_over(&platform, 300 + WANTED + TRIED, TRIED));
+        assert!(happened.is_over(&platform, 301 + WANTED + TRIED, TRIED));
     }
 }

@@ -36,13 +36,20 @@ pub struct Looks {
     /// Of the last look; no two have the same.
     number: AtomicU64,
     slots: Semaphore,
-    /// What the page is doing to services now.
+    /// What the page is doing now.
     acting: Mutex<BTreeSet<Act>>,
     /// Something was done: whoever waits to look again looks at once.
     acted: Notify,
 }
 
-type Act = (PlatformName, String, Action);
+type Act = (PlatformName, Doing);
+
+/// What the page is doing to a platform.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Doing {
+    Up,
+    To(String, Action),
+}
 
 /// A platform that somebody looks at.
 struct Watched {
@@ -74,8 +81,17 @@ impl Looks {
     /// What is being done to services of this platform.
     fn acts_on(&self, platform: &PlatformName) -> BTreeMap<String, Action> {
         let acting = self.acting();
-        let own = acting.iter().filter(|(of, ..)| of == platform);
-        own.map(|(_, service, action)| (service.clone(), *action)).collect()
+        let own = acting.iter().filter(|(of, _)| of == platform);
+        let act = |doing: &Doing| match doing {
+            Doing::To(service, action) => Some((service.clone(), *action)),
+            Doing::Up => None,
+        };
+        own.filter_map(|(_, doing)| act(doing)).collect()
+    }
+
+    /// An `up` that a page has asked for is at work.
+    fn applies(&self, platform: &PlatformName) -> bool {
+        self.acting().contains(&(platform.clone(), Doing::Up))
     }
 }
 
@@ -196,6 +212,7 @@ impl Shared {
             "programs": programs,
             "lacking": lacking,
             "acting": acting,
+            "applying": self.looks.applies(platform),
             "happened": self.happened.told(platform),
             "now": self.host.now(),
         })
@@ -230,20 +247,23 @@ impl Shared {
 
     /// Starts or stops a service, as `macula start` and its like do.
     pub async fn act(&self, platform: &PlatformName, service: &str, action: Action) -> Value {
-        let act: Act = (platform.clone(), service.to_owned(), action);
-        self.looks.acting().insert(act.clone());
-        let folder = self.folder_of(platform).await;
-        // it may take long, and must not keep everybody else from looking
-        let done = self.run(Some(platform), folder.as_ref(), &[action.word(), "--", service], ACTION).await;
-        self.looks.acting().remove(&act);
-        self.looks.acted.notify_waiters();
-        done
+        let doing = Doing::To(service.to_owned(), action);
+        self.carry_out(platform, doing, &[action.word(), "--", service], ACTION).await
     }
 
     /// Does what an `up` would, as the last one was told. Whatever it would have to ask for is not done.
     pub async fn apply(&self, platform: &PlatformName) -> Value {
+        self.carry_out(platform, Doing::Up, &["up"], APPLY).await
+    }
+
+    /// Runs a command that changes something, which all who look are told of.
+    async fn carry_out(&self, platform: &PlatformName, doing: Doing, words: &[&str], patience: Duration) -> Value {
+        let act: Act = (platform.clone(), doing);
+        self.looks.acting().insert(act.clone());
         let folder = self.folder_of(platform).await;
-        let done = self.run(Some(platform), folder.as_ref(), &["up"], APPLY).await;
+        // it may take long, and must not keep everybody else from looking
+        let done = self.run(Some(platform), folder.as_ref(), words, patience).await;
+        self.looks.acting().remove(&act);
         self.looks.acted.notify_waiters();
         done
     }
@@ -325,9 +345,11 @@ mod tests {
     fn what_is_being_done_is_told_of_its_own_platform() {
         let looks = Looks::new(0);
         let other = PlatformName::new("pr-7").unwrap();
-        looks.acting().insert((PlatformName::default(), "shop".into(), Action::Stop));
-        looks.acting().insert((other.clone(), "cart".into(), Action::Restart));
+        looks.acting().insert((PlatformName::default(), Doing::To("shop".into(), Action::Stop)));
+        looks.acting().insert((other.clone(), Doing::To("cart".into(), Action::Restart)));
+        looks.acting().insert((other.clone(), Doing::Up));
         assert_eq!(json!(looks.acts_on(&PlatformName::default())), json!({"shop": "stop"}));
         assert_eq!(json!(looks.acts_on(&other)), json!({"cart": "restart"}));
+        assert_eq!((looks.applies(&PlatformName::default()), looks.applies(&other)), (false, true));
     }
 }

@@ -147,6 +147,10 @@ async fn to_its_end(work: impl Future<Output = Value> + Send + 'static) -> Answe
     json_answer(status, &done)
 }
 
+fn no_such_page() -> Answer {
+    text(StatusCode::NOT_FOUND, "there is no such page\n")
+}
+
 /// The platform of this name.
 fn named(platform: &str) -> Result<PlatformName, Box<Answer>> {
     PlatformName::new(platform).map_err(|error| bad_request(&error.to_string()))
@@ -225,7 +229,7 @@ impl Shared {
         }
         self.asked.store(self.host.now(), Ordering::Relaxed);
         match wanted {
-            None => text(StatusCode::NOT_FOUND, "there is no such page\n"),
+            None => no_such_page(),
             Some(Wants::Page) => file(&path, request.uri().query()),
             Some(Wants::Reading) => self.read(&path, owner, &request).await.unwrap_or_else(|answer| *answer),
             Some(Wants::Entering | Wants::Writing) => self.write(&path, request).await.unwrap_or_else(|answer| *answer),
@@ -260,10 +264,11 @@ impl Shared {
                 let kept = self.host.read(&path).await.unwrap_or_default();
                 serde_json::from_slice(&kept).unwrap_or(Value::Null)
             }
-            _ => match self.service(&platform, query.text("service")).await {
+            "/api/service" => match self.service(&platform, query.text("service")).await {
                 Ok(found) => found,
                 Err(error) => failed(&error.to_string()),
             },
+            _ => return Ok(no_such_page()),
         };
         Ok(json_answer(StatusCode::OK, &value))
     }
@@ -294,7 +299,7 @@ impl Shared {
                 let platform = named(&platform)?;
                 Ok(json_answer(StatusCode::OK, &self.connect(&platform, &service, true).await))
             }
-            _ => {
+            "/api/reveal" => {
                 let Revealing { platform, service, variable } = parsed(&body)?;
                 let platform = named(&platform)?;
                 match self.reveal(&platform, &service, &variable).await {
@@ -302,6 +307,7 @@ impl Shared {
                     Err(error) => Ok(json_answer(StatusCode::CONFLICT, &failed(&error.to_string()))),
                 }
             }
+            _ => Ok(no_such_page()),
         }
     }
 

@@ -192,7 +192,7 @@ impl Snapshot {
     pub fn service_map(&self, wanted: &TraceFilter) -> ServiceMap {
         let mut drawing = Drawing::default();
         let chosen: Option<HashSet<Vec<u8>>> =
-            wanted.chooses().then(|| self.traces(wanted).into_iter().map(|head| head.trace).collect());
+            wanted.chooses().then(|| self.chosen(wanted).0.into_iter().map(|head| head.trace).collect());
         let takes = |trace: &[u8]| chosen.as_ref().is_none_or(|chosen| chosen.contains(trace));
         for batch in self.tail.iter().rev() {
             for SpanRow { origin, span } in batch.spans.iter().filter(|row| takes(&row.span.trace_id)) {

@@ -101,6 +101,22 @@ impl Snapshot {
 
     /// The newest traces that are wanted. A block that cannot be read is passed over.
     pub fn traces(&self, wanted: &TraceFilter) -> Vec<TraceHead> {
+        let (mut found, scattered) = self.chosen(wanted);
+        for head in found.iter_mut().filter(|head| scattered.contains(&head.trace)).take(MOST_COUNTED) {
+            // what cannot be read was counted as well as it can be
+            if let Ok(spans) = self.trace(&head.trace)
+                && spans.len() < MOST_SPANS
+            {
+                head.spans = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+                let failed = spans.iter().filter(|view| view.span.failed()).count();
+                head.errors = u32::try_from(failed).unwrap_or(u32::MAX);
+            }
+        }
+        found
+    }
+
+    /// The same as their heads say, and those of them that are in several places: their counts may be too high.
+    pub(super) fn chosen(&self, wanted: &TraceFilter) -> (Vec<TraceHead>, HashSet<Vec<u8>>) {
         let mut open: HashMap<Vec<u8>, TraceHead> = HashMap::new();
         // a span of theirs may have been counted in each
         let mut scattered: HashSet<Vec<u8>> = HashSet::new();
@@ -136,17 +152,7 @@ impl Snapshot {
         let mut found: Vec<TraceHead> = open.into_values().filter(|head| wanted.takes(head)).collect();
         found.sort_by(|one, other| other.start.cmp(&one.start).then_with(|| one.trace.cmp(&other.trace)));
         found.truncate(wanted.limit);
-        for head in found.iter_mut().filter(|head| scattered.contains(&head.trace)).take(MOST_COUNTED) {
-            // what cannot be read was counted as well as it can be
-            if let Ok(spans) = self.trace(&head.trace)
-                && spans.len() < MOST_SPANS
-            {
-                head.spans = u32::try_from(spans.len()).unwrap_or(u32::MAX);
-                let failed = spans.iter().filter(|view| view.span.failed()).count();
-                head.errors = u32::try_from(failed).unwrap_or(u32::MAX);
-            }
-        }
-        found
+        (found, scattered)
     }
 
     /// The spans of a trace, by their start.

@@ -88,7 +88,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("results_for_programs_have_their_shape", &["open --print"]),
     ("passwords_are_made_once_and_shown_to_their_owner_only", &["env --format"]),
     ("a_program_has_a_name_for_as_long_as_it_runs", &["run --as"]),
-    ("what_is_shown_and_run_is_what_was_asked_for", &["run --port", "run --needs", "run --env-file", "env --needs"]),
+    ("what_is_shown_and_run_is_what_was_asked_for", &["run --port", "run --needs", "run --env-file"]),
     ("wait_ends_with_what_it_waits_for", &["wait --for", "wait --timeout"]),
     ("what_cannot_be_watched_is_said", &["watch --no-up"]),
     // names

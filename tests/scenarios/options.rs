@@ -156,9 +156,10 @@ fn what_is_shown_and_run_is_what_was_asked_for() {
     };
     assert_eq!(run("--port 45123")[..], ["45123", "db://here", "web://here", ""]);
     assert_eq!(run("--needs db --env-file more.env")[1..], ["db://here", "", "yes"]);
-    let env = platform.run("env --needs db").ok().out.clone();
+    let env = platform.run("env db").ok().out.clone();
     assert!(env.contains("DB_URL=db://here") && !env.contains("WEB_URL"), "{env}");
-    platform.run("env --needs dbb").exits(2).says("dbb");
+    platform.run("env dbb").exits(2).says("dbb");
+    platform.run("env --needs db").exits(2).says("macula env db");
 }
 
 #[test]

@@ -263,7 +263,14 @@ async fn wanted(session: &Session, platform: &Platform, refused: &BTreeMap<Strin
 }
 
 /// Reads what a bundle has, before anything else is done.
-pub async fn open_bundle(path: &Path) -> Result<Arc<Bundle>, Error> {
+pub async fn open_bundle(path: Option<&Path>) -> Result<Option<Arc<Bundle>>, Error> {
+    match path {
+        Some(path) => opened(path).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn opened(path: &Path) -> Result<Arc<Bundle>, Error> {
     let path = path.to_owned();
     Ok(Arc::new(blocking(move || Bundle::open(&path)).await??))
 }
@@ -271,7 +278,7 @@ pub async fn open_bundle(path: &Path) -> Result<Arc<Bundle>, Error> {
 /// Loads what the engine does not have. An image of which a part is damaged is not loaded; the others are.
 pub async fn load_bundle(session: &Session, path: &Path) -> Result<LoadedBundle, Error> {
     let engine = session.engine()?;
-    let bundle = open_bundle(path).await?;
+    let bundle = opened(path).await?;
     let index = bundle.index();
     let steps = index.images.iter().map(|image| (step_of(&image.references), image.services.join(", "))).collect();
     started(&session.events, &session.command, &index.platform, steps);

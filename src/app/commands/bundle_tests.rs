@@ -267,7 +267,7 @@ async fn up_takes_what_the_bundle_has_and_loads_it_as_it_is_needed() {
         .with_image_as("acme/late:1", image("3", &[]))
         .with_image_as("acme/db:2", image("9", &[]))
         .pullable_as("acme/web:1", image("8", &[]));
-    let wanted = Wanted { bundle: Some(open_bundle(&file).await.unwrap()), ..Wanted::default() };
+    let wanted = Wanted { bundle: open_bundle(Some(&file)).await.unwrap(), ..Wanted::default() };
     let session = on_host(&engine, online());
     let prepared = prepare(&session, &loaded, &wanted).await.unwrap();
     assert!(prepared.survey.observed.registries.is_empty(), "a registry was asked");
@@ -304,7 +304,7 @@ async fn up_with_a_damaged_bundle_makes_nothing_of_half_an_image() {
     let (file, loaded) = with_bundle(&folder).await;
     damage(&file);
     let engine = FakeEngine::new();
-    let wanted = Wanted { bundle: Some(open_bundle(&file).await.unwrap()), ..Wanted::default() };
+    let wanted = Wanted { bundle: open_bundle(Some(&file)).await.unwrap(), ..Wanted::default() };
     let options = UpOptions { no_dns: Some(true), wanted, ..UpOptions::default() };
     let error = up(&on_host(&engine, online()), &loaded, &options, &Agrees).await.unwrap_err();
     let Error::Failed(outcome) = error else { panic!("{error:?}") };

@@ -114,11 +114,9 @@ fn address_of(platform: &Platform, service: &str, block: Block) -> Option<String
     Some(std::net::SocketAddr::new(published_on(block, service, given), number).to_string())
 }
 
-/// The `exports` of these services, rendered; of all, where none is named. Where two services export the same variable
-/// the later stack has it.
-pub async fn exports(session: &Session, loaded: &Loaded, only: &[String]) -> Result<BTreeMap<String, String>, Error> {
-    are_services(&loaded.platform, only)?;
-    exports_of(session, loaded, only).await
+/// The `exports` of all services, rendered. Where two services export the same variable the later stack has it.
+pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<String, String>, Error> {
+    exports_of(session, loaded, &[]).await
 }
 
 /// What these services export, and nothing else.
@@ -127,14 +125,10 @@ pub async fn exports_for(
     loaded: &Loaded,
     services: &[String],
 ) -> Result<BTreeMap<String, String>, Error> {
-    are_services(&loaded.platform, services)?;
-    rendered(session, loaded, services).await
-}
-
-fn are_services(platform: &Platform, names: &[String]) -> Result<(), Error> {
-    let names: Vec<String> = names.iter().filter(|name| platform.service(name).is_none()).cloned().collect();
+    let platform = &loaded.platform;
+    let names: Vec<String> = services.iter().filter(|name| platform.service(name).is_none()).cloned().collect();
     match names.is_empty() {
-        true => Ok(()),
+        true => rendered(session, loaded, services).await,
         false => Err(Error::UnknownService { names, known: platform.service_names() }),
     }
 }
@@ -179,7 +173,7 @@ async fn rendered(session: &Session, loaded: &Loaded, only: &[String]) -> Result
     let all = render_exports(&platform, &site, only, &unclear).map_err(Error::Compile)?;
     if !unclear.is_empty() {
         session.events.info(format!(
-            "left out, since several services mean different things by them: {} (`--needs SERVICE` chooses)",
+            "left out, since several services mean different things by them: {} (a service named after `env`, or with `--needs`, chooses)",
             words::list(unclear)
         ));
     }
@@ -203,10 +197,8 @@ mod tests {
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
 
-    #[tokio::test]
-    async fn what_only_programs_need_is_known() {
-        let stack = "services:\n  web: {image: x, x-macula: {secrets: {KEY: {generate: 20}, COOKIE: {generate: 20, internal: true}}}}\n  \
-                     job: {image: x, x-macula: {secrets: {COOKIE: {from: web.COOKIE}}}}\n";
+    /// What is told of a platform with this stack and these secrets: service, variable and value.
+    async fn told(stack: &str, recorded: &[(&str, &str, &str)]) -> Vec<Credential> {
         let files = MemoryFiles::default()
             .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
             .with("/p/all.yaml", stack);
@@ -214,11 +206,18 @@ mod tests {
         let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
         let session = session(FakeHost::new(), &FakeEngine::new(), "macula creds");
         let mut secrets = Secrets::default();
-        for (service, variable, value) in [("web", "KEY", "k"), ("web", "COOKIE", "c"), ("job", "COOKIE", "c")] {
-            secrets.set(service, variable, value.to_owned());
+        for (service, variable, value) in recorded {
+            secrets.set(service, variable, (*value).to_owned());
         }
         session.state(&loaded.platform.name).keep_secrets(session.host(), &secrets).await.unwrap();
-        let all = credentials(&session, &loaded).await.unwrap();
+        credentials(&session, &loaded).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_only_programs_need_is_known() {
+        let stack = "services:\n  web: {image: x, x-macula: {secrets: {KEY: {generate: 20}, COOKIE: {generate: 20, internal: true}}}}\n  \
+                     job: {image: x, x-macula: {secrets: {COOKIE: {from: web.COOKIE}}}}\n";
+        let all = told(stack, &[("web", "KEY", "k"), ("web", "COOKIE", "c"), ("job", "COOKIE", "c")]).await;
         let internal: Vec<_> = all.iter().filter(|one| one.internal).map(|one| one.service.as_str()).collect();
         assert_eq!((all.len(), internal), (3, vec!["job", "web"]));
     }
@@ -236,14 +235,7 @@ mod tests {
   worker: {image: x, x-macula: {secrets: {PASSWORD: {from: users.FOR_WORKER}}}}
   plain: {image: x, x-macula: {secrets: {PASSWORD: {from: queue.PASSWORD}}}}
 ";
-        let files = MemoryFiles::default()
-            .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
-            .with("/p/all.yaml", stack);
-        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
-        let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
-        let session = session(FakeHost::new(), &FakeEngine::new(), "macula creds");
-        let mut secrets = Secrets::default();
-        for (service, variable, value) in [
+        let secrets = [
             ("admin", "PASSWORD", "a"),
             ("queue", "PASSWORD", "q"),
             ("users", "FOR_APP", "f"),
@@ -252,11 +244,8 @@ mod tests {
             ("users", "ADMIN", "u"),
             ("app", "PASSWORD", "f"),
             ("plain", "PASSWORD", "q"),
-        ] {
-            secrets.set(service, variable, value.to_owned());
-        }
-        session.state(&loaded.platform.name).keep_secrets(session.host(), &secrets).await.unwrap();
-        let all = credentials(&session, &loaded).await.unwrap();
+        ];
+        let all = told(stack, &secrets).await;
         let shown: Vec<String> = all
             .iter()
             .filter(|one| !one.internal)

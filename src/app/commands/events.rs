@@ -1,23 +1,28 @@
 //! `events`: what happens to the services and processes of a platform, as it happens.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::app::processes::{self, Keeping, ProcessCondition, ProcessState};
 use crate::app::{Error, Session};
 use crate::engine::{ContainerEvent, ContainerHappening, Engine};
+use crate::host::{Interest, SELDOM, listen};
 use crate::model::{ContainerState, Health, ObservedContainer, PlatformName, label};
 use crate::system::System;
 
 /// Between two attempts to reach an engine that has gone.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Between two looks at the processes, which nobody announces.
+/// Between two looks at the processes, where the system tells nothing of files.
 const LOOK: Duration = Duration::from_millis(250);
+/// Where it does: a keeper that is killed writes nothing.
+const KILLED: Duration = Duration::from_secs(2);
 /// Events that wait for a slow reader.
 const BACKLOG: usize = 1024;
 
@@ -358,10 +363,19 @@ impl Followed {
 }
 
 async fn follow_processes(session: Session, platform: PlatformName, teller: Teller) {
+    // the keeper writes down there whatever becomes of them
+    let folder = session.state(&platform).folder().to_owned();
+    let interests =
+        move || -> BoxFuture<'static, Vec<Interest>> { ready(vec![Interest::Folder(folder.clone())]).boxed() };
+    let (mut word, hearing) = listen(session.system.host.clone(), Box::new(interests));
+    let mut hearing = std::pin::pin!(hearing.fuse());
     let mut before = processes::keeping(session.host(), &platform).await;
     loop {
+        let seldom = if before.states.is_empty() { SELDOM } else { KILLED };
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            // its end is no change: from then on `word` waits as briefly as without it
+            () = &mut hearing => continue,
+            () = word.wait(LOOK, seldom) => {}
             () = teller.sender.closed() => return,
         }
         let found = processes::keeping(session.host(), &platform).await;

@@ -262,6 +262,7 @@ fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) ->
         {
             Some(Condition::Crashed)
         }
+        ContainerState::Created if found.never_ran() => Some(Condition::Crashed),
         _ => None,
     };
     let why = trouble.map(|condition| trouble_of(found, condition)).filter(|why| !why.is_empty());
@@ -419,8 +420,7 @@ fn condition_of(
     context: &Context,
 ) -> Condition {
     match found.state {
-        // the engine has tried to start it
-        ContainerState::Created if found.exit_code.is_some_and(|code| code != 0) => Condition::Crashed,
+        ContainerState::Created if found.never_ran() => Condition::Crashed,
         ContainerState::Created => Condition::Created,
         ContainerState::Paused => Condition::Paused,
         ContainerState::Restarting => Condition::Restarting,

@@ -559,18 +559,28 @@ pub async fn release(session: &Session, platform: &PlatformName) -> Result<(), E
 pub async fn ensure_process(session: &Session, own: &DnsSettings) -> Result<(), Error> {
     let host = session.host();
     let files = ResolverFiles::of(host);
-    let _lock = lock(session, &files).await?;
-    if Client::connect(&files.control()).await.is_ok() || busy(session, &files).await.is_some() {
-        return Ok(());
-    }
-    let listen = match files.entries(host).await.is_empty() {
+    let listen = async || match files.entries(host).await.is_empty() {
         true if !own.listen.is_empty() => own.listen.clone(),
         // no platform needs the usual address now, which somebody else has
         true if taken_but(host, &[]).await.is_some() => vec![(RESOLVER, 0).into()],
         // what the platforms want is recorded
         _ => Vec::new(),
     };
-    start_at(session, &files, &listen).await.map(drop)
+    start_unless_there(session, &files, listen).await.map(drop)
+}
+
+/// Starts one where none runs or has been told to. True: it was so.
+async fn start_unless_there(
+    session: &Session,
+    files: &ResolverFiles,
+    listen: impl AsyncFnOnce() -> Vec<SocketAddr>,
+) -> Result<bool, Error> {
+    let _lock = lock(session, files).await?;
+    if Client::connect(&files.control()).await.is_ok() || busy(session, files).await.is_some() {
+        return Ok(false);
+    }
+    start_at(session, files, &listen().await).await?;
+    Ok(true)
 }
 
 /// Starts the background process again where `up` has started one for this platform and it was killed, or the machine
@@ -586,12 +596,7 @@ pub async fn revive(session: &Session, platform: &PlatformName) -> Result<bool, 
     if !by_up || own_process(host).await.is_some() {
         return Ok(false);
     }
-    let _lock = lock(session, &files).await?;
-    if Client::connect(&files.control()).await.is_ok() || busy(session, &files).await.is_some() {
-        return Ok(false);
-    }
-    start(session, &files).await?;
-    Ok(true)
+    start_unless_there(session, &files, async || Vec::new()).await
 }
 
 /// Whether a background process runs that knows the platform, whatever of it leads there: what it looks after ends

@@ -98,9 +98,14 @@ async fn unlisted(host: &dyn Host, platform: &Platform) -> Vec<String> {
     own.map(|(_, entry)| not_in(&String::from_utf8_lossy(&hosts), &entry.zone.records)).unwrap_or_default()
 }
 
+fn before_comment(line: &str) -> &str {
+    line.split_once('#').map_or(line, |(names, _)| names)
+}
+
 /// Names of this machine's view, of which a file of hosts says nothing.
 fn not_in(hosts: &str, records: &[Record]) -> Vec<String> {
-    let listed: BTreeSet<&str> = hosts.lines().flat_map(|line| line.split_whitespace().skip(1)).collect();
+    let listed: BTreeSet<&str> =
+        hosts.lines().flat_map(|line| before_comment(line).split_whitespace().skip(1)).collect();
     let here = |record: &&Record| matches!(record.data, RecordData::A(_)) && record.view != Some(View::Container);
     let missing = records.iter().filter(here).map(|record| record.name.as_str());
     let missing = missing.filter(|name| !name.starts_with('*') && !listed.contains(name));
@@ -316,6 +321,7 @@ mod tests {
         ];
         let hosts = "127.0.0.1 localhost\n127.0.0.1 macula.local web.macula.local\n";
         assert_eq!(not_in(hosts, &records), ["api.macula.local"]);
+        assert_eq!(not_in(&format!("{hosts}# 127.0.0.1 api.macula.local\n"), &records), ["api.macula.local"]);
         assert_eq!(not_in(&format!("{hosts}127.0.0.1\tapi.macula.local\n"), &records), [""; 0]);
     }
 }

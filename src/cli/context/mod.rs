@@ -29,7 +29,7 @@ mod loading;
 mod options;
 
 pub use loading::why_left_out;
-pub use options::{Forgets, Global, ImageOptions, Images, LoadOptions, Output, StackOptions};
+pub use options::{Forgets, Global, ImageOptions, LoadOptions, Output, Remapping, StackOptions};
 
 pub struct Context {
     pub global: Global,

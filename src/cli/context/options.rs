@@ -113,6 +113,27 @@ impl LoadOptions for ImageOptions {
     }
 }
 
+/// The options of a command that can move ports.
+#[derive(Debug, Clone, Copy)]
+pub struct Remapping<'a> {
+    pub options: &'a ImageOptions,
+    pub remap: bool,
+}
+
+impl LoadOptions for Remapping<'_> {
+    fn stacks(&self) -> &StackOptions {
+        &self.options.stacks
+    }
+
+    fn images(&self) -> Option<Images> {
+        self.options.images
+    }
+
+    fn remap(&self) -> bool {
+        self.remap
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Images {
     /// Use the engine's images; pull what is missing, else build it

@@ -140,7 +140,6 @@ pub(super) fn read_own(path: &Path) -> io::Result<Vec<u8>> {
     read().map_err(naming("read", path))
 }
 
-/// For logs, which are opened for appending: what is written meanwhile comes behind what is kept.
 /// A file that is made when it is read: it has no size that could be asked for.
 pub(super) fn read_kernel(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
@@ -157,6 +156,7 @@ pub(super) fn read_kernel(path: &Path) -> io::Result<String> {
     String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
+/// For logs, which are opened for appending: what is written meanwhile comes behind what is kept.
 pub(super) fn keep_end(path: &Path, most: u64) -> io::Result<()> {
     let cut = || {
         let flags = (OFlags::NOFOLLOW | OFlags::APPEND).bits().cast_signed();

@@ -95,7 +95,10 @@ pub(super) fn by_state(found: &ObservedContainer, spec: Option<&ContainerSpec>) 
     Some(match found.state {
         ContainerState::Running if job => Look::Not("it is still at work".to_owned()),
         ContainerState::Running => return None,
-        ContainerState::Created if !found.error.is_empty() => Look::Failed(found.error.clone()),
+        ContainerState::Created if found.never_ran() => Look::Failed(match found.error.is_empty() {
+            true => format!("it could not be started (exit code {code})"),
+            false => found.error.clone(),
+        }),
         ContainerState::Created => Look::Not("its container has not been started yet".to_owned()),
         ContainerState::Paused => Look::Not("it is paused".to_owned()),
         ContainerState::Removing => Look::Not("its container is being removed".to_owned()),
@@ -169,6 +172,10 @@ mod tests {
         assert_eq!(by_state(&running, Some(&spec(Restart::No, true))), not("it is still at work"));
         let created = container(ContainerState::Created, Health::None, None);
         assert_eq!(by_state(&created, None), not("its container has not been started yet"));
+        let refused = ObservedContainer { error: "no such program".into(), ..created.clone() };
+        assert_eq!(by_state(&refused, None), Some(Look::Failed("no such program".into())));
+        let refused = ObservedContainer { exit_code: Some(127), ..created };
+        assert_eq!(by_state(&refused, None), Some(Look::Failed("it could not be started (exit code 127)".into())));
         let ended = container(ContainerState::Exited, Health::None, Some(0));
         assert_eq!(by_state(&ended, Some(&spec(Restart::No, true))), Some(Look::Met));
         assert_eq!(by_state(&ended, Some(&spec(Restart::Always, false))), not("it ended with exit code 0"));

@@ -72,6 +72,20 @@ pub struct Waited {
     pub task: Option<bool>,
 }
 
+impl Waited {
+    /// Nothing is known of it but that.
+    fn unmet(target: &str, took: Duration, reason: &str) -> Self {
+        Self {
+            target: target.to_owned(),
+            met: false,
+            seconds: seconds(took),
+            reason: Some(reason.to_owned()),
+            log: Vec::new(),
+            task: None,
+        }
+    }
+}
+
 /// What a word of the command line means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
@@ -145,7 +159,7 @@ pub async fn wait_for(
         }
         let mut left = Vec::new();
         for ((typed, target), look) in open.into_iter().zip(looks) {
-            let seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+            let seconds = seconds(begun.elapsed());
             let task = matches!(target, Target::Task(_)).then_some(!matches!(look, Look::Due(_)));
             let done = |met, reason| Waited { target: typed.clone(), met, seconds, reason, log: Vec::new(), task };
             let result = match look {
@@ -173,18 +187,8 @@ pub async fn wait_for(
         open = left;
         // one that has failed will not come back by waiting for the others
         if open.is_empty() || results.iter().any(|result| !result.met) {
-            for (typed, _) in &open {
-                let reason = Some("not waited for any longer".to_owned());
-                let seconds = begun.elapsed().as_secs_f64();
-                results.push(Waited {
-                    target: typed.clone(),
-                    met: false,
-                    seconds,
-                    reason,
-                    log: Vec::new(),
-                    task: None,
-                });
-            }
+            let rest = open.iter().map(|(typed, _)| Waited::unmet(typed, begun.elapsed(), "not waited for any longer"));
+            results.extend(rest);
             return Ok(results);
         }
         let pause = watch.pause(&open).min(request.timeout.saturating_sub(begun.elapsed()));
@@ -201,17 +205,12 @@ pub async fn wait_for(
 
 /// All that is asked for, where not even the first look was over in time.
 fn unseen(targets: &[String], took: Duration) -> Vec<Waited> {
-    let seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
-    let reason = Some("the engine did not answer in time".to_owned());
-    let one = |target: &String| Waited {
-        target: target.clone(),
-        met: false,
-        seconds,
-        reason: reason.clone(),
-        log: Vec::new(),
-        task: None,
-    };
-    targets.iter().map(one).collect()
+    targets.iter().map(|target| Waited::unmet(target, took, "the engine did not answer in time")).collect()
+}
+
+/// To the millisecond.
+fn seconds(took: Duration) -> f64 {
+    (took.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 /// Tasks that have to run, with the reasons, but for those that were `told`.

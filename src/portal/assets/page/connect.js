@@ -62,10 +62,12 @@ function connecting(box, name, only) {
 const KINDS = { remove: 'would be removed', create: 'would be created', run: 'would run', recreate: 'would be made again', restart: 'would be restarted', start: 'would be started', stop: 'would be stopped', reload: 'would be reloaded', image: 'would get its image', await: 'would be waited for', other: 'would be changed' }
 
 function planning(box, name) {
-  box.replaceChildren(el('p', { class: 'soft' }, 'looking …'))
+  // what was told before stays until there is something newer, and an answer that comes late replaces none
+  const turn = box.turn = (box.turn || 0) + 1
+  if (!box.firstChild) box.append(el('p', { class: 'soft' }, 'looking …'))
   ask('/api/plan?' + query({ service: name })).then(plan => {
-    box.signature = null
-    put(box, plan, () => {
+    if (turn !== box.turn) return
+    put(box, plan || null, () => {
       if (!plan || plan.error) return trouble((plan || {}).error || { message: 'nothing came back' })
       const steps = (plan.changes || []).filter(one => one.kind !== 'await')
       return [

@@ -102,7 +102,7 @@ function metricList(place) {
     if (answer.usual) {
       put(names, answer.names, () => answer.names.map(name => el('option', { value: name })))
       put(chosen, answer.usual, () => [...answer.usual.map(one => el('option', { value: one.expression }, one.title)), el('option', { value: '' }, 'what is typed')])
-      if (!typed.value) typed.value = answer.expression
+      if (!typed.value && document.activeElement !== typed) typed.value = answer.expression
       const usual = answer.usual.find(one => one.expression === answer.expression)
       if (document.activeElement !== chosen) chosen.value = usual ? answer.expression : ''
       const wrong = ((answer.state || {}).problems || []).length

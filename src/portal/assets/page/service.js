@@ -6,6 +6,7 @@ function detail(place, name) {
   const said = el('div', { role: 'status' })
   const inside = el('div')
   let seen = null
+  let looks = 0
   let closed = false
   let busy = false
   let planned = ''
@@ -19,8 +20,9 @@ function detail(place, name) {
   let logs = null
 
   async function look() {
+    const turn = ++looks
     const answer = await ask('/api/service?' + query({ service: name }))
-    if (closed) return
+    if (closed || turn !== looks) return
     put(inside, answer, () => {
       if (!answer || answer.error) return answer ? trouble(answer.error) : el('p', { class: 'soft' }, program() ? 'A program of this machine, started by macula run.' : 'It has no container.')
       const names = list => list.length ? el('div', { class: 'needs' }, list.map(one => el('span', {}, service(one.name), ' ', badge(one.state === 'down' ? 'bad' : 'good', { running: 'runs', done: 'done' }[one.state] || 'does not run')))) : el('span', { class: 'soft' }, 'nothing')
@@ -62,7 +64,8 @@ function detail(place, name) {
     if (!closed) { render(); look() }
   }
 
-  look()
+  // where there is a row the first update looks
+  if (!((state || {}).status || {}).services?.some(row => row.name === name)) look()
   return {
     update() {
       const row = ((state.status || {}).services || []).find(row => row.name === name)
@@ -95,7 +98,8 @@ function detail(place, name) {
         graph.again()
         events.again()
         const drift = changes + ' ' + (state.status.drift || []).length
-        if (drift !== planned) { planned = drift; plan.again() }
+        // an up that is at work changes it at each look
+        if (drift !== planned && !state.status.platform.at_work) { planned = drift; plan.again() }
       }
       const now = row && [row.container, row.state, row.restarts].join()
       if (now !== seen) { seen = now; if (seen) look() }

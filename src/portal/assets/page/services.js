@@ -68,8 +68,9 @@ const address = url => {
   return el('span', { class: 'address' }, below && !reaches(state.status) ? el('span', { title: 'this name does not resolve on this machine' }, url) : link(url), copy(url))
 }
 
-// What an `up` has come to that was asked for here: 'busy', its error, or nothing.
+// What an `up` has come to that was asked for in this window: 'busy', its error, or nothing. Another may be at one, too.
 let applying = null
+const isApplied = () => applying === 'busy' || !!(state && state.applying)
 async function apply() {
   applying = 'busy'
   render()
@@ -77,15 +78,15 @@ async function apply() {
   applying = answer.error || null
   render()
 }
-const applies = word => allowed ? el('p', {}, el('button', { type: 'button', class: 'main', disabled: applying === 'busy', 'data-key': 'apply', onclick: apply }, applying === 'busy' ? 'An up is at work …' : word),
-  applying && applying !== 'busy' ? trouble(applying) : null) : null
+const applies = word => allowed ? el('p', {}, el('button', { type: 'button', class: 'main', disabled: isApplied(), 'data-key': 'apply', onclick: apply }, isApplied() ? 'An up is at work …' : word),
+  applying && !isApplied() ? trouble(applying) : null) : null
 
 function summary(facts, notes, status) {
   const count = wanted => status.services.filter(row => mood(row)[0] === wanted).length
   const running = status.services.filter(isUp).length
   const stopped = status.services.filter(row => row.condition === 'stopped').length
   const away = !status.platform.down && !status.platform.owner && !reaches(status)
-  const signature = [{ ...status.platform, up_seconds: minutes(status.platform.up_seconds) }, running, stopped, count('bad'), count('busy'), status.dns, state.folder, allowed, status.changes, status.drift, applying]
+  const signature = [{ ...status.platform, up_seconds: minutes(status.platform.up_seconds) }, running, stopped, count('bad'), count('busy'), status.dns, state.folder, allowed, status.changes, status.drift, applying, isApplied()]
   put(facts, signature, () => {
     const fact = (title, value) => value ? el('span', {}, title + ' ', el('b', {}, value)) : null
     const dns = status.dns.off ? 'off' : status.dns.healthy ? (status.dns.installed ? 'names work' : 'not installed on this machine') : 'not answering'
@@ -101,7 +102,7 @@ function summary(facts, notes, status) {
     status.dns.problem ? el('p', { class: 'why' }, 'Names: ', rich(status.dns.problem)) : null,
     away && !status.dns.problem ? el('p', {}, 'Names below ' + status.platform.domain + ' do not resolve on this machine' + (status.dns.off ? ': up --no-dns left them out. ' : status.dns.address ? status.dns.healthy ? ' yet. Once for all platforms: ' : ': the resolver does not answer. ' : ': the resolver does not run. '),
       rich('`' + (status.dns.off ? typed('up --dns') : !status.dns.address ? typed('up') : status.dns.healthy ? 'macula dns install' : 'macula dns status') + '`')) : null,
-    status.changes.length && !status.platform.down ? el('details', { class: 'card', 'data-part': 'changes', open: !!applying },
+    status.changes.length && !status.platform.down ? el('details', { class: 'card', 'data-part': 'changes', open: !!applying || isApplied() },
       el('summary', {}, 'An up would change ' + status.changes.join(', ')), status.drift.map(line => el('p', {}, el('code', {}, line))), applies('Apply'), command(typed('plan'))) : null,
     allowed ? null : el('p', { class: 'soft' }, 'This browser can only look. To start and stop services here: ', el('code', {}, 'macula open home'), copy('macula open home')),
   ])

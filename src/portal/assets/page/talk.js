@@ -33,6 +33,7 @@ let lastNumber = 0 // the number of the last state
 let turn = 0
 let again = 0
 let failures = 0
+let tries = 0
 
 // A tab that nobody sees asks nothing.
 async function keepUp() {
@@ -47,8 +48,8 @@ async function keepUp() {
     if (own !== turn) return
     const back = failures > 1
     failures = 0
-    // the first look takes a moment
-    if (!found && !state) pause = 200
+    // the first look takes a moment, or a minute where an engine hangs
+    if (!found && !state) pause = Math.min(1000, 200 * ++tries)
     if (found) { lastNumber = found.number; take(found.state) } else if (back && state) { connected = true; render() }
   } catch {
     if (own !== turn) return
