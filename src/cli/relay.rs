@@ -1,5 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -13,6 +15,9 @@ use crate::host::Host;
 
 use super::context::Context;
 
+/// Of the pipes to the engine, which hold 64 KiB otherwise: what anybody may ask for.
+#[cfg(target_os = "linux")]
+const PIPE: libc::c_int = 1 << 20;
 /// For one question.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -49,9 +54,19 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
 async fn stream() -> io::Result<()> {
     let input: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let output: OwnedFd = io::stdout().as_fd().try_clone_to_owned()?;
+    #[cfg(target_os = "linux")]
+    [&input, &output].into_iter().for_each(widen);
     // as engines give them to a program without a terminal
     let (input, output) = (Receiver::from_owned_fd(input)?, Sender::from_owned_fd(output)?);
     serve(tokio::io::join(input, output), Within::OwnNetworks).await
+}
+
+/// Makes a pipe hold more, so that the engine's programs on its other end wait less often. Where it cannot be, it holds what it
+/// did.
+#[cfg(target_os = "linux")]
+fn widen(pipe: &OwnedFd) {
+    // SAFETY: the descriptor is open for as long as it is borrowed, and F_SETPIPE_SZ takes a number
+    unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, PIPE) };
 }
 
 /// What `probe` reads: a status of HTTP, 0 for a connection alone, or the kind of an error.

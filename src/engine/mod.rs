@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::event::Progress;
 use crate::model::{
@@ -407,7 +407,7 @@ pub trait Streams: Send + Sync {
 pub struct Conversation {
     pub input: Pin<Box<dyn AsyncWrite + Send>>,
     /// What it writes to standard output.
-    pub output: BoxStream<'static, Result<Bytes, EngineError>>,
+    pub output: Pin<Box<dyn AsyncRead + Send>>,
 }
 
 #[derive(Debug, Clone, Default)]

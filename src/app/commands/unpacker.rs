@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::StreamExt;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::engine::{AttachedExec, Conversation, Engine, EngineError};
 
@@ -68,7 +67,9 @@ async fn said_yes(shell: &mut Conversation, archive: &[u8]) -> Option<bool> {
     shell.input.flush().await.ok()?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\n") {
-        answer.extend_from_slice(&shell.output.next().await?.ok()?);
+        if shell.output.read_buf(&mut answer).await.ok()? == 0 {
+            return None;
+        }
     }
     Some(answer == b"yes\n")
 }
@@ -78,8 +79,7 @@ mod tests {
     use super::*;
 
     fn shell(answer: &'static [u8]) -> Conversation {
-        let output = futures_util::stream::iter([Ok(bytes::Bytes::from_static(answer))]).boxed();
-        Conversation { input: Box::pin(tokio::io::sink()), output }
+        Conversation { input: Box::pin(tokio::io::sink()), output: Box::pin(answer) }
     }
 
     #[tokio::test]

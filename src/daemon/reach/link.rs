@@ -6,13 +6,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use h2::client::SendRequest;
-use h2::{RecvStream, SendStream};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::tunnel::{self, Tunnel};
+use super::tunnel::{self, Ends, Requests, Tunnel};
 use super::{Table, pump};
 use crate::engine::{AttachedExec, Engine, EngineError};
 use crate::host::Host;
@@ -28,7 +25,7 @@ const OPEN: Duration = Duration::from_secs(10);
 /// A connection to a container's port.
 pub(super) enum Wire {
     Socket(TcpStream),
-    Stream(SendStream<Bytes>, RecvStream),
+    Stream(Ends),
 }
 
 impl Wire {
@@ -36,7 +33,10 @@ impl Wire {
     pub async fn join(self, from: TcpStream) {
         match self {
             Self::Socket(to) => pump::between(from, to).await,
-            Self::Stream(send, receive) => pump::through(from, send, receive).await,
+            Self::Stream(Ends { send, receive, place }) => {
+                pump::through(from, send, receive).await;
+                drop(place);
+            }
         }
     }
 }
@@ -44,7 +44,7 @@ impl Wire {
 /// A flow of datagrams to a container's port.
 pub(super) enum Flow {
     Socket(UdpSocket),
-    Stream(SendStream<Bytes>, RecvStream),
+    Stream(Ends),
 }
 
 /// The way to the containers of one platform.
@@ -90,10 +90,7 @@ impl Link {
     pub async fn dial(&self, container: &str, port: u16) -> io::Result<Wire> {
         let target = SocketAddrV4::new(self.address(container).await?, port);
         let wire = match self.way {
-            Way::Relay => {
-                let (send, receive) = tunnel::open(self.requests().await?, false, target).await?;
-                Wire::Stream(send, receive)
-            }
+            Way::Relay => Wire::Stream(tunnel::open(self.requests().await?, false, target).await?),
             Way::Direct | Way::Published => {
                 let socket = timeout(DIAL, TcpStream::connect(target)).await?;
                 if socket.is_err() {
@@ -110,10 +107,7 @@ impl Link {
     pub async fn flow(&self, container: &str, port: u16) -> io::Result<Flow> {
         let target = SocketAddrV4::new(self.address(container).await?, port);
         match self.way {
-            Way::Relay => {
-                let (send, receive) = tunnel::open(self.requests().await?, true, target).await?;
-                Ok(Flow::Stream(send, receive))
-            }
+            Way::Relay => Ok(Flow::Stream(tunnel::open(self.requests().await?, true, target).await?)),
             Way::Direct | Way::Published => {
                 let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
                 socket.connect(target).await?;
@@ -123,7 +117,7 @@ impl Link {
     }
 
     /// The next connection that the relay has for this machine.
-    pub async fn arrival(&self) -> io::Result<(SendStream<Bytes>, RecvStream)> {
+    pub async fn arrival(&self) -> io::Result<Ends> {
         tunnel::arrival(self.requests().await?).await
     }
 
@@ -174,7 +168,7 @@ impl Link {
     }
 
     /// The tunnel's, which is opened where there is none, or was cut.
-    async fn requests(&self) -> io::Result<SendRequest<Bytes>> {
+    async fn requests(&self) -> io::Result<Requests> {
         let mut tunnel = self.tunnel.lock().await;
         if let Some(tunnel) = tunnel.as_ref().filter(|tunnel| tunnel.is_open()) {
             return Ok(tunnel.requests());

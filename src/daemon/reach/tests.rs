@@ -126,11 +126,11 @@ async fn tunnel_with(arrivals: std::net::SocketAddrV4) -> Tunnel {
 /// A connection through the tunnel as a socket of this machine.
 async fn through(tunnel: &Tunnel, port: u16) -> TcpStream {
     let target = std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-    let (send, receive) = tunnel::open(tunnel.requests(), false, target).await.unwrap();
+    let ends = tunnel::open(tunnel.requests(), false, target).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     let far = far.unwrap().0;
-    tokio::spawn(Wire::Stream(send, receive).join(far));
+    tokio::spawn(Wire::Stream(ends).join(far));
     near.unwrap()
 }
 
@@ -154,9 +154,9 @@ async fn what_arrives_at_the_relay_is_passed_on() {
     let requests = tunnel.requests();
     tokio::spawn(async move {
         loop {
-            let (send, receive) = tunnel::arrival(requests.clone()).await.unwrap();
+            let ends = tunnel::arrival(requests.clone()).await.unwrap();
             tokio::spawn(async move {
-                let mut stream = Stream::new(send, receive);
+                let mut stream = Stream::new(ends);
                 let mut all = Vec::new();
                 stream.read_to_end(&mut all).await.unwrap();
                 stream.write_all(&all).await.unwrap();

@@ -5,13 +5,19 @@ use std::time::Duration;
 use bollard::container::LogOutput;
 use bollard::exec::{StartExecOptions, StartExecResults};
 use bollard::models::ExecConfig;
+use bytes::Bytes;
 use futures_util::StreamExt;
+use hyper_util::rt::TokioIo;
 
+use super::program::Output;
+use super::take_over::take_over;
 use super::{Docker, READ, errors};
 use crate::engine::{AttachedExec, Conversation, EngineError, ExecOutput, operation};
 
 /// Of each stream, this much is kept.
 const KEPT: usize = 1024 * 1024;
+/// How a program is started that is talked to.
+const START: &[u8] = br#"{"Detach":false,"Tty":false}"#;
 /// The status is known a moment after the output has ended.
 const LOOKS: usize = 50;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -80,18 +86,13 @@ pub(super) async fn converse(
         ..ExecConfig::default()
     };
     let id = docker.call(&operation, READ, docker.client.create_exec(container, config)).await?.id;
-    let started = docker.client.start_exec(&id, None::<StartExecOptions>);
-    let StartExecResults::Attached { output, input } = docker.call(&operation, READ, started).await? else {
-        return Err(EngineError::Other { operation, message: "the engine did not attach it".to_owned() });
-    };
-    let output = output.filter_map(move |piece| {
-        std::future::ready(match piece {
-            Ok(LogOutput::StdErr { .. }) => None,
-            Ok(piece) => Some(Ok(piece.into_bytes())),
-            Err(error) => Some(Err(errors::engine_error(&operation, error))),
-        })
-    });
-    Ok(Conversation { input, output: output.boxed() })
+    // not the client's: it reads 8 KiB at once, and writes what is given to it together piece by piece
+    let head = [("Content-Type", "application/json".to_owned())];
+    let path = format!("/exec/{id}/start");
+    let started = take_over(docker, &path, "tcp", &head, Bytes::from_static(START)).await;
+    let stream = started.map_err(EngineError::local(&operation))?;
+    let (output, input) = tokio::io::split(TokioIo::new(stream));
+    Ok(Conversation { input: Box::pin(input), output: Box::pin(Output::new(output)) })
 }
 
 /// The status of a program whose output has ended.

@@ -32,6 +32,7 @@ mod known;
 mod logins;
 mod logs;
 mod networks;
+mod program;
 mod rate_limit;
 mod reference;
 #[cfg(test)]
@@ -40,6 +41,7 @@ mod snapshot;
 mod spec;
 mod streams;
 mod swarm;
+mod take_over;
 mod version;
 
 pub use context::{ContextCache, Ignore as PathRules};

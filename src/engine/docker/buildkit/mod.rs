@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, SolveRequest, StatusRequest};
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tonic::transport::{Channel, Endpoint};
 
 use super::answers::Bridge;
 use super::build_output::{Output, failure};
+use super::take_over::take_over;
 use super::{Docker, version};
 use crate::engine::{BuildRequest, EngineError, Images, ProgressSink, operation};
 use crate::event::Progress;
@@ -22,8 +24,9 @@ use session::Session;
 mod files;
 mod progress;
 mod session;
-mod wire;
 
+/// HTTP/2 without TLS.
+const H2C: &str = "h2c";
 /// Answers with the state of a whole build are larger than what gRPC allows otherwise.
 const LARGEST_MESSAGE: usize = 16 << 20;
 /// Since when limits of the build's processes and of its shared memory are heard.
@@ -90,7 +93,7 @@ async fn solve(
 ) -> Result<(), tonic::Status> {
     let gone = |error: std::io::Error| tonic::Status::unavailable(error.to_string());
     let id = random_id().map_err(gone)?;
-    let session = wire::take_over(docker, "/session", &head(request, &id)).await.map_err(gone)?;
+    let session = take_over(docker, "/session", H2C, &head(request, &id), Bytes::new()).await.map_err(gone)?;
     let served = Session {
         trees: trees(request, dockerfile),
         secrets: request.secrets.clone(),
@@ -132,7 +135,7 @@ async fn control(docker: &Docker) -> Result<ControlClient<Channel>, tonic::trans
     let docker = docker.clone();
     let connect = tower::service_fn(move |_| {
         let docker = docker.clone();
-        async move { wire::take_over(&docker, "/grpc", &[]).await }
+        async move { take_over(&docker, "/grpc", H2C, &[], Bytes::new()).await }
     });
     // the address goes nowhere: the connection is there
     let channel = Endpoint::from_static("http://engine").connect_with_connector(connect).await?;
