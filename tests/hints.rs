@@ -69,6 +69,8 @@ fn no_hint_removes_anything_that_was_not_asked_about() {
     let wrong: Vec<String> = commands()
         .into_iter()
         .filter(|(_, words)| words.iter().any(|word| harmful.contains(&word.as_str())) || words[0] == "uninstall")
+        // builds once more, and removes nothing
+        .filter(|(_, words)| !words.starts_with(&["images".to_owned(), "build".to_owned()]))
         .filter(|(_, words)| !words.contains(&"--dry-run".to_owned()))
         .map(|(place, words)| format!("{place}: macula {}", words.join(" ")))
         .collect();

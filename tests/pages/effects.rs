@@ -84,6 +84,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
         &["logs --trace", "traces --service", "traces --slow", "traces --errors", "traces --map"],
     ),
     ("a_platform_may_have_a_lease", &["traces --count"]),
+    ("a_command_has_a_new_container_of_its_service", &["exec --new"]),
     ("exec_gives_input_output_and_exit_code", &["exec --no-tty", "exec --user", "exec --workdir", "exec --env"]),
     ("results_for_programs_have_their_shape", &["open --print"]),
     ("passwords_are_made_once_and_shown_to_their_owner_only", &["env --format"]),
@@ -109,6 +110,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("every_rung_and_its_files", &["dns install --method"]),
     ("the_units_of_the_service", &["dns install --service"]),
     // images and the cluster
+    ("a_build_is_made_once_and_anew_when_its_folder_changes", &["images build --force"]),
     ("a_bundle_carries_the_images_to_an_engine_without_them", &["images save --images", "up --bundle", "ci --bundle"]),
     ("what_is_built_no_more_is_pruned", &["images prune --dry-run"]),
     ("a_cluster_that_does_not_come_up_is_an_error_and_goes_unless_retained", &["cluster create --retain"]),

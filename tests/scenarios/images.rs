@@ -172,6 +172,8 @@ services:
     let second = platform.container("page");
     platform.also_remove(format!("/images/{}?force=1", second.image));
     assert_eq!(platform.shell("page", "cat /www/index.html"), "second");
+    platform.run("images build").ok().says("images build --force");
+    platform.run("images build --force").ok().does_not_say("nothing to do");
 
     platform.stack(&stack.replace("COPY index.html", "COPY missing.html"));
     platform.run("up").exits(6).says("missing.html");

@@ -29,6 +29,7 @@ pub fn entries() -> Vec<Entry> {
         address: some(address),
         command: command(words),
         own: name == "shop",
+        nameless: true,
     };
     vec![
         entry("excalidraw", "https://draw.macula.local", "", ""),

@@ -56,6 +56,8 @@ fn value(key: &str) -> Option<Value> {
         "services.*.configs[].uid" | "services.*.configs[].gid" => json!("7"),
         "services.*.volumes[].type" => json!("volume"),
         "services.*.volumes[].target" => json!("/t"),
+        // the other one is what holds without it
+        "services.*.volumes[].bind.create_host_path" => json!(false),
         "services.*.volumes[].bind.propagation" => json!("shared"),
         "services.*.volumes[].bind.recursive" => json!("disabled"),
         "services.*.volumes_from" => json!(["b:ro"]),
