@@ -145,6 +145,21 @@ async fn a_tunnel_passes_on_many_at_once() {
     futures_util::future::join_all(all).await;
 }
 
+#[tokio::test]
+async fn the_window_changes_while_data_flows() {
+    let (port, _task) = echo().await;
+    let tunnel = tunnel().await;
+    // more than may have a wide one, each with more than the narrow one holds
+    for _ in 0..2 {
+        let mut all = Vec::new();
+        for _ in 0..150 {
+            all.push(said_back(through(&tunnel, port).await, 300_000));
+        }
+        futures_util::future::join_all(all).await;
+    }
+    said_back(through(&tunnel, port).await, 3_000_000).await;
+}
+
 /// What arrives at the relay comes out here, each connection by itself, with both of its ends.
 #[tokio::test]
 async fn what_arrives_at_the_relay_is_passed_on() {
