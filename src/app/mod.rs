@@ -57,7 +57,7 @@ pub use commands::ls::{PlatformRow, PlatformState, list_platforms, platforms_to_
 pub use commands::names::{
     install_dns_service, install_names, names_may_be_offered, names_were_offered, uninstall_names,
 };
-pub use commands::one_off::one_off;
+pub use commands::one_off::{one_off, shell};
 pub use commands::pages::{Page, closed_pages, left_out_pages, pages};
 pub use commands::process_status::{ProcessStanding, ProcessStatus};
 pub use commands::processes::{

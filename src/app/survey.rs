@@ -288,7 +288,7 @@ async fn stock(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Stoc
 }
 
 pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Survey, Error> {
-    let Stock { engine, facts, mut observed, cluster, reach, block, choices, chosen, problems, refused } =
+    let Stock { engine, facts, mut observed, cluster, reach, block, mut choices, chosen, problems, refused } =
         stock(session, loaded, how).await?;
     let host = session.host();
     let full = &loaded.platform;
@@ -359,11 +359,13 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     };
     give_subnets(&*engine, host, subnet, &mut resources, &observed).await?;
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
-    // hooks of a run that is at work have not failed; whoever changes something has the lock itself
-    if !observed.unhooked.is_empty()
+    // hooks of a run that is at work have not failed, and what it replaces is not gone; whoever changes something has the
+    // lock itself
+    if !(observed.unhooked.is_empty() && choices.brought.is_empty())
         && state.at_work(host).await.is_some_and(|held| held.pid != Some(std::process::id()))
     {
         observed.unhooked.clear();
+        choices.brought.clear();
     }
     Ok(Survey {
         engine,

@@ -1,3 +1,6 @@
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
 use crate::app::{self, Error, Session, log_sources};
 use crate::engine::AttachedExec;
 use crate::model::{ContainerState, PlatformName, macula};
@@ -5,8 +8,10 @@ use crate::model::{ContainerState, PlatformName, macula};
 use super::consent::{Asker, with_engine};
 use super::context::{Context, StackOptions};
 use super::error::CliError;
-use super::excerpt::located;
+use super::interrupt;
+use super::start_error::{self, Trouble};
 use super::ui::text;
+use super::up::broken;
 
 /// Run a command in a service's container, or open a shell in it
 ///
@@ -48,9 +53,6 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     index: usize,
 }
-
-/// The better one of the shells that most images have.
-const SHELL: [&str; 3] = ["sh", "-c", "if command -v bash >/dev/null 2>&1; then exec bash; else exec sh; fi"];
 
 /// What to say to whoever names no service.
 async fn which(session: &Session, name: &PlatformName) -> CliError {
@@ -111,7 +113,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         });
     }
     let container = source.container.clone();
-    let request = request(context, args);
+    let mut request = request(context, args);
+    if request.command.is_empty() {
+        request.command = app::shell();
+    }
     context.finish();
     let _in_use = session.in_use(&name);
     ended_with(engine.exec_attached(&container, &request).await?)
@@ -119,7 +124,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 
 fn request(context: &Context, args: Args) -> AttachedExec {
     AttachedExec {
-        command: if args.command.is_empty() { SHELL.map(str::to_owned).to_vec() } else { args.command },
+        command: args.command,
         tty: !args.no_tty && context.terminal.stdin_is_tty && context.terminal.stdout_is_tty,
         stdin: true,
         env: args.env,
@@ -141,7 +146,7 @@ async fn run_apart(context: &Context, args: Args) -> Result<(), CliError> {
     let (loaded, choices) = context.load_to_join(&StackOptions::default())?;
     let Some(service) = &args.service else {
         let some: Vec<String> = loaded.platform.service_names();
-        return Err(CliError::usage("name the service whose image and settings it is to have")
+        return Err(CliError::usage("name the service to take the image and settings from")
             .hint(format!("there are {}", text::some(&some, 8))));
     };
     let mut meant = vec![service.clone()];
@@ -154,6 +159,28 @@ async fn run_apart(context: &Context, args: Args) -> Result<(), CliError> {
     let _in_use = session.in_use(&loaded.platform.name);
     let request = request(context, args);
     let asker = Asker { context };
-    let ended = app::one_off(&session, &loaded, choices, &service, &request, &asker, &|| context.finish()).await;
-    ended_with(ended.map_err(|error| located(error, &loaded, context.excerpt_room()))?)
+    let interrupts = Mutex::new(Some(interrupt::listen(context.cancel.clone(), context.events())?));
+    let ready = || {
+        context.finish();
+        // from now on signals are for the command
+        interrupts.lock().unwrap_or_else(PoisonError::into_inner).take();
+    };
+    let begun = Instant::now();
+    let ended = app::one_off(&session, &loaded, choices, &service, &request, &asker, &ready).await;
+    // as `exec` ends, and every shell: what was typed is wrong, and not the file
+    if let Err(Error::Engine(error)) = &ended
+        && let Some((why, code)) = match start_error::trouble(error) {
+            Some(Trouble::NoProgram(program)) => {
+                Some((format!("the image of {service} has no program `{program}`"), 127))
+            }
+            Some(Trouble::NotExecutable(program)) => {
+                Some((format!("`{program}` in the image of {service} is not executable"), 126))
+            }
+            _ => None,
+        }
+    {
+        let _ = context.fail(&CliError::usage(why));
+        return ended_with(code);
+    }
+    ended_with(ended.map_err(|error| broken(context, begun, error, Some(&loaded)))?)
 }

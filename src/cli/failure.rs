@@ -1,8 +1,9 @@
 //! Errors of the application as the user sees them: what failed, why, and what to type.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use crate::app::{Error, ProcessFailure};
+use crate::app::{Error, MissingPath, ProcessFailure};
 use crate::apply::{BuildFailure, Failure, StepError};
 use crate::bundle::BundleError;
 use crate::compile::targets::TargetError;
@@ -66,7 +67,13 @@ impl From<Error> for CliError {
                 if missing.len() > 1 {
                     new.details.extend(missing.iter().map(ToString::to_string));
                 }
-                let folders = words::unique(missing.into_iter().map(|missing| missing.path.display().to_string()));
+                // whether a file or a folder is wanted, only their names tell
+                let folder = |missing: &MissingPath| {
+                    missing.path.extension().is_none() && Path::new(&missing.target).extension().is_none()
+                };
+                let (folders, others): (Vec<_>, Vec<_>) = missing.into_iter().partition(folder);
+                let new = if others.is_empty() { new } else { new.hint("create what is missing, or correct the path") };
+                let folders = words::unique(folders.into_iter().map(|missing| missing.path.display().to_string()));
                 folders.into_iter().take(3).fold(new, |new, folder| new.shell(["mkdir", "-p", &folder]))
             }
             Error::OtherProjects { others, platform, domain } => other_projects(&others, &platform, &domain),

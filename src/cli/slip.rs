@@ -86,9 +86,11 @@ pub fn of_docker(words: &[String], typed: &str) -> Option<CliError> {
     let all = super::command();
     let command = rest.next().filter(|word| BEFORE.contains(&typed) && all.find_subcommand(word).is_some())?;
     let rest: Vec<&str> = rest.map(String::as_str).collect();
-    let line = std::iter::once("macula").chain([command.as_str()]).chain(rest.iter().copied());
+    // `run` is for programs of this machine here
+    let ours: &[&str] = if command == "run" { &["exec", "--new"] } else { &[command.as_str()] };
+    let line = std::iter::once("macula").chain(ours.iter().copied()).chain(rest.iter().copied());
     let whole = !HARMFUL.contains(&command.as_str()) && all.clone().try_get_matches_from(line).is_ok();
-    let meant = MaculaCommand::of(std::iter::once(command.as_str()).chain(rest.into_iter().filter(|_| whole)));
+    let meant = MaculaCommand::of(ours.iter().copied().chain(rest.into_iter().filter(|_| whole)));
     Some(CliError::usage(format!("there is no command `macula {typed}`")).suggest(meant))
 }
 
@@ -328,6 +330,7 @@ mod tests {
         };
         assert_eq!(told("compose up -d").as_deref(), Some("macula up -d"));
         assert_eq!(told("docker compose logs -f web").as_deref(), Some("macula logs -f web"));
+        assert_eq!(told("docker compose run web sh").as_deref(), Some("macula exec --new web sh"));
         assert_eq!(told("compose up --quiet-pull").as_deref(), Some("macula up"));
         assert_eq!(told("compose down --volumes").as_deref(), Some("macula down"));
         assert_eq!(told("compose"), None);

@@ -52,8 +52,8 @@ pub(super) fn explained(service: &str, error: &EngineError) -> Option<CliError> 
     Some(match trouble(error)? {
         Trouble::NoProgram(program) => new(format!("its image has no program `{program}`"))
             .hint("check `command` and `entrypoint` of the service, and what its image has"),
-        Trouble::NotExecutable(program) => new(format!("`{program}` may not be executed"))
-            .hint("`chmod +x` gives it the right: in the image, or on this machine if it is mounted from there"),
+        Trouble::NotExecutable(program) => new(format!("`{program}` is not executable"))
+            .hint("make it executable with `chmod +x`: in the image, or on this machine if it is mounted from there"),
         Trouble::Mount { source, target } => {
             new(format!("of {source} and {target}, where it is mounted, one is a file and the other a folder")).hint(
                 "mount a file on a file, or a folder on a folder; where a file was missing, an engine may have made a folder \

@@ -71,6 +71,7 @@ impl Plan {
                     | Action::Stop { .. }
                     | Action::RemoveContainer { .. }
                     | Action::RenameContainer { .. }
+                    | Action::Pause { .. }
                     | Action::WriteFiles { .. }
                     | Action::Reload { .. }
                     | Action::AwaitReady { .. }

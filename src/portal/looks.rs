@@ -259,7 +259,10 @@ impl Shared {
     /// Runs a command that changes something, which all who look are told of.
     async fn carry_out(&self, platform: &PlatformName, doing: Doing, words: &[&str], patience: Duration) -> Value {
         let act: Act = (platform.clone(), doing);
-        self.looks.acting().insert(act.clone());
+        if !self.looks.acting().insert(act.clone()) {
+            return failed("this is being done already");
+        }
+        self.looks.acted.notify_waiters();
         let folder = self.folder_of(platform).await;
         // it may take long, and must not keep everybody else from looking
         let done = self.run(Some(platform), folder.as_ref(), words, patience).await;

@@ -142,6 +142,7 @@ volumes: {kept: {}}
     child.wait().unwrap();
     platform.run("down").ok();
     assert_eq!(apart(), 0);
+    platform.run("exec --new db nosuch").exits(127).says("has no program `nosuch`");
     platform.run("exec --new carol true").exits(2).says("no service is called carol");
     platform.run("exec --new").exits(2).says("name the service");
     platform.run("run shop true").exits(2).says("exec --new shop true");

@@ -159,7 +159,7 @@ fn what_is_shown_and_run_is_what_was_asked_for() {
     let env = platform.run("env db").ok().out.clone();
     assert!(env.contains("DB_URL=db://here") && !env.contains("WEB_URL"), "{env}");
     platform.run("env dbb").exits(2).says("dbb");
-    platform.run("env --needs db").exits(2).says("macula env db");
+    platform.run("env --needs db").exits(2).says("env db");
 }
 
 #[test]

@@ -168,6 +168,8 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
         // where no process runs, nothing is passed on
         let _ = look_again(&ResolverFiles::of(session.host()).reach(), name).await;
     }
+    // nobody misses what is about to go; where that cannot be written down, it goes all the same
+    let _ = state.miss_none(session.host()).await;
     let mut done = Ok(());
     if !plan.is_empty() {
         let cluster = work.map(|work| Arc::new(work) as Arc<dyn ClusterWork>);
@@ -182,7 +184,6 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     if let Err(error) = resolver::release(session, name).await {
         session.events.warn(format!("the platform's names stay with the resolver: {error}"));
     }
-    state.miss_none(session.host()).await?;
     session.state(name).keep_lease(session.host(), None).await?;
     session.state(name).forget_programs(session.host()).await?;
     if options.volumes {

@@ -2,7 +2,7 @@
 //! and ports.
 
 use crate::app::owner::Owner;
-use crate::app::survey::survey;
+use crate::app::survey::{Survey, survey};
 use crate::app::{Choices, Consent, Error, Session, UpOptions, Wanted};
 use crate::config::Loaded;
 use crate::engine::AttachedExec;
@@ -11,7 +11,7 @@ use crate::plan::Choice;
 
 use super::up::up;
 
-/// Brings up what the service needs, runs the command (none: the service's own) and removes the container. The exit code of
+/// Brings up what the service needs, runs the command (none: a shell) and removes the container. The exit code of
 /// the command. `choices`: what the `up` of it keeps; `ready`: called before the command has the terminal.
 pub async fn one_off(
     session: &Session,
@@ -28,26 +28,54 @@ pub async fn one_off(
     up(session, loaded, &UpOptions { wanted, choices, no_dns: None }, consent).await?;
     let survey = survey(session, loaded).await?;
     let spec = survey.resources.containers.iter().find(|spec| spec.service == service);
-    let (Some(spec), Some(Choice::Present { reference, .. })) = (spec, survey.supply.choices.get(service)) else {
+    let (Some(spec), Some(reference)) = (spec, image_of(&survey, service)) else {
         return Err(Error::NoContainer { service: service.to_owned() });
     };
-    let own = apart(spec, &loaded.platform.name, request, std::process::id());
+    let mut number = [0; 4];
+    getrandom::fill(&mut number)?;
+    let own = apart(spec, &loaded.platform.name, request, u32::from_le_bytes(number));
     let mut labels = own.labels.clone();
     labels.extend(Owner::ensure(session.host()).await?.labels());
+    if session.cancel.is_cancelled() {
+        return Err(Error::Cancelled);
+    }
     let engine = &survey.engine;
-    engine.create_container(&own, reference, &labels).await?;
+    engine.create_container(&own, &reference, &labels).await?;
     ready();
     let ended = engine.run_attached(&own.name, request).await;
     let removed = engine.discard_container(&own.name).await;
     let code = ended?;
-    removed?;
+    // the command has ended as it has
+    if let Err(error) = removed {
+        session.events.warn(format!("{} stays, which the next `up` removes: {error}", own.name));
+    }
     Ok(code)
 }
 
-/// The service's container as it is for one command. `number`: of this process, so that several may run at once.
+/// What the service's image is called in the engine. One that is got again at each look has just been got.
+fn image_of(survey: &Survey, service: &str) -> Option<String> {
+    match survey.supply.choices.get(service)? {
+        Choice::Present { reference, .. } => Some(reference.clone()),
+        Choice::Obtain { spec, pull, .. } => {
+            let pulled = spec.present(&survey.observed).filter(|_| *pull).map(|(reference, _)| reference);
+            let built = spec.build.as_ref().map(|build| build.tag.clone());
+            pulled.or_else(|| built.filter(|tag| survey.observed.images.contains_key(tag)))
+        }
+    }
+}
+
+/// The better one of the shells that most images have.
+pub fn shell() -> Vec<String> {
+    ["sh", "-c", "if command -v bash >/dev/null 2>&1; then exec bash; else exec sh; fi"].map(str::to_owned).to_vec()
+}
+
+/// The service's container as it is for one command. `number`: so that several may run at once; not the process's, which is
+/// the same one in each container that macula runs in.
 fn apart(spec: &ContainerSpec, platform: &PlatformName, request: &AttachedExec, number: u32) -> ContainerSpec {
     let mut own = spec.clone();
     own.name = platform.container(&format!("{}-run", spec.service), number);
+    // it is never the one that somebody else has made with this name
+    own.fingerprint = None;
     own.ports.clear();
     own.forwards.clear();
     own.guarded.clear();
@@ -58,8 +86,10 @@ fn apart(spec: &ContainerSpec, platform: &PlatformName, request: &AttachedExec, 
     own.healthcheck = None;
     own.labels.retain(|key, _| [label::PLATFORM, label::VERSION].contains(&key.as_str()));
     own.labels.insert(label::ONE_OFF.to_owned(), spec.service.clone());
-    if !request.command.is_empty() {
-        own.command = Some(request.command.clone());
+    match request.command.as_slice() {
+        // as `exec` opens one, whatever the image starts otherwise
+        [] => (own.entrypoint, own.command) = (Some(shell()), Some(Vec::new())),
+        command => own.command = Some(command.to_vec()),
     }
     own.env.retain(|before| {
         let name = before.split('=').next();
@@ -120,7 +150,7 @@ mod tests {
             ..request(&["migrate", "--all"])
         };
         let own = apart(spec, &loaded.platform.name, &typed, 7);
-        assert_eq!(own.name, "macula-shop-web-run-7");
+        assert_eq!((own.name.as_str(), &own.fingerprint), ("macula-shop-web-run-7", &None));
         assert_eq!(own.entrypoint.as_deref(), Some(&["serve".to_owned()][..]));
         assert_eq!(own.command.as_deref(), Some(&["migrate".to_owned(), "--all".to_owned()][..]));
         let ours = |env: &[String]| env.iter().filter(|one| one.len() < 8).cloned().collect::<Vec<_>>();
@@ -133,12 +163,9 @@ mod tests {
         let options = &own.options;
         assert_eq!((&options.restart, options.tty, options.stdin_open), (&Restart::No, true, true));
         assert_eq!((options.user.as_deref(), options.working_dir.as_deref()), (Some("root"), Some("/w")));
-        // as the service has it
         let plain = apart(spec, &loaded.platform.name, &request(&[]), 8);
-        assert_eq!(
-            (plain.command.as_deref(), plain.options.user.as_deref()),
-            (Some(&["all".to_owned()][..]), Some("app"))
-        );
+        let user = Some("app".to_owned());
+        assert_eq!((plain.entrypoint, plain.command, plain.options.user), (Some(shell()), Some(vec![]), user));
     }
 
     #[tokio::test]

@@ -383,10 +383,13 @@ fn row(
 
 /// It was brought up and not taken down. Nobody misses a job: what it had to do may be done.
 fn is_missed(survey: &Survey, service: &Service) -> bool {
-    let mut specs = survey.resources.containers.iter().filter(|spec| spec.service == service.name);
+    let specs: Vec<&ContainerSpec> =
+        survey.resources.containers.iter().filter(|spec| spec.service == service.name).collect();
     survey.choices.brought.contains(&service.name)
         && !service.extension.once
-        && !specs.any(|spec| spec.readiness.one_shot)
+        // `scale: 0` is no loss
+        && !specs.is_empty()
+        && !specs.iter().any(|spec| spec.readiness.one_shot)
 }
 
 fn needs_by_label(found: &ObservedContainer) -> BTreeMap<String, Option<Until>> {

@@ -231,6 +231,10 @@ async fn traced(
     }
     stop_passing_on(session, &prepared.survey).await?;
     if prepared.plan.is_empty() {
+        // before a container that is no part of the plan: a password that only it knows would be lost with it
+        if options.wanted.apart.is_some() && prepared.survey.new_secrets {
+            prepared.survey.state.keep_secrets(session.host(), &prepared.survey.secrets).await?;
+        }
         consent.planned(&prepared, &[], &Forecast::default()).await;
         keep(session, loaded, &prepared, options, no_dns, &[]).await?;
         recorder.phase("pass on", pass_on(session, &prepared.survey)).await;
@@ -284,7 +288,7 @@ async fn change(
         survey.state.keep_secrets(session.host(), &survey.secrets).await?;
     }
     keep(session, loaded, &prepared, options, no_dns, &[]).await?;
-    keep_stopped(session, &prepared).await?;
+    keep_stopped(session, &prepared, options.wanted.apart.as_ref()).await?;
     for line in short_of_memory(&prepared.survey, &prepared.plan) {
         session.events.warn(line);
     }
@@ -502,12 +506,13 @@ async fn keep_addresses(
 }
 
 /// What this run starts is no longer stopped by the user.
-async fn keep_stopped(session: &Session, prepared: &Prepared) -> Result<(), Error> {
+async fn keep_stopped(session: &Session, prepared: &Prepared, apart: Option<&String>) -> Result<(), Error> {
     let mut stopped = prepared.survey.state.stopped(session.host()).await?;
     if stopped.is_empty() {
         return Ok(());
     }
-    stopped.retain(|service| prepared.plan.steps.iter().all(|step| step.group != *service));
+    let left = |service: &String| Some(service) == apart;
+    stopped.retain(|service| left(service) || prepared.plan.steps.iter().all(|step| step.group != *service));
     prepared.survey.state.keep_stopped(session.host(), stopped).await
 }
 

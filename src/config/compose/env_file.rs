@@ -89,7 +89,10 @@ impl<'a> Reader<'a> {
             name.chars().find(|letter| !(letter.is_alphanumeric() || matches!(letter, '_' | '.' | '-' | '[' | ']')))
         {
             let wrong = if wrong.is_whitespace() { "a blank".to_owned() } else { format!("`{wrong}`") };
-            let message = format!("`{name}` is not a valid name: it has {wrong} in it");
+            let has_value = self.rest.get(end..).is_some_and(|rest| rest.starts_with(['=', ':']));
+            // it may be a part of a value, such as a key of several lines
+            let name = if has_value { format!("`{name}`") } else { "what stands here".to_owned() };
+            let message = format!("{name} is not a valid name: it has {wrong} in it");
             return Err(self.error(message, "write NAME=value, one in a line"));
         }
         if name.is_empty() {
@@ -164,7 +167,9 @@ impl<'a> Reader<'a> {
 pub(super) fn names_only(text: &str) -> String {
     let shown = |line: &str| match line.find(['=', ':']) {
         Some(at) => format!("{}…", line.get(..=at).unwrap_or_default()),
-        None => line.to_owned(),
+        // no name stands in it that could be told from a value, such as a line of a key
+        None if line.trim().is_empty() => line.to_owned(),
+        None => "…".to_owned(),
     };
     text.lines().map(shown).collect::<Vec<_>>().join("\n")
 }
@@ -287,16 +292,16 @@ mod tests {
         line 3: a name is missing before `=` (write NAME=value)
         line 1: the variable X is not set: gone (set X in the environment or in .env next to the file)
         line 1: `a/b` is not a valid name: it has `/` in it (write NAME=value, one in a line)
-        line 2: `B C` is not a valid name: it has a blank in it (write NAME=value, one in a line)
+        line 2: what stands here is not a valid name: it has a blank in it (write NAME=value, one in a line)
         ");
     }
 
     #[test]
     fn a_line_is_shown_without_its_value() {
         let text = "A=secret\nB \"2\nexport C: x\n# PASSWORD=old\n";
-        assert_eq!(names_only(text), "A=…\nB \"2\nexport C:…\n# PASSWORD=…");
-        // what is wrong in a line without a name is quoted by the error itself; any other is part of a value
-        assert_eq!(names_only("A=\"x\nsecret\n\""), "A=…\nsecret\n\"");
+        assert_eq!(names_only(text), "A=…\n…\nexport C:…\n# PASSWORD=…");
+        // a line without a name may be part of a value
+        assert_eq!(names_only("A=\"x\nsecret\n\""), "A=…\n…\n…");
     }
 
     #[test]

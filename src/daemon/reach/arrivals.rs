@@ -10,12 +10,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 
 use super::super::routes::{Entrance, Place};
 use super::link::Link;
-use super::tunnel::Ends;
 use super::{AGAIN, Table};
 use crate::model::Way;
 
@@ -61,9 +61,9 @@ async fn take(link: Arc<Link>, entrance: Entrance, gateway: Ipv4Addr) {
             waiting.push(link.arrival());
         }
         match waiting.next().await {
-            Some(Ok(ends)) => {
+            Some(Ok((send, receive))) => {
                 let entrance = entrance.clone();
-                tokio::spawn(async move { entrance.take(Stream::new(ends), gateway).await });
+                tokio::spawn(async move { entrance.take(Stream::new(send, receive), gateway).await });
             }
             Some(Err(error)) => {
                 tracing::debug!(%error, "nothing arrives through the relay");
@@ -78,22 +78,23 @@ async fn take(link: Arc<Link>, entrance: Entrance, gateway: Ipv4Addr) {
 
 /// A stream of the tunnel as a connection. Dropped before its end, it is reset.
 pub(super) struct Stream {
-    ends: Ends,
+    send: SendStream<Bytes>,
+    receive: RecvStream,
     /// What has come and was not read yet.
     held: Bytes,
     ended: bool,
 }
 
 impl Stream {
-    pub fn new(ends: Ends) -> Self {
-        Self { ends, held: Bytes::new(), ended: false }
+    pub fn new(send: SendStream<Bytes>, receive: RecvStream) -> Self {
+        Self { send, receive, held: Bytes::new(), ended: false }
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.held.is_empty() {
-            match ready!(self.ends.receive.poll_data(cx)) {
+            match ready!(self.receive.poll_data(cx)) {
                 Some(piece) => self.held = piece.map_err(io::Error::other)?,
                 None => return Poll::Ready(Ok(())),
             }
@@ -101,7 +102,7 @@ impl AsyncRead for Stream {
         let count = self.held.len().min(into.remaining());
         into.put_slice(self.held.get(..count).unwrap_or_default());
         self.held.advance(count);
-        self.ends.receive.flow_control().release_capacity(count).map_err(io::Error::other)?;
+        self.receive.flow_control().release_capacity(count).map_err(io::Error::other)?;
         Poll::Ready(Ok(()))
     }
 }
@@ -111,16 +112,16 @@ impl AsyncWrite for Stream {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.ends.send.reserve_capacity(bytes.len());
-        let granted = match self.ends.send.capacity() {
-            0 => match ready!(self.ends.send.poll_capacity(cx)) {
+        self.send.reserve_capacity(bytes.len());
+        let granted = match self.send.capacity() {
+            0 => match ready!(self.send.poll_capacity(cx)) {
                 Some(granted) => granted.map_err(io::Error::other)?,
                 None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             },
             granted => granted,
         };
         let piece = bytes.get(..granted.min(bytes.len())).unwrap_or_default();
-        self.ends.send.send_data(Bytes::copy_from_slice(piece), false).map_err(io::Error::other)?;
+        self.send.send_data(Bytes::copy_from_slice(piece), false).map_err(io::Error::other)?;
         Poll::Ready(Ok(piece.len()))
     }
 
@@ -131,7 +132,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.ended {
             self.ended = true;
-            self.ends.send.send_data(Bytes::new(), true).map_err(io::Error::other)?;
+            self.send.send_data(Bytes::new(), true).map_err(io::Error::other)?;
         }
         Poll::Ready(Ok(()))
     }

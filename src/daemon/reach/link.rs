@@ -6,10 +6,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{RecvStream, SendStream};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::tunnel::{self, Ends, Requests, Tunnel};
+use super::tunnel::{self, Tunnel};
 use super::{Table, pump};
 use crate::engine::{AttachedExec, Engine, EngineError};
 use crate::host::Host;
@@ -25,7 +28,7 @@ const OPEN: Duration = Duration::from_secs(10);
 /// A connection to a container's port.
 pub(super) enum Wire {
     Socket(TcpStream),
-    Stream(Ends),
+    Stream(SendStream<Bytes>, RecvStream),
 }
 
 impl Wire {
@@ -33,10 +36,7 @@ impl Wire {
     pub async fn join(self, from: TcpStream) {
         match self {
             Self::Socket(to) => pump::between(from, to).await,
-            Self::Stream(Ends { send, receive, place }) => {
-                pump::through(from, send, receive).await;
-                drop(place);
-            }
+            Self::Stream(send, receive) => pump::through(from, send, receive).await,
         }
     }
 }
@@ -44,7 +44,7 @@ impl Wire {
 /// A flow of datagrams to a container's port.
 pub(super) enum Flow {
     Socket(UdpSocket),
-    Stream(Ends),
+    Stream(SendStream<Bytes>, RecvStream),
 }
 
 /// The way to the containers of one platform.
@@ -90,7 +90,10 @@ impl Link {
     pub async fn dial(&self, container: &str, port: u16) -> io::Result<Wire> {
         let target = SocketAddrV4::new(self.address(container).await?, port);
         let wire = match self.way {
-            Way::Relay => Wire::Stream(tunnel::open(self.requests().await?, false, target).await?),
+            Way::Relay => {
+                let (send, receive) = tunnel::open(self.requests().await?, false, target).await?;
+                Wire::Stream(send, receive)
+            }
             Way::Direct | Way::Published => {
                 let socket = timeout(DIAL, TcpStream::connect(target)).await?;
                 if socket.is_err() {
@@ -107,7 +110,10 @@ impl Link {
     pub async fn flow(&self, container: &str, port: u16) -> io::Result<Flow> {
         let target = SocketAddrV4::new(self.address(container).await?, port);
         match self.way {
-            Way::Relay => Ok(Flow::Stream(tunnel::open(self.requests().await?, true, target).await?)),
+            Way::Relay => {
+                let (send, receive) = tunnel::open(self.requests().await?, true, target).await?;
+                Ok(Flow::Stream(send, receive))
+            }
             Way::Direct | Way::Published => {
                 let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
                 socket.connect(target).await?;
@@ -117,7 +123,7 @@ impl Link {
     }
 
     /// The next connection that the relay has for this machine.
-    pub async fn arrival(&self) -> io::Result<Ends> {
+    pub async fn arrival(&self) -> io::Result<(SendStream<Bytes>, RecvStream)> {
         tunnel::arrival(self.requests().await?).await
     }
 
@@ -168,7 +174,7 @@ impl Link {
     }
 
     /// The tunnel's, which is opened where there is none, or was cut.
-    async fn requests(&self) -> io::Result<Requests> {
+    async fn requests(&self) -> io::Result<SendRequest<Bytes>> {
         let mut tunnel = self.tunnel.lock().await;
         if let Some(tunnel) = tunnel.as_ref().filter(|tunnel| tunnel.is_open()) {
             return Ok(tunnel.requests());

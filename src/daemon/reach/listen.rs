@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use super::link::{Flow, Link};
 use super::pump::{self, DATAGRAM, Unframe, framed, pass};
 use super::relay::SILENCE;
-use super::tunnel::Ends;
 use crate::host::next_connection;
 use crate::model::{Forward, Protocol};
 
@@ -134,7 +133,7 @@ async fn receive(socket: Arc<UdpSocket>, forward: Forward, link: Arc<Link>, stop
             let passed = async {
                 match link.flow(&forward.container, forward.port).await? {
                     Flow::Socket(to) => by_socket(&socket, from, queue, &to).await,
-                    Flow::Stream(ends) => by_stream(&socket, from, queue, ends).await,
+                    Flow::Stream(send, receive) => by_stream(&socket, from, queue, send, receive).await,
                 }
             };
             tokio::select! {
@@ -173,7 +172,8 @@ async fn by_stream(
     here: &UdpSocket,
     from: SocketAddr,
     mut queue: mpsc::Receiver<Bytes>,
-    Ends { mut send, mut receive, place: _place }: Ends,
+    mut send: h2::SendStream<Bytes>,
+    mut receive: h2::RecvStream,
 ) -> io::Result<()> {
     let mut unframe = Unframe::default();
     loop {

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::super::PORT;
 use super::pump::{DATAGRAM, Unframe, framed, pass, reset, through};
 use super::refusal::word;
-use super::tunnel::{ARRIVAL, CONNECTION_WINDOW, ERROR, MOST_STREAMS, Window};
+use super::tunnel::{ARRIVAL, CONNECTION_WINDOW, ERROR, MOST_STREAMS, STREAM_WINDOW};
 use crate::host::next_connection;
 
 /// For a connection inside of the engine's machine.
@@ -68,23 +68,16 @@ impl Within {
 pub async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, within: Within) -> io::Result<()> {
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(Window::FIRST.size())
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MOST_STREAMS)
         .max_pending_accept_reset_streams(1024)
         .max_frame_size(64 << 10);
     let mut connection = builder.handshake::<_, Bytes>(io).await.map_err(io::Error::other)?;
     let arrivals = Arc::<Arrivals>::default();
-    let mut window = Window::FIRST;
     while let Some(order) = connection.accept().await {
         let (request, respond) = order.map_err(io::Error::other)?;
         let (within, arrivals) = (within.clone(), Arc::clone(&arrivals));
-        // each order holds it
-        if let Some(other) = window.with(Arc::strong_count(&arrivals))
-            && connection.set_initial_window_size(other.size()).is_ok()
-        {
-            window = other;
-        }
         tokio::spawn(async move { carry_out(request, respond, &within, &arrivals).await });
     }
     Ok(())

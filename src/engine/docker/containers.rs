@@ -179,7 +179,11 @@ impl Containers for Docker {
         if let Some(fingerprint) = &spec.fingerprint {
             all.insert(label::FINGERPRINT.to_owned(), fingerprint.0.clone());
         }
-        let volumes = spec::volumes_of_image(spec, &declared.volumes);
+        // one that is removed after its command gets them from the engine, without names, and takes them with it
+        let volumes = match spec.labels.contains_key(label::ONE_OFF) {
+            true => Vec::new(),
+            false => spec::volumes_of_image(spec, &declared.volumes),
+        };
         let creation = spec::creation(spec, image, &all, &volumes, self.api)
             .map_err(|message| EngineError::Other { operation: operation.clone(), message })?;
         let creation = if self.podman() { creation.for_podman() } else { creation };

@@ -89,7 +89,8 @@ pub(super) async fn converse(
     // not the client's: it reads 8 KiB at once, and writes what is given to it together piece by piece
     let head = [("Content-Type", "application/json".to_owned())];
     let path = format!("/exec/{id}/start");
-    let started = take_over(docker, &path, "tcp", &head, Bytes::from_static(START)).await;
+    let started = tokio::time::timeout(READ, take_over(docker, &path, "tcp", &head, Bytes::from_static(START))).await;
+    let started = started.map_err(|_| EngineError::Timeout { operation: operation.clone(), after: READ })?;
     let stream = started.map_err(EngineError::local(&operation))?;
     let (output, input) = tokio::io::split(TokioIo::new(stream));
     Ok(Conversation { input: Box::pin(input), output: Box::pin(Output::new(output)) })

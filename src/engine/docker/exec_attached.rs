@@ -8,7 +8,7 @@ use std::time::Duration;
 use bollard::container::LogOutput;
 use bollard::exec::{ResizeExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ExecConfig;
-use bollard::query_parameters::{AttachContainerOptions, KillContainerOptions, ResizeContainerTTYOptions};
+use bollard::query_parameters::{AttachContainerOptions, ResizeContainerTTYOptions};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use rustix::process::{Pid, kill_process};
@@ -44,6 +44,8 @@ pub(super) async fn exec_attached(
         working_dir: request.workdir.clone(),
         ..ExecConfig::default()
     };
+    // before it is started: a signal then is for it
+    let ended = Ended::listen().map_err(EngineError::local::<std::io::Error>(&operation))?;
     let id = docker.call(&operation, READ, docker.client.create_exec(container, config)).await?.id;
     let options = StartExecOptions { tty: request.tty, ..StartExecOptions::default() };
     let started = docker.call(&operation, READ, docker.client.start_exec(&id, Some(options))).await?;
@@ -51,11 +53,12 @@ pub(super) async fn exec_attached(
         let message = "the engine did not attach it".to_owned();
         return Err(EngineError::Other { operation, message });
     };
-    talk(docker, &Program::Further { container, id: &id }, request, &operation, output, input).await
+    talk(docker, &Program::Further { container, id: &id }, request, &operation, (output, input), ended).await
 }
 
 pub(super) async fn run_attached(docker: &Docker, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
     let operation = operation::start(container);
+    let ended = Ended::listen().map_err(EngineError::local::<std::io::Error>(&operation))?;
     let options = AttachContainerOptions {
         stream: true,
         stdin: request.stdin,
@@ -66,7 +69,7 @@ pub(super) async fn run_attached(docker: &Docker, container: &str, request: &Att
     // before it is started: it may end at once
     let attached = docker.call(&operation, READ, docker.client.attach_container(container, Some(options))).await?;
     docker.start(container).await?;
-    talk(docker, &Program::First { container }, request, &operation, attached.output, attached.input).await
+    talk(docker, &Program::First { container }, request, &operation, (attached.output, attached.input), ended).await
 }
 
 /// Whom our terminal or pipes belong to for now.
@@ -85,16 +88,27 @@ impl Program<'_> {
         }
     }
 
-    async fn end(&self, docker: &Docker) {
+    /// `ended`: a second signal waits for nothing.
+    async fn end(&self, docker: &Docker, ended: &mut Ended) {
         match self {
             Self::Further { container, id } => end_program(docker, container, id).await,
-            Self::First { container } => {
-                let options = KillContainerOptions { signal: "SIGTERM".to_owned() };
+            // it is removed next, by force: until then it may end as any service does
+            Self::First { container } => tokio::select! {
                 // one that has ended is none to be told
-                let told = docker.client.kill_container(container, Some(options));
-                let _ = docker.call("ending the program", READ, told).await;
-            }
+                _ = docker.stop(container, None) => {}
+                _ = ended.by() => {}
+            },
         }
+    }
+
+    /// How it ended. A signal still ends it.
+    async fn finished(&self, docker: &Docker, operation: &str, ended: &mut Ended) -> Result<i64, EngineError> {
+        let number = tokio::select! {
+            status = self.status(docker, operation) => return status,
+            number = ended.by() => number,
+        };
+        self.end(docker, ended).await;
+        Ok(128 + i64::from(number))
     }
 
     /// Gives the program the size of our terminal. A wrong size is no reason to end it.
@@ -120,21 +134,24 @@ impl Program<'_> {
     }
 }
 
-/// Until the program ends, or this one is told to.
+/// What the program writes, and what it reads.
+type Streams =
+    (Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>, Pin<Box<dyn AsyncWrite + Send>>);
+
+/// Until the program ends, or this one is told to. `ended`: from before the program was started.
 async fn talk(
     docker: &Docker,
     program: &Program<'_>,
     request: &AttachedExec,
     operation: &str,
-    mut output: Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>,
-    mut input: Pin<Box<dyn AsyncWrite + Send>>,
+    (mut output, mut input): Streams,
+    mut ended: Ended,
 ) -> Result<i64, EngineError> {
     let other = EngineError::local::<std::io::Error>(operation);
     // put back when this function ends, in whatever way
     let _raw = request.tty.then(RawTerminal::enter).flatten();
     let typed = if request.stdin { standard_input() } else { mpsc::channel(1).1 };
     let mut resized = signal(SignalKind::window_change()).map_err(&other)?;
-    let mut ended = Ended::listen().map_err(&other)?;
     if request.tty {
         program.fit_terminal(docker).await;
     }
@@ -148,7 +165,10 @@ async fn talk(
                 Some(Ok(LogOutput::StdErr { message })) => put(std::io::stderr(), &message).map_err(&other)?,
                 Some(Ok(piece)) => {
                     let Err(error) = put(std::io::stdout(), &piece.into_bytes()) else { continue };
-                    program.end(docker).await;
+                    // what comes next ends a container of its own
+                    if let Program::Further { .. } = program {
+                        program.end(docker, &mut ended).await;
+                    }
                     // a reader that has seen enough ends a program here, too
                     return match error.kind() {
                         std::io::ErrorKind::BrokenPipe => Ok(128 + i64::from(rustix::process::Signal::PIPE.as_raw())),
@@ -158,8 +178,8 @@ async fn talk(
                 // a program that ends before it has read all of its input resets the connection: how
                 // it ended counts, where the engine knows that
                 Some(Err(error)) => {
-                    let ended = program.status(docker, operation).await;
-                    return ended.map_err(|_| errors::engine_error(operation, error));
+                    let status = program.finished(docker, operation, &mut ended).await;
+                    return status.map_err(|_| errors::engine_error(operation, error));
                 }
                 None => break,
             },
@@ -167,13 +187,13 @@ async fn talk(
             () = &mut feed, if feeding => feeding = false,
             _ = resized.recv(), if request.tty => program.fit_terminal(docker).await,
             number = ended.by() => {
-                program.end(docker).await;
+                program.end(docker, &mut ended).await;
                 // as shells say it of a program that a signal has ended
                 return Ok(128 + i64::from(number));
             }
         }
     }
-    program.status(docker, operation).await
+    program.finished(docker, operation, &mut ended).await
 }
 
 /// What is typed goes to the program, for as long as it reads; the end of our input is the end of its.

@@ -90,9 +90,18 @@ impl Images for Docker {
         };
         let login = self.logins.of(&parsed.registry).await;
         let mut lines = Box::pin(self.client.create_image(Some(options), None, login.clone()).peekable());
-        // an engine's first word comes with the manifest
-        let quiet = tokio::time::timeout(QUIET, lines.as_mut().peek()).await.is_err();
-        if quiet && let Some(wait) = rate_limit::ask(&parsed, login.as_ref()).await {
+        // an engine's first word comes with the manifest; Podman alone waits in silence for a registry that limits pulls
+        let podman = self.podman();
+        let limited = async {
+            tokio::time::sleep(QUIET).await;
+            rate_limit::ask(&parsed, login.as_ref()).await
+        };
+        let limited = tokio::select! {
+            biased;
+            _ = lines.as_mut().peek() => None,
+            limited = limited, if podman => limited,
+        };
+        if let Some(wait) = limited {
             let source = ImageError::RateLimited { reference: reference.to_owned(), retry_after: Some(wait) };
             return Err(EngineError::Image { operation, source });
         }

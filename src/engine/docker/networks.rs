@@ -60,11 +60,20 @@ impl Networks for Docker {
         labels.insert(label::FINGERPRINT.to_owned(), spec.fingerprint().0);
         // a run that was killed may have asked for it: the engine carries on, and is done after we have looked
         let ours = |network: &ObservedNetwork| labels.iter().all(|(key, value)| network.labels.get(key) == Some(value));
+        // the same run's with another subnet than is free by now: whoever looks again finds it
+        let taken = |found: &ObservedNetwork, conflict: EngineError| {
+            let same = [label::PLATFORM, label::OWNER].iter().all(|key| found.labels.get(*key) == labels.get(*key));
+            match same && labels.contains_key(label::PLATFORM) {
+                true => EngineError::SubnetTaken { operation: operation.clone(), message: conflict.to_string() },
+                false => conflict,
+            }
+        };
         if self.api < UNIQUE_NAMES
             && let Some(found) = self.networks().await?.into_iter().find(|network| network.name == spec.name)
         {
             let message = format!("network {} already exists", spec.name);
-            return if ours(&found) { Ok(()) } else { Err(EngineError::Conflict { operation, message }) };
+            let conflict = EngineError::Conflict { operation: operation.clone(), message };
+            return if ours(&found) { Ok(()) } else { Err(taken(&found, conflict)) };
         }
         let declared = spec.ipam.iter().map(|pool| IpamConfig {
             subnet: Some(pool.subnet.to_string()),
@@ -91,7 +100,11 @@ impl Networks for Docker {
         match self.call(&operation, CHANGE, self.client.create_network(request)).await {
             Err(conflict @ EngineError::Conflict { .. }) => {
                 let found = self.networks().await?.into_iter().find(|network| network.name == spec.name);
-                if found.is_some_and(|found| ours(&found)) { Ok(()) } else { Err(conflict) }
+                match found {
+                    Some(found) if ours(&found) => Ok(()),
+                    Some(found) => Err(taken(&found, conflict)),
+                    None => Err(conflict),
+                }
             }
             made => self.only_one(&made?.id, spec, &ours).await,
         }

@@ -3,13 +3,16 @@
 use std::io;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use super::Docker;
 use super::version::versioned_path;
+
+/// Of what an engine says when it refuses.
+const WORDS: usize = 64 << 10;
 
 /// Asks the engine at `path` to speak `protocol` from now on.
 pub(super) async fn take_over(
@@ -34,8 +37,16 @@ pub(super) async fn take_over(
     }
     let request = request.body(Full::new(body)).map_err(io::Error::other)?;
     let answer = client.send_request(request).await.map_err(io::Error::other)?;
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(io::Error::other(format!("the engine answers {path} with {}", answer.status())));
+    let status = answer.status();
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        let mut said = String::new();
+        // a success has no end where the other side does not switch
+        if status.is_client_error() || status.is_server_error() {
+            let body = Limited::new(answer.into_body(), WORDS).collect().await;
+            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+            said = format!(": {}", String::from_utf8_lossy(&body).trim());
+        }
+        return Err(io::Error::other(format!("the engine answers {path} with {status}{said}")));
     }
     hyper::upgrade::on(answer).await.map_err(io::Error::other)
 }

@@ -39,7 +39,9 @@ impl Making for FakeMaking<'_> {
             kept.remove(key);
         }
         let mut volumes = BTreeSet::new();
-        for (name, _) in volumes_of_image(spec, &self.image.volumes) {
+        let own = spec.labels.contains_key(label::ONE_OFF);
+        let named = if own { Vec::new() } else { volumes_of_image(spec, &self.image.volumes) };
+        for (name, _) in named {
             add_volume(&mut world, &operation, &name, &kept)?;
             volumes.insert(name);
         }

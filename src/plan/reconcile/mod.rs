@@ -345,7 +345,8 @@ impl Planner<'_> {
     /// What an interrupted run did not come to complete. It holds nothing that is needed.
     fn unfinished(&mut self) {
         for found in &self.observed.unfinished {
-            if !self.is_ours(&found.labels) {
+            // one for a single command is being made just now; `down` takes it
+            if !self.is_ours(&found.labels) || found.labels.contains_key(label::ONE_OFF) {
                 continue;
             }
             let service = found.label(label::SERVICE).unwrap_or(&found.name);
@@ -369,7 +370,10 @@ impl Planner<'_> {
             .filter(|found| !wish.resources.containers.iter().any(|spec| spec.name == found.name))
             .filter(|found| !found.labels.contains_key(label::RELAY) || wish.resources.publishes())
             // somebody works in it; what was left behind goes
-            .filter(|found| !found.labels.contains_key(label::ONE_OFF) || found.state == ContainerState::Exited)
+            .filter(|found| {
+                let over = matches!(found.state, ContainerState::Exited | ContainerState::Dead);
+                over || !found.labels.contains_key(label::ONE_OFF)
+            })
             // an image that cannot be had today is no reason to take down what runs
             .filter(|found| !left_out.contains(found.label(label::SERVICE).unwrap_or_default()))
             .collect();

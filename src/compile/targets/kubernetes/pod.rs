@@ -342,7 +342,8 @@ fn volumes(scene: &Scene<'_>, part: &Part<'_>) -> (Vec<Value>, Vec<Value>) {
                     "slave" | "rslave" => Some("HostToContainer"),
                     _ => None,
                 }));
-                let kind = create_host_path.then_some("DirectoryOrCreate");
+                // a name with an extension is a file's, and a folder in its place helps nobody
+                let kind = (*create_host_path && source.extension().is_none()).then_some("DirectoryOrCreate");
                 json!({"hostPath": {"path": source.display().to_string(), "type": kind}})
             }
             Mount::Tmpfs { size, .. } => {
