@@ -15,6 +15,7 @@ use crate::engine::{Engine, EngineError, LogOptions};
 use crate::host::Host;
 use crate::model::{
     AnyError, ContainerSpec, ContainerState, Facts, IpamPool, NetworkAttachment, NetworkSpec, PortBinding, Protocol,
+    label,
 };
 use crate::system::own_image::LABEL;
 use crate::system::{OwnImage, OwnImageError};
@@ -162,7 +163,8 @@ async fn log(engine: &dyn Engine, name: &str) -> Vec<String> {
 async fn clear(engine: &dyn Engine, host: &dyn Host) {
     let dead = |pid: Option<&str>| pid.and_then(|pid| pid.parse().ok()).is_none_or(|pid| !host.alive(pid));
     for found in engine.labelled(LABEL).await.unwrap_or_default() {
-        if dead(found.label(LABEL)) {
+        // the relay of a platform is made from the same image, whose labels it has too
+        if found.label(label::PLATFORM).is_none() && dead(found.label(LABEL)) {
             let _ = engine.discard_container(&found.name).await;
         }
     }

@@ -40,6 +40,22 @@ async fn what_it_says_is_the_proof_and_nothing_is_left() {
     assert_eq!((before, after), (1, 1), "the image is made once");
 }
 
+/// Whoever loaded the image is gone, and its label is on every container that is made from it.
+#[tokio::test]
+async fn what_a_killed_proof_has_left_goes_and_the_relay_of_a_platform_stays() {
+    let found = |name: &str, more: Option<(&str, &str)>| {
+        let labels = [(LABEL, "999999999")].into_iter().chain(more);
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        crate::model::ObservedContainer { name: name.to_owned(), labels, ..Default::default() }
+    };
+    let engine = FakeEngine::new()
+        .with_container(found("macula-proof-7", None))
+        .with_container(found("macula-shop.relay", Some((label::PLATFORM, "shop"))));
+    engine.clear_journal();
+    clear(&engine, &machine()).await;
+    assert_eq!(engine.journal(), ["removing container macula-proof-7"]);
+}
+
 #[tokio::test]
 async fn a_container_that_ends_is_told_with_its_log() {
     let host = machine();
