@@ -90,7 +90,8 @@ impl Consent for Asker<'_> {
         let orphans = orphans(&prepared.plan, &prepared.survey.platform);
         if !orphans.is_empty() {
             let names = orphans.join(", ");
-            events.info(format!("removing what is in no stack or active profile any more (volumes are kept): {names}"));
+            events
+                .info(format!("removing what is no longer in any stack or active profile (volumes are kept): {names}"));
         }
         if let Some(drift) = prepared.cluster_drift() {
             events.warn(drift);
@@ -143,12 +144,10 @@ pub(super) fn opening(prepared: &Prepared, forecast: &Forecast) -> Option<String
             [one] => format!(" here, since {one} cannot be reached"),
             _ => " here, since their registries cannot be reached".to_owned(),
         };
-        let be = if forecast.builds == 1 { "is" } else { "are" };
-        what.push(format!("{} {be} built{why}", text::count(forecast.builds, "image")));
+        what.push(format!("{} to build{why}", text::count(forecast.builds, "image")));
     }
     if forecast.pulls > 0 {
-        let be = if forecast.pulls == 1 { "is" } else { "are" };
-        what.push(format!("{} {be} pulled", text::count(forecast.pulls, "image")));
+        what.push(format!("{} to pull", text::count(forecast.pulls, "image")));
     }
     let mut out = String::new();
     if !what.is_empty() {

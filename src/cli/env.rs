@@ -34,7 +34,7 @@ pub struct Args {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Dotenv)]
     format: Format,
-    /// As `run` and `ci` have it; here the services stand by themselves
+    /// As `run` and `ci` have it; here the services are named without it
     #[arg(long, value_name = "SERVICE", value_delimiter = ',', hide = true)]
     needs: Vec<String>,
     #[command(flatten)]
@@ -58,7 +58,7 @@ enum Format {
 pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
     if !args.needs.is_empty() {
         let named = args.needs.iter().chain(&args.services).fold(macula("env"), |line, name| line.arg(name));
-        return Err(CliError::usage("`--needs` is an option of `run` and `ci`: here the services stand by themselves")
+        return Err(CliError::usage("`--needs` is an option of `run` and `ci`: name the services without it here")
             .suggest(named));
     }
     let loaded = context.load(&args.stacks)?;

@@ -84,7 +84,7 @@ pub(super) fn located(error: Error, loaded: &Loaded, room: usize) -> CliError {
             below.extend(conflicts.iter().filter_map(|conflict| conflict_place(conflict, loaded)));
         }
         Error::NoSuchPaths(missing) => below.extend(missing.iter().filter_map(|missing| {
-            let makes_none = "`create_host_path: false` says that it is there";
+            let makes_none = "`create_host_path: false` requires that it exists";
             loaded.at_mount(&missing.service, &missing.target, makes_none)
         })),
         Error::Failed(outcome) => below.extend(outcome.failed.iter().filter_map(|failure| match &failure.error {
@@ -378,7 +378,7 @@ mod tests {
         let path = MissingPath { service: "shop".into(), path: "/p/conf".into(), target: "/c".into() };
         let external = Conflict {
             resource: ResourceId::new(ResourceKind::Volume, "shop-data"),
-            message: "the external volume shop-data does not exist, which shop mounts".into(),
+            message: "shop mounts the external volume shop-data, which does not exist".into(),
             port: None,
             external: true,
             remedies: vec![Remedy::shell(["docker", "volume", "create", "shop-data"])],
@@ -405,12 +405,12 @@ mod tests {
         insta::assert_snapshot!(all.join("\n"), @r"
         error: shop mounts /p/conf, which does not exist
           nothing was changed
-          compose.yaml:5:36: `create_host_path: false` says that it is there
+          compose.yaml:5:36: `create_host_path: false` requires that it exists
               5 |     volumes: [{type: bind, source: ./conf, target: /c, bind: {create_host_path: false}}, data:/d]
                 |                                    ^^^^^^
           try: mkdir -p /p/conf
 
-        error: the external volume shop-data does not exist, which shop mounts
+        error: shop mounts the external volume shop-data, which does not exist
           nothing was changed
           compose.yaml:7:3: `external` says that something else makes it
               7 |   data:

@@ -359,7 +359,7 @@ async fn get(
             }
             let again = context.line(services.iter().fold(macula("images build --force"), |line, name| line.arg(name)));
             let summary = match (count, policy) {
-                (0, ImagePolicy::Build) if force => "nothing to do: no image of these is built here".to_owned(),
+                (0, ImagePolicy::Build) if force => "nothing to do: none of these images is built here".to_owned(),
                 (0, ImagePolicy::Build) => {
                     format!("nothing to do: what can be built is built already (again: {again})")
                 }

@@ -57,7 +57,7 @@ pub(super) fn explained(service: &str, error: &EngineError) -> Option<CliError> 
         Trouble::Mount { source, target } => {
             new(format!("of {source} and {target}, where it is mounted, one is a file and the other a folder")).hint(
                 "mount a file on a file, or a folder on a folder; where a file was missing, an engine may have made a folder \
-                 of its name",
+                 with its name",
             )
         }
     })

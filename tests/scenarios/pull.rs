@@ -38,7 +38,7 @@ fn services_come_from_a_mirror_under_their_own_names() {
     });
     platform.stack(&format!("services:\n{}", services.collect::<String>()));
     platform.settings(&format!("images: {{sources: {{hub.invalid: ['{}']}}}}\n", registry.address));
-    platform.run("up").ok().says("3 images are pulled").says("pulled in");
+    platform.run("up").ok().says("3 images to pull").says("pulled in");
     for service in ["shop", "cart", "web"] {
         assert!(platform.container(service).running, "{service}");
         assert_eq!(registry.pulls(&format!("good/{service}")), 1);

@@ -225,11 +225,14 @@ impl Planner<'_> {
                     let are = if users.len() == 1 { "is" } else { "are" };
                     self.conflicts.push(Conflict {
                         resource: id,
-                        message: format!(
-                            "the external network {} does not exist, which {} {are} on",
-                            spec.name,
-                            words::list(users)
-                        ),
+                        message: match users.is_empty() {
+                            true => format!("the external network {} does not exist", spec.name),
+                            false => format!(
+                                "{} {are} on the external network {}, which does not exist",
+                                words::list(users),
+                                spec.name
+                            ),
+                        },
                         port: None,
                         external: true,
                         remedies: vec![Remedy::shell(["docker", "network", "create", &spec.name])],
@@ -299,11 +302,14 @@ impl Planner<'_> {
                     let mount = if users.len() == 1 { "mounts" } else { "mount" };
                     self.conflicts.push(Conflict {
                         resource: id,
-                        message: format!(
-                            "the external volume {} does not exist, which {} {mount}",
-                            spec.name,
-                            words::list(users)
-                        ),
+                        message: match users.is_empty() {
+                            true => format!("the external volume {} does not exist", spec.name),
+                            false => format!(
+                                "{} {mount} the external volume {}, which does not exist",
+                                words::list(users),
+                                spec.name
+                            ),
+                        },
                         port: None,
                         external: true,
                         remedies: vec![Remedy::shell(["docker", "volume", "create", &spec.name])],

@@ -199,7 +199,7 @@ fn what_something_else_was_to_make_names_who_needs_it() {
         change(&mut platform, name, |service| *service = with_volume(service.clone(), "shop"));
     }
     assert_snapshot!(plan_of(&platform, &Observed::default()), @r"
-    the external volume shop does not exist, which migrate and web mount
+    migrate and web mount the external volume shop, which does not exist
       docker volume create shop
     ");
 }

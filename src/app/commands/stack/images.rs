@@ -130,7 +130,6 @@ fn is_new(digest: Result<&String, &EngineError>) -> bool {
     matches!(digest, Err(EngineError::Image { source: ImageError::NotFound { .. }, .. }))
 }
 
-/// An image under the name by which nodes pull it, in the registry.
 /// Builds what these services run.
 async fn make(session: &Session, loaded: &Loaded, services: &[String]) -> Result<(), Error> {
     let (_, left_out) = obtain_images(session, loaded, ImagePolicy::Build, services, false).await?;
@@ -140,6 +139,7 @@ async fn make(session: &Session, loaded: &Loaded, services: &[String]) -> Result
     Ok(())
 }
 
+/// An image under the name by which nodes pull it, in the registry.
 async fn push(session: &Session, engine: &Arc<dyn Engine>, here: &str, there: &str) -> Result<(), Error> {
     if engine.image(here).await?.is_none() {
         return Ok(());
