@@ -135,7 +135,7 @@ impl Browser {
         }
     }
 
-    /// Clicks the button or link with this text.
+    /// Clicks the button or link with this text, once it is there.
     #[track_caller]
     pub fn click(&self, text: &str) {
         let text = json!(text);
@@ -143,7 +143,12 @@ impl Browser {
             "const found = [...document.querySelectorAll('button, a, summary')].find(one => one.innerText.trim() === {text}); \
              if (found) found.click(); return !!found"
         );
-        assert_eq!(self.run(&script), true, "nothing to click is called {text}:\n{}", self.text());
+        // what comes and goes with each look is waited for, as a person does
+        let begun = Instant::now();
+        while self.run(&script) != true {
+            assert!(begun.elapsed() < PATIENCE, "nothing to click is called {text}:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 
