@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 
 use crate::compile::{Taken, image_specs, wanted_names};
 use crate::engine::{Engine, EngineError, Networks, Query};
@@ -19,6 +20,9 @@ use crate::probe::{Answer, ask, is_asked};
 
 /// How long a registry may take to accept a connection.
 const REGISTRY_PATIENCE: Duration = Duration::from_millis(2500);
+
+/// Files in containers that are looked at at once: each costs the engine more than the way to it.
+const FILES_AT_ONCE: usize = 4;
 
 /// What bears the platform's label or one of the names that it will use.
 pub async fn by_name(engine: &dyn Engine, platform: &Platform) -> Result<Observed, EngineError> {
@@ -213,12 +217,15 @@ async fn files(
         .iter()
         .filter(|spec| observed.container(&spec.name).is_some())
         .flat_map(|spec| spec.files.iter().filter(|file| file.reload).map(move |file| (spec.name.clone(), file)));
-    let reads = join_all(wanted.map(|(container, file)| async move {
-        let content = engine.held_file(&container, file).await;
-        (container, file.path.clone(), content)
-    }));
+    let reads: Vec<_> = wanted
+        .map(|(container, file)| async move {
+            let content = engine.held_file(&container, file).await;
+            (container, file.path.clone(), content)
+        })
+        .collect();
     let mut held: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-    for (container, path, content) in reads.await {
+    let mut reads = stream::iter(reads).buffer_unordered(FILES_AT_ONCE);
+    while let Some((container, path, content)) = reads.next().await {
         match content {
             Ok(Some(content)) => {
                 held.entry(container).or_default().insert(path, Fingerprint::of_bytes(&content).0);

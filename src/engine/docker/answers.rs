@@ -5,20 +5,24 @@
 
 use std::collections::BTreeMap;
 
-use bollard::errors::Error;
-use bytes::BytesMut;
-use futures_util::TryStreamExt;
+use hyper::Method;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tracing::Instrument;
 
+use super::lines::Lines;
 use super::version::versioned_path;
-use super::{Docker, READ};
+use super::{Docker, READ, errors};
 use crate::engine::{EngineError, operation};
 
 impl Docker {
     /// `path` with its query, encoded.
     pub(super) async fn get<T: DeserializeOwned>(&self, operation: &str, path: &str) -> Result<T, EngineError> {
-        self.call(operation, READ, get(&self.client, &versioned_path(path, self.api))).await
+        let path = versioned_path(path, self.api);
+        let asked = tokio::time::timeout(READ, get(&self.lines, operation, &path));
+        let late = |_| EngineError::Timeout { operation: operation.to_owned(), after: READ };
+        let answer = asked.instrument(tracing::debug_span!("engine", operation)).await.map_err(late).flatten();
+        answer.inspect_err(|error| tracing::debug!(%error, "the engine refuses"))
     }
 
     pub(super) async fn raw_inspect(&self, container: &str) -> Result<Inspected, EngineError> {
@@ -28,23 +32,21 @@ impl Docker {
 }
 
 /// Asks for `path` as it stands.
-pub(super) async fn get<T: DeserializeOwned>(client: &bollard::Docker, path: &str) -> Result<T, Error> {
-    let path = path.to_owned();
-    // the client's one way to give an answer untouched is the export of an image: its request is
-    // sent elsewhere
-    let client = client.clone().with_request_modifier(move |mut request| {
-        let uri = request.uri().to_string();
-        let host = uri.split("/images/").next().unwrap_or_default();
-        if let Ok(uri) = format!("{host}{path}").parse() {
-            *request.uri_mut() = uri;
-        }
-        request
-    });
-    let answer = client.export_image("x").try_fold(BytesMut::new(), |mut whole, piece| async move {
-        whole.extend_from_slice(&piece);
-        Ok(whole)
-    });
-    Ok(serde_json::from_slice(&answer.await?)?)
+pub(super) async fn get<T: DeserializeOwned>(lines: &Lines, operation: &str, path: &str) -> Result<T, EngineError> {
+    let answer = lines.ask(Method::GET, path).await.map_err(|error| errors::no_answer(operation, error))?;
+    let (status, body) = (answer.status(), answer.body());
+    if !status.is_success() {
+        let said: Option<Refusal> = serde_json::from_slice(body).ok();
+        let said = said.map_or_else(|| String::from_utf8_lossy(body).into_owned(), |said| said.message);
+        return Err(errors::server_error(operation, Some(status.as_u16()), said.trim()));
+    }
+    serde_json::from_slice(body).map_err(EngineError::local(operation))
+}
+
+/// What an engine says where it does not do what it is asked for.
+#[derive(Deserialize)]
+struct Refusal {
+    message: String,
 }
 
 /// As it stands in a path or a query.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bollard::errors::Error;
+use hyper::Method;
 use hyper::header::HeaderMap;
 
 use super::super::EngineError;
@@ -15,8 +15,9 @@ use super::ahead::Ahead;
 use super::answers::{Bridge, Component, Info, PodmanInfo, Version, get};
 use super::dial::{self, Endpoint, Stream};
 use super::known::{Identity, Introduction};
+use super::lines::Lines;
 use super::version::{ApiVersion, spoken};
-use super::{Docker, errors};
+use super::Docker;
 use crate::model::{AnyError, EngineKind, FIRST_FORMAT, Facts, FormatVersion, NameServer, Traits};
 
 /// An engine that systemd starts on the first connection takes some seconds to answer.
@@ -29,6 +30,9 @@ const OPEN: Duration = Duration::from_secs(3);
 /// The client has one limit for the head of every answer, also of those that stream for hours; ours
 /// are set call by call.
 const NEVER: u64 = 365 * 24 * 3600;
+
+/// What is done meanwhile, as errors say it.
+const ASKED: &str = "asking what it is";
 
 /// Why an endpoint is of no use.
 #[derive(Debug)]
@@ -100,9 +104,10 @@ impl Docker {
             }
         };
         let client = client.map_err(|error| ConnectError::Other(error.into()))?;
+        let lines = Arc::new(Lines::new(parsed));
         let (asked, waited) = {
             let busy = AtomicBool::new(false);
-            let mut introduced = pin!(introduce(&client, stream, known, &busy));
+            let mut introduced = pin!(introduce(&lines, stream, known, &busy));
             let first = tokio::time::timeout(first_answer, &mut introduced).await;
             match first {
                 Err(_) if busy.load(Ordering::Relaxed) => {
@@ -114,7 +119,7 @@ impl Docker {
         };
         let Introduced { version, info, own, bridge, learned } = asked
             .map_err(|_| ConnectError::Silent(format!("no answer within {waited:?}")))?
-            .map_err(|error| ConnectError::Other(errors::engine_error("asking what it is", error).into()))?;
+            .map_err(|error| ConnectError::Other(error.into()))?;
         let lowest = ApiVersion::parse(&version.min_api_version);
         let api = ApiVersion::parse(&version.api_version)
             .and_then(|highest| ApiVersion::negotiate(lowest, highest))
@@ -122,11 +127,9 @@ impl Docker {
         // an engine makes its own bridge whenever it is started
         let started = bridge.as_ref().map(|bridge| bridge.created.clone()).filter(|time| !time.is_empty());
         let here = ThisMachine { bridge: bridge.and_then(|bridge| is_here(&bridge)), ..this_machine() };
-        let facts = facts(&version, &info, own.as_ref(), api, &parsed, &here);
+        let facts = Arc::new(facts(&version, &info, own.as_ref(), api, lines.endpoint(), &here));
         let client = client.with_request_modifier(move |request| spoken(request, api));
-        let endpoint = parsed;
-        let facts = Arc::new(facts);
-        let docker = Self { client, api, endpoint, facts, started, logins: Arc::default(), ahead: Ahead::default() };
+        let docker = Self { client, api, lines, facts, started, logins: Arc::default(), ahead: Ahead::default() };
         Ok((docker, learned))
     }
 }
@@ -140,23 +143,24 @@ struct Introduced {
     learned: Option<Introduction>,
 }
 
-/// Asks what the engine is, unless it is the one that has said so before. `stream`: a connection of its own for the
-/// question who it is. `busy`: it is one that answers, and may take its time for the rest.
+/// Asks what the engine is, unless it is the one that has said so before. `stream`: a connection that is
+/// open. `busy`: it is one that answers, and may take its time for the rest.
 async fn introduce(
-    client: &bollard::Docker,
+    lines: &Lines,
     stream: Stream,
     known: Option<&Introduction>,
     busy: &AtomicBool,
-) -> Result<Introduced, Error> {
+) -> Result<Introduced, EngineError> {
     let ping = async {
-        let head = dial::head_of(stream, "/_ping").await;
-        let server = head.as_ref().ok().and_then(|head| head.get("server")?.to_str().ok());
+        lines.add(stream).await.ok()?;
+        let head = lines.ask(Method::GET, "/_ping").await.ok()?.into_parts().0.headers;
+        let server = head.get("server").and_then(|server| server.to_str().ok());
         busy.store(server.is_some_and(|server| server.starts_with("Libpod")), Ordering::Relaxed);
-        head
+        Some(head)
     };
-    let (head, bridge) = tokio::join!(ping, async { get::<Bridge>(client, "/networks/bridge").await.ok() });
-    let said = head.as_ref().ok().and_then(Version::of_podman);
-    let who = head.ok().zip(bridge.as_ref()).and_then(|(head, bridge)| Identity::of(&head, bridge));
+    let (head, bridge) = tokio::join!(ping, async { get::<Bridge>(lines, ASKED, "/networks/bridge").await.ok() });
+    let said = head.as_ref().and_then(Version::of_podman);
+    let who = head.zip(bridge.as_ref()).and_then(|(head, bridge)| Identity::of(&head, bridge));
     if let Some(known) = known.filter(|known| known.is_of(who.as_ref())) {
         let (version, info) = (known.version.clone(), known.info.clone());
         return Ok(Introduced { version, info, own: None, bridge, learned: None });
@@ -165,16 +169,16 @@ async fn introduce(
     let version = async {
         match said {
             Some(said) => Ok(said),
-            None => get::<Version>(client, "/version").await,
+            None => get::<Version>(lines, ASKED, "/version").await,
         }
     };
     let own = async {
         match busy.load(Ordering::Relaxed) {
-            true => get::<PodmanInfo>(client, PODMAN_INFO).await.ok(),
+            true => get::<PodmanInfo>(lines, ASKED, PODMAN_INFO).await.ok(),
             false => None,
         }
     };
-    let (version, info, own) = tokio::join!(version, get::<Info>(client, "/info"), own);
+    let (version, info, own) = tokio::join!(version, get::<Info>(lines, ASKED, "/info"), own);
     let (mut version, info) = (version?, info?);
     if version.arch.is_empty() {
         version.arch.clone_from(&info.architecture);

@@ -11,12 +11,10 @@ use std::task::{Context, Poll};
 
 use bollard::BollardRequest;
 use bollard::errors::Error;
-use bytes::Bytes;
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{HOST, HeaderMap, HeaderValue};
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderValue};
+use hyper::Response;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -247,40 +245,6 @@ impl Drop for Ssh {
     fn drop(&mut self) {
         // it is reaped by the runtime
         let _ = self.child.start_kill();
-    }
-}
-
-/// The head of the answer to a question over this connection, which ends with it.
-pub(super) async fn head_of(stream: Stream, path: &'static str) -> Result<HeaderMap, hyper::Error> {
-    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let mut request = Request::new(String::new());
-    *request.uri_mut() = Uri::from_static(path);
-    request.headers_mut().insert(HOST, HeaderValue::from_static("docker"));
-    Ok(client.send_request(request).await?.into_parts().0.headers)
-}
-
-/// A connection for questions that follow each other.
-pub(super) struct Line(SendRequest<String>);
-
-impl Line {
-    pub async fn open(endpoint: &Endpoint) -> io::Result<Self> {
-        let stream = endpoint.open().await?;
-        let (client, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        tokio::spawn(connection);
-        Ok(Self(client))
-    }
-
-    /// The answer to a GET, whole.
-    pub async fn ask(&mut self, path: &str) -> io::Result<(StatusCode, Bytes)> {
-        let mut request = Request::new(String::new());
-        *request.uri_mut() = path.parse().map_err(io::Error::other)?;
-        request.headers_mut().insert(HOST, HeaderValue::from_static("docker"));
-        // what the other side closes meanwhile is an error here
-        self.0.ready().await.map_err(io::Error::other)?;
-        let answer = self.0.send_request(request).await.map_err(io::Error::other)?;
-        let status = answer.status();
-        Ok((status, answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes()))
     }
 }
 

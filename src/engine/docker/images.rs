@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::models::{CreateImageInfo, ImageSummary};
+use bollard::models::{CreateImageInfo, ImageInspect, ImageSummary};
 use bollard::query_parameters::{
     CreateImageOptions, ListImagesOptions, PushImageOptions, RemoveImageOptions, TagImageOptions,
 };
@@ -25,7 +25,7 @@ impl Images for Docker {
     async fn image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError> {
         let operation = operation::image(reference);
         check(&operation, reference)?;
-        match self.call(&operation, READ, self.client.inspect_image(reference)).await {
+        match self.get::<ImageInspect>(&operation, &format!("/images/{reference}/json")).await {
             Ok(image) => Ok(Some(observed_image(&image))),
             Err(EngineError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),

@@ -29,6 +29,7 @@ mod exec_attached;
 mod image_archives;
 mod images;
 mod known;
+mod lines;
 mod logins;
 mod logs;
 mod networks;
@@ -58,12 +59,12 @@ const READ: Duration = Duration::from_secs(30);
 /// Changing: creating and starting wait for disks and networks.
 const CHANGE: Duration = Duration::from_secs(180);
 
-/// A connection to one engine. Cheap to clone; every call opens a connection of its own.
+/// A connection to one engine. Cheap to clone; what changes something opens a connection of its own.
 #[derive(Clone)]
 pub struct Docker {
     client: bollard::Docker,
     api: ApiVersion,
-    endpoint: Arc<dial::Endpoint>,
+    lines: Arc<lines::Lines>,
     facts: Arc<Facts>,
     started: Option<String>,
     logins: Arc<Logins>,

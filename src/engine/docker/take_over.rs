@@ -22,7 +22,7 @@ pub(super) async fn take_over(
     headers: &[(&str, String)],
     body: Bytes,
 ) -> io::Result<Upgraded> {
-    let stream = docker.endpoint.open().await?;
+    let stream = docker.lines.endpoint().open().await?;
     let (mut client, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::spawn(connection.with_upgrades());

@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::answers::Bridge;
 use super::build_output::{Output, failure};
 use super::take_over::take_over;
-use super::{Docker, version};
+use super::Docker;
 use crate::engine::{BuildRequest, EngineError, Images, ProgressSink, operation};
 use crate::event::Progress;
 use crate::model::{FormatVersion, ObservedImage, Ulimit};
@@ -235,8 +235,7 @@ async fn gateway(docker: &Docker, request: &BuildRequest) -> Option<String> {
     if !request.extra_hosts.iter().any(|host| host.ends_with(HOST_GATEWAY)) {
         return None;
     }
-    let path = version::versioned_path("/networks/bridge", docker.api);
-    let bridge = super::answers::get::<Bridge>(&docker.client, &path).await.ok()?;
+    let bridge = docker.get::<Bridge>("asking for the gateway", "/networks/bridge").await.ok()?;
     let pools = bridge.ipam.config.unwrap_or_default();
     pools.into_iter().map(|pool| pool.gateway).find(|gateway| gateway.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4()))
 }

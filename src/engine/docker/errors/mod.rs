@@ -5,6 +5,7 @@
 use bollard::errors::Error;
 
 use super::super::{EngineError, ImageError, Wait};
+use super::lines::NoAnswer;
 use crate::model::chain;
 
 /// An error of the client in our terms. `operation` says what was being done, to what.
@@ -22,6 +23,16 @@ pub(super) fn engine_error(operation: &str, error: Error) -> EngineError {
         Error::IOError { err } => EngineError::Gone { operation, source: err.into() },
         Error::SocketNotFoundError(path) => EngineError::Unreachable { tried: format!("no socket {path}") },
         other => EngineError::Local { operation, source: other.into() },
+    }
+}
+
+/// The same of a question that was asked over a shared connection.
+pub(super) fn no_answer(operation: &str, error: NoAnswer) -> EngineError {
+    let operation = operation.to_owned();
+    match error {
+        NoAnswer::Unreachable(error) => EngineError::Unreachable { tried: chain(&error) },
+        NoAnswer::Gone(error) => EngineError::Gone { operation, source: error.into() },
+        NoAnswer::Invalid(error) => EngineError::Local { operation, source: error.into() },
     }
 }
 

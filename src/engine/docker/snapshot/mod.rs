@@ -10,10 +10,8 @@ use bollard::query_parameters::{ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::answers::{Inspected, Listed, ListedImage, ListedPort, Ports, Published, encoded, reads, writes};
-use super::dial::Line;
 use super::networks::{observed_network, sorted};
 use super::reference::{Reference, familiar};
-use super::version::versioned_path;
 use super::{Docker, READ};
 use crate::engine::{Containers, EngineError, Images, Query, operation};
 use crate::model::{
@@ -165,44 +163,17 @@ impl Docker {
         Ok(found.into_iter().filter_map(|(reference, image)| Some((reference, image?))).collect())
     }
 
-    /// Images as their own descriptions have them, asked one after the other over few connections: one that is not there
-    /// costs the engine less than the connection.
+    /// Images as their own descriptions have them, few at a time: one that is not there costs the engine less than the
+    /// connection.
     pub(super) async fn images_asked(
         &self,
         references: &[String],
     ) -> Result<BTreeMap<String, Option<ObservedImage>>, EngineError> {
-        let shares = references.chunks(references.len().div_ceil(LINES).max(1));
-        let asked = shares.map(|references| async move {
-            let mut line = tokio::time::timeout(READ, Line::open(&self.endpoint)).await.ok().and_then(Result::ok);
-            let mut answers = Vec::with_capacity(references.len());
-            for reference in references {
-                let image = match self.image_over(&mut line, reference).await {
-                    Some(image) => image,
-                    // says what is wrong, too
-                    None => self.image(reference).await?,
-                };
-                answers.push((reference.clone(), image));
-            }
-            Ok::<_, EngineError>(answers)
+        let asked = stream::iter(references.to_vec()).map(|reference| async move {
+            let image = self.image(&reference).await?;
+            Ok::<_, EngineError>((reference, image))
         });
-        Ok(futures_util::future::try_join_all(asked).await?.into_iter().flatten().collect())
-    }
-
-    /// `None`: nothing was learned.
-    async fn image_over(&self, line: &mut Option<Line>, reference: &str) -> Option<Option<ObservedImage>> {
-        Reference::parse(reference).ok()?;
-        let path = versioned_path(&format!("/images/{reference}/json"), self.api);
-        let asked = async { line.as_mut()?.ask(&path).await.ok() };
-        let Some((status, body)) = tokio::time::timeout(READ, asked).await.ok().flatten() else {
-            // of no use any more
-            *line = None;
-            return None;
-        };
-        match status.as_u16() {
-            200 => serde_json::from_slice(&body).ok().map(|image| Some(observed_image(&image))),
-            404 => Some(None),
-            _ => None,
-        }
+        asked.buffer_unordered(AT_ONCE).try_collect().await
     }
 
     async fn images_apart(&self, wanted: BTreeSet<String>) -> Result<BTreeMap<String, ObservedImage>, EngineError> {
@@ -220,8 +191,8 @@ impl Docker {
 
 /// Up to so many images are inspected one by one; of more, all that the engine has are listed.
 const MANY: usize = 100;
-/// Connections that they are asked for over.
-const LINES: usize = 4;
+/// Images that are asked for at once.
+const AT_ONCE: usize = 4;
 
 /// The images of platforms' containers, by the names that still mean them.
 pub(super) fn images_in_use(listed: &[Listed]) -> Vec<String> {
