@@ -49,7 +49,7 @@ pub enum Error {
     /// The user named a platform that was never brought up.
     #[error("there is no platform called {name}")]
     UnknownPlatform { name: String, known: Vec<String> },
-    #[error("no service is called {}", names.join(", "))]
+    #[error("no service is named {}", names.join(", "))]
     UnknownService { names: Vec<String>, known: Vec<String> },
     #[error("{service} has no container")]
     NoContainer { service: String },

@@ -78,7 +78,7 @@ pub use commands::stack::{
     status_on_cluster, status_on_swarm, translate_stack,
 };
 pub use commands::status::{
-    Counts, PlatformStatus, ReachStatus, Status, status, status_at_a_glance, status_with_usage,
+    Counts, NO_CLUSTER, PlatformStatus, ReachStatus, Status, status, status_at_a_glance, status_with_usage,
 };
 pub use commands::task::{TaskRow, TaskState, jobs_of_task, task_output, tasks, with_arguments};
 pub use commands::top::{Top, TopKind, TopRow, TopState, TopTotal, TopWatch};

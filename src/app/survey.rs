@@ -101,6 +101,11 @@ pub(super) struct Look<'a> {
 }
 
 impl Survey {
+    /// The last `up` was to leave the cluster alone.
+    pub fn leaves_cluster_alone(&self) -> bool {
+        self.choices.no_cluster
+    }
+
     /// Nothing is planned over the head of another user: it is looked at, and told.
     pub fn foreign(&self) -> Option<Error> {
         let owner = self.foreign.clone()?;

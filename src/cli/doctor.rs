@@ -156,7 +156,10 @@ async fn look(
 ) -> (Needs, Vec<Finding>) {
     // what it wants is known in full only with an engine
     let mut needs = match tokio::time::timeout(PATIENCE, survey(session, loaded)).await {
-        Ok(Ok(prepared)) => Needs::of(&prepared.platform, &prepared.resources, cluster_needs(&loaded.platform)),
+        Ok(Ok(prepared)) => {
+            let cluster = cluster_needs(&loaded.platform).filter(|_| !prepared.leaves_cluster_alone());
+            Needs::of(&prepared.platform, &prepared.resources, cluster)
+        }
         // nor with one that does not answer, or whose containers do not: the checks say why
         Ok(Err(_)) | Err(_) => Needs {
             platform: loaded.platform.name.to_string(),
@@ -180,7 +183,7 @@ fn first_lines(context: &Context, findings: &[Finding], all: bool) -> Vec<String
     let shown = rows(&findings, style, all, context.terminal.width.saturating_sub(1));
     let made = match findings.len() {
         0 => "looking".to_owned(),
-        count => format!("{} made, others go on", text::count(count, "check")),
+        count => format!("{count} of {} made", text::count(CHECKS.len(), "check")),
     };
     shown.lines().map(str::to_owned).chain([format!("{made} {}", style.symbol("…", ".."))]).collect()
 }

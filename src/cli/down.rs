@@ -243,8 +243,7 @@ async fn agree_to_lose(
     }
     context.finish();
     let loss = Loss { platform: name.as_str(), owner: owner.as_deref(), data: &data };
-    let loss = loss.text(context.err_style(), context.terminal.width);
-    let text = format!("{loss}Type the name of the platform");
+    let text = loss.text(context.err_style(), context.terminal.width);
     match confirm::type_word(name.as_str(), &text, &context.terminal, &context.cancel).await? {
         Answer::Yes => Ok(()),
         _ => Err(declined()),
@@ -264,7 +263,7 @@ const LISTED: usize = 8;
 impl Loss<'_> {
     /// In lines of at most `width` columns: what would be lost must not be cut.
     fn text(&self, style: Style, width: usize) -> String {
-        let begin = "This removes for good, from the platform ";
+        let begin = "This permanently deletes, from the platform ";
         let mut out = match text::width(begin) + text::width(self.platform) < width {
             true => format!("{begin}{}:\n", style.paint(Tone::Bold, self.platform)),
             false => text::wrap(&format!("{begin}{}:", self.platform), width).join("\n") + "\n",
@@ -376,7 +375,7 @@ mod tests {
         let plain = Style { color: false, unicode: true };
         let narrow = Loss { platform: "macula", owner: None, data: &data[..2] };
         assert_snapshot!(narrow.text(plain, 40), @r"
-        This removes for good, from the platform
+        This permanently deletes, from the platform
         macula:
           macula-volume-0
             212.0 MB  written just now  db-0,
@@ -387,7 +386,7 @@ mod tests {
           and the passwords that were generated
         ");
         assert_snapshot!(loss.text(plain, 80), @r"
-        This removes for good, from the platform macula:
+        This permanently deletes, from the platform macula:
           macula-volume-0   212.0 MB  written just now  db-0, running
           macula-volume-1   106.0 MB  written 2 minutes ago  db-1
           macula-volume-2    70.6 MB  written 2 days ago
@@ -401,12 +400,12 @@ mod tests {
         ");
         let nothing = Loss { platform: "macula", owner: None, data: &[] };
         assert_snapshot!(nothing.text(plain, 80), @r"
-        This removes for good, from the platform macula:
+        This permanently deletes, from the platform macula:
           the passwords that were generated
         ");
         let owned = Loss { platform: "shop", owner: Some("root on ci-7"), data: &data[..1] };
         assert_snapshot!(owned.text(plain, 80), @r"
-        This removes for good, from the platform shop:
+        This permanently deletes, from the platform shop:
           which belongs to root on ci-7
           macula-volume-0   212.0 MB  written just now  db-0, running
           and the passwords that were generated

@@ -97,7 +97,7 @@ impl From<Error> for CliError {
                     .suggest(macula("up"))
             }
             Error::UnknownService { names, known } => {
-                let new = Self::usage(format!("no service is called {}", names.join(", ")));
+                let new = Self::usage(format!("no service is named {}", names.join(", ")));
                 if let Some(path) = names.iter().find(|name| is_path(name)) {
                     return new.suggest(macula("up --stack").arg(path.clone()).why("to start a folder's Compose file"));
                 }

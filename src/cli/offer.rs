@@ -21,7 +21,7 @@ pub async fn names_and_trust(context: &Context, session: &Session, loaded: &Load
         return Ok(());
     }
     let domain = &loaded.platform.domain;
-    let question = format!("Make *.{domain} work in your browser and shell, with certificates that they trust");
+    let question = format!("Make *.{domain} resolve on this machine, with certificates that browsers trust");
     let explain = format!(
         "Names: {}\nCertificates: your own authority, which can sign for {} and loopback addresses only, goes into the \
          trust stores of the system, browsers and Java that are found here; `macula trust uninstall` removes it.",

@@ -171,15 +171,20 @@ pub async fn show(context: &Context, status: &Status, all: bool) -> Result<(), C
     let style = context.out_style();
     let width = context.terminal.table_width().unwrap_or(160);
     let mut screen = screen_of(context, status, all);
-    let socket = portal::socket(ResolverFiles::of(&*context.host).folder());
-    if let Some(address) = portal::address(&socket).await {
-        screen.notes.push((format!("page: http://{address}"), Some(macula("open home"))));
+    if let Some(url) = page(context).await {
+        screen.notes.push((format!("home: {url}"), Some(macula("open home"))));
     }
     let mut out: String = screen.lines(width, style).iter().map(|line| format!("{line}\n")).collect();
     if !status.cluster.nodes.is_empty() {
         out.push_str(&format!("\n{}", super::cluster::shown(context, &status.cluster)));
     }
     context.print(&out)
+}
+
+/// Where the platforms' page is served.
+pub(super) async fn page(context: &Context) -> Option<String> {
+    let socket = portal::socket(ResolverFiles::of(&*context.host).folder());
+    Some(format!("http://{}", portal::address(&socket).await?))
 }
 
 fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
@@ -191,6 +196,7 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     screen.notes.extend(platform.owner.as_deref().map(belongs));
     screen.notes.extend(platform.at_work.as_deref().map(at_work));
     let mut out: Vec<(&str, &str)> = Vec::new();
+    let nameless = !(status.dns.healthy && status.dns.installed);
     let is_task = |name: &str| status.tasks.iter().any(|task| task.job == name);
     for service in &status.services {
         if is_task(&service.name) && service.condition != Condition::LeftOut {
@@ -212,16 +218,17 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
             _ => false,
         };
         if quiet && !all {
-            screen.quiet.push(service.name.clone());
+            let of = if service.condition == Condition::Finished { &mut screen.finished } else { &mut screen.quiet };
+            of.push(service.name.clone());
         } else {
-            screen.rows.push(row(context, service));
+            screen.rows.push(Row { nameless, ..row(context, service) });
         }
     }
     for process in &status.processes {
         match process.state {
             ProcessStanding::LeftOut => out.push((&process.name, process.reason.as_deref().unwrap_or_default())),
             ProcessStanding::Missing if !all => screen.not_started.push(process.name.clone()),
-            _ => screen.rows.push(process_row(process)),
+            _ => screen.rows.push(Row { nameless, ..process_row(process) }),
         }
     }
     let left_out = |name: &str| out.iter().any(|(other, _)| *other == name);
@@ -247,7 +254,7 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
         screen.notes.extend(names_note(status));
     }
     if !status.changes.is_empty() {
-        let note = format!("an `up` would change {}", text::some(&status.changes, 4));
+        let note = format!("`up` changes {}; to see how first:", text::some(&status.changes, 4));
         screen.notes.push((note, Some(macula("plan"))));
     }
     screen
@@ -278,15 +285,15 @@ fn at_work(command: &str) -> Note {
     (format!("{command} is at work on it"), None)
 }
 
-/// `macula · up 12m · 10 running, 1 failing · drift: none`
+/// `macula · up 12m · 10 running, 1 failing · nothing to change`
 fn head(status: &Status) -> Vec<String> {
     let counts = counted(Counts::of(&status.services, &status.processes, &status.tasks));
     let since =
         status.platform.up_seconds.map_or("up".to_owned(), |seconds| format!("up {}", text::short_age(seconds)));
     let drift = match status.changes.len() {
-        _ if status.platform.incomplete => "drift: unknown".to_owned(),
-        0 => "drift: none".to_owned(),
-        count => format!("drift: {}", text::count(count, "service")),
+        _ if status.platform.incomplete => "what `up` would change is unknown".to_owned(),
+        0 => "nothing to change".to_owned(),
+        count => format!("{} to change", text::count(count, "service")),
     };
     vec![status.platform.name.clone(), since, counts, drift]
 }
@@ -365,7 +372,7 @@ fn row(context: &Context, service: &ServiceStatus) -> Row {
         image: verbose.then(|| image(service)),
         note: service.note.clone().filter(|_| verbose),
         own: service.own,
-        changed: false,
+        ..Row::default()
     }
 }
 
@@ -422,7 +429,7 @@ fn names_note(status: &Status) -> Option<Note> {
     let note = |text: String, command: MaculaCommand| Some((text, Some(command)));
     match &status.dns {
         dns if dns.off => {
-            note(format!("names below {domain} do not resolve: `up --no-dns` left them out"), macula("up --dns"))
+            note(format!("*.{domain} does not resolve: the last `up` had `--no-dns`"), macula("up --dns"))
         }
         DnsStatus { problem: Some(problem), .. } => note(format!("names: {problem}"), macula("dns status")),
         dns if dns.installed && dns.healthy => {
@@ -430,12 +437,12 @@ fn names_note(status: &Status) -> Option<Note> {
             note(text, macula("dns install"))
         }
         dns if dns.address.is_none() => {
-            note(format!("names below {domain} do not resolve: the resolver does not run"), macula("up"))
+            note(format!("*.{domain} does not resolve: the resolver does not run"), macula("up"))
         }
         dns if !dns.healthy => {
-            note(format!("names below {domain} do not resolve: the resolver does not answer"), macula("dns status"))
+            note(format!("*.{domain} does not resolve: the resolver does not answer"), macula("dns status"))
         }
-        _ => note(format!("names below {domain} do not resolve here yet"), macula("dns install")),
+        _ => note(format!("*.{domain} does not resolve on this machine yet"), macula("dns install")),
     }
 }
 

@@ -86,7 +86,7 @@ async fn agree(context: &Context, found: &Leavings, volumes: bool) -> Result<(),
         .suggest(macula("uninstall --dry-run").why("to see what would be removed")));
     }
     context.finish();
-    match confirm::type_word(WORD, &format!("{shown}Type `{WORD}`"), &context.terminal, &context.cancel).await? {
+    match confirm::type_word(WORD, &shown, &context.terminal, &context.cancel).await? {
         Answer::Yes => Ok(()),
         _ => Err(declined()),
     }

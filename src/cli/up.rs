@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::app::{
-    self, Choices, Condition, ProcessStatus, Session, UpOptions, UpResult, Wanted, WatchOptions, looks_after,
-    planned_processes, prepare, remap, split_processes,
+    self, Choices, Condition, NO_CLUSTER, ProcessStatus, Session, UpOptions, UpResult, Wanted, WatchOptions,
+    looks_after, planned_processes, prepare, remap, split_processes,
 };
 use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
@@ -236,7 +236,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         0 => format!("{name} is up, nothing to do {dot} {what} {dot} {took}"),
         _ => {
             let changed = context.changed(NAMED).map(|changed| format!(" {dot} {changed}")).unwrap_or_default();
-            format!("{name} is up {dot} {what} {dot} {took}{changed}")
+            format!("{name} is up {dot} {what} {dot} ready in {took}{changed}")
         }
     };
     context.finished(begun, true, !result.left_out.is_empty(), summary);
@@ -263,7 +263,8 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     }
     let width = context.terminal.table_width().unwrap_or(100);
     let (entries, invocation) = (entries(&loaded, &result), context.invocation());
-    let next = next(&entries, &invocation);
+    let page = status::page(context).await;
+    let next = next(&entries, page.as_deref(), &invocation);
     context.print(&up_screen::screen(&entries, &notices, &next, &invocation, width, context.out_style()))?;
     let dns = &mut result.now.dns;
     if dns.healthy && !dns.installed {
@@ -379,29 +380,35 @@ fn notices(loaded: &Loaded, result: &UpResult, no_dns: bool) -> Vec<Notice> {
     let mut all = up_screen::left_out(&left_out::known(causes, |name| loaded.platform.is_helper(name)));
     let dns = &result.now.dns;
     if !no_dns && dns.healthy && !dns.installed {
-        let text = format!("names below {} do not resolve here yet", loaded.platform.domain);
+        let text = format!("*.{} does not resolve on this machine yet", loaded.platform.domain);
         all.push(Notice { text, command: Some(macula("dns install")) });
     } else if let Some(text) = status::unlisted(&dns.unlisted).filter(|_| !no_dns && dns.healthy) {
         all.push(Notice { text, command: Some(macula("dns install")) });
     } else if !no_dns && !dns.healthy {
         let text = match &dns.problem {
             Some(problem) => format!("names: {problem}"),
-            None => format!("names below {} do not resolve", loaded.platform.domain),
+            None => format!("*.{} does not resolve", loaded.platform.domain),
         };
         all.push(Notice { text, command: Some(macula("dns status")) });
     }
-    if let Some(reason) = result.now.cluster.reason.as_ref().filter(|_| result.now.cluster.nodes.is_empty()) {
+    // what was asked for is no news
+    let missed = |reason: &&String| result.now.cluster.nodes.is_empty() && *reason != NO_CLUSTER;
+    if let Some(reason) = result.now.cluster.reason.as_ref().filter(missed) {
         all.push(Notice { text: format!("no Kubernetes cluster: {reason}"), command: Some(macula("cluster create")) });
     }
     all
 }
 
 /// Some things to do now: the platform's own page shows all the others.
-fn next(entries: &[Entry], invocation: &Invocation) -> Vec<String> {
+fn next(entries: &[Entry], home: Option<&str>, invocation: &Invocation) -> Vec<String> {
     // of built-in services what has a page and no address of its own is there for people, not for programs
     let pages = entries.iter().filter(|entry| entry.url.is_some() && (entry.own || entry.address.is_none()));
-    let page = pages.min_by_key(|entry| !entry.own).filter(|entry| entry.name != "home");
-    let mut all = vec![macula("open home").line(invocation)];
+    let page = pages.min_by_key(|entry| !entry.own).filter(|entry| entry.name != "home" && !entry.nameless);
+    let open = macula("open home").line(invocation);
+    let mut all = vec![home.map_or_else(|| open.clone(), |url| format!("{open} ({url})"))];
+    if entries.iter().any(|entry| entry.command.is_some()) {
+        all.push(macula("creds").line(invocation));
+    }
     all.extend(page.map(|entry| macula("open").arg(&entry.name).line(invocation)));
     all.push(macula("logs -f").line(invocation));
     all.push(format!(r#"eval "$({})""#, macula("env --format shell").line(invocation)));
@@ -467,7 +474,8 @@ mod tests {
         };
         let server = entry("powerdns", Some("127.0.0.8:53"), false);
         let (draw, shop) = (entry("draw", None, false), entry("shop", Some("127.0.0.1:80"), true));
-        let first = |entries: &[Entry]| next(entries, &Invocation::default()).into_iter().take(2).collect::<Vec<_>>();
+        let first =
+            |entries: &[Entry]| next(entries, None, &Invocation::default()).into_iter().take(2).collect::<Vec<_>>();
         assert_eq!(first(std::slice::from_ref(&server)), ["macula open home", "macula logs -f"]);
         assert_eq!(first(&[server.clone(), draw.clone()]), ["macula open home", "macula open draw"]);
         assert_eq!(first(&[server, draw, shop]), ["macula open home", "macula open shop"]);

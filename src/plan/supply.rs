@@ -309,10 +309,10 @@ fn no_image(policy: ImagePolicy, service: &Service, spec: &ImageSpec, observed: 
     let image = &spec.reference;
     let build = if spec.build.is_some() { "" } else { ", and it has no build" };
     if policy == ImagePolicy::Local && observed.images.contains_key(image) {
-        return format!("the {image} in the engine is not the one of macula.lock, and --images local fetches nothing");
+        return format!("the {image} in the engine is not the one of macula.lock, and --images local pulls nothing");
     }
     if policy == ImagePolicy::Local {
-        return format!("{image} is not in the engine, and --images local fetches nothing");
+        return format!("{image} has not been pulled, and --images local pulls nothing");
     }
     if service.pull_policy == PullPolicy::Never {
         return format!("{image} is not in the engine, and its pull_policy is never{build}");

@@ -53,7 +53,7 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("macula stack render shop --target kubernetes --dir manifests", Alone(0, "in manifests")),
             ("macula up", Engine(0, "nothing to do")),
             ("macula plan", Engine(0, "nothing to do")),
-            ("macula status", Engine(0, "drift: none")),
+            ("macula status", Engine(0, "nothing to change")),
             ("macula top", Engine(0, "CPU")),
             ("macula logs -f prometheus", Until("prometheus listens")),
             ("macula exec postgres psql -U postgres", Engine(0, "psql of the container: -U postgres")),
@@ -184,7 +184,7 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
         "docs/start.md",
         &[
             ("macula up --yes", Engine(0, "is up")),
-            ("macula status", Engine(0, "drift: none")),
+            ("macula status", Engine(0, "nothing to change")),
             ("macula open home", Engine(0, "")),
             (
                 "eval \"$(macula env --format shell)\" && psql -c 'select 1'",
@@ -261,7 +261,7 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ),
             ("macula doctor -v", Read("it says what this machine is like: src/doctor/tests.rs")),
             ("macula up --yes", Engine(0, "is up")),
-            ("macula status -a", Engine(0, "drift: none")),
+            ("macula status -a", Engine(0, "nothing to change")),
             ("macula validate", Engine(0, "the platform has no names")),
             ("macula dns install && macula trust install", Read(MACHINE)),
             ("curl -sS https://registry.macula.local/v2/", Foreign(REGISTRY)),

@@ -31,7 +31,7 @@ fn wait_ends_with_what_it_waits_for() {
     // nothing is there yet, and nothing is started
     platform.run("wait --timeout 1s").exits(7).says("it has no container yet");
     assert!(platform.containers().is_empty());
-    platform.run("wait nosuch").exits(2).says("no service is called nosuch");
+    platform.run("wait nosuch").exits(2).says("no service is named nosuch");
     platform.run("wait web --for gone --timeout 1s").ok();
 
     let up = platform.start("up web db job");

@@ -25,7 +25,7 @@ fn logs_of_all_of_one_and_of_the_last_lines() {
     assert_eq!(platform.run("logs --no-prefix bob").ok().out, "bob\n");
     assert_eq!(platform.run("logs -n 1 bob").ok().out, "bob | bob\n");
     assert_eq!(platform.run("logs --since 2031-01-01T00:00:00Z").ok().out, "");
-    platform.run("logs carol").exits(2).says("no service is called carol").says("there are alice, bob");
+    platform.run("logs carol").exits(2).says("no service is named carol").says("there are alice, bob");
     platform.run("logs --since yesterday").exits(2).says("`yesterday` is not a valid time");
 
     let of_alice = platform.run("logs -o json alice").ok().out.clone();
@@ -84,7 +84,7 @@ fn exec_gives_input_output_and_exit_code() {
     let done = platform
         .run_with("exec", &["-u", "nobody", "-w", "/www", "-e", "A=b c", "bob", "sh", "-c", "id -un; pwd; echo $A"]);
     assert_eq!(done.ok().out, "nobody\n/www\nb c\n");
-    platform.run("exec carol true").exits(2).says("no service is called carol");
+    platform.run("exec carol true").exits(2).says("no service is named carol");
     // engines differ in which of the shells' two codes they choose
     let done = platform.run("exec bob no-such-program");
     assert!([126, 127].contains(&done.code), "{done}");
@@ -136,14 +136,14 @@ volumes: {kept: {}}
     child.stdout.take().unwrap().read_exact(&mut first).unwrap();
     let apart = || platform.everything().iter().filter(|name| name.contains("-shop-run-")).count();
     platform.run("up").ok().says("nothing to do");
-    platform.run("status").ok().prints("2 running").prints("drift: none");
+    platform.run("status").ok().prints("2 running").prints("nothing to change");
     assert_eq!(apart(), 1);
     child.kill().unwrap();
     child.wait().unwrap();
     platform.run("down").ok();
     assert_eq!(apart(), 0);
     platform.run("exec --new db nosuch").exits(127).says("has no program `nosuch`");
-    platform.run("exec --new carol true").exits(2).says("no service is called carol");
+    platform.run("exec --new carol true").exits(2).says("no service is named carol");
     platform.run("exec --new").exits(2).says("name the service");
     platform.run("run shop true").exits(2).says("exec --new shop true");
 }

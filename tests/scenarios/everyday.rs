@@ -67,7 +67,7 @@ services:
     let table = platform.run("top");
     table.ok().prints("NAME");
     assert!(table.out.find("busy") < table.out.find("idle"), "{table}");
-    platform.run("top nobody").exits(2).says("no service is called nobody");
+    platform.run("top nobody").exits(2).says("no service is named nobody");
 
     platform.run("stop busy").ok();
     let top = platform.run("top --once -o json idle busy").ok().json();
@@ -341,7 +341,7 @@ services:
     assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db", "other", "web"]);
     platform.run("up --profile debug").ok();
     assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db", "debug", "other", "web"]);
-    platform.run("up wbe").exits(2).says("no service is called wbe").says("did you mean web?");
+    platform.run("up wbe").exits(2).says("no service is named wbe").says("did you mean web?");
 }
 
 #[test]

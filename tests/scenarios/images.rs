@@ -18,7 +18,7 @@ services:
     platform
         .run("up --images local")
         .exits(6)
-        .says("service shop: 127.0.0.1:1/shop:1 is not in the engine, and --images local fetches nothing");
+        .says("service shop: 127.0.0.1:1/shop:1 has not been pulled, and --images local pulls nothing");
     platform.run("up").exits(6).says("its registry (127.0.0.1:1) cannot be reached, and it has no build");
     platform.run("images pull shop").exits(6).says("127.0.0.1:1/shop:1");
     assert_eq!(platform.everything(), [""; 0]);

@@ -44,18 +44,18 @@ fn what_up_was_told_holds_until_it_is_told_otherwise() {
     platform.run("up --strict").exits(6).says("nothing was changed");
     platform.run("up --images local --no-cluster").ok();
     platform.run("status").ok().prints("`up --no-dns` left them out");
-    platform.run("up").ok().says("as with the last `up`: images local, no cluster");
+    platform.run("up").ok().says("options of the last `up` still apply: images local, no cluster");
     platform.run("-v plan").ok().says("images local, no cluster");
     platform.run("up --cluster").ok().does_not_say("no cluster");
-    platform.run("up").ok().says("as with the last `up`: images local").does_not_say("no cluster");
-    platform.run("up --reset").ok().does_not_say("as with the last");
-    platform.run("up").ok().does_not_say("as with the last");
+    platform.run("up").ok().says("options of the last `up` still apply: images local").does_not_say("no cluster");
+    platform.run("up --reset").ok().does_not_say("still apply");
+    platform.run("up").ok().does_not_say("still apply");
     // why an image is not here depends on where it would come from, by the command line or by the file
     let list = |policy: &str| platform.run(&format!("images list{policy}")).ok().out.clone();
     assert!(list(" --images pull").contains("cannot be reached"));
-    assert!(list(" --images local").contains("--images local fetches nothing"));
+    assert!(list(" --images local").contains("--images local pulls nothing"));
     platform.settings("images: {policy: local}\n");
-    assert!(list("").contains("fetches nothing"));
+    assert!(list("").contains("pulls nothing"));
 }
 
 #[test]

@@ -111,5 +111,5 @@ fn stop_start_and_restart() {
     platform.run("up").ok();
     assert!(platform.container("app").running);
     assert_eq!(platform.container("migrate"), before["migrate"]);
-    platform.run("restart nobody").exits(2).says("no service is called nobody");
+    platform.run("restart nobody").exits(2).says("no service is named nobody");
 }

@@ -122,7 +122,7 @@ fn what_cannot_be_watched_is_said() {
     let Some(platform) = Platform::new("what_cannot_be_watched_is_said") else { return };
     platform.stack("services: {web: {<<: *base, command: [sleep, infinity]}}\n");
     platform.run("watch --no-up").exits(3).says("no service has rules under `develop: {watch: [...]}`");
-    platform.run("watch --no-up nosuch").exits(2).says("no service is called nosuch");
+    platform.run("watch --no-up nosuch").exits(2).says("no service is named nosuch");
     let rule = "develop: {watch: [{path: ./src, action: rebuild}]}";
     platform.stack(&format!("services: {{web: {{<<: *base, command: [sleep, infinity], {rule}}}}}\n"));
     platform.run("watch --no-up").exits(3).says("give the service a `build`");

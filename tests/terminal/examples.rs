@@ -49,7 +49,7 @@ fn left_out() -> Cause {
 pub fn notices() -> Vec<Notice> {
     let mut all = up_screen::left_out(&[left_out()]);
     all.push(Notice {
-        text: "names below macula.local do not resolve here yet".into(),
+        text: "*.macula.local does not resolve on this machine yet".into(),
         command: command("dns install"),
     });
     all
@@ -105,7 +105,7 @@ pub fn status() -> String {
         ..Row::default()
     };
     let screen = Screen {
-        head: ["macula", "up 12m", "9 running, 1 failing", "drift: none"].map(str::to_owned).into(),
+        head: ["macula", "up 12m", "9 running, 1 failing", "nothing to change"].map(str::to_owned).into(),
         rows: vec![
             Row {
                 mood: Mood::Bad,
@@ -119,7 +119,8 @@ pub fn status() -> String {
             row("prometheus", "healthy 12m", "https://prometheus.macula.local", "127.0.0.1:9090"),
             Row { mood: Mood::Idle, command: command("start cart"), ..row("cart", "stopped 20s ago", "", "") },
         ],
-        quiet: ["node-exporter", "postgres-exporter", "s3-buckets"].map(str::to_owned).into(),
+        quiet: ["node-exporter", "postgres-exporter"].map(str::to_owned).into(),
+        finished: vec!["s3-buckets".to_owned()],
         left_out: vec![left_out()],
         ..Screen::default()
     };

@@ -120,7 +120,7 @@ async fn what_cannot_be_had_is_left_out_when_it_may_be() {
     let saved = save_images(&on(&engine), &load(&files(), &[]), &file).await.unwrap();
     assert_eq!(
         (saved.images, left_out(&saved)),
-        (2, vec!["chart: acme/chart:3 is not in the engine, and --images local fetches nothing".to_owned()])
+        (2, vec!["chart: acme/chart:3 has not been pulled, and --images local pulls nothing".to_owned()])
     );
     engine.remove_image_by_hand("acme/web:1");
     let error = save_images(&on(&engine), &load(&files(), &[]), &file).await.unwrap_err();

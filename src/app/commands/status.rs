@@ -26,6 +26,9 @@ use super::service_status::{Condition, Context, ServiceState, ServiceStatus, Usa
 use super::task::{TaskRow, TaskState, task_rows};
 
 /// The contract of `status -o json`.
+/// Why there is no cluster, where nobody misses it.
+pub const NO_CLUSTER: &str = "the last `up` had `--no-cluster`";
+
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
     pub platform: PlatformStatus,
@@ -279,7 +282,7 @@ pub(super) fn status_of(
     let left_out = planned.left_out.iter().find(|left| left.service == crate::plan::CLUSTER_GROUP);
     let left_out = left_out.map(|left| left.reason.as_str());
     // the last `up` was to leave it alone, so that one that is missing is missed by nobody
-    let left_out = left_out.or(survey.choices.no_cluster.then_some("`up --no-cluster` left it alone"));
+    let left_out = left_out.or(survey.leaves_cluster_alone().then_some(NO_CLUSTER));
     Status {
         platform: platform_status(platform, survey, planned.incomplete, &services),
         services,

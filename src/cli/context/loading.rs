@@ -99,7 +99,7 @@ impl Context {
         if told && !applied.from_last.is_empty() {
             let what = applied.from_last.join(", ");
             let reset = self.line(macula("up --reset"));
-            self.events().info(format!("as with the last `up`: {what} (`{reset}` forgets it)"));
+            self.events().info(format!("options of the last `up` still apply: {what} (`{reset}` clears them)"));
         }
         if applied.project_stays {
             let without = self.line(macula("up --no-discover"));

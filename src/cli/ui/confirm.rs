@@ -130,7 +130,7 @@ pub async fn type_word(
 }
 
 fn ask_word(word: &str, text: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> io::Result<Answer> {
-    write!(output, "{text} to agree: ")?;
+    write!(output, "{text}Type `{word}` to agree, or Enter to cancel: ")?;
     output.flush()?;
     let mut line = String::new();
     if input.read_line(&mut line)? == 0 {
@@ -186,8 +186,7 @@ mod tests {
     fn only_the_whole_name_agrees_to_a_loss() {
         let typed = |input: &str| {
             let mut output = Vec::new();
-            ask_word("shop", "lost: everything\nType the name of the platform", &mut input.as_bytes(), &mut output)
-                .unwrap()
+            ask_word("shop", "lost: everything\n", &mut input.as_bytes(), &mut output).unwrap()
         };
         assert_eq!(typed("shop\n"), Answer::Yes);
         for no in ["y\n", "sho\n", "Shop\n", "\n", ""] {

@@ -1,6 +1,7 @@
 //! Services that are left out: those with the same cause in one line.
 
 use super::text;
+use crate::model::{MaculaCommand, macula};
 
 /// Services that one cause keeps out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,11 @@ pub struct Cause {
 }
 
 impl Cause {
+    /// What to type to have them, where that is one thing.
+    pub fn fix(&self) -> Option<MaculaCommand> {
+        self.why.contains("--images local").then(|| macula("up --images auto"))
+    }
+
     /// `grafana, loki, tempo and 5 more`
     pub fn names(&self, most: usize) -> String {
         text::some(&self.services, most)

@@ -65,14 +65,14 @@ pub fn screen(changes: &[Change], services: usize, up: &str, width: usize, style
     let change = if touched + jobs == 1 { "changes" } else { "change" };
     let stay = match services.saturating_sub(touched) {
         0 => String::new(),
-        1 => ", 1 as it is".to_owned(),
-        count => format!(", {count} as they are"),
+        1 => ", 1 unchanged".to_owned(),
+        count => format!(", {count} unchanged"),
     };
     let dot = style.symbol("·", "-");
     let sum = format!("{what} {change}{stay} {dot} {data}");
     let command = style.paint(Tone::Active, up);
     // a command of its own line can be read, and copied, at any width
-    let gap = if text::width(&sum) + text::width(up) + 3 <= width { format!(" {dot} ") } else { "\n  ".into() };
+    let gap = if text::width(&sum) + text::width(up) + 10 <= width { format!(" {dot} apply: ") } else { "\n  ".into() };
     out.push_str(&text::wrap(&sum, width).join("\n"));
     out.push_str(&format!("{gap}{command}\n"));
     out
@@ -120,7 +120,7 @@ mod tests {
         ~ ingress  recreate  new name shop.macula.local
         ~ shop     recreate  environment A: "1" → "2"
                              build its image
-        3 services change, 13 as they are · no data is touched · macula up
+        3 services change, 13 unchanged · no data is touched · apply: macula up
         "#);
         assert_snapshot!(screen(&[], 16, "macula up", 80, PLAIN), @"✔ nothing to do: 16 services as wanted");
         let narrow = screen(&changes, 16, "macula up", 40, PLAIN);
@@ -132,7 +132,7 @@ mod tests {
         ~ shop     recreate
             environment A: "1" → "2"
             build its image
-        3 services change, 13 as they are · no
+        3 services change, 13 unchanged · no
         data is touched
           macula up
         "#);
@@ -146,7 +146,7 @@ mod tests {
             let screen = screen(changes, services, "macula up db", 80, PLAIN);
             screen.lines().last().map(str::to_owned).unwrap_or_default()
         };
-        assert_eq!(last(&all, 1), "1 service and 1 job change · no data is touched · macula up db");
-        assert_eq!(last(&[job], 2), "1 job changes, 2 as they are · no data is touched · macula up db");
+        assert_eq!(last(&all, 1), "1 service and 1 job change · no data is touched · apply: macula up db");
+        assert_eq!(last(&[job], 2), "1 job changes, 2 unchanged · no data is touched · apply: macula up db");
     }
 }

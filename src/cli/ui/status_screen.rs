@@ -14,9 +14,11 @@ pub struct Row {
     pub mood: Mood,
     /// `healthy 12m`, `restarting, 7x`
     pub state: String,
-    /// Where it is reached, the URL first.
+    /// Where it is reached, the URL first, unless `nameless`.
     pub url: Option<String>,
     pub address: Option<String>,
+    /// Names do not resolve on this machine.
+    pub nameless: bool,
     /// What is wrong, and the command to look at it.
     pub reason: Option<String>,
     pub command: Option<MaculaCommand>,
@@ -31,6 +33,26 @@ pub struct Row {
     pub changed: bool,
 }
 
+impl Row {
+    /// What stands first, and what behind it.
+    fn reached(&self) -> (Option<&String>, Option<&String>) {
+        reached(self.url.as_ref(), self.address.as_ref(), self.nameless)
+    }
+}
+
+/// A URL and an address, what works first: where names do not resolve that is the address.
+pub(super) fn reached<'a>(
+    url: Option<&'a String>,
+    address: Option<&'a String>,
+    nameless: bool,
+) -> (Option<&'a String>, Option<&'a String>) {
+    match (url, address) {
+        (Some(url), Some(address)) if nameless => (Some(address), Some(url)),
+        (Some(url), address) => (Some(url), address),
+        (None, address) => (address, None),
+    }
+}
+
 /// How a row is meant; sign and color follow from it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mood {
@@ -43,6 +65,15 @@ pub enum Mood {
 }
 
 impl Mood {
+    /// What asks for attention stands first.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Bad => 0,
+            Self::Idle => 1,
+            Self::Busy | Self::Good => 2,
+        }
+    }
+
     pub(super) fn look(self, style: Style) -> (Tone, &'static str) {
         match self {
             Self::Bad => (Tone::Bad, style.failed()),
@@ -96,8 +127,10 @@ pub struct Screen {
     /// `macula`, `up 12m`, `10 running`, ...
     pub head: Vec<String>,
     pub rows: Vec<Row>,
-    /// Rows that were left out since nothing is to be said of them.
+    /// What runs well and has no address.
     pub quiet: Vec<String>,
+    /// Jobs that have done their work.
+    pub finished: Vec<String>,
     pub left_out: Vec<Cause>,
     /// Services that are not part of what is up.
     pub not_started: Vec<String>,
@@ -124,20 +157,24 @@ impl Screen {
             out.push(style.paint(if at == 0 { Tone::Bold } else { Tone::Plain }, &line));
         }
         let mut rows: Vec<&Row> = self.rows.iter().collect();
-        rows.sort_by_key(|row| (row.mood != Mood::Bad, !row.own, row.name.as_str()));
+        rows.sort_by_key(|row| (row.mood.rank(), !row.own, row.name.as_str()));
         let widths = Widths::of(&rows, width);
         for row in rows {
             let command = row.command.as_ref().map(|command| self.line(command));
             widths.draw(row, command.as_deref(), width, style, &mut out);
         }
-        if !self.quiet.is_empty() {
-            let names = text::some(&self.quiet, 4);
-            let line = format!("+ {} without an address, all well (-a lists them): {names}", self.quiet.len());
+        let parts = [(&self.quiet, " without an address"), (&self.finished, " finished")];
+        let parts = parts.iter().filter(|(names, _)| !names.is_empty());
+        let counts: Vec<String> = parts.map(|(names, what)| format!("{}{what}", names.len())).collect();
+        if !counts.is_empty() {
+            let names: Vec<String> = self.quiet.iter().chain(&self.finished).cloned().collect();
+            let line = format!("+ {}, all well (-a lists them): {}", counts.join(" and "), text::some(&names, 4));
             out.extend(noted(&line, None, width, style).iter().map(|line| style.paint(Tone::Dim, line)));
         }
         for cause in &self.left_out {
             let line = format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4));
-            out.extend(noted(&line, None, width, style));
+            let command = cause.fix().map(|command| self.line(&command));
+            out.extend(noted(&line, command.as_deref(), width, style));
         }
         if !self.not_started.is_empty() {
             let line = format!("{} not started: {}", self.not_started.len(), text::some(&self.not_started, 4));
@@ -186,7 +223,7 @@ struct Widths {
 impl Widths {
     fn of(rows: &[&Row], width: usize) -> Self {
         let widest = |of: &dyn Fn(&Row) -> usize| rows.iter().map(|row| of(row)).max().unwrap_or(0);
-        let some = |text: &Option<String>| text.as_deref().map_or(0, text::width);
+        let some = |text: Option<&String>| text.map_or(0, |text| text::width(text));
         let state = widest(&|row| text::width(&row.state)).min(width / 2);
         // in a narrow terminal the rest goes below, and names that are cut could not be typed
         let room = match rows.iter().any(|row| row.usage.is_some()) {
@@ -200,9 +237,9 @@ impl Widths {
             };
             (of(0), of(1))
         });
-        let reach = widest(&|row| some(&row.url).max(if row.url.is_none() { some(&row.address) } else { 0 }));
-        let beside = widest(&|row| if row.url.is_some() { some(&row.address) } else { 0 });
-        let image = widest(&|row| some(&row.image));
+        let reach = widest(&|row| some(row.reached().0));
+        let beside = widest(&|row| some(row.reached().1));
+        let image = widest(&|row| some(row.image.as_ref()));
         let mut widths = Self {
             name,
             state,
@@ -251,11 +288,11 @@ impl Widths {
         match &row.reason {
             Some(reason) => place(reason, Tone::Plain, &mut line, &mut below, indent, width, style),
             None => {
-                let reach = row.url.as_ref().or(row.address.as_ref());
+                let (reach, beside) = row.reached();
                 if let Some(reach) = reach {
                     place(reach, Tone::Active, &mut line, &mut below, indent, width, style);
                 }
-                let beside = row.address.as_ref().filter(|_| row.url.is_some() && below.is_empty());
+                let beside = beside.filter(|_| below.is_empty());
                 let taken = reach.map_or(0, |reach| text::width(reach));
                 let gap = if reach.is_some() { self.reach.saturating_sub(taken) } else { self.reach + GAP };
                 if let (Some(_), Some(address)) = (self.address, beside) {
@@ -331,15 +368,13 @@ mod tests {
                 },
             ],
             quiet: ["node-exporter", "postgres-exporter"].map(str::to_owned).into(),
+            finished: vec!["s3-buckets".to_owned()],
             left_out: vec![Cause {
                 services: ["grafana", "loki", "tempo", "alloy", "alloy-docker"].map(str::to_owned).into(),
                 why: "docker.io cannot be reached".into(),
             }],
             not_started: Vec::new(),
-            notes: vec![(
-                "the names below macula.local do not resolve on this machine yet".into(),
-                Some(macula("dns install")),
-            )],
+            notes: vec![("*.macula.local does not resolve on this machine yet".into(), Some(macula("dns install")))],
             invocation: Invocation::default(),
         }
     }
@@ -353,12 +388,11 @@ mod tests {
         ✔ excalidraw  running 12m      https://draw.macula.local
         ✔ minio       healthy 12m      https://s3.macula.local    127.0.0.5:9000
         ✔ postgres    healthy 12m      127.0.0.6:5432
-        + 2 without an address, all well (-a lists them): node-exporter,
-          postgres-exporter
+        + 2 without an address and 1 finished, all well (-a lists them): node-exporter,
+          postgres-exporter, s3-buckets
         5 left out, since docker.io cannot be reached: grafana, loki, tempo, alloy and
           1 more
-        the names below macula.local do not resolve on this machine yet
-          macula dns install
+        *.macula.local does not resolve on this machine yet  macula dns install
         ");
     }
 

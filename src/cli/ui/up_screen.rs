@@ -3,7 +3,7 @@
 
 use super::left_out::Cause;
 use super::line::Line;
-use super::{Style, Tone, text};
+use super::{Style, Tone, status_screen, text};
 use crate::model::{Invocation, MaculaCommand, macula};
 
 /// Rows of things to use; the whole screen stays within 20 lines, the first of which is not of this one.
@@ -37,7 +37,7 @@ pub struct Notice {
 pub fn left_out(causes: &[Cause]) -> Vec<Notice> {
     let notice = |cause: &Cause| Notice {
         text: format!("{} left out: {}", cause.names(3), cause.why),
-        command: Some(macula("status")),
+        command: Some(cause.fix().unwrap_or_else(|| macula("status"))),
     };
     causes.iter().map(notice).collect()
 }
@@ -165,11 +165,8 @@ fn rows(entries: &[&Entry], invocation: &Invocation, width: usize, style: Style)
 
 /// What stands first, and what behind it.
 fn reached(entry: &Entry) -> (Option<String>, Option<String>) {
-    match (&entry.url, &entry.address) {
-        (Some(url), Some(address)) if entry.nameless => (Some(address.clone()), Some(url.clone())),
-        (Some(url), address) => (Some(url.clone()), address.clone()),
-        (None, address) => (address.clone(), None),
-    }
+    let (one, two) = status_screen::reached(entry.url.as_ref(), entry.address.as_ref(), entry.nameless);
+    (one.cloned(), two.cloned())
 }
 
 /// `most`: lines of its sentence.

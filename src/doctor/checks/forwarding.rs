@@ -196,16 +196,16 @@ pub(in crate::doctor) async fn neighbors(context: &Context<'_>) -> Verdict {
     // what was redirected here was published for others on purpose
     let state = ["-m", "conntrack", "!", "--ctstate", "RELATED,ESTABLISHED,DNAT", "-j", "DROP"];
     let rule = [&["DOCKER-USER", "!", "-i", name, "-o", name], state.as_slice()].concat();
-    Verdict::warning("machines of the same network can reach services that are published on loopback only")
+    Verdict::warning("other machines of your network can reach services that are meant for this machine only")
         .detail([
             format!(
-                "whoever adds a route to {} through this machine reaches them at their own addresses",
+                "a machine that adds a route to {} through this one reaches the containers at their own addresses",
                 bridge.subnet
             ),
-            format!("engines before Docker {CLOSED_SINCE} let such packets through"),
+            format!("Docker before version {CLOSED_SINCE} lets such packets through"),
         ])
         .fix(Fix {
-            text: "drop them, until the platform's network is made again or this machine starts again".into(),
+            text: "upgrade to Docker 28 or newer; or block such packets, until this machine starts again or the platform's network is made again".into(),
             actions: vec![Action::Change(Change::rule(None, "-I", &rule))],
             safe: true,
         })

@@ -11,13 +11,13 @@ use hyper::Method;
 use hyper::header::HeaderMap;
 
 use super::super::EngineError;
+use super::Docker;
 use super::ahead::Ahead;
 use super::answers::{Bridge, Component, Info, PodmanInfo, Version, get};
 use super::dial::{self, Endpoint, Stream};
 use super::known::{Identity, Introduction};
 use super::lines::Lines;
 use super::version::{ApiVersion, spoken};
-use super::Docker;
 use crate::model::{AnyError, EngineKind, FIRST_FORMAT, Facts, FormatVersion, NameServer, Traits};
 
 /// An engine that systemd starts on the first connection takes some seconds to answer.

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tonic::transport::{Channel, Endpoint};
 
+use super::Docker;
 use super::answers::Bridge;
 use super::build_output::{Output, failure};
 use super::take_over::take_over;
-use super::Docker;
 use crate::engine::{BuildRequest, EngineError, Images, ProgressSink, operation};
 use crate::event::Progress;
 use crate::model::{FormatVersion, ObservedImage, Ulimit};
