@@ -397,6 +397,27 @@ mod tests {
     }
 
     #[test]
+    fn what_works_stands_first_while_names_do_not_resolve() {
+        let nameless = |row: Row| Row { nameless: true, ..row };
+        let rows = screen().rows.into_iter().filter(|row| row.mood == Mood::Good).map(nameless).collect();
+        let left_out = vec![Cause {
+            services: vec!["grafana".to_owned()],
+            why: "the image has not been pulled, and --images local pulls nothing".to_owned(),
+        }];
+        let finished = vec!["s3-buckets".to_owned(), "s3-users".to_owned()];
+        let screen = Screen { head: vec!["macula".to_owned()], rows, left_out, finished, ..Screen::default() };
+        assert_snapshot!(screen.lines(100, PLAIN).join("\n"), @r"
+        macula
+        ✔ excalidraw  running 12m  https://draw.macula.local
+        ✔ minio       healthy 12m  127.0.0.5:9000             https://s3.macula.local
+        ✔ postgres    healthy 12m  127.0.0.6:5432
+        + 2 finished, all well (-a lists them): s3-buckets, s3-users
+        1 left out, since the image has not been pulled, and --images local pulls nothing: grafana
+          macula up --images auto
+        ");
+    }
+
+    #[test]
     fn a_narrow_terminal_gives_the_addresses_lines_of_their_own() {
         assert_snapshot!(screen().lines(40, PLAIN).join("\n"), @r"
         macula · up 12m · 10 running, 1 failing

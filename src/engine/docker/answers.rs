@@ -22,7 +22,12 @@ impl Docker {
         let asked = tokio::time::timeout(READ, get(&self.lines, operation, &path));
         let late = |_| EngineError::Timeout { operation: operation.to_owned(), after: READ };
         let answer = asked.instrument(tracing::debug_span!("engine", operation)).await.map_err(late).flatten();
-        answer.inspect_err(|error| tracing::debug!(%error, "the engine refuses"))
+        answer.inspect_err(|error| {
+            // most things that are asked for by name are not there
+            if !matches!(error, EngineError::NotFound { .. }) {
+                tracing::debug!(%error, "the engine refuses");
+            }
+        })
     }
 
     pub(super) async fn raw_inspect(&self, container: &str) -> Result<Inspected, EngineError> {
