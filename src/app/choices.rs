@@ -1,7 +1,7 @@
 //! What the last `up` was told beside the files: it holds for the other commands of the platform until the
 //! next `up` says otherwise.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,6 @@ pub struct Choices {
     /// Optional services that were left out since no registry of their image answered. Where a proxy is set, no
     /// registry can be asked: then they stay left out until somebody asks for them.
     pub out_of_reach: BTreeMap<String, Refused>,
-    /// Services that were brought up and not taken down: one that has no container any more is missed.
-    pub brought: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +127,6 @@ impl Choices {
             moves: request.moves.clone(),
             refused: self.refused,
             out_of_reach: self.out_of_reach,
-            brought: self.brought,
         };
         applied
     }

@@ -68,6 +68,8 @@ pub struct Survey {
     pub resolver: bool,
     /// What the last `up` was told.
     pub choices: Choices,
+    /// See [`State::brought`].
+    pub brought: BTreeSet<String>,
     /// Published ports that somebody else has were to move: those that are in the way all the same cannot.
     remap: bool,
     /// Services that are left out since every source has refused their image.
@@ -178,12 +180,13 @@ impl Survey {
     }
 
     /// For the next look: the services that are there, and those that were and are still named by a stack.
-    pub(super) fn brought(&self, full: &Platform) -> BTreeSet<String> {
+    pub(super) async fn keep_brought(&self, host: &dyn Host, full: &Platform) -> Result<(), Error> {
         let ours = self.observed.containers.iter();
         let ours = ours.filter(|found| found.label(label::PLATFORM) == Some(full.name.as_str()));
         let there: BTreeSet<&str> = ours.filter_map(|found| found.label(label::SERVICE)).collect();
         let named = full.services().map(|(_, service)| &service.name);
-        named.filter(|name| there.contains(name.as_str()) || self.choices.brought.contains(*name)).cloned().collect()
+        let brought = named.filter(|name| there.contains(name.as_str()) || self.brought.contains(*name)).cloned();
+        self.state.keep_brought(host, brought.collect()).await
     }
 
     /// For a plan over these services, or over all.
@@ -293,7 +296,7 @@ async fn stock(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Stoc
 }
 
 pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Survey, Error> {
-    let Stock { engine, facts, mut observed, cluster, reach, block, mut choices, chosen, problems, refused } =
+    let Stock { engine, facts, mut observed, cluster, reach, block, choices, chosen, problems, refused } =
         stock(session, loaded, how).await?;
     let host = session.host();
     let full = &loaded.platform;
@@ -366,11 +369,12 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
     // hooks of a run that is at work have not failed, and what it replaces is not gone; whoever changes something has the
     // lock itself
-    if !(observed.unhooked.is_empty() && choices.brought.is_empty())
+    let mut brought = state.brought(host).await;
+    if !(observed.unhooked.is_empty() && brought.is_empty())
         && state.at_work(host).await.is_some_and(|held| held.pid != Some(std::process::id()))
     {
         observed.unhooked.clear();
-        choices.brought.clear();
+        brought.clear();
     }
     Ok(Survey {
         engine,
@@ -392,6 +396,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         reach,
         resolver,
         choices,
+        brought,
         remap: loaded.remap,
         refused,
     })

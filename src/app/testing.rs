@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::doctor::{Finding, Fix};
 use crate::engine::fake::FakeEngine;
 use crate::event::{Event, Events, Reporter};
+use crate::host::Host;
 use crate::host::fake::FakeHost;
 use crate::model::{Invocation, Process};
 use crate::plan::Parts;
@@ -63,6 +65,14 @@ pub fn session(host: FakeHost, engine: &FakeEngine, command: &str) -> Session {
 /// The same, heard.
 pub fn heard_session(host: FakeHost, engine: &FakeEngine, command: &str, heard: &Arc<Heard>) -> Session {
     Session { events: Events::new(heard.clone()), ..session(host, engine, command) }
+}
+
+/// The platform `shop`, which has this Compose file, these further settings and no cluster.
+pub fn shop(host: &FakeHost, settings: &str, stack: &str) -> Loaded {
+    let settings = format!("name: shop\nstacks: [all.yaml]\ncluster: {{enabled: false}}\n{settings}");
+    let files = MemoryFiles::default().with("/p/macula.yaml", &settings).with("/p/all.yaml", stack);
+    let request = Request { cwd: "/p".into(), only_own: true, env: host.environment(), ..Request::default() };
+    config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 /// A process of macula.yaml that listens on a port.

@@ -227,14 +227,23 @@ fn state_text(found: &ObservedContainer) -> String {
 const EARLY: i64 = 3;
 
 async fn not_ready(tools: &Tools, spec: &ContainerSpec, found: &ObservedContainer, reason: String) -> StepError {
-    // what it wrote before it was restarted says nothing of why it does not run now; one that the engine starts again
-    // and again may have written nothing yet since the last time
-    let since = found.started_at.filter(|_| found.restart_count == 0).map(|at| at.saturating_sub(EARLY));
-    let mut log_tail = tail_since(&*tools.engine, &spec.name, since).await;
+    let mut log_tail = tail_since(&*tools.engine, &spec.name, since(found)).await;
     if found.restart_count > 0 {
         log_tail = of_one_start(log_tail);
     }
     StepError::NotReady { service: spec.service.clone(), reason, log_tail }
+}
+
+/// From when on its lines belong to its last start: what a run before it wrote says nothing of why it does not run now.
+/// None: from its first line.
+fn since(found: &ObservedContainer) -> Option<i64> {
+    // one that the engine starts again and again may have written nothing yet since the last time
+    if found.restart_count > 0 {
+        return None;
+    }
+    let start = found.started_at?;
+    let quick = found.finished_at.is_some_and(|end| (end - start).abs() <= EARLY);
+    Some(if quick { start.saturating_sub(EARLY) } else { start })
 }
 
 /// What one start has written, where every start has written the same: numbers and times may differ, and lines of the
@@ -339,6 +348,27 @@ mod tests {
                 ..ContainerSpec::default()
             };
             assert_eq!(gave_up(&found, &spec, &readiness, 1, before).as_deref(), reason, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_run_before_wrote_is_not_shown() {
+        let of = |restart_count, started_at, finished_at| {
+            since(&ObservedContainer { restart_count, started_at, finished_at, ..ObservedContainer::default() })
+        };
+        for (restarts, start, end, from) in [
+            // it runs and does not answer
+            (0, Some(100), None, Some(100)),
+            (0, Some(100), Some(160), Some(100)),
+            // its words may be older than its start
+            (0, Some(100), Some(101), Some(97)),
+            (0, Some(100), Some(99), Some(97)),
+            // an engine that still has the end of the run before
+            (0, Some(100), Some(40), Some(100)),
+            (0, None, None, None),
+            (2, Some(100), None, None),
+        ] {
+            assert_eq!(of(restarts, start, end), from, "{restarts} {start:?} {end:?}");
         }
     }
 

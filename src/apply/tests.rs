@@ -5,15 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::steps::stopped_anyway;
 use super::*;
 use crate::engine::fake::{Cut, FakeEngine};
 use crate::engine::{Images, Query};
 use crate::host::fake::FakeHost;
 use crate::model::{
-    Condition, ContainerSpec, ContainerState, DependsOn, FileSpec, Fingerprint, Healthcheck, IpamPool, MountSpec,
-    NetworkAttachment, NetworkSpec, Observed, Readiness, Resources, VolumeSpec,
+    Condition, ContainerSpec, ContainerState, DependsOn, FileSpec, Fingerprint, Healthcheck, Hook, IpamPool, MountSpec,
+    NetworkAttachment, NetworkSpec, Observed, Readiness, Reload, Resources, VolumeSpec, label,
 };
-use crate::plan::{Cause, Choice, Keep, Supply, Wish, down, reconcile};
+use crate::plan::{Cause, Choice, Keep, Supply, Wish, down, reconcile, reload_note, start_note};
 
 const NAME: &str = "shop";
 

@@ -15,6 +15,7 @@ mod project;
 mod read;
 mod scope;
 mod selection;
+mod sources;
 mod tasks;
 mod yaml;
 
@@ -31,14 +32,15 @@ pub use macula::{
     SCHEMA_FILE, compose_schema, extension_reference, in_force, init_file, lock_text, macula_yaml_reference, schema,
 };
 pub use project::{AddError, ProjectFile, look, with_added};
+pub use sources::{config_file, platform_name, project_compose_file};
 pub use yaml::{ConfigErrors, Diagnostic};
 
-use compose::ProjectEnv;
 use macula::extension::{self, Templates};
 use macula::file::{ServiceChange, Settings};
 use macula::lock_file;
 use selection::Selection;
-use yaml::{Report, Span, listed, project_name, suggestion};
+use sources::{built_in_source, discovered, find_config_file, identity, sources};
+use yaml::{Report, Span, suggestion};
 
 use crate::model::{
     ClusterSettings, ImagePolicy, ImageSettings, Moves, Origin, Platform, PlatformName, Stack, move_ports, then_moved,
@@ -211,10 +213,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     };
     let (name, domain) = identity(request, &settings, files);
 
-    let mut variables = request.env.clone();
-    variables.insert("MACULA_NAME".to_owned(), name.to_string());
-    variables.insert("MACULA_DOMAIN".to_owned(), domain.clone());
-    variables.insert("MACULA_PREFIX".to_owned(), name.prefix());
+    let variables = variables(request, &name, &domain);
     let command_line = Span::whole(report.file(Path::new("--profile")));
     let mut asked = settings.profiles.clone();
     asked.extend(request.profiles.iter().map(|name| (name.clone(), command_line)));
@@ -223,20 +222,22 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     let profiles: Vec<String> = asked.iter().map(|(name, _)| name.clone()).collect();
 
     let around = compose::Surroundings { files, profiles: &profiles, orchestrated: request.orchestrated };
-    let mut stacks = Vec::new();
     let discovered = discovered(request, &settings, config_file.as_deref(), files);
     let all = sources(request, &settings, &variables, files, built_in, discovered.as_deref(), &mut report);
-    for (at, source) in all.into_iter().enumerate() {
-        let Some(project) = compose::load(&source, &around, &mut report) else { continue };
-        let stack = stack(&project, &source, request, files, &mut report);
-        stacks.push(loaded::Loaded { project, stack, built_in: at < built_in.len() });
+    let read = |source: &compose::Source<'_>, built_in: bool, report: &mut Report| {
+        let project = compose::load(source, &around, report)?;
+        let stack = stack(&project, source, request, files, report);
+        Some(loaded::Loaded { project, stack, built_in })
+    };
+    let mut stacks = Vec::new();
+    for (at, source) in all.iter().enumerate() {
+        stacks.extend(read(source, at < built_in.len(), &mut report));
     }
-    let added: Vec<(&str, &str)> = catalog::wanted(&settings, &stacks, &mut report).into_iter().collect();
-    for (at, (file, text)) in added.iter().enumerate() {
+    for (at, (file, text)) in catalog::wanted(&settings, &stacks, &mut report).into_iter().enumerate() {
         let source = built_in_source(request, &variables, files, file, text, &mut report);
-        let Some(project) = compose::load(&source, &around, &mut report) else { continue };
-        let stack = stack(&project, &source, request, files, &mut report);
-        stacks.insert(built_in.len() + at, loaded::Loaded { project, stack, built_in: true });
+        if let Some(found) = read(&source, true, &mut report) {
+            stacks.insert(built_in.len() + at, found);
+        }
     }
     let mut images = settings.images.clone();
     if let Some(policy) = request.images {
@@ -248,15 +249,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     }
     needs::provide(&mut stacks, &name, &mut report);
     databases::provide(&mut stacks, &name, &mut report);
-    let known_profiles = stacks
-        .iter()
-        .flat_map(|loaded| {
-            let own = loaded.stack.services.values().flat_map(|service| service.extension.profiles.iter());
-            own.chain(&loaded.project.profiles).cloned()
-        })
-        // nobody chooses it
-        .filter(|name| name != selection::ALONG)
-        .collect();
+    let known_profiles = known_profiles(&stacks);
     let unused_overrides = unused_overrides(&images, &settings.services, &stacks);
     let selection = Selection::choose(&mut stacks, &settings, &asked, &mut report);
     scope::separate(&mut stacks, &name);
@@ -285,24 +278,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     macula::processes::check(&settings.processes, &all, &domain, &known, &mut report);
 
     let (projects, stacks) = stacks.into_iter().map(|loaded| (loaded.project, loaded.stack)).unzip();
-    let platform = Platform {
-        name,
-        domain,
-        stacks,
-        images,
-        ingress: settings.ingress.clone(),
-        dns: settings.dns.clone(),
-        cluster: cluster_settings(settings.cluster.clone(), request),
-        addresses: settings.addresses.clone(),
-        reach: settings.reach,
-        telemetry: settings.telemetry.clone(),
-        timeouts: settings.timeouts.clone(),
-        lease: settings.lease.clone(),
-        processes: settings.processes.iter().map(|(name, declared)| (name.clone(), declared.process.clone())).collect(),
-        tasks: settings.tasks.iter().map(|(name, declared)| (name.clone(), declared.task.clone())).collect(),
-        programs: BTreeSet::new(),
-        written: None,
-    };
+    let platform = put_together(name, domain, stacks, images, &settings, request);
     macula::machine_tasks::check_tasks(&settings.tasks, &platform, &known, &mut report);
     let failed = report.has_errors();
     let places = report.places();
@@ -329,6 +305,52 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     })
 }
 
+/// What files may say by a variable beside the environment.
+fn variables(request: &Request, name: &PlatformName, domain: &str) -> BTreeMap<String, String> {
+    let mut variables = request.env.clone();
+    variables.insert("MACULA_NAME".to_owned(), name.to_string());
+    variables.insert("MACULA_DOMAIN".to_owned(), domain.to_owned());
+    variables.insert("MACULA_PREFIX".to_owned(), name.prefix());
+    variables
+}
+
+fn known_profiles(stacks: &[loaded::Loaded]) -> BTreeSet<String> {
+    let of = |loaded: &loaded::Loaded| -> Vec<String> {
+        let own = loaded.stack.services.values().flat_map(|service| service.extension.profiles.iter());
+        own.chain(&loaded.project.profiles).cloned().collect()
+    };
+    // nobody chooses it
+    stacks.iter().flat_map(of).filter(|name| name != selection::ALONG).collect()
+}
+
+fn put_together(
+    name: PlatformName,
+    domain: String,
+    stacks: Vec<Stack>,
+    images: ImageSettings,
+    settings: &Settings,
+    request: &Request,
+) -> Platform {
+    Platform {
+        name,
+        domain,
+        stacks,
+        images,
+        ingress: settings.ingress.clone(),
+        dns: settings.dns.clone(),
+        cluster: cluster_settings(settings.cluster.clone(), request),
+        addresses: settings.addresses.clone(),
+        reach: settings.reach,
+        telemetry: settings.telemetry.clone(),
+        timeouts: settings.timeouts.clone(),
+        lease: settings.lease.clone(),
+        processes: settings.processes.iter().map(|(name, declared)| (name.clone(), declared.process.clone())).collect(),
+        tasks: settings.tasks.iter().map(|(name, declared)| (name.clone(), declared.task.clone())).collect(),
+        programs: BTreeSet::new(),
+        written: None,
+    }
+}
+
 /// Of all stacks, also those that do not take part. Services of a Compose profile that is not active are not
 /// known any more: then nothing is said.
 fn unused_overrides(
@@ -346,234 +368,12 @@ fn unused_overrides(
     unused.cloned().collect()
 }
 
-/// The platform's name alone, from `--name`, macula.yaml or the worktree: for commands that need nothing else of the
-/// files. The errors are those of macula.yaml, in spite of which its name counts where it can be made out.
-pub fn platform_name(request: &Request, files: &dyn Files) -> (PlatformName, Vec<Diagnostic>) {
-    if let Some(name) = &request.name {
-        return (name.clone(), Vec::new());
-    }
-    let mut report = Report::new(&request.cwd);
-    let home = request.env.get("HOME").map(String::as_str);
-    let Some(path) = find_config_file(request, files, &mut report) else {
-        return (unnamed(request, files), report.finish().0);
-    };
-    let settings = macula::file::load(&path, home, files, &mut report);
-    let written = || {
-        let text = files.read(&path, files::MAX_TEXT).ok()?;
-        String::from_utf8_lossy(&text).lines().find_map(|line| {
-            let value = line.strip_prefix("name:")?.split(" #").next()?.trim();
-            macula::file::named(value.trim_matches(['"', '\'']))
-        })
-    };
-    let name = settings.name.or_else(written).unwrap_or_else(|| unnamed(request, files));
-    (name, report.finish().0)
-}
-
-/// The platform's name where nobody gives it one: each linked worktree of a repository has a platform of its own.
-fn unnamed(request: &Request, files: &dyn Files) -> PlatformName {
-    let worktree = files::linked_worktree(&request.cwd, files);
-    worktree.and_then(|name| PlatformName::near(&name)).unwrap_or_default()
-}
-
-/// The macula.yaml that is read for this request, if there is one.
-pub fn config_file(request: &Request, files: &dyn Files) -> Option<PathBuf> {
-    find_config_file(request, files, &mut Report::new(&request.cwd))
-}
-
-/// The project's Compose file, found from the folder of the request.
-pub fn project_compose_file(request: &Request, files: &dyn Files) -> Option<PathBuf> {
-    discover::compose_file(&request.cwd, files)
-}
-
 /// What the environment says stands above the file.
 fn cluster_settings(mut settings: ClusterSettings, request: &Request) -> ClusterSettings {
     let variable = |name: &str| request.env.get(name).filter(|value| !value.is_empty()).cloned();
     settings.program = variable("MACULA_KIND").or(settings.program);
     settings.node_image = variable("MACULA_NODE_IMAGE").or(settings.node_image);
     settings
-}
-
-/// `--file`, `./macula.yaml`, then the one in the configuration folder.
-fn find_config_file(request: &Request, files: &dyn Files, report: &mut Report) -> Option<PathBuf> {
-    if let Some(given) = &request.file {
-        let path = files::join(&request.cwd, given);
-        if files.exists(&path) {
-            return Some(path);
-        }
-        let file = report.file(&path);
-        report.error_help(
-            Span::whole(file),
-            "there is no such file",
-            "check --file; without it ./macula.yaml is taken if it is there",
-        );
-        return None;
-    }
-    discover::nearest(&MACULA_FILES, &request.cwd, files).or_else(|| {
-        let folder = request.config_folder.as_ref()?;
-        MACULA_FILES.map(|name| folder.join(name)).into_iter().find(|path| files.exists(path))
-    })
-}
-
-const MACULA_FILES: [&str; 2] = ["macula.yaml", "macula.yml"];
-
-/// The project's Compose file, if nobody names the stacks: a macula.yaml in the project does, unless it says
-/// `discover: true`.
-fn discovered(
-    request: &Request,
-    settings: &Settings,
-    config_file: Option<&Path>,
-    files: &dyn Files,
-) -> Option<PathBuf> {
-    let general = |file: &Path| request.config_folder.as_deref() == file.parent();
-    let wanted = settings.discover.unwrap_or_else(|| config_file.is_none_or(general));
-    if !request.discover || !wanted || request.only_built_in {
-        return None;
-    }
-    let last = || request.project.clone().filter(|project| files.exists(project));
-    let found = discover::compose_file(&request.cwd, files).or_else(last)?;
-    // a file that is named is a stack like any other, unless the file asks for both
-    if settings.discover == Some(true) {
-        return Some(found);
-    }
-    let is_named = |path: PathBuf| path == found || Some(path.as_path()) == found.parent();
-    let named = settings.stacks.iter().map(|(path, _)| path.clone());
-    let given = request.stacks.iter().map(|path| files::join(&request.cwd, path));
-    (!named.chain(given).any(is_named)).then_some(found)
-}
-
-/// Two files in one folder that both could be its stack, unless they say the same.
-fn warn_of_another(taken: &Path, other: &Path, files: &dyn Files, report: &mut Report) {
-    let text = |path: &Path| files.read(path, files::MAX_TEXT).ok();
-    if text(taken) == text(other) {
-        return;
-    }
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (taken, left) = (name(taken), name(other));
-    let span = Span::whole(report.file(other));
-    report.warn(
-        span,
-        format!("{left} is not read: {taken} lies in the same folder and goes before it"),
-        format!("remove one of them, or name the one you mean: `stacks: [{left}]` in macula.yaml, or `COMPOSE_FILE={left}` in .env"),
-    );
-}
-
-/// The name and the zone of the platform.
-fn identity(request: &Request, settings: &Settings, files: &dyn Files) -> (PlatformName, String) {
-    let in_file = settings.name.clone().unwrap_or_default();
-    let name = request.name.clone().or_else(|| settings.name.clone()).unwrap_or_else(|| unnamed(request, files));
-    let domain = match &settings.domain {
-        // a second platform from the same file needs a zone of its own
-        Some(domain) if name != in_file => name.domain_below(domain),
-        Some(domain) => domain.clone(),
-        None => name.domain(),
-    };
-    (name, domain)
-}
-
-/// All stacks in their order: the built-in ones, those of macula.yaml, those of the command line.
-fn sources<'a>(
-    request: &Request,
-    settings: &Settings,
-    variables: &BTreeMap<String, String>,
-    files: &dyn Files,
-    built_in: &[(&'a str, &'a str)],
-    project: Option<&Path>,
-    report: &mut Report,
-) -> Vec<compose::Source<'a>> {
-    let mut out: Vec<compose::Source<'a>> = Vec::new();
-    for (file, text) in built_in {
-        out.push(built_in_source(request, variables, files, file, text, report));
-    }
-    let command_line = report.file(Path::new("--stack"));
-    let given = settings
-        .stacks
-        .iter()
-        .map(|(path, span)| (path.clone(), *span))
-        .chain(request.stacks.iter().map(|path| (files::join(&request.cwd, path), Span::whole(command_line))))
-        .chain(project.and_then(Path::parent).map(|folder| (folder.to_owned(), Span::whole(command_line))));
-    for (path, span) in given.filter(|_| !request.only_built_in) {
-        let folder = if files.is_folder(&path) { path.clone() } else { path.parent().unwrap_or(&path).to_owned() };
-        let mut env = ProjectEnv::read(&folder, &request.cwd, variables, files, report);
-        let paths = if files.exists(&path) {
-            // a file that is named stands for itself
-            env.paths.clear();
-            vec![path.clone()]
-        } else if !env.paths.is_empty() {
-            env.paths.clone()
-        } else if files.is_folder(&path) {
-            let mut there =
-                compose::FILE_NAMES.map(|name| path.join(name)).into_iter().filter(|path| files.exists(path));
-            match there.next() {
-                Some(file) => {
-                    there.for_each(|other| warn_of_another(&file, &other, files, report));
-                    vec![file]
-                }
-                None => {
-                    report.error_help(
-                        span,
-                        format!("there is no Compose file in {}", path.display()),
-                        format!("it should have one of {}", listed(compose::FILE_NAMES, "or")),
-                    );
-                    continue;
-                }
-            }
-        } else {
-            report.error_help(
-                span,
-                format!("there is no stack at {}", path.display()),
-                "name a Compose file, or a folder with a compose.yaml",
-            );
-            continue;
-        };
-        if out.iter().any(|source| source.paths == paths) {
-            continue;
-        }
-        // as in Compose: of several files, paths count from the folder of the first
-        let Some(file) = paths.first().cloned() else { continue };
-        let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
-        let folder_name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let name = match project_name(folder_name) {
-            name if name.is_empty() => "stack".to_owned(),
-            name => name,
-        };
-        out.push(compose::Source { origin: Origin::File(file), paths, text: None, folder, name, env });
-    }
-    out
-}
-
-/// A built-in stack, or the one that the user's configuration folder has in its place.
-fn built_in_source<'a>(
-    request: &Request,
-    variables: &BTreeMap<String, String>,
-    files: &dyn Files,
-    file: &str,
-    text: &'a str,
-    report: &mut Report,
-) -> compose::Source<'a> {
-    let name = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or(file).to_owned();
-    let own = request.config_folder.as_ref().and_then(|folder| {
-        ["yaml", "yml"]
-            .map(|ending| folder.join("stacks").join(format!("{name}.{ending}")))
-            .into_iter()
-            .find(|path| files.exists(path))
-    });
-    match own {
-        Some(path) => {
-            let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
-            let env = ProjectEnv::read(&folder, &request.cwd, variables, files, report);
-            let env = ProjectEnv { name: None, ..env };
-            compose::Source { origin: Origin::File(path.clone()), paths: vec![path], text: None, folder, name, env }
-        }
-        None => compose::Source {
-            paths: vec![PathBuf::from(format!("built-in:{file}"))],
-            text: Some(text),
-            folder: PathBuf::from("/"),
-            name,
-            origin: Origin::BuiltIn,
-            // it has no folder in which the user could say anything
-            env: ProjectEnv { variables: variables.clone(), ..ProjectEnv::default() },
-        },
-    }
 }
 
 /// The model of a project.

@@ -63,22 +63,7 @@ pub struct Plan {
 impl Plan {
     /// Nothing is done with the containers of this service: what is left of it is what a container of it needs to be made.
     pub fn leave(&mut self, service: &str) {
-        let stays = |step: &Step| {
-            let of_container = matches!(
-                step.action,
-                Action::CreateContainer { .. }
-                    | Action::Start { .. }
-                    | Action::Stop { .. }
-                    | Action::RemoveContainer { .. }
-                    | Action::RenameContainer { .. }
-                    | Action::Pause { .. }
-                    | Action::WriteFiles { .. }
-                    | Action::Reload { .. }
-                    | Action::AwaitReady { .. }
-            );
-            step.group != service || !of_container
-        };
-        self.steps.retain(stays);
+        self.steps.retain(|step| step.group != service || !step.action.is_of_container());
         let left: BTreeSet<StepId> = self.steps.iter().map(|step| step.id.clone()).collect();
         for step in &mut self.steps {
             step.after.retain(|id| left.contains(id));
@@ -195,6 +180,24 @@ pub enum Action {
         spec: Box<ContainerSpec>,
         readiness: Readiness,
     },
+}
+
+impl Action {
+    /// Done with a container of the step's group; all else is what containers need, or of the whole platform.
+    pub fn is_of_container(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateContainer { .. }
+                | Self::Start { .. }
+                | Self::Stop { .. }
+                | Self::RemoveContainer { .. }
+                | Self::RenameContainer { .. }
+                | Self::Pause { .. }
+                | Self::WriteFiles { .. }
+                | Self::Reload { .. }
+                | Self::AwaitReady { .. }
+        )
+    }
 }
 
 /// Which image a container is made from.

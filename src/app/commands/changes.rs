@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use super::redact::{Redactor, tells_a_secret};
 use crate::app::Prepared;
+use crate::apply::doing;
+use crate::event::Doing;
 use crate::model::{ContainerSpec, Service, label};
 use crate::plan::{Action, Cause, ProcessAction, ProcessStep, Step};
 
@@ -41,6 +43,25 @@ pub enum ChangeKind {
     Await,
     /// Networks, the base image, the cluster.
     Other,
+}
+
+impl ChangeKind {
+    /// Of the work that is to be done for a service, or was. Where some of its containers go and others start, it is not
+    /// removed.
+    pub fn of(does: impl Fn(Doing) -> bool) -> Self {
+        match () {
+            () if does(Doing::Create) && (does(Doing::Stop) || does(Doing::Remove)) => Self::Recreate,
+            () if does(Doing::Create) => Self::Create,
+            () if does(Doing::Start) && does(Doing::Stop) => Self::Restart,
+            () if does(Doing::Start) => Self::Start,
+            () if does(Doing::Reload) || does(Doing::Configure) => Self::Reload,
+            () if does(Doing::Remove) => Self::Remove,
+            () if does(Doing::Stop) => Self::Stop,
+            () if does(Doing::Pull) || does(Doing::Build) || does(Doing::Load) => Self::Image,
+            () if does(Doing::Await) || does(Doing::Job) => Self::Await,
+            () => Self::Other,
+        }
+    }
 }
 
 impl Change {
@@ -91,27 +112,17 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
 fn kind_of(steps: &[&Step]) -> ChangeKind {
     let has = |wanted: fn(&Action) -> bool| steps.iter().any(|step| wanted(&step.action));
     let creates = has(|action| matches!(action, Action::CreateContainer { .. }));
-    let removes = has(|action| matches!(action, Action::RemoveContainer { .. }));
-    let stops = has(|action| matches!(action, Action::Stop { .. }));
-    let starts = has(|action| matches!(action, Action::Start { .. }));
-    let reloads = has(|action| matches!(action, Action::Reload { .. } | Action::WriteFiles { .. }));
-    let is_task = has(|action| matches!(action, Action::AwaitReady { spec, .. } if spec.task.is_some()));
-    match () {
-        () if creates && is_task => ChangeKind::Run,
-        () if has(|action| matches!(action, Action::RunTask { .. })) => ChangeKind::Run,
-        () if creates && removes => ChangeKind::Recreate,
-        () if creates => ChangeKind::Create,
-        () if removes => ChangeKind::Remove,
-        () if stops && starts => ChangeKind::Restart,
-        () if starts => ChangeKind::Start,
-        () if stops => ChangeKind::Stop,
-        () if reloads => ChangeKind::Reload,
-        () if has(|action| matches!(action, Action::ObtainImage { .. } | Action::LoadImage { .. })) => {
-            ChangeKind::Image
-        }
-        () if steps.iter().all(|step| matches!(step.action, Action::AwaitReady { .. })) => ChangeKind::Await,
-        () => ChangeKind::Other,
+    let awaits_task = has(|action| matches!(action, Action::AwaitReady { spec, .. } if spec.task.is_some()));
+    if creates && awaits_task || has(|action| matches!(action, Action::RunTask { .. })) {
+        return ChangeKind::Run;
     }
+    // networks and volumes are made and removed, too
+    let of_service = |action: &Action| {
+        action.is_of_container() || matches!(action, Action::ObtainImage { .. } | Action::LoadImage { .. })
+    };
+    let of_service = steps.iter().map(|step| &step.action).filter(|action| of_service(action));
+    let does: Vec<Doing> = of_service.map(doing).collect();
+    ChangeKind::of(|doing| does.contains(&doing))
 }
 
 /// Why a container is replaced, with values where they can be had.
@@ -223,6 +234,32 @@ fn further(steps: &[&Step], kind: ChangeKind) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_done_for_a_service_has_one_name() {
+        use Doing::{Await, Build, Cluster, Configure, Create, Job, Load, Network, Pull, Reload, Remove, Start, Stop};
+        for (doings, kind) in [
+            (&[Build, Create, Stop, Remove, Start, Await][..], ChangeKind::Recreate),
+            (&[Pull, Create, Start, Await], ChangeKind::Create),
+            (&[Create, Start, Job], ChangeKind::Create),
+            (&[Stop, Start, Await], ChangeKind::Restart),
+            (&[Start, Await], ChangeKind::Start),
+            // one of its containers goes, another one stays
+            (&[Stop, Remove, Start], ChangeKind::Restart),
+            (&[Remove, Configure], ChangeKind::Reload),
+            (&[Reload], ChangeKind::Reload),
+            (&[Stop, Remove], ChangeKind::Remove),
+            (&[Stop], ChangeKind::Stop),
+            (&[Load], ChangeKind::Image),
+            (&[Pull, Await], ChangeKind::Image),
+            (&[Job], ChangeKind::Await),
+            (&[Await], ChangeKind::Await),
+            (&[Network, Cluster], ChangeKind::Other),
+            (&[], ChangeKind::Other),
+        ] {
+            assert_eq!(ChangeKind::of(|doing| doings.contains(&doing)), kind, "{doings:?}");
+        }
+    }
 
     #[test]
     fn a_secret_inside_another_value_is_hidden() {

@@ -192,18 +192,13 @@ pub async fn add_receiver(session: &Session, platform: &PlatformName, all: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::testing::session;
-    use crate::config::{self, MemoryFiles, Request};
+    use crate::app::testing::{session, shop};
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
 
     /// What is told of a platform with this stack and these secrets: service, variable and value.
     async fn told(stack: &str, recorded: &[(&str, &str, &str)]) -> Vec<Credential> {
-        let files = MemoryFiles::default()
-            .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
-            .with("/p/all.yaml", stack);
-        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
-        let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let loaded = shop(&FakeHost::new(), "", stack);
         let session = session(FakeHost::new(), &FakeEngine::new(), "macula creds");
         let mut secrets = Secrets::default();
         for (service, variable, value) in recorded {

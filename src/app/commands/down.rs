@@ -1,6 +1,6 @@
 //! `down`: needs no stack file, since ownership lies in the labels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::apply::{ClusterWork, Tools};
@@ -169,7 +169,7 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
         let _ = look_again(&ResolverFiles::of(session.host()).reach(), name).await;
     }
     // nobody misses what is about to go; where that cannot be written down, it goes all the same
-    let _ = state.miss_none(session.host()).await;
+    let _ = state.keep_brought(session.host(), BTreeSet::new()).await;
     let mut done = Ok(());
     if !plan.is_empty() {
         let cluster = work.map(|work| Arc::new(work) as Arc<dyn ClusterWork>);

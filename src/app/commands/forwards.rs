@@ -58,9 +58,8 @@ mod tests {
 
     use super::*;
     use crate::app::survey::survey;
-    use crate::app::testing::session;
+    use crate::app::testing::{session, shop};
     use crate::app::{Wanted, prepare};
-    use crate::config::{self, MemoryFiles, Request};
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
     use crate::model::{Forward, Protocol};
@@ -69,11 +68,7 @@ mod tests {
     #[tokio::test]
     async fn the_background_process_gives_way_to_the_engine() {
         let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("acme/web:1"));
-        let files = MemoryFiles::default()
-            .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\nreach: published\n")
-            .with("/p/all.yaml", "services: {web: {image: 'acme/web:1', ports: ['8081:80']}}");
-        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
-        let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let loaded = shop(&host, "reach: published\n", "services: {web: {image: 'acme/web:1', ports: ['8081:80']}}");
         let session = session(host.clone(), &engine, "macula up");
         let seen = survey(&session, &loaded).await.unwrap();
         let port = seen.resources.containers[0].ports[0].clone();

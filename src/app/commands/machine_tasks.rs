@@ -277,8 +277,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::app::testing::session;
-    use crate::config::{self, MemoryFiles, Request};
+    use crate::app::testing::{session, shop};
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
     use crate::host::local::LocalHost;
@@ -322,15 +321,8 @@ mod tests {
     /// Nothing is noted of a run that did not begin, so that the last one is still another one.
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_stopped_before_it_begins_keeps_the_log_of_its_last_run() {
-        let files = MemoryFiles::default()
-            .with(
-                "/p/macula.yaml",
-                "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n\
-                 tasks: {migrate: {run: [migrate], before: web}}\n",
-            )
-            .with("/p/all.yaml", "services: {web: {image: 'web:1'}}\n");
-        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
-        let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let tasks = "tasks: {migrate: {run: [migrate], before: web}}\n";
+        let loaded = shop(&FakeHost::new(), tasks, "services: {web: {image: 'web:1'}}\n");
         let session = session(FakeHost::new(), &FakeEngine::new(), "macula up");
         let log = log_of(session.host(), &loaded.platform.name, "migrate");
         session.host().write(&log, b"the last run\n", 0o600).await.unwrap();

@@ -115,11 +115,9 @@ fn apart(spec: &ContainerSpec, platform: &PlatformName, request: &AttachedExec, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::testing::{Agrees, session};
+    use crate::app::testing::{Agrees, session, shop};
     use crate::app::{DownOptions, down, prepare, status};
-    use crate::config::{self, MemoryFiles, Request};
     use crate::engine::fake::FakeEngine;
-    use crate::host::Host;
     use crate::host::fake::FakeHost;
 
     fn request(words: &[&str]) -> AttachedExec {
@@ -131,13 +129,9 @@ mod tests {
         let stack = "services:\n  web:\n    image: 'acme/web:1'\n    entrypoint: [serve]\n    command: [all]\n    user: app\n    \
                      restart: always\n    ports: ['8000:80']\n    environment: {A: one, B: two}\n    volumes: ['data:/data']\n    \
                      healthcheck: {test: ['CMD', 'true']}\nvolumes: {data: {}}\n";
-        let files = MemoryFiles::default()
-            .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
-            .with("/p/all.yaml", stack);
         // behind a proxy nothing can be known of a registry beforehand
         let host = FakeHost::new().env_var("HTTPS_PROXY", "http://proxy:3128");
-        let asked = Request { cwd: "/p".into(), only_own: true, env: host.environment(), ..Request::default() };
-        let loaded = config::load(&asked, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let loaded = shop(&host, "", stack);
         let session = session(host, &FakeEngine::new().pullable("acme/web:1"), "macula exec");
         let prepared = prepare(&session, &loaded, &Wanted::default()).await.unwrap();
         let spec = &prepared.survey.resources.containers[0];
@@ -171,13 +165,9 @@ mod tests {
     #[tokio::test]
     async fn what_it_needs_runs_and_the_service_does_not() {
         let stack = "services:\n  web: {image: 'acme/web:1', depends_on: [db]}\n  db: {image: 'acme/db:1'}\n";
-        let files = MemoryFiles::default()
-            .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
-            .with("/p/all.yaml", stack);
         // behind a proxy nothing can be known of a registry beforehand
         let host = FakeHost::new().env_var("HTTPS_PROXY", "http://proxy:3128");
-        let asked = Request { cwd: "/p".into(), only_own: true, env: host.environment(), ..Request::default() };
-        let loaded = config::load(&asked, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let loaded = shop(&host, "", stack);
         let engine = FakeEngine::new().pullable("acme/web:1").pullable("acme/db:1");
         let session = session(host, &engine, "macula exec");
         let typed = request(&["true"]);

@@ -385,7 +385,7 @@ fn row(
 fn is_missed(survey: &Survey, service: &Service) -> bool {
     let specs: Vec<&ContainerSpec> =
         survey.resources.containers.iter().filter(|spec| spec.service == service.name).collect();
-    survey.choices.brought.contains(&service.name)
+    survey.brought.contains(&service.name)
         && !service.extension.once
         // `scale: 0` is no loss
         && !specs.is_empty()

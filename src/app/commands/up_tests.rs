@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::app::testing::{Agrees, Heard, heard_session, session};
+use crate::app::testing::{Agrees, Heard, heard_session, session, shop};
 use crate::app::{
     Choices, Condition, DownOptions, Error, LifecycleAction, ProgramRequest, ServiceState, Session, TaskState,
     UpOptions, UpResult, Wanted, down, image_rows, lifecycle, list_platforms, platforms_to_take_down, prepare,
@@ -100,11 +100,7 @@ async fn what_somebody_goes_on_to_use_is_not_left_out() {
 async fn a_program_takes_no_name_of_the_platform() {
     let host = FakeHost::new();
     let engine = FakeEngine::new().with_image("acme/web:1");
-    let files = MemoryFiles::default()
-        .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
-        .with("/p/all.yaml", "services: {web: {image: 'acme/web:1', x-macula: {ingress: {host: shop, port: 80}}}}");
-    let request = Request { cwd: "/p".into(), only_own: true, env: host.environment(), ..Request::default() };
-    let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+    let loaded = shop(&host, "", "services: {web: {image: 'acme/web:1', x-macula: {ingress: {host: shop, port: 80}}}}");
     let session = session(host, &engine, "macula run");
     let request = ProgramRequest { name: "Shop".into(), ..ProgramRequest::default() };
     let taken = prepare_program(&session, &loaded, Choices::default(), &request, &Agrees).await.unwrap_err();
@@ -117,15 +113,8 @@ async fn a_program_takes_no_name_of_the_platform() {
 async fn a_task_of_this_machine_that_cannot_run_is_told_and_keeps_back_what_waits_for_it() {
     let host = FakeHost::new();
     let engine = FakeEngine::new().with_image("acme/db:1").with_image("acme/web:1");
-    let files = MemoryFiles::default()
-        .with(
-            "/p/macula.yaml",
-            "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n\
-             tasks: {migrate: {run: [migrate], after: db, before: web}}\n",
-        )
-        .with("/p/all.yaml", "services: {db: {image: 'acme/db:1'}, web: {image: 'acme/web:1'}}");
-    let request = Request { cwd: "/p".into(), only_own: true, env: host.environment(), ..Request::default() };
-    let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+    let settings = "tasks: {migrate: {run: [migrate], after: db, before: web}}\n";
+    let loaded = shop(&host, settings, "services: {db: {image: 'acme/db:1'}, web: {image: 'acme/web:1'}}");
     let session = session(host, &engine, "macula up");
     let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
     let Err(Error::Failed(outcome)) = up(&session, &loaded, &options, &Agrees).await else { panic!() };
@@ -450,11 +439,7 @@ async fn a_folder_that_the_engine_does_not_see_is_told() {
     const SHARED: &str = "603 600 254:1 /p/shared /p/shared rw - ext4 /dev/vda1 rw\n";
     let stack = "services:\n  web:\n    image: 'acme/web:1'\n    volumes: ['./conf:/etc/conf', './shared:/shared', \
                  './none:/none', '/etc/localtime:/etc/localtime:ro', '/:/host:ro']\n";
-    let files = MemoryFiles::default()
-        .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
-        .with("/p/all.yaml", stack);
-    let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
-    let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+    let loaded = shop(&FakeHost::new(), "", stack);
     let told = async |container: bool| {
         let host = FakeHost::new()
             .env_var("HTTPS_PROXY", "http://proxy:3128")
@@ -478,11 +463,7 @@ async fn what_was_brought_up_and_removed_by_hand_is_missed_until_down() {
     let (host, engine) = machine();
     let stack = "services:\n  web: {image: 'acme/web:1'}\n  db: {image: 'acme/web:1'}\n  late: {image: 'acme/web:1'}\n  \
                  job: {image: 'acme/web:1', x-macula: {once: true}}\n";
-    let files = MemoryFiles::default()
-        .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
-        .with("/p/all.yaml", stack);
-    let request = Request { cwd: "/p".into(), only_own: true, env: host.environment(), ..Request::default() };
-    let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+    let loaded = shop(&host, "", stack);
     let session = session(host.clone(), &engine, "macula up");
     let bring = async |services: &[&str]| {
         let wanted = Wanted { services: services.iter().map(|&name| name.to_owned()).collect(), ..Wanted::default() };

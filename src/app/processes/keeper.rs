@@ -2,7 +2,6 @@
 //! task alone, on the main thread: the kernel ends them with the thread that has started them.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,17 +10,18 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use crate::app::lease::LeaseHolder;
 use crate::app::{Error, Session, resolver};
-use crate::daemon::{Route, RouteError, free_port, hold};
-use crate::host::{Command, Ending, Family, Host, RunError, holders, next_connection};
-use crate::model::{DnsSettings, PlatformName, Process, Protocol};
+use crate::daemon::{Route, RouteError, hold};
+use crate::host::{Command, Family, RunError, next_connection};
+use crate::model::{DnsSettings, PlatformName};
 use crate::plan::{ProcessAction, SETTLED, process_again};
 
+use super::kept::Kept;
+use super::program::{end_family, port, ready};
 use super::watching::watching;
-use super::{Answer, Ask, FORMAT, KeeperFiles, KeeperRecord, MARK, MOST, Order, ProcessCondition, ProcessState};
+use super::{Answer, Ask, FORMAT, KeeperFiles, KeeperRecord, MARK, MOST, Order, ProcessCondition};
 
 /// Between two looks at the logs, and whether anybody can still ask.
 const LOOK: Duration = Duration::from_secs(2);
@@ -29,16 +29,6 @@ const LOOK: Duration = Duration::from_secs(2);
 const GROWTH: Duration = Duration::from_millis(200);
 /// The kept output of a program loses its older half when it gets longer than this.
 const LONGEST_OUTPUT: u64 = 4 << 20;
-/// Between two questions to a program that is not ready.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
-/// For one answer.
-const ANSWER: Duration = Duration::from_secs(2);
-/// A program that does not listen is ready when it has run for this long.
-const RUNS: Duration = Duration::from_millis(500);
-/// Between two looks whether what was asked to end has ended.
-const ENDING: Duration = Duration::from_millis(20);
-/// Until what was killed is gone: only what the kernel holds stays longer.
-const KILLED: Duration = Duration::from_secs(2);
 /// Between two attempts to get a name.
 const NAME_AGAIN: Duration = Duration::from_millis(300);
 /// The background process is started again at most so often.
@@ -73,22 +63,6 @@ enum Happened {
     },
     /// The background process, which holds the names, does not answer.
     Nameless,
-}
-
-/// One process and what is done for it.
-struct Kept {
-    order: Order,
-    state: ProcessState,
-    run: u64,
-    begun: Instant,
-    /// Ends in a row that came soon after their start.
-    failures: u32,
-    family: Family,
-    /// Until its end, and until it is ready.
-    of_run: Vec<JoinHandle<()>>,
-    /// Its names.
-    names: Vec<JoinHandle<()>>,
-    watch: Option<JoinHandle<()>>,
 }
 
 struct Keeper {
@@ -499,111 +473,6 @@ impl Keeper {
     async fn stop_all(&mut self) {
         let names: Vec<String> = self.kept.keys().cloned().collect();
         self.stop(&names, ProcessCondition::Stopped).await;
-    }
-}
-
-impl Kept {
-    fn new(order: Order, now: i64) -> Self {
-        let state = ProcessState {
-            name: order.process.name.clone(),
-            condition: ProcessCondition::Stopped,
-            pid: None,
-            port: order.port,
-            exit_code: None,
-            restarts: 0,
-            since: now,
-            reason: None,
-            nameless: None,
-            parts: order.parts.clone(),
-            log: order.log.clone(),
-            log_from: 0,
-            stop_grace_period: order.process.stop_grace_period,
-        };
-        Self {
-            order,
-            state,
-            run: 0,
-            begun: Instant::now(),
-            failures: 0,
-            family: Family::default(),
-            of_run: Vec::new(),
-            names: Vec::new(),
-            watch: None,
-        }
-    }
-
-    fn turn(&mut self, condition: ProcessCondition, now: i64) {
-        if condition != ProcessCondition::Blocked {
-            self.state.reason = None;
-        }
-        (self.state.condition, self.state.since) = (condition, now);
-    }
-
-    /// It could not be started.
-    fn block(&mut self, reason: String, now: i64) {
-        self.names.drain(..).for_each(|task| task.abort());
-        self.state.reason = Some(reason);
-        self.turn(ProcessCondition::Blocked, now);
-    }
-}
-
-/// The port of a start. One that was chosen freely stays the same where it can: pages that are open find it again.
-async fn port(host: &dyn Host, process: &Process, before: Option<u16>) -> Result<Option<u16>, String> {
-    if !process.listens() {
-        return Ok(None);
-    }
-    let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    match (process.port, before) {
-        (Some(port), _) => {
-            if host.can_bind(address(port), Protocol::Tcp).await.is_ok() {
-                return Ok(Some(port));
-            }
-            let holder = holders(host, Protocol::Tcp, &[address(port)]).await.into_iter().next();
-            let holder = holder.map_or_else(|| "something else".to_owned(), |holder| holder.to_string());
-            Err(format!("port {port} is held by {holder}"))
-        }
-        (None, Some(port)) if host.can_bind(address(port), Protocol::Tcp).await.is_ok() => Ok(Some(port)),
-        (None, _) => free_port().map(Some).map_err(|error| format!("no port is free: {error}")),
-    }
-}
-
-/// Returns when it is ready.
-async fn ready(host: &dyn Host, process: &Process, port: Option<u16>, name: &str) {
-    let Some(port) = port else { return tokio::time::sleep(RUNS).await };
-    let path = process.probe.as_ref().and_then(|probe| probe.path.as_deref());
-    loop {
-        for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))] {
-            let there = match path {
-                Some(path) => {
-                    let answer = host.http_get(address, name, path, ANSWER).await;
-                    answer.is_ok_and(|answer| (200..400).contains(&answer.status))
-                }
-                None => host.connect(address, ANSWER).await.is_ok(),
-            };
-            if there {
-                return;
-            }
-        }
-        tokio::time::sleep(ASK_AGAIN).await;
-    }
-}
-
-/// Asks all of a program to end, and kills what has not after `grace`.
-async fn end_family(host: &dyn Host, family: &Family, grace: Duration) {
-    if *family == Family::default() {
-        return;
-    }
-    let begun = Instant::now();
-    host.end(&host.members(family), Ending::Ask);
-    loop {
-        let left = host.members(family);
-        if left.is_empty() || begun.elapsed() > grace + KILLED {
-            return;
-        }
-        if begun.elapsed() >= grace {
-            host.end(&left, Ending::Kill);
-        }
-        tokio::time::sleep(ENDING).await;
     }
 }
 

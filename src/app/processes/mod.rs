@@ -11,7 +11,9 @@
 //! What a program writes goes to `<data>/<platform>/run/NAME.log`, as with `macula run`.
 
 mod keeper;
+mod kept;
 mod orphans;
+mod program;
 mod watching;
 
 use std::collections::BTreeMap;

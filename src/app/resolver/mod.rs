@@ -17,17 +17,14 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
-use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use crate::compile::{RESOLVER, feed, gateway, name_as_the_domain, resolver_metrics, zone};
-use crate::daemon::reach::Table;
-use crate::dns::{Client, ControlError, Listen, ServerError, Status, ZoneEntry};
-use crate::host::{Command, Holder, Host, Lock, Unmet, holders, until};
-use crate::model::{DnsSettings, Facts, NameServer, Platform, PlatformName, Protocol, View, Way};
+use crate::dns::{Client, ControlError, Listen, Status, ZoneEntry};
+use crate::host::{Host, Unmet, until};
+use crate::model::{DnsSettings, Facts, NameServer, Platform, PlatformName, Protocol, View};
 
 use super::error::ResolverError;
 use super::state::{read, write};
@@ -36,18 +33,10 @@ use super::{Error, Session};
 
 /// Between two looks at one that starts or ends.
 const SHORT: Duration = Duration::from_millis(10);
-/// How long a new one may take until it answers.
-const START: Duration = Duration::from_secs(5);
-/// The same of one that has become another program: another try would only disturb it.
-const BECOME: Duration = Duration::from_secs(20);
-/// How often a process that is to be started again when it was killed may be soon after its start.
-const TOO_OFTEN: u32 = 5;
 /// For the first look at PowerDNS.
 const FED: Duration = Duration::from_secs(1);
 /// Until it has let go of an address.
 const GIVE_WAY: Duration = Duration::from_secs(3);
-/// Until an old one has gone.
-const STOP: Duration = Duration::from_secs(5);
 /// A log longer than this loses its older half.
 pub(super) const LONGEST_LOG: u64 = 1 << 20;
 pub(super) const FORMAT: u64 = 1;
@@ -56,15 +45,22 @@ pub(super) const DEFAULT_PORT: u16 = 5335;
 
 mod files;
 mod names;
+mod others;
 mod receiving;
+mod running;
 mod wants;
 
 use files::ZoneFile;
 pub use files::{Process, ResolverFiles, StartedBy};
 pub(super) use names::look;
 pub use names::{DnsStatus, DomainNames, Names, NamesSoFar, answers, names_status, probe};
+use others::taken_but;
+pub(super) use others::{own_process, resolver_there, taken, usual_addresses};
 pub use receiving::Receiving;
 use receiving::asked_places;
+pub(super) use running::stop_resolver;
+pub use running::{Renewal, keep_serving, renew};
+use running::{lock, running, start_unless_there};
 pub use wants::Wants;
 
 /// Makes sure that the resolver runs and has the platform's names. Cheap when both is so.
@@ -167,152 +163,6 @@ fn local_addresses(text: &str) -> Vec<IpNet> {
     own.into_iter().map(|address| IpNet::from(IpAddr::V4(address))).collect()
 }
 
-async fn lock(session: &Session, files: &ResolverFiles) -> Result<Lock, Error> {
-    let patience = Some(Duration::from_secs(30));
-    Ok(Lock::acquire(session.host(), &files.lock(), &session.command, patience, |_| {}).await?)
-}
-
-/// A connection to a resolver of our version, which is started where there is none.
-async fn running(session: &Session, files: &ResolverFiles, wanted: &Wants) -> Result<Client, Error> {
-    let host = session.host();
-    let control = files.control();
-    let mut client = match Client::connect(&control).await {
-        Ok(client) => client,
-        Err(_) => match busy(session, files).await {
-            Some(client) => client,
-            None => return start(session, files).await,
-        },
-    };
-    let status = client.status().await;
-    let process = files.last_process(host).await;
-    let by = process.as_ref().map(|process| process.started_by).unwrap_or_default();
-    let current = match &status {
-        Ok(status) => status.version == session.version,
-        // of another version: its answer means nothing to us
-        Err(ControlError::Malformed(_)) => false,
-        Err(_) => return Err(ResolverError::from(status.err().unwrap_or(ControlError::Timeout)).into()),
-    };
-    let same = process.as_ref().is_some_and(|process| process.wants == *wanted);
-    if current
-        && !same
-        && by != StartedBy::Hand
-        && let Some(taken) = in_the_way(host, process.as_ref(), wanted).await
-    {
-        // ended, it would be missed by all platforms, and the next one would not start
-        session.events.warn(format!("the resolver goes on as it is: {taken}"));
-        return Ok(client);
-    }
-    match by {
-        _ if current && same => Ok(client),
-        StartedBy::Hand => {
-            let what = if current { "with other settings" } else { "of another version" };
-            session.events.warn(format!("a resolver {what} runs in a terminal; stop it to have this one's"));
-            Ok(client)
-        }
-        StartedBy::Up | StartedBy::Service if !current => {
-            renewed(session, files, client, &status, by).await.map(|(client, _)| client)
-        }
-        StartedBy::Up | StartedBy::Service => anew(session, files, &mut client, &status, by).await,
-    }
-}
-
-/// What became of the resolver that ran when its program was replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Renewal {
-    /// There was none.
-    NotRunning,
-    /// It continues as the new program, with its sockets: no question was lost.
-    HandedOver,
-    Restarted,
-    /// It runs in somebody's terminal.
-    LeftAlone,
-}
-
-/// Makes the resolver go on as this program, which has just been replaced, where one runs.
-pub async fn renew(session: &Session) -> Result<Renewal, Error> {
-    let files = ResolverFiles::of(session.host());
-    // what no resolver has made needs no lock either
-    if Client::connect(&files.control()).await.is_err() {
-        return Ok(Renewal::NotRunning);
-    }
-    let _lock = lock(session, &files).await?;
-    let Ok(mut client) = Client::connect(&files.control()).await else { return Ok(Renewal::NotRunning) };
-    let by = files.last_process(session.host()).await.map(|process| process.started_by).unwrap_or_default();
-    if by == StartedBy::Hand {
-        return Ok(Renewal::LeftAlone);
-    }
-    let status = client.status().await;
-    renewed(session, &files, client, &status, by).await.map(|(_, how)| how)
-}
-
-/// One of another version becomes this program, where it was started as the same one; else it ends and this one is
-/// started.
-async fn renewed(
-    session: &Session,
-    files: &ResolverFiles,
-    mut client: Client,
-    status: &Result<Status, ControlError>,
-    by: StartedBy,
-) -> Result<(Client, Renewal), Error> {
-    // what was asked to become another is waited for, whatever the user does meanwhile
-    let session = &Session { cancel: CancellationToken::new(), ..session.clone() };
-    let host = session.host();
-    let pid = files.last_process(host).await.map(|process| process.pid);
-    let handed = client.hand_over(&session.program).await;
-    if let (Ok(()), Some(pid)) = (handed, pid)
-        && let Some(next) = answering(session, &files.control(), BECOME, || host.alive(pid)).await
-    {
-        return Ok((next, Renewal::HandedOver));
-    }
-    let next = match Client::connect(&files.control()).await {
-        Ok(mut client) => anew(session, files, &mut client, status, by).await?,
-        Err(_) if by == StartedBy::Service => back(session, files).await?,
-        Err(_) => start(session, files).await?,
-    };
-    Ok((next, Renewal::Restarted))
-}
-
-/// The one that runs ends, and another takes its place.
-async fn anew(
-    session: &Session,
-    files: &ResolverFiles,
-    client: &mut Client,
-    status: &Result<Status, ControlError>,
-    by: StartedBy,
-) -> Result<Client, Error> {
-    stop_resolver(client, &files.control(), status).await?;
-    if by == StartedBy::Service { back(session, files).await } else { start(session, files).await }
-}
-
-/// The system starts a service again.
-async fn back(session: &Session, files: &ResolverFiles) -> Result<Client, Error> {
-    let client = answering(session, &files.control(), START, || true).await;
-    client.ok_or_else(|| not_started(files, "its service is not back"))
-}
-
-/// Somebody else who has an address that a resolver would need beside those of the one that runs (`own`).
-async fn in_the_way(host: &dyn Host, own: Option<&Process>, wanted: &Wants) -> Option<ResolverError> {
-    let has = own.map(|own| own.wants.clone()).unwrap_or_default();
-    let pid = own.map(|own| own.pid);
-    for address in wanted.listen.iter().filter(|address| !has.listen.contains(address)) {
-        match host.can_bind(*address, Protocol::Udp).await {
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
-            _ => continue,
-        }
-        let there = holders(host, Protocol::Udp, &[*address]).await;
-        // one of the usual addresses may be its own
-        if pid.is_some() && there.iter().any(|holder| holder.pid == pid) {
-            continue;
-        }
-        return Some(match there.into_iter().next() {
-            Some(holder) => ResolverError::Taken { address: *address, holder },
-            None => ResolverError::Server(ServerError::AddressInUse { address: *address }),
-        });
-    }
-    if wanted.usual && !has.usual { taken_but(host, &[pid]).await } else { None }
-}
-
 /// What all platforms want of the resolver once `platform` has its names; an error when that cannot be.
 pub async fn agree(host: &dyn Host, platform: &Platform) -> Result<Wants, Error> {
     let mut all = ResolverFiles::of(host).settings(host).await;
@@ -366,159 +216,6 @@ pub(super) async fn until_free(session: &Session, addresses: &[(SocketAddr, Prot
     }
 }
 
-/// Asks it to stop, and waits until it has.
-pub(super) async fn stop_resolver(
-    client: &mut Client,
-    control: &Path,
-    status: &Result<Status, ControlError>,
-) -> Result<(), Error> {
-    client.stop().await.map_err(ResolverError::from)?;
-    // what was asked to stop is waited for, whatever the user does meanwhile: it takes no time
-    let nobody = CancellationToken::new();
-    let gone =
-        until(STOP, SHORT, &nobody, async || if Client::connect(control).await.is_err() { Ok(()) } else { Err(()) });
-    match gone.await {
-        Ok(()) => Ok(()),
-        Err(_) => {
-            Err(ResolverError::StillThere { pid: status.as_ref().map(|status| status.pid).unwrap_or_default() }.into())
-        }
-    }
-}
-
-async fn start(session: &Session, files: &ResolverFiles) -> Result<Client, Error> {
-    start_at(session, files, &[]).await
-}
-
-/// `listen`: where it is to answer in place of what the platforms want.
-async fn start_at(session: &Session, files: &ResolverFiles, listen: &[SocketAddr]) -> Result<Client, Error> {
-    let host = session.host();
-    let log = files.log();
-    // there is none yet, or it is in order
-    let _ = host.keep_end(&log, LONGEST_LOG).await;
-    let before = usize::try_from(host.length(&log).await.unwrap_or_default()).unwrap_or(usize::MAX);
-    let program = session.program.to_string_lossy().into_owned();
-    let mut words: Vec<String> = ["dns", "serve", "--started-by=up"].map(str::to_owned).into();
-    words.extend(listen.iter().map(|address| format!("--listen={address}")));
-    if passes_on(host).await {
-        // nothing is reached without it
-        words.push("--keep".to_owned());
-    }
-    let command = Command::new(program, words).bind_only();
-    let pid = host.spawn_detached(&command, &log).await?;
-    if let Some(client) = answering(session, &files.control(), START, || host.alive(pid)).await {
-        return Ok(client);
-    }
-    if let Some(taken) = taken_but(host, &[Some(pid), own_process(host).await]).await {
-        return Err(taken.into());
-    }
-    let text = host.read(&log).await.unwrap_or_default();
-    let said = String::from_utf8_lossy(text.get(before..).unwrap_or_default()).into_owned();
-    Err(not_started(files, reason(&said)))
-}
-
-/// Whether the addresses of any platform lead through the background process.
-async fn passes_on(host: &dyn Host) -> bool {
-    let data = host.folders().data;
-    for name in host.list(&data).await.unwrap_or_default() {
-        if Table::read(host, &data.join(name)).await.is_some_and(|table| table.way != Way::Published) {
-            return true;
-        }
-    }
-    false
-}
-
-/// Starts the background process again whenever it was killed, until it ends by itself.
-pub async fn keep_serving(host: &dyn Host, program: &Path, cancel: &CancellationToken) -> Result<(), Error> {
-    let files = ResolverFiles::of(host);
-    let program = program.to_string_lossy().into_owned();
-    let command = Command::new(program, ["dns", "serve", "--started-by=up"]).bind_only();
-    let mut soon = 0;
-    loop {
-        let begun = Instant::now();
-        let pid = host.spawn_detached(&command, &files.log()).await?;
-        tokio::select! {
-            () = host.ended(pid) => {}
-            () = cancel.cancelled() => return Ok(()),
-        }
-        // one that ended by itself has removed its file, and one that never came up has not written it
-        let killed = files.last_process(host).await.is_some_and(|process| process.pid == pid);
-        soon = if begun.elapsed() < START { soon + 1 } else { 0 };
-        if !killed || soon > TOO_OFTEN {
-            return Ok(());
-        }
-    }
-}
-
-/// The error in what it said; what stands before and after it is for the log.
-fn reason(said: &str) -> &str {
-    let error = said.lines().rev().find_map(|line| line.trim().strip_prefix("error: "));
-    error.or_else(|| said.lines().rev().map(str::trim).find(|line| !line.is_empty())).unwrap_or("it says nothing")
-}
-
-/// The usual addresses, the best first.
-pub(super) fn usual_addresses() -> [SocketAddr; 2] {
-    [(RESOLVER, 53).into(), (RESOLVER, DEFAULT_PORT).into()]
-}
-
-/// A resolver that is not ours to talk to and has the usual address: of another user, or of another
-/// data folder.
-pub(super) async fn taken(host: &dyn Host) -> Option<ResolverError> {
-    taken_but(host, &[own_process(host).await]).await
-}
-
-/// The process of our own resolver, whether it answers or not. On a busy machine it may take a moment, and is no
-/// stranger meanwhile.
-pub(super) async fn own_process(host: &dyn Host) -> Option<u32> {
-    let process = ResolverFiles::of(host).last_process(host).await?;
-    // another process may have its number by now
-    let words = host.read(Path::new(&format!("/proc/{}/cmdline", process.pid))).await.unwrap_or_default();
-    let serves = words.is_empty() || words.split(|byte| *byte == 0).any(|word| word == b"serve");
-    (serves && host.alive(process.pid)).then_some(process.pid)
-}
-
-/// The same as [`taken`], but for these processes of ours.
-async fn taken_but(host: &dyn Host, own: &[Option<u32>]) -> Option<ResolverError> {
-    let is_own = |holder: &Holder| holder.pid.is_some() && own.contains(&holder.pid);
-    let holder = resolvers_there(host).await.into_iter().find(|holder| !is_own(holder))?;
-    Some(ResolverError::Taken { address: holder.address, holder })
-}
-
-/// The resolver that has one of the usual addresses, whosever it is.
-pub(super) async fn resolver_there(host: &dyn Host) -> Option<Holder> {
-    resolvers_there(host).await.into_iter().next()
-}
-
-async fn resolvers_there(host: &dyn Host) -> Vec<Holder> {
-    let mut there = holders(host, Protocol::Udp, &usual_addresses()).await;
-    there.retain(|holder| holder.address.ip() == IpAddr::V4(RESOLVER) && holder.is_macula());
-    there
-}
-
-fn not_started(files: &ResolverFiles, said: &str) -> Error {
-    ResolverError::NotStarted { log: files.log(), said: said.to_owned() }.into()
-}
-
-/// A connection to our own resolver, where it is there and did not take the first one.
-async fn busy(session: &Session, files: &ResolverFiles) -> Option<Client> {
-    let host = session.host();
-    let pid = own_process(host).await?;
-    answering(session, &files.control(), START, || host.alive(pid)).await
-}
-
-/// Waits until the control socket answers, as long as there is hope.
-async fn answering(session: &Session, control: &Path, patience: Duration, hope: impl Fn() -> bool) -> Option<Client> {
-    let answer = until(patience, SHORT, &session.cancel, async || {
-        // hope first: what has ended meanwhile may have answered before
-        let alive = hope();
-        match Client::connect(control).await {
-            Ok(client) => Ok(Some(client)),
-            Err(_) if alive => Err(()),
-            Err(_) => Ok(None),
-        }
-    });
-    answer.await.ok().flatten()
-}
-
 /// Takes the platform's names out, and stops the resolver when they were the last. Needs no resolver
 /// that runs.
 pub async fn release(session: &Session, platform: &PlatformName) -> Result<(), Error> {
@@ -567,20 +264,6 @@ pub async fn ensure_process(session: &Session, own: &DnsSettings) -> Result<(), 
         _ => Vec::new(),
     };
     start_unless_there(session, &files, listen).await.map(drop)
-}
-
-/// Starts one where none runs or has been told to. True: it was so.
-async fn start_unless_there(
-    session: &Session,
-    files: &ResolverFiles,
-    listen: impl AsyncFnOnce() -> Vec<SocketAddr>,
-) -> Result<bool, Error> {
-    let _lock = lock(session, files).await?;
-    if Client::connect(&files.control()).await.is_ok() || busy(session, files).await.is_some() {
-        return Ok(false);
-    }
-    start_at(session, files, &listen().await).await?;
-    Ok(true)
 }
 
 /// Starts the background process again where `up` has started one for this platform and it was killed, or the machine
@@ -633,35 +316,6 @@ mod tests {
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
     use crate::model::EngineKind;
-
-    #[tokio::test]
-    async fn a_resolver_goes_on_where_the_next_one_could_not_start() {
-        let wants = |usual, listen: &[&str]| Wants {
-            usual,
-            listen: listen.iter().map(|address| address.parse().unwrap()).collect(),
-            ..Wants::default()
-        };
-        let own = Process {
-            format: FORMAT,
-            pid: 7,
-            started: 0,
-            version: "1.0.0".into(),
-            started_by: StartedBy::Up,
-            wants: wants(false, &["127.0.0.9:5399"]),
-        };
-        let host = FakeHost::new()
-            .listener("127.0.0.9:53", Protocol::Udp, Some((8, "macula")))
-            .listener("127.0.0.9:5335", Protocol::Udp, Some((7, "macula")))
-            .listener("127.0.0.9:5399", Protocol::Udp, Some((7, "macula")))
-            .listener("127.0.0.9:5400", Protocol::Udp, Some((9, "dnsmasq")));
-        let found = async |wanted: Wants| in_the_way(&host, Some(&own), &wanted).await.map(|found| found.to_string());
-        assert_eq!(found(wants(false, &["127.0.0.9:5335", "127.0.0.9:5399", "127.0.0.9:5401"])).await, None);
-        let theirs = Some("127.0.0.9:53 is held by `macula` (pid 8)".to_owned());
-        assert_eq!(found(wants(false, &["127.0.0.9:53"])).await, theirs);
-        assert_eq!(found(wants(true, &["127.0.0.9:5399"])).await, theirs);
-        let other = found(wants(false, &["127.0.0.9:5400"])).await;
-        assert_eq!(other.as_deref(), Some("127.0.0.9:5400 is held by `dnsmasq` (pid 9)"));
-    }
 
     #[test]
     fn containers_ask_where_nobody_else_answers() {

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::super::routes::{Entrance, Place};
 use super::link::Link;
+use super::pump::poll_room;
 use super::{AGAIN, Table};
 use crate::model::Way;
 
@@ -112,15 +113,8 @@ impl AsyncWrite for Stream {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.send.reserve_capacity(bytes.len());
-        let granted = match self.send.capacity() {
-            0 => match ready!(self.send.poll_capacity(cx)) {
-                Some(granted) => granted.map_err(io::Error::other)?,
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            },
-            granted => granted,
-        };
-        let piece = bytes.get(..granted.min(bytes.len())).unwrap_or_default();
+        let room = ready!(poll_room(&mut self.send, cx, bytes.len()))?;
+        let piece = bytes.get(..room).unwrap_or_default();
         self.send.send_data(Bytes::copy_from_slice(piece), false).map_err(io::Error::other)?;
         Poll::Ready(Ok(piece.len()))
     }

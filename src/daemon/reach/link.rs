@@ -12,6 +12,7 @@ use h2::{RecvStream, SendStream};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use super::order::Order;
 use super::tunnel::{self, Tunnel};
 use super::{Table, pump};
 use crate::engine::{AttachedExec, Engine, EngineError};
@@ -91,7 +92,7 @@ impl Link {
         let target = SocketAddrV4::new(self.address(container).await?, port);
         let wire = match self.way {
             Way::Relay => {
-                let (send, receive) = tunnel::open(self.requests().await?, false, target).await?;
+                let (send, receive) = tunnel::ask(self.requests().await?, Order::Connect(target)).await?;
                 Wire::Stream(send, receive)
             }
             Way::Direct | Way::Published => {
@@ -111,7 +112,7 @@ impl Link {
         let target = SocketAddrV4::new(self.address(container).await?, port);
         match self.way {
             Way::Relay => {
-                let (send, receive) = tunnel::open(self.requests().await?, true, target).await?;
+                let (send, receive) = tunnel::ask(self.requests().await?, Order::Datagrams(target)).await?;
                 Ok(Flow::Stream(send, receive))
             }
             Way::Direct | Way::Published => {
@@ -124,7 +125,7 @@ impl Link {
 
     /// The next connection that the relay has for this machine.
     pub async fn arrival(&self) -> io::Result<(SendStream<Bytes>, RecvStream)> {
-        tunnel::arrival(self.requests().await?).await
+        tunnel::ask(self.requests().await?, Order::Arrival).await
     }
 
     fn forget(&self, container: &str) {

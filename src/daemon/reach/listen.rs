@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Flow, Link};
-use super::pump::{self, DATAGRAM, Unframe, framed, pass};
+use super::pump::{self, DATAGRAM, Datagrams, framed, pass};
 use super::relay::SILENCE;
 use crate::host::next_connection;
 use crate::model::{Forward, Protocol};
@@ -173,23 +173,18 @@ async fn by_stream(
     from: SocketAddr,
     mut queue: mpsc::Receiver<Bytes>,
     mut send: h2::SendStream<Bytes>,
-    mut receive: h2::RecvStream,
+    receive: h2::RecvStream,
 ) -> io::Result<()> {
-    let mut unframe = Unframe::default();
+    let mut coming = Datagrams::new(receive);
     loop {
         tokio::select! {
             datagram = queue.recv() => {
                 let Some(datagram) = datagram else { return Ok(()) };
                 pass(&mut send, framed(&datagram)).await?;
             }
-            piece = receive.data() => {
-                let Some(piece) = piece else { return Ok(()) };
-                let piece = piece.map_err(io::Error::other)?;
-                receive.flow_control().release_capacity(piece.len()).map_err(io::Error::other)?;
-                unframe.push(&piece);
-                while let Some(datagram) = unframe.next() {
-                    here.send_to(&datagram, from).await?;
-                }
+            datagram = coming.next() => {
+                let Some(datagram) = datagram else { return Ok(()) };
+                here.send_to(&datagram?, from).await?;
             }
             () = tokio::time::sleep(SILENCE) => return Ok(()),
         }

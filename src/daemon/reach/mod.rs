@@ -21,6 +21,7 @@
 mod arrivals;
 mod link;
 mod listen;
+mod order;
 mod pump;
 mod refusal;
 mod relay;

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
@@ -71,18 +72,55 @@ pub(super) async fn through(mut socket: TcpStream, mut send: SendStream<Bytes>, 
 /// As much as the other side has room for, until all is sent: whoever reads slowly is waited for.
 pub(super) async fn pass(send: &mut SendStream<Bytes>, mut bytes: Bytes) -> io::Result<()> {
     while !bytes.is_empty() {
-        send.reserve_capacity(bytes.len());
-        let granted = match send.capacity() {
-            0 => match poll_fn(|cx| send.poll_capacity(cx)).await {
-                Some(granted) => granted.map_err(io::Error::other)?,
-                None => return Err(io::ErrorKind::BrokenPipe.into()),
-            },
-            granted => granted,
-        };
-        let piece = bytes.split_to(granted.min(bytes.len()));
-        send.send_data(piece, false).map_err(io::Error::other)?;
+        let room = poll_fn(|cx| poll_room(send, cx, bytes.len())).await?;
+        send.send_data(bytes.split_to(room), false).map_err(io::Error::other)?;
     }
     Ok(())
+}
+
+/// How much of so many bytes the other side has room for, as soon as it has any.
+pub(super) fn poll_room(send: &mut SendStream<Bytes>, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+    send.reserve_capacity(wanted);
+    let granted = match send.capacity() {
+        0 => match ready!(send.poll_capacity(cx)) {
+            Some(granted) => granted.map_err(io::Error::other)?,
+            None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        },
+        granted => granted,
+    };
+    Poll::Ready(Ok(granted.min(wanted)))
+}
+
+/// What a stream of the tunnel brings of datagrams, until it ends. Whoever stops waiting for one loses none.
+pub(super) struct Datagrams {
+    receive: RecvStream,
+    unframe: Unframe,
+}
+
+impl Datagrams {
+    pub fn new(receive: RecvStream) -> Self {
+        Self { receive, unframe: Unframe::default() }
+    }
+
+    pub async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        loop {
+            if let Some(datagram) = self.unframe.next() {
+                return Some(Ok(datagram));
+            }
+            if let Err(error) = self.piece().await? {
+                return Some(Err(error));
+            }
+        }
+    }
+
+    async fn piece(&mut self) -> Option<io::Result<()>> {
+        let piece = self.receive.data().await?;
+        let taken = piece.and_then(|piece| {
+            self.unframe.push(&piece);
+            self.receive.flow_control().release_capacity(piece.len())
+        });
+        Some(taken.map_err(io::Error::other))
+    }
 }
 
 /// A datagram as it travels in a stream.
@@ -97,17 +135,17 @@ pub(super) fn framed(datagram: &[u8]) -> Bytes {
 
 /// Datagrams out of the pieces of a stream. It holds no more than one of them and the piece that came last.
 #[derive(Debug, Default)]
-pub(super) struct Unframe {
+struct Unframe {
     held: BytesMut,
 }
 
 impl Unframe {
-    pub fn push(&mut self, piece: &[u8]) {
+    fn push(&mut self, piece: &[u8]) {
         self.held.extend_from_slice(piece);
     }
 
     /// The next one that is whole.
-    pub fn next(&mut self) -> Option<Bytes> {
+    fn next(&mut self) -> Option<Bytes> {
         let [high, low, ..] = *self.held.as_ref() else { return None };
         let length = usize::from(u16::from_be_bytes([high, low]));
         if self.held.len() < LENGTH + length {

@@ -19,9 +19,10 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::super::PORT;
-use super::pump::{DATAGRAM, Unframe, framed, pass, reset, through};
+use super::order::Order;
+use super::pump::{DATAGRAM, Datagrams, framed, pass, reset, through};
 use super::refusal::word;
-use super::tunnel::{ARRIVAL, CONNECTION_WINDOW, ERROR, MOST_STREAMS, STREAM_WINDOW};
+use super::tunnel::{CONNECTION_WINDOW, ERROR, MOST_STREAMS, STREAM_WINDOW};
 use crate::host::next_connection;
 
 /// For a connection inside of the engine's machine.
@@ -48,6 +49,13 @@ impl Within {
             Self::OwnNetworks => networks(&std::fs::read_to_string(ROUTES).unwrap_or_default()),
             #[cfg(test)]
             Self::These(networks, _) => networks.clone(),
+        }
+    }
+
+    fn allows(&self, target: SocketAddrV4) -> io::Result<()> {
+        match self.networks().iter().any(|network| network.contains(target.ip())) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::PermissionDenied.into()),
         }
     }
 
@@ -106,10 +114,10 @@ async fn carry_out(
     within: &Within,
     arrivals: &Arrivals,
 ) {
-    let path = request.uri().path();
-    let opened = match order(path) {
-        Some((udp, target)) => open(udp, target, within).await,
-        None if path.strip_prefix('/') == Some(ARRIVAL) => tokio::select! {
+    let opened = match Order::parse(request.uri().path()) {
+        Some(Order::Connect(target)) => connect(target, within).await.map(Opened::Tcp),
+        Some(Order::Datagrams(target)) => exchange(target, within).await.map(Opened::Udp),
+        Some(Order::Arrival) => tokio::select! {
             arrived = arrivals.next(within.arrivals()) => arrived.map(Opened::Tcp),
             // nobody waits for it any more
             _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
@@ -146,45 +154,30 @@ enum Opened {
     Udp(UdpSocket),
 }
 
-async fn open(udp: bool, target: SocketAddrV4, within: &Within) -> io::Result<Opened> {
-    if !within.networks().iter().any(|network| network.contains(target.ip())) {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
-    if udp {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
-        socket.connect(target).await?;
-        return Ok(Opened::Udp(socket));
-    }
+async fn connect(target: SocketAddrV4, within: &Within) -> io::Result<TcpStream> {
+    within.allows(target)?;
     let socket = timeout(DIAL, TcpStream::connect(target)).await??;
     socket.set_nodelay(true)?;
-    Ok(Opened::Tcp(socket))
+    Ok(socket)
 }
 
-/// `/tcp/10.222.7.5:5432`
-fn order(path: &str) -> Option<(bool, SocketAddrV4)> {
-    let (protocol, target) = path.strip_prefix('/')?.split_once('/')?;
-    let udp = match protocol {
-        "tcp" => false,
-        "udp" => true,
-        _ => return None,
-    };
-    Some((udp, target.parse().ok()?))
+async fn exchange(target: SocketAddrV4, within: &Within) -> io::Result<UdpSocket> {
+    within.allows(target)?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+    socket.connect(target).await?;
+    Ok(socket)
 }
 
 /// Datagrams both ways between a socket that has a peer and a stream.
-async fn datagrams(socket: UdpSocket, mut send: SendStream<Bytes>, mut receive: RecvStream) {
-    let mut unframe = Unframe::default();
+async fn datagrams(socket: UdpSocket, mut send: SendStream<Bytes>, receive: RecvStream) {
+    let mut coming = Datagrams::new(receive);
     let mut buffer = vec![0; DATAGRAM];
     loop {
         tokio::select! {
-            piece = receive.data() => {
-                let Some(Ok(piece)) = piece else { return };
-                let _ = receive.flow_control().release_capacity(piece.len());
-                unframe.push(&piece);
-                while let Some(datagram) = unframe.next() {
-                    // nobody there: datagrams are lost
-                    let _ = socket.send(&datagram).await;
-                }
+            datagram = coming.next() => {
+                let Some(Ok(datagram)) = datagram else { return };
+                // nobody there: datagrams are lost
+                let _ = socket.send(&datagram).await;
             }
             received = socket.recv(&mut buffer) => {
                 let Ok(count) = received else { continue };
@@ -223,16 +216,5 @@ mod tests {
             lo\t0000007F\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n\
             broken\n";
         assert_eq!(networks(routes), ["10.222.7.0/24".parse::<Ipv4Net>().unwrap()]);
-    }
-
-    #[test]
-    fn an_order_names_a_protocol_and_an_address() {
-        let target = "10.222.7.5:53".parse().unwrap();
-        assert_eq!(order("/tcp/10.222.7.5:53"), Some((false, target)));
-        assert_eq!(order("/udp/10.222.7.5:53"), Some((true, target)));
-        for bad in ["", "/", "/tcp", "/tcp/", "/tcp/postgres:5432", "/tcp/[::1]:53", "/tcp/10.222.7.5:70000", "/x/1:1"]
-        {
-            assert_eq!(order(bad), None, "{bad}");
-        }
     }
 }

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use super::arrivals::Stream;
 use super::link::{Link, Wire};
 use super::listen::{Listening, listen, slots};
+use super::order::Order;
 use super::relay::{Within, serve};
 use super::tunnel::{self, Tunnel};
 use super::{Reach, Table, look_again};
@@ -126,7 +127,7 @@ async fn tunnel_with(arrivals: std::net::SocketAddrV4) -> Tunnel {
 /// A connection through the tunnel as a socket of this machine.
 async fn through(tunnel: &Tunnel, port: u16) -> TcpStream {
     let target = std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-    let (send, receive) = tunnel::open(tunnel.requests(), false, target).await.unwrap();
+    let (send, receive) = tunnel::ask(tunnel.requests(), Order::Connect(target)).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     let far = far.unwrap().0;
@@ -154,7 +155,7 @@ async fn what_arrives_at_the_relay_is_passed_on() {
     let requests = tunnel.requests();
     tokio::spawn(async move {
         loop {
-            let (send, receive) = tunnel::arrival(requests.clone()).await.unwrap();
+            let (send, receive) = tunnel::ask(requests.clone(), Order::Arrival).await.unwrap();
             tokio::spawn(async move {
                 let mut stream = Stream::new(send, receive);
                 let mut all = Vec::new();
@@ -208,7 +209,7 @@ async fn errors_of_the_other_side_are_ours() {
     let tunnel = tunnel().await;
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let open = async |target: &str| {
-        let opened = tunnel::open(tunnel.requests(), false, target.parse().unwrap()).await;
+        let opened = tunnel::ask(tunnel.requests(), Order::Connect(target.parse().unwrap())).await;
         opened.map(drop).unwrap_err().kind()
     };
     assert_eq!(open(&format!("127.0.0.1:{nobody}")).await, io::ErrorKind::ConnectionRefused);
@@ -235,7 +236,7 @@ async fn a_relay_that_speaks_nonsense_opens_nothing() {
     match Tunnel::over(here).await {
         Err(_) => {}
         Ok(tunnel) => {
-            let opened = tunnel::open(tunnel.requests(), false, "127.0.0.1:1".parse().unwrap()).await;
+            let opened = tunnel::ask(tunnel.requests(), Order::Connect("127.0.0.1:1".parse().unwrap())).await;
             assert!(opened.is_err());
         }
     }

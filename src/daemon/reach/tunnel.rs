@@ -2,7 +2,6 @@
 //! windows bound what either side holds of each, so that one that is not read stops nobody else.
 
 use std::io;
-use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::order::Order;
 use super::refusal::kind;
 use crate::engine::Conversation;
 
@@ -25,8 +25,6 @@ pub(super) const CONNECTION_WINDOW: u32 = 1 << 30;
 pub(super) const MOST_STREAMS: u32 = 16 << 10;
 /// The header that says why a connection could not be opened.
 pub(super) const ERROR: &str = "x-macula-error";
-/// The order for a connection that arrives at the relay.
-pub(super) const ARRIVAL: &str = "arrival";
 /// How often the other side is asked whether it is still there, and how long it may take to say so.
 const BETWEEN_PINGS: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -86,23 +84,9 @@ impl Tunnel {
     }
 }
 
-/// Asks the other side to dial; its error is ours.
-pub(super) async fn open(
-    requests: SendRequest<Bytes>,
-    udp: bool,
-    target: SocketAddrV4,
-) -> io::Result<(SendStream<Bytes>, RecvStream)> {
-    let protocol = if udp { "udp" } else { "tcp" };
-    order(requests, &format!("{protocol}/{target}")).await
-}
-
-/// Asks the other side for the next connection that arrives there: the answer comes with it.
-pub(super) async fn arrival(requests: SendRequest<Bytes>) -> io::Result<(SendStream<Bytes>, RecvStream)> {
-    order(requests, ARRIVAL).await
-}
-
-async fn order(requests: SendRequest<Bytes>, order: &str) -> io::Result<(SendStream<Bytes>, RecvStream)> {
-    let request = Request::post(format!("http://relay/{order}")).body(()).map_err(io::Error::other)?;
+/// Asks the other side to do this; its error is ours.
+pub(super) async fn ask(requests: SendRequest<Bytes>, order: Order) -> io::Result<(SendStream<Bytes>, RecvStream)> {
+    let request = Request::post(format!("http://relay{order}")).body(()).map_err(io::Error::other)?;
     let mut requests = requests.ready().await.map_err(io::Error::other)?;
     let (response, send) = requests.send_request(request, false).map_err(io::Error::other)?;
     let response = response.await.map_err(io::Error::other)?;

@@ -184,6 +184,14 @@ impl Planner<'_> {
         self.conflicts.push(Conflict { resource, message, port: None, external: false, remedies });
     }
 
+    /// A network or volume that something else was to make. `use_it`: what its users do with it.
+    fn absent(&mut self, resource: ResourceId, users: BTreeSet<&str>, use_it: &str) {
+        let ResourceId { kind, name } = &resource;
+        let message = format!("{} {use_it} the external {kind} {name}, which does not exist", words::list(users));
+        let remedies = vec![Remedy::shell(["docker", &kind.to_string(), "create", name])];
+        self.conflicts.push(Conflict { resource, message, port: None, external: true, remedies });
+    }
+
     fn is_ours(&self, labels: &BTreeMap<String, String>) -> bool {
         labels.get(label::PLATFORM).is_some_and(|name| name == self.wish.platform)
     }
@@ -194,10 +202,11 @@ impl Planner<'_> {
         let mut replaced = BTreeSet::new();
         let wish = self.wish;
         for spec in &wish.resources.networks {
-            let used = wanted
-                .iter()
-                .any(|container| container.networks.iter().any(|attachment| attachment.network == spec.name));
-            if !used {
+            let on_it = |container: &&&ContainerSpec| {
+                container.networks.iter().any(|attachment| attachment.network == spec.name)
+            };
+            let users = services(wanted.iter().filter(on_it));
+            if users.is_empty() {
                 continue;
             }
             let id = ResourceId::new(ResourceKind::Network, &spec.name);
@@ -218,25 +227,8 @@ impl Planner<'_> {
             }
             match self.observed.network(&spec.name) {
                 None if spec.external => {
-                    let on_it = |container: &&&ContainerSpec| {
-                        container.networks.iter().any(|attachment| attachment.network == spec.name)
-                    };
-                    let users = services(wanted.iter().filter(on_it));
-                    let are = if users.len() == 1 { "is" } else { "are" };
-                    self.conflicts.push(Conflict {
-                        resource: id,
-                        message: match users.is_empty() {
-                            true => format!("the external network {} does not exist", spec.name),
-                            false => format!(
-                                "{} {are} on the external network {}, which does not exist",
-                                words::list(users),
-                                spec.name
-                            ),
-                        },
-                        port: None,
-                        external: true,
-                        remedies: vec![Remedy::shell(["docker", "network", "create", &spec.name])],
-                    });
+                    let are_on = if users.len() == 1 { "is on" } else { "are on" };
+                    self.absent(id, users, are_on);
                 }
                 None => {
                     let action = Action::CreateNetwork(spec.clone());
@@ -300,20 +292,7 @@ impl Planner<'_> {
                 None if spec.external => {
                     let users = services(wanted.iter().filter(|container| mounts(container, &spec.name)));
                     let mount = if users.len() == 1 { "mounts" } else { "mount" };
-                    self.conflicts.push(Conflict {
-                        resource: id,
-                        message: match users.is_empty() {
-                            true => format!("the external volume {} does not exist", spec.name),
-                            false => format!(
-                                "{} {mount} the external volume {}, which does not exist",
-                                words::list(users),
-                                spec.name
-                            ),
-                        },
-                        port: None,
-                        external: true,
-                        remedies: vec![Remedy::shell(["docker", "volume", "create", &spec.name])],
-                    });
+                    self.absent(id, users, mount);
                 }
                 None => self.create_volume(id, spec, user),
                 Some(_) if spec.external => {}

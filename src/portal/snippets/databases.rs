@@ -2,50 +2,48 @@
 
 use super::address::{Address, Login};
 use super::exports::Exports;
-use super::language::{Language, Snippet, Text, import_os, snippet};
+use super::language::{Language, Shape, Snippet, Text, snippet, with};
+
+const POSTGRES: [Shape; 4] = [
+    Shape::new("psql", "", Language::Shell, "psql @"),
+    Shape::new(
+        "Python (psycopg)",
+        "pip install 'psycopg[binary]'",
+        Language::Python,
+        "@os\nimport psycopg\n\nwith psycopg.connect(@) as db:\n    print(db.execute(\"SELECT version()\").fetchone())",
+    ),
+    Shape::new(
+        "Node (pg)",
+        "npm install pg",
+        Language::Node,
+        "import pg from 'pg'\n\nconst db = new pg.Client({ connectionString: @ })\nawait db.connect()\n\
+         console.log((await db.query('SELECT version()')).rows)\nawait db.end()",
+    ),
+    Shape::new(
+        "Go (pgx)",
+        "go get github.com/jackc/pgx/v5",
+        Language::Go,
+        "db, err := pgx.Connect(context.Background(), @)",
+    ),
+];
+
+const MYSQL_NODE: Shape = Shape::new(
+    "Node (mysql2)",
+    "npm install mysql2",
+    Language::Node,
+    "import mysql from 'mysql2/promise'\n\nconst db = await mysql.createConnection(@)\n\
+     console.log((await db.query('SELECT version()'))[0])\nawait db.end()",
+);
 
 pub(super) fn postgres(exports: &Exports<'_>, name: &str, url: Text<'_>, address: &Address<'_>) -> Vec<Snippet> {
-    let mut all = vec![
-        snippet("psql", "", format!("psql {}", url.of(Language::Shell))),
-        snippet(
-            "Python (psycopg)",
-            "pip install 'psycopg[binary]'",
-            format!(
-                "{}import psycopg\n\nwith psycopg.connect({}) as db:\n    print(db.execute(\"SELECT version()\").fetchone())",
-                import_os(url),
-                url.of(Language::Python)
-            ),
-        ),
-        snippet(
-            "Node (pg)",
-            "npm install pg",
-            format!(
-                "import pg from 'pg'\n\nconst db = new pg.Client({{ connectionString: {} }})\nawait db.connect()\n\
-                 console.log((await db.query('SELECT version()')).rows)\nawait db.end()",
-                url.of(Language::Node)
-            ),
-        ),
-        snippet(
-            "Go (pgx)",
-            "go get github.com/jackc/pgx/v5",
-            format!("db, err := pgx.Connect(context.Background(), {})", url.of(Language::Go)),
-        ),
-    ];
+    let mut all = with(&POSTGRES, url);
     let login = exports.login(name, address);
     all.extend(login.map(|login| jdbc(exports, "postgresql", "org.postgresql:postgresql", &login, address)));
     all
 }
 
 pub(super) fn mysql(exports: &Exports<'_>, name: &str, url: Text<'_>, address: &Address<'_>) -> Vec<Snippet> {
-    let node = snippet(
-        "Node (mysql2)",
-        "npm install mysql2",
-        format!(
-            "import mysql from 'mysql2/promise'\n\nconst db = await mysql.createConnection({})\n\
-             console.log((await db.query('SELECT version()'))[0])\nawait db.end()",
-            url.of(Language::Node)
-        ),
-    );
+    let node = MYSQL_NODE.with(url);
     let Some(login) = exports.login(name, address) else { return vec![node] };
     let (host, port, database) = (exports.part(address.host()), address.port, exports.part(address.path));
     let (host, database) = (Text::Plain(&host), Text::Plain(&database));

@@ -49,6 +49,35 @@ pub(super) fn snippet(language: &'static str, install: &'static str, text: Strin
     Snippet { language, install, text }
 }
 
+/// A program that needs one value. `@` stands for the value, and a line `@os` for what Python needs to read a variable.
+pub(super) struct Shape {
+    title: &'static str,
+    install: &'static str,
+    language: Language,
+    text: &'static str,
+}
+
+impl Shape {
+    pub(super) const fn new(
+        title: &'static str,
+        install: &'static str,
+        language: Language,
+        text: &'static str,
+    ) -> Self {
+        Self { title, install, language, text }
+    }
+
+    pub(super) fn with(&self, value: Text<'_>) -> Snippet {
+        let text = self.text.replace("@os\n", import_os(value)).replace('@', &value.of(self.language));
+        snippet(self.title, self.install, text)
+    }
+}
+
+/// The snippets of these shapes, with the same value.
+pub(super) fn with(shapes: &[Shape], value: Text<'_>) -> Vec<Snippet> {
+    shapes.iter().map(|shape| shape.with(value)).collect()
+}
+
 pub(super) fn import_os(text: Text<'_>) -> &'static str {
     if matches!(text, Text::Variable(_)) { "import os\n" } else { "" }
 }

@@ -2,76 +2,58 @@
 
 use super::address::{Address, decoded};
 use super::exports::Exports;
-use super::language::{Language, Snippet, Text, import_os, snippet};
+use super::language::{Language, Shape, Snippet, Text, snippet};
 
-pub(super) fn amqp(url: Text<'_>) -> Vec<Snippet> {
-    vec![
-        snippet(
-            "Python (pika)",
-            "pip install pika",
-            format!(
-                "{}import pika\n\nconnection = pika.BlockingConnection(pika.URLParameters({}))\nchannel = connection.channel()",
-                import_os(url),
-                url.of(Language::Python)
-            ),
-        ),
-        snippet(
-            "Node (amqplib)",
-            "npm install amqplib",
-            format!(
-                "import amqp from 'amqplib'\n\nconst connection = await amqp.connect({})\n\
-                 const channel = await connection.createChannel()",
-                url.of(Language::Node)
-            ),
-        ),
-        snippet(
-            "Go (amqp091-go)",
-            "go get github.com/rabbitmq/amqp091-go",
-            format!("connection, err := amqp.Dial({})", url.of(Language::Go)),
-        ),
-        snippet(
-            "Java (RabbitMQ client)",
-            "com.rabbitmq:amqp-client",
-            format!(
-                "ConnectionFactory factory = new ConnectionFactory();\nfactory.setUri({});\nConnection connection = factory.newConnection();",
-                url.of(Language::Java)
-            ),
-        ),
-    ]
-}
+pub(super) const AMQP: [Shape; 4] = [
+    Shape::new(
+        "Python (pika)",
+        "pip install pika",
+        Language::Python,
+        "@os\nimport pika\n\nconnection = pika.BlockingConnection(pika.URLParameters(@))\nchannel = connection.channel()",
+    ),
+    Shape::new(
+        "Node (amqplib)",
+        "npm install amqplib",
+        Language::Node,
+        "import amqp from 'amqplib'\n\nconst connection = await amqp.connect(@)\n\
+         const channel = await connection.createChannel()",
+    ),
+    Shape::new(
+        "Go (amqp091-go)",
+        "go get github.com/rabbitmq/amqp091-go",
+        Language::Go,
+        "connection, err := amqp.Dial(@)",
+    ),
+    Shape::new(
+        "Java (RabbitMQ client)",
+        "com.rabbitmq:amqp-client",
+        Language::Java,
+        "ConnectionFactory factory = new ConnectionFactory();\nfactory.setUri(@);\nConnection connection = factory.newConnection();",
+    ),
+];
 
-pub(super) fn nats(url: Text<'_>) -> Vec<Snippet> {
-    vec![
-        snippet("nats", "", format!("nats --server {} sub '>'", url.of(Language::Shell))),
-        snippet(
-            "Python (nats-py)",
-            "pip install nats-py",
-            format!(
-                "import asyncio\n{}import nats\n\nasync def main():\n    connection = await nats.connect({})\n    \
-                 await connection.publish(\"hello\", b\"world\")\n    await connection.drain()\n\nasyncio.run(main())",
-                import_os(url),
-                url.of(Language::Python)
-            ),
-        ),
-        snippet(
-            "Go (nats.go)",
-            "go get github.com/nats-io/nats.go",
-            format!("connection, err := nats.Connect({})", url.of(Language::Go)),
-        ),
-        snippet(
-            "Java (jnats)",
-            "io.nats:jnats",
-            format!("Connection connection = Nats.connect({});", url.of(Language::Java)),
-        ),
-    ]
-}
+pub(super) const NATS: [Shape; 4] = [
+    Shape::new("nats", "", Language::Shell, "nats --server @ sub '>'"),
+    Shape::new(
+        "Python (nats-py)",
+        "pip install nats-py",
+        Language::Python,
+        "import asyncio\n@os\nimport nats\n\nasync def main():\n    connection = await nats.connect(@)\n    \
+         await connection.publish(\"hello\", b\"world\")\n    await connection.drain()\n\nasyncio.run(main())",
+    ),
+    Shape::new("Go (nats.go)", "go get github.com/nats-io/nats.go", Language::Go, "connection, err := nats.Connect(@)"),
+    Shape::new("Java (jnats)", "io.nats:jnats", Language::Java, "Connection connection = Nats.connect(@);"),
+];
+
+const MQTT_NODE: Shape = Shape::new(
+    "Node (mqtt)",
+    "npm install mqtt",
+    Language::Node,
+    "import mqtt from 'mqtt'\n\nconst client = await mqtt.connectAsync(@)",
+);
 
 pub(super) fn mqtt(exports: &Exports<'_>, name: &str, url: Text<'_>, address: &Address<'_>) -> Vec<Snippet> {
-    let node = snippet(
-        "Node (mqtt)",
-        "npm install mqtt",
-        format!("import mqtt from 'mqtt'\n\nconst client = await mqtt.connectAsync({})", url.of(Language::Node)),
-    );
+    let node = MQTT_NODE.with(url);
     let Some(login) = exports.login(name, address) else { return vec![node] };
     let (host, port) = (exports.part(address.host()), address.port);
     let host = Text::Plain(&host);

@@ -11,9 +11,11 @@ mod stores;
 
 use address::{Address, decoded};
 use exports::{HIDDEN, Way};
-use language::{Language, snippet};
+use language::{Language, Shape, with};
 
 pub use exports::Exports;
+
+const HTTP: [Shape; 1] = [Shape::new("curl", "", Language::Shell, "curl @")];
 
 impl<'a> Exports<'a> {
     /// What there is to connect to.
@@ -39,7 +41,7 @@ impl<'a> Exports<'a> {
     fn way(&self, name: &'a str, value: &'a str) -> Option<(usize, Way)> {
         let url = self.text(name)?;
         if name == "REGISTRY" {
-            return Some((7, self.made("Registry", name, value, None, stores::registry(url))));
+            return Some((7, self.made("Registry", name, value, None, with(&stores::REGISTRY, url))));
         }
         let address = Address::of(value)?;
         // nothing of it may be seen
@@ -52,15 +54,13 @@ impl<'a> Exports<'a> {
             ("AWS_ENDPOINT_URL", _) => (1, "S3", stores::s3(self, url)),
             (_, "postgresql" | "postgres") => (0, "PostgreSQL", databases::postgres(self, name, url, &address)),
             (_, "mysql" | "mariadb") => (0, "MariaDB, MySQL", databases::mysql(self, name, url, &address)),
-            (_, "redis" | "rediss" | "valkey") => (2, "Valkey, Redis", stores::redis(url)),
-            (_, "amqp" | "amqps") => (3, "AMQP", messages::amqp(url)),
-            (_, "nats") => (3, "NATS", messages::nats(url)),
+            (_, "redis" | "rediss" | "valkey") => (2, "Valkey, Redis", with(&stores::REDIS, url)),
+            (_, "amqp" | "amqps") => (3, "AMQP", with(&messages::AMQP, url)),
+            (_, "nats") => (3, "NATS", with(&messages::NATS, url)),
             (_, "mqtt") => (3, "MQTT", messages::mqtt(self, name, url, &address)),
             (_, "memcached") => (2, "memcached", stores::memcached(&address)),
             (_, "smtp") => (5, "SMTP", messages::smtp(&address)),
-            (_, "http" | "https") => {
-                (6, "HTTP", vec![snippet("curl", "", format!("curl {}", url.of(Language::Shell)))])
-            }
+            (_, "http" | "https") => (6, "HTTP", with(&HTTP, url)),
             _ => return None,
         };
         Some((rank, self.made(title, name, value, user, snippets)))

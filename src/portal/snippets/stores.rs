@@ -2,7 +2,7 @@
 
 use super::address::{Address, decoded};
 use super::exports::Exports;
-use super::language::{Language, Snippet, Text, import_os, snippet};
+use super::language::{Language, Shape, Snippet, Text, import_os, snippet, with};
 
 pub(super) fn s3(exports: &Exports<'_>, endpoint: Text<'_>) -> Vec<Snippet> {
     let region = exports.text("AWS_REGION").unwrap_or(Text::Plain("us-east-1"));
@@ -70,66 +70,63 @@ pub(super) fn s3(exports: &Exports<'_>, endpoint: Text<'_>) -> Vec<Snippet> {
     ]
 }
 
-pub(super) fn redis(url: Text<'_>) -> Vec<Snippet> {
-    vec![
-        snippet("redis-cli", "", format!("redis-cli -u {} ping", url.of(Language::Shell))),
-        snippet(
-            "Python (redis)",
-            "pip install redis",
-            format!(
-                "{}import redis\n\ncache = redis.Redis.from_url({})\nprint(cache.ping())",
-                import_os(url),
-                url.of(Language::Python)
-            ),
-        ),
-        snippet(
-            "Node (redis)",
-            "npm install redis",
-            format!(
-                "import {{ createClient }} from 'redis'\n\nconst cache = await createClient({{ url: {} }}).connect()\n\
-                 console.log(await cache.ping())",
-                url.of(Language::Node)
-            ),
-        ),
-        snippet(
-            "Go (go-redis)",
-            "go get github.com/redis/go-redis/v9",
-            format!("options, err := redis.ParseURL({})\ncache := redis.NewClient(options)", url.of(Language::Go)),
-        ),
-        snippet(
-            "Java (Jedis)",
-            "redis.clients:jedis",
-            format!("JedisPooled cache = new JedisPooled(URI.create({}));", url.of(Language::Java)),
-        ),
-    ]
-}
+pub(super) const REDIS: [Shape; 5] = [
+    Shape::new("redis-cli", "", Language::Shell, "redis-cli -u @ ping"),
+    Shape::new(
+        "Python (redis)",
+        "pip install redis",
+        Language::Python,
+        "@os\nimport redis\n\ncache = redis.Redis.from_url(@)\nprint(cache.ping())",
+    ),
+    Shape::new(
+        "Node (redis)",
+        "npm install redis",
+        Language::Node,
+        "import { createClient } from 'redis'\n\nconst cache = await createClient({ url: @ }).connect()\n\
+         console.log(await cache.ping())",
+    ),
+    Shape::new(
+        "Go (go-redis)",
+        "go get github.com/redis/go-redis/v9",
+        Language::Go,
+        "options, err := redis.ParseURL(@)\ncache := redis.NewClient(options)",
+    ),
+    Shape::new(
+        "Java (Jedis)",
+        "redis.clients:jedis",
+        Language::Java,
+        "JedisPooled cache = new JedisPooled(URI.create(@));",
+    ),
+];
+
+/// Of host and port.
+const MEMCACHED: [Shape; 2] = [
+    Shape::new(
+        "Node (memjs)",
+        "npm install memjs",
+        Language::Node,
+        "import memjs from 'memjs'\n\nconst cache = memjs.Client.create(@)",
+    ),
+    Shape::new(
+        "Go (gomemcache)",
+        "go get github.com/bradfitz/gomemcache/memcache",
+        Language::Go,
+        "cache := memcache.New(@)",
+    ),
+];
+
+/// Of host and port.
+pub(super) const REGISTRY: [Shape; 1] =
+    [Shape::new("docker", "", Language::Shell, "docker tag app:1 @/app:1\ndocker push @/app:1")];
 
 pub(super) fn memcached(address: &Address<'_>) -> Vec<Snippet> {
-    let (host, port, place) = (decoded(address.host()), address.port, address.place());
-    let (host, place) = (Text::Plain(&host), Text::Plain(&place));
-    vec![
-        snippet(
-            "Python (pymemcache)",
-            "pip install pymemcache",
-            format!(
-                "from pymemcache.client.base import Client\n\ncache = Client(({}, {port}))",
-                host.of(Language::Python)
-            ),
-        ),
-        snippet(
-            "Node (memjs)",
-            "npm install memjs",
-            format!("import memjs from 'memjs'\n\nconst cache = memjs.Client.create({})", place.of(Language::Node)),
-        ),
-        snippet(
-            "Go (gomemcache)",
-            "go get github.com/bradfitz/gomemcache/memcache",
-            format!("cache := memcache.New({})", place.of(Language::Go)),
-        ),
-    ]
-}
-
-pub(super) fn registry(place: Text<'_>) -> Vec<Snippet> {
-    let place = place.of(Language::Shell);
-    vec![snippet("docker", "", format!("docker tag app:1 {place}/app:1\ndocker push {place}/app:1"))]
+    let host = Text::Plain(&decoded(address.host())).of(Language::Python);
+    let port = address.port;
+    let mut all = vec![snippet(
+        "Python (pymemcache)",
+        "pip install pymemcache",
+        format!("from pymemcache.client.base import Client\n\ncache = Client(({host}, {port}))"),
+    )];
+    all.extend(with(&MEMCACHED, Text::Plain(&address.place())));
+    all
 }

@@ -28,8 +28,12 @@ function el(tag, props, ...children) {
   return made
 }
 
-// What a part that opens is known by when it is made again.
-const partOf = part => part.getAttribute('data-part') || (part.querySelector('summary') || part).textContent
+// The parts that are open, each as its view has them: one that is made again, by itself or with the whole view, opens again.
+const unfolded = new Set()
+const partOf = part => route_of().join('/') + '#' + (part.getAttribute('data-part') || (part.querySelector('summary') || part).textContent)
+const noteOpen = part => part.open ? unfolded.add(partOf(part)) : unfolded.delete(partOf(part))
+// it does not bubble
+document.addEventListener('toggle', event => { if (event.target.localName === 'details') noteOpen(event.target) }, true)
 
 // Puts new content in only when it is other than what is there: what has the focus, is selected or open stays.
 function put(place, signature, build) {
@@ -40,11 +44,10 @@ function put(place, signature, build) {
   // the same address may be there twice: then the one in the same place has it
   const same = () => [...place.querySelectorAll('[data-key]')].filter(one => one.getAttribute('data-key') === key)
   const nth = key ? Math.max(0, same().indexOf(document.activeElement)) : 0
-  // also over a moment in which there is nothing to open
-  const open = place.opened ||= new Set()
-  for (const part of place.querySelectorAll('details')) part.open ? open.add(partOf(part)) : open.delete(partOf(part))
+  // a part may have been opened this very moment
+  for (const part of place.querySelectorAll('details')) noteOpen(part)
   place.replaceChildren(...[build()].flat(9).filter(child => child !== null && child !== undefined && child !== false))
-  for (const part of place.querySelectorAll('details')) if (open.has(partOf(part))) part.open = true
+  for (const part of place.querySelectorAll('details')) if (unfolded.has(partOf(part))) part.open = true
   if (!key) return
   const found = same()
   if (found.length) (found[nth] || found.at(-1)).focus()

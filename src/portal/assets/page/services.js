@@ -81,9 +81,6 @@ async function apply() {
 const applies = word => allowed ? el('p', {}, el('button', { type: 'button', class: 'main', disabled: isApplied(), 'data-key': 'apply', onclick: apply }, isApplied() ? 'An up is at work …' : word),
   applying && !isApplied() ? trouble(applying) : null) : null
 
-// Whether somebody has opened what an up would change: it stays open when the whole view is made again.
-let changesOpen = false
-
 function summary(facts, notes, status) {
   const count = wanted => status.services.filter(row => mood(row)[0] === wanted).length
   const running = status.services.filter(isUp).length
@@ -105,8 +102,8 @@ function summary(facts, notes, status) {
     status.dns.problem ? el('p', { class: 'why' }, 'Names: ', rich(status.dns.problem)) : null,
     away && !status.dns.problem ? el('p', {}, 'Names below ' + status.platform.domain + ' do not resolve on this machine' + (status.dns.off ? ': up --no-dns left them out. ' : status.dns.address ? status.dns.healthy ? ' yet. Once for all platforms: ' : ': the resolver does not answer. ' : ': the resolver does not run. '),
       rich('`' + (status.dns.off ? typed('up --dns') : !status.dns.address ? typed('up') : status.dns.healthy ? 'macula dns install' : 'macula dns status') + '`')) : null,
-    status.changes.length && !status.platform.down ? el('details', { class: 'card', 'data-part': 'changes', open: changesOpen || !!applying || isApplied() },
-      el('summary', { onclick: event => { changesOpen = !event.currentTarget.parentElement.open } }, 'An up would change ' + status.changes.join(', ')), status.drift.map(line => el('p', {}, el('code', {}, line))), applies('Apply'), command(typed('plan'))) : null,
+    status.changes.length && !status.platform.down ? el('details', { class: 'card', 'data-part': 'changes', open: !!applying || isApplied() },
+      el('summary', {}, 'An up would change ' + status.changes.join(', ')), status.drift.map(line => el('p', {}, el('code', {}, line))), applies('Apply'), command(typed('plan'))) : null,
     allowed ? null : el('p', { class: 'soft' }, 'This browser can only look. To start and stop services here: ', el('code', {}, 'macula open home'), copy('macula open home')),
   ])
 }

@@ -1,27 +1,29 @@
 //! What bears no labels: the secrets and the choice of the loopback block, in the user's data
 //! folder under the platform's name.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod files;
+mod passwords;
+
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
 
 use crate::compile::addons::AddOn;
 use crate::compile::{Block, choose_block};
 use crate::config::Files;
 use crate::host::{Held, Host, Lock};
-use crate::model::{
-    AnyError, ClusterRecord, Generated, Observed, Platform, PlatformName, SecretSource, Secrets, Service, TaskRun,
-    label,
-};
+use crate::model::{ClusterRecord, Observed, Platform, PlatformName, SecretSource, Secrets, Service, TaskRun, label};
 
 use super::Error;
 use super::choices::Choices;
 use super::lease::Lease;
+use files::{
+    ChoicesFile, ClusterFile, FORMAT, FollowedFile, LeaseFile, PlatformFile, ProgramsFile, SecretsFile, UsedFile,
+    read_services, write_services,
+};
+pub(super) use files::{read, write};
+pub(super) use passwords::complete_secrets;
 
-/// Raised when an older macula could no longer make sense of the files.
-const FORMAT: u64 = 1;
 /// Bytes; what is longer was not written by `up`.
 const CHOICES_LIMIT: u64 = 1 << 20;
 
@@ -43,64 +45,6 @@ const CHOICE_LOCK: &str = ".addresses.lock";
 #[derive(Debug, Clone)]
 pub struct State {
     folder: PathBuf,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct SecretsFile {
-    format: u64,
-    services: BTreeMap<String, BTreeMap<String, String>>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct PlatformFile {
-    format: u64,
-    block: Ipv4Addr,
-    /// The last `up` was to leave the names alone.
-    #[serde(default)]
-    no_dns: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ChoicesFile {
-    format: u64,
-    choices: Choices,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ClusterFile {
-    format: u64,
-    cluster: ClusterRecord,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct StoppedFile {
-    format: u64,
-    services: BTreeSet<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ProgramsFile {
-    format: u64,
-    names: Vec<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct LeaseFile {
-    format: u64,
-    lease: Lease,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct UsedFile {
-    format: u64,
-    /// Seconds since the epoch.
-    at: i64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct FollowedFile {
-    format: u64,
-    addon: AddOn,
 }
 
 impl State {
@@ -174,15 +118,22 @@ impl State {
         write(host, &self.choices_file(), &ChoicesFile { format: FORMAT, choices: choices.clone() }).await
     }
 
-    /// The platform was taken down: none of its services is missed.
-    pub(super) async fn miss_none(&self, host: &dyn Host) -> Result<(), Error> {
-        // what cannot be understood names none, and is no reason for a `down` to fail
-        let Ok(Some(mut kept)) = read::<ChoicesFile>(host, &self.choices_file()).await else { return Ok(()) };
-        if kept.choices.brought.is_empty() {
+    fn brought_file(&self) -> PathBuf {
+        self.folder.join("brought.json")
+    }
+
+    /// Services that were brought up and not taken down: one that has no container any more is missed. What cannot be
+    /// understood names none.
+    pub(super) async fn brought(&self, host: &dyn Host) -> BTreeSet<String> {
+        read_services(host, &self.brought_file()).await.unwrap_or_default()
+    }
+
+    /// Records them where they differ.
+    pub(super) async fn keep_brought(&self, host: &dyn Host, services: BTreeSet<String>) -> Result<(), Error> {
+        if self.brought(host).await == services {
             return Ok(());
         }
-        kept.choices.brought.clear();
-        write(host, &self.choices_file(), &kept).await
+        write_services(host, self.brought_file(), services).await
     }
 
     fn platform_file(&self) -> PathBuf {
@@ -348,15 +299,11 @@ impl State {
 
     /// Services that the user has stopped, and not started again: an exit code does not tell.
     pub async fn stopped(&self, host: &dyn Host) -> Result<BTreeSet<String>, Error> {
-        Ok(read::<StoppedFile>(host, &self.stopped_file()).await?.map(|file| file.services).unwrap_or_default())
+        read_services(host, &self.stopped_file()).await
     }
 
     pub async fn keep_stopped(&self, host: &dyn Host, services: BTreeSet<String>) -> Result<(), Error> {
-        let path = self.stopped_file();
-        if services.is_empty() {
-            return host.remove(&path).await.map_err(|source| Error::Io { path, source });
-        }
-        write(host, &path, &StoppedFile { format: FORMAT, services }).await
+        write_services(host, self.stopped_file(), services).await
     }
 
     fn programs_file(&self) -> PathBuf {
@@ -435,7 +382,7 @@ impl State {
     pub async fn forget(&self, host: &dyn Host) -> Result<(), Error> {
         let own =
             [self.secrets_file(), self.platform_file(), self.stopped_file(), self.choices_file(), self.runs_file()];
-        let of_runs = [self.used_file(), self.programs_file(), self.folder.join(KEEPER_LOG)];
+        let of_runs = [self.brought_file(), self.used_file(), self.programs_file(), self.folder.join(KEEPER_LOG)];
         for path in own.into_iter().chain(of_runs) {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
@@ -492,88 +439,11 @@ impl State {
     }
 }
 
-/// Adds what is missing: makes passwords, and follows references to other services' secrets.
-/// Returns whether anything is new.
-pub(super) fn complete_secrets(platform: &Platform, secrets: &mut Secrets) -> Result<bool, Error> {
-    let mut new = false;
-    for (_, service) in platform.services() {
-        for (variable, source) in &service.extension.secrets {
-            if let SecretSource::Generate(wanted) = source
-                && secrets.get(&service.name, variable).is_none()
-            {
-                secrets.set(&service.name, variable, password(wanted)?);
-                new = true;
-            }
-        }
-    }
-    // a reference may lead to another one; `config` has refused circles
-    let references: Vec<_> = platform
-        .services()
-        .flat_map(|(_, service)| {
-            service.extension.secrets.iter().filter_map(move |(variable, source)| match source {
-                SecretSource::From { service: other, key } => Some((&service.name, variable, other, key)),
-                SecretSource::Generate(_) => None,
-            })
-        })
-        .collect();
-    for _ in 0..=references.len() {
-        let mut changed = false;
-        for (service, variable, other, key) in &references {
-            let Some(value) = secrets.get(other, key).map(str::to_owned) else { continue };
-            if secrets.get(service, variable) != Some(&value) {
-                secrets.set(service, variable, value);
-                changed = true;
-            }
-        }
-        if !changed {
-            break;
-        }
-    }
-    Ok(new)
-}
-
-fn password(wanted: &Generated) -> Result<String, Error> {
-    let alphabet = wanted.alphabet.characters().as_bytes();
-    // what is above the largest multiple that a byte holds would favor some characters
-    let fair = 256 / alphabet.len() * alphabet.len();
-    let mut random = String::new();
-    let mut bytes = [0u8; 64];
-    while random.len() < usize::from(wanted.length) {
-        getrandom::fill(&mut bytes)?;
-        let left = usize::from(wanted.length) - random.len();
-        let usable = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < fair).take(left);
-        random.extend(usable.filter_map(|byte| alphabet.get(byte % alphabet.len())).map(|letter| char::from(*letter)));
-    }
-    Ok(format!("{}{random}", wanted.prefix))
-}
-
-pub(super) async fn read<T: for<'de> Deserialize<'de>>(host: &dyn Host, path: &Path) -> Result<Option<T>, Error> {
-    let bytes = match host.read(path).await {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
-    };
-    let bad = |source: AnyError| Error::BadState { path: path.to_owned(), source };
-    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.into()))?;
-    match value.get("format").and_then(serde_json::Value::as_u64) {
-        Some(found) if found > FORMAT => Err(Error::NewerState { path: path.to_owned(), found, known: FORMAT }),
-        Some(_) => serde_json::from_value(value).map(Some).map_err(|error| bad(error.into())),
-        None => Err(bad(AnyError::said("it names no format"))),
-    }
-}
-
-pub(super) async fn write(host: &dyn Host, path: &Path, value: &impl Serialize) -> Result<(), Error> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(Error::other)?;
-    text.push(b'\n');
-    host.write(path, &text, 0o600).await.map_err(|source| Error::Io { path: path.to_owned(), source })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::MemoryFiles;
     use crate::host::fake::FakeHost;
-    use crate::model::Alphabet;
 
     #[test]
     fn choices_that_cannot_be_understood_are_none() {
@@ -593,11 +463,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn services_are_missed_as_far_as_their_file_can_be_understood() {
+        let state = State::new(Path::new("/data"), &PlatformName::default());
+        let host = FakeHost::new().file(state.brought_file().display().to_string(), "{");
+        assert_eq!(state.brought(&host).await, BTreeSet::new());
+        let web: BTreeSet<String> = ["web".to_owned()].into();
+        state.keep_brought(&host, web.clone()).await.unwrap();
+        assert_eq!(state.brought(&host).await, web);
+        state.keep_brought(&host, BTreeSet::new()).await.unwrap();
+        assert!(host.paths().is_empty(), "{:?}", host.paths());
+    }
+
+    #[tokio::test]
     async fn nothing_that_opens_or_signs_outlives_the_data() {
         let files = [
             "secrets/secrets.json",
             "platform.json",
             "choices.json",
+            "brought.json",
             "runs.json",
             "tls/ingress.pem",
             "tasks/migrate.json",
@@ -612,18 +495,5 @@ mod tests {
         let host = FakeHost::new().file(logs.display().to_string(), "x").file("/data/macula/lock", "x");
         State::new(Path::new("/data"), &PlatformName::default()).forget(&host).await.unwrap();
         assert_eq!(host.paths(), [logs, Path::new("/data/macula/lock")]);
-    }
-
-    #[test]
-    fn passwords_have_their_length_and_differ() {
-        let wanted = Generated { length: 24, ..Generated::default() };
-        let (a, b) = (password(&wanted).unwrap(), password(&wanted).unwrap());
-        assert_eq!((a.len(), b.len()), (24, 24));
-        assert_ne!(a, b);
-        assert!(a.chars().all(|c| c.is_ascii_alphanumeric()));
-        let key = Generated { length: 40, prefix: "tm_key_".into(), alphabet: Alphabet::Hex, internal: false };
-        let key = password(&key).unwrap();
-        let random = key.strip_prefix("tm_key_").unwrap();
-        assert!(random.len() == 40 && random.chars().all(|c| "0123456789abcdef".contains(c)), "{key}");
     }
 }

@@ -1,0 +1,349 @@
+//! Carries out what a stack needs: services are made as those that they wait for run, and watched until they run themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::stack_filter;
+use crate::app::commands::stack::steps::{Steps, step};
+use crate::app::{DeployError, Error, Session};
+use crate::compile::targets::{Standing, SwarmAct, SwarmChange, SwarmChanges, SwarmLook, with_ids};
+use crate::engine::{Engine, EngineError, LogOptions, Swarm};
+use crate::event::Doing;
+use crate::host::pause;
+use crate::model::{ObservedSwarm, SwarmKind, SwarmService};
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(300);
+/// A service has to run for so long before it counts as running: what ends at once has not run.
+const STEADY: Duration = Duration::from_secs(2);
+/// A network is free when the last of its tasks has ended.
+pub(super) const LEAVING: Duration = Duration::from_secs(60);
+/// Lines of the log of what failed.
+const TAIL: u64 = 5;
+
+/// One service on its way.
+pub(super) struct Watched {
+    pub name: String,
+    pub change: Option<SwarmChange>,
+    pub waits: Vec<String>,
+    pub stage: Stage,
+}
+
+pub(super) enum Stage {
+    Waits,
+    Runs(Begun),
+    Ready,
+    Failed,
+}
+
+pub(super) struct Begun {
+    since: Instant,
+    /// When the update had begun that was the last one.
+    before: Option<String>,
+    /// Tasks that had failed.
+    old: BTreeSet<String>,
+    /// Since when it has been ready.
+    steady: Option<Instant>,
+    /// Nothing was sent: it need not show that it goes on running.
+    kept: bool,
+    last: String,
+}
+
+pub(super) struct Work<'a> {
+    pub session: &'a Session,
+    pub engine: &'a Arc<dyn Engine>,
+    pub swarm: &'a dyn Swarm,
+    pub stack: &'a str,
+    pub patience: Duration,
+}
+
+pub(super) fn step_id(kind: SwarmKind, name: &str) -> String {
+    format!("{kind} {name}")
+}
+
+impl Work<'_> {
+    /// `shop_web` as the stack calls it.
+    pub fn short<'a>(&self, name: &'a str) -> &'a str {
+        name.strip_prefix(self.stack).and_then(|rest| rest.strip_prefix('_')).unwrap_or(name)
+    }
+
+    pub async fn carry_out(&self, changes: SwarmChanges, waits: &BTreeMap<String, Vec<String>>) -> Result<(), Error> {
+        let (mut made, mut gone, mut services) = (Vec::new(), Vec::new(), Vec::new());
+        for change in changes.all {
+            match (change.act, change.kind) {
+                (SwarmAct::Remove, _) => gone.push(change),
+                (_, SwarmKind::Service) => services.push(change),
+                (SwarmAct::Keep, _) => {}
+                _ => made.push(change),
+            }
+        }
+        let full = |short: &String| format!("{}_{short}", self.stack);
+        let mut infos = Vec::new();
+        for change in &made {
+            let text = format!("create {} {}", change.kind, change.name);
+            let group = format!("{}s", change.kind);
+            let doing = if change.kind == SwarmKind::Network { Doing::Network } else { Doing::Other };
+            infos.push(step(step_id(change.kind, &change.name), &group, text, doing, Vec::new()));
+        }
+        let mut watched = Vec::new();
+        for change in services {
+            let short = self.short(&change.name);
+            let needs: Vec<String> = waits.get(short).into_iter().flatten().map(full).collect();
+            let verb = match change.act {
+                SwarmAct::Create => "create",
+                SwarmAct::Update => "update",
+                SwarmAct::Replace => "replace",
+                SwarmAct::Keep | SwarmAct::Remove => "check",
+            };
+            let text = match change.what.is_empty() {
+                true => format!("{verb} service {}", change.name),
+                false => format!("{verb} service {} ({})", change.name, change.what.join(", ")),
+            };
+            let after = needs.iter().map(|name| step_id(SwarmKind::Service, name)).collect();
+            infos.push(step(step_id(change.kind, &change.name), short, text, Doing::Await, after));
+            watched.push(Watched {
+                name: change.name.clone(),
+                change: Some(change),
+                waits: needs,
+                stage: Stage::Waits,
+            });
+        }
+        for change in &gone {
+            let text = format!("remove {} {}", change.kind, change.name);
+            infos.push(step(step_id(change.kind, &change.name), "removed", text, Doing::Remove, Vec::new()));
+        }
+        let steps = Steps::announced(&self.session.events, &self.session.command, self.stack, infos, Vec::new());
+        for change in made {
+            self.go_on()?;
+            let id = step_id(change.kind, &change.name);
+            steps.start(&id);
+            if let Some(body) = &change.body {
+                let created = self.swarm.create(change.kind, body).await;
+                created.inspect_err(|error| steps.failed(&id, &error.to_string()))?;
+            }
+            steps.done(&id, None);
+        }
+        self.watch(&steps, watched).await?;
+        // what an update that failed goes back to has to stay
+        self.prune(&steps, &gone).await
+    }
+
+    fn go_on(&self) -> Result<(), Error> {
+        if self.session.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    pub async fn pause(&self) -> Result<(), Error> {
+        if pause(PAUSE, &self.session.cancel).await { Ok(()) } else { Err(Error::Cancelled) }
+    }
+
+    /// Makes and changes services as those that they wait for run, until all run or have failed.
+    pub async fn watch(&self, steps: &Steps<'_>, mut all: Vec<Watched>) -> Result<(), Error> {
+        let ids = (self.swarm.ids(SwarmKind::Secret).await?, self.swarm.ids(SwarmKind::Config).await?);
+        let mut failed: Vec<(String, String)> = Vec::new();
+        loop {
+            self.go_on()?;
+            let observed = self.swarm.stacks(&stack_filter(self.stack)).await?;
+            let mut sent = false;
+            for index in 0..all.len() {
+                let Some(next) = begin(&all, index) else { continue };
+                let Some(one) = all.get_mut(index) else { continue };
+                let id = step_id(SwarmKind::Service, &one.name);
+                match next {
+                    Next::Skip(because) => {
+                        steps.skipped(&id, &because);
+                        one.stage = Stage::Failed;
+                    }
+                    Next::Begin => {
+                        steps.start(&id);
+                        let change = one.change.take();
+                        let kept = change.as_ref().is_some_and(|change| change.act == SwarmAct::Keep);
+                        let found = observed.service(&one.name);
+                        let begun = begun(&observed, found, kept);
+                        one.stage = match self.send(change, found, &ids).await {
+                            Ok(()) => Stage::Runs(begun),
+                            Err(error) => {
+                                steps.failed(&id, &error.to_string());
+                                failed.push((one.name.clone(), error.to_string()));
+                                Stage::Failed
+                            }
+                        };
+                        sent = true;
+                    }
+                }
+            }
+            if sent {
+                // this look is older than what was sent
+                continue;
+            }
+            for one in &mut all {
+                let Stage::Runs(begun) = &mut one.stage else { continue };
+                let id = step_id(SwarmKind::Service, &one.name);
+                match self.judge(&observed, &one.name, begun) {
+                    Standing::Ready => {
+                        steps.done(&id, None);
+                        one.stage = Stage::Ready;
+                    }
+                    Standing::Waiting(reason) => {
+                        if begun.last != reason {
+                            steps.waits(&id, reason.clone());
+                            begun.last = reason;
+                        }
+                    }
+                    Standing::Failed { reason, container } => {
+                        let reason = self.with_log(reason, container).await;
+                        steps.failed(&id, reason.lines().next().unwrap_or_default());
+                        failed.push((one.name.clone(), reason));
+                        one.stage = Stage::Failed;
+                    }
+                }
+            }
+            if all.iter().all(|one| matches!(one.stage, Stage::Ready | Stage::Failed)) {
+                break;
+            }
+            self.pause().await?;
+        }
+        match failed.is_empty() {
+            true => Ok(()),
+            false => Err(DeployError::NotRunning { stack: self.stack.to_owned(), failed }.into()),
+        }
+    }
+
+    fn judge(&self, observed: &ObservedSwarm, name: &str, begun: &mut Begun) -> Standing {
+        let waited = begun.since.elapsed();
+        let standing = match observed.service(name) {
+            Some(service) => look(observed, service, begun.before.as_deref(), &begun.old, waited).standing(),
+            None => Standing::Failed { reason: "somebody removed it".to_owned(), container: None },
+        };
+        match standing {
+            Standing::Ready => {
+                let since = *begun.steady.get_or_insert_with(Instant::now);
+                match begun.kept || since.elapsed() >= STEADY {
+                    true => Standing::Ready,
+                    false => Standing::Waiting("running, and watched for a moment".to_owned()),
+                }
+            }
+            Standing::Waiting(reason) => {
+                begun.steady = None;
+                match waited > self.patience {
+                    true => Standing::Failed {
+                        reason: format!("not running after {}: {reason}", crate::words::duration(self.patience)),
+                        container: None,
+                    },
+                    false => Standing::Waiting(reason),
+                }
+            }
+            failed @ Standing::Failed { .. } => failed,
+        }
+    }
+
+    /// With the last lines that the task said, where its container is on the engine that is asked.
+    async fn with_log(&self, reason: String, container: Option<String>) -> String {
+        use futures_util::StreamExt as _;
+        let Some(container) = container else { return reason };
+        let options = LogOptions { tail: Some(TAIL), ..LogOptions::default() };
+        let Ok(lines) = self.engine.logs(&container, &options).await else { return reason };
+        let lines = lines.filter_map(async |line| line.ok());
+        let lines: Vec<String> =
+            lines.map(|line| String::from_utf8_lossy(&line.bytes).into_owned()).collect::<Vec<_>>().await;
+        let lines = lines.into_iter().map(|line| format!("\n    {line}"));
+        reason + &lines.collect::<String>()
+    }
+
+    async fn send(
+        &self,
+        change: Option<SwarmChange>,
+        found: Option<&SwarmService>,
+        ids: &(BTreeMap<String, String>, BTreeMap<String, String>),
+    ) -> Result<(), Error> {
+        let Some(SwarmChange { act, body: Some(body), .. }) = change else { return Ok(()) };
+        let body = with_ids(&body, &ids.0, &ids.1);
+        match (act, found) {
+            (SwarmAct::Update, Some(found)) => Ok(self.swarm.update(found, &body).await?),
+            (SwarmAct::Replace, Some(found)) => {
+                self.swarm.remove(SwarmKind::Service, &found.id).await?;
+                Ok(self.swarm.create(SwarmKind::Service, &body).await.map(drop)?)
+            }
+            _ => Ok(self.swarm.create(SwarmKind::Service, &body).await.map(drop)?),
+        }
+    }
+
+    /// Removes what the stack no longer has.
+    pub async fn prune(&self, steps: &Steps<'_>, gone: &[SwarmChange]) -> Result<(), Error> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let observed = self.swarm.stacks(&stack_filter(self.stack)).await?;
+        for change in gone {
+            let id = step_id(change.kind, &change.name);
+            steps.start(&id);
+            let objects = match change.kind {
+                SwarmKind::Network => &observed.networks,
+                SwarmKind::Secret => &observed.secrets,
+                SwarmKind::Config => &observed.configs,
+                SwarmKind::Service => &Vec::new(),
+            };
+            let object = objects.iter().find(|object| object.name == change.name).map(|object| &object.id);
+            let found = object.or_else(|| observed.service(&change.name).map(|service| &service.id));
+            if let Some(found) = found {
+                let removed = self.removed(change.kind, found).await;
+                removed.inspect_err(|error| steps.failed(&id, &error.to_string()))?;
+            }
+            steps.done(&id, None);
+        }
+        Ok(())
+    }
+
+    /// Removes something that may be in use for a moment more.
+    async fn removed(&self, kind: SwarmKind, id: &str) -> Result<(), Error> {
+        let begun = Instant::now();
+        loop {
+            match self.swarm.remove(kind, id).await {
+                Err(EngineError::Conflict { .. } | EngineError::Other { .. })
+                    if kind != SwarmKind::Service && begun.elapsed() < LEAVING =>
+                {
+                    self.pause().await?;
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+}
+
+enum Next {
+    Begin,
+    Skip(String),
+}
+
+/// Whether it is a service's turn.
+fn begin(all: &[Watched], index: usize) -> Option<Next> {
+    let one = all.get(index).filter(|one| matches!(one.stage, Stage::Waits))?;
+    let needed = || all.iter().filter(|other| one.waits.contains(&other.name));
+    if let Some(failed) = needed().find(|other| matches!(other.stage, Stage::Failed)) {
+        return Some(Next::Skip(format!("{} does not run", failed.name)));
+    }
+    needed().all(|other| matches!(other.stage, Stage::Ready)).then_some(Next::Begin)
+}
+
+fn begun(observed: &ObservedSwarm, found: Option<&SwarmService>, kept: bool) -> Begun {
+    let failed = found.into_iter().flat_map(|service| observed.tasks_of(service));
+    let failed = failed.filter(|task| matches!(task.state.as_str(), "failed" | "rejected" | "orphaned"));
+    Begun {
+        since: Instant::now(),
+        before: found.and_then(|service| service.update.as_ref()).map(|update| update.started.clone()),
+        old: failed.map(|task| task.id.clone()).collect(),
+        steady: None,
+        kept,
+        last: String::new(),
+    }
+}
+
+pub(super) fn look<'a>(
+    observed: &'a ObservedSwarm,
+    service: &'a SwarmService,
+    before: Option<&'a str>,
+    old: &'a BTreeSet<String>,
+    waited: Duration,
+) -> SwarmLook<'a> {
+    SwarmLook { service, tasks: observed.tasks_of(service).collect(), nodes: &observed.nodes, before, old, waited }
+}

@@ -1,0 +1,162 @@
+//! The machine: disk, memory, clock, and what is left on it.
+
+use super::*;
+
+#[tokio::test]
+async fn disk_space() {
+    let disk = |available: u64| Disk { total: 100 << 30, available };
+    let little = FakeHost::new().folder("/var/lib/docker").disk_of("/var", disk(3 << 30));
+    assert_snapshot!(case(little).find("disk-space").await, @r"
+    warning: disk-space: little space is left
+      3 GiB free for the engine (/var/lib/docker), 4 GiB wanted
+      100 GiB free for our files (/home/dev/.local/share/macula), 512 MiB wanted
+      fix: `docker system df` shows what the engine keeps; `docker image prune` and `docker builder prune` free what is used by nothing
+    ");
+    let full = FakeHost::new().full("/home");
+    assert_snapshot!(case(full).find("disk-space").await, @r"
+    failed: disk-space: the disk is full
+      0 bytes free for our files (/home/dev/.local/share/macula), 512 MiB wanted
+      fix: `docker system df` shows what the engine keeps; `docker image prune` and `docker builder prune` free what is used by nothing
+    ");
+    let enough = FakeHost::new().folder("/var/lib/docker");
+    assert_snapshot!(case(enough).find("disk-space").await, @"ok: disk-space: 100 GiB free for the engine (/var/lib/docker), 4 GiB wanted; 100 GiB free for our files (/home/dev/.local/share/macula), 512 MiB wanted");
+}
+
+#[tokio::test]
+async fn memory() {
+    let small = || FakeHost::new().facts_with(|facts| facts.memory_available = (1 << 30) + (1 << 29));
+    assert_snapshot!(case(small()).find("memory").await, @r"
+    warning: memory: 1.5 GiB of memory are available, 2 GiB are wanted
+      fix: close something, or leave services out: `services: {NAME: {enabled: false}}` in macula.yaml
+    ");
+    let running = vec![container("macula-nginx-1", ContainerState::Running, &[])];
+    assert_snapshot!(Case { ours: running, ..case(small()) }.find("memory").await, @"ok: memory: 1.5 GiB available of 16 GiB, 2 GiB wanted");
+    let machine = Facts { memory: 1 << 30, ..docker() };
+    assert_snapshot!(Case { facts: Some(machine), ..case(FakeHost::new()) }.find("memory").await, @r"
+    warning: memory: the engine has 1 GiB of memory, 2 GiB are wanted
+      fix: give its virtual machine more, or leave services out: `services: {NAME: {enabled: false}}` in macula.yaml
+    ");
+}
+
+#[tokio::test]
+async fn inotify() {
+    let low = || FakeHost::new().setting("fs.inotify.max_user_instances", "128");
+    assert_snapshot!(Case { want: cluster(37, false), ..case(low()) }.find("inotify").await, @r#"
+    warning: inotify: too few file watches for a cluster: its pods would fail with "too many open files"
+      fs.inotify.max_user_watches is 524288, a cluster wants 524288
+      fs.inotify.max_user_instances is 128, a cluster wants 512
+      fix: raise the limits, and keep them raised in /etc/sysctl.d/99-macula.conf
+        sudo sysctl -w fs.inotify.max_user_instances=512
+        printf '%s\n' fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512 | sudo tee /etc/sysctl.d/99-macula.conf >/dev/null
+    "#);
+    // all of the values, whichever are low now: the next boot knows only the file; and what else stands there stays
+    let file = "/etc/sysctl.d/99-macula.conf";
+    let once = low().file(file, "# mine\nvm.swappiness=1\nfs.inotify.max_user_watches = 1048576\n");
+    let case_of_it = Case { want: cluster(37, false), ..case(once) };
+    let finding = case_of_it.findings(Selection::named(&["inotify"]).unwrap()).await.remove(0);
+    assert_snapshot!(finding.fix.unwrap().actions[1], @r"printf '%s\n' '# mine' vm.swappiness=1 fs.inotify.max_user_watches=1048576 fs.inotify.max_user_instances=512 | sudo tee /etc/sysctl.d/99-macula.conf >/dev/null");
+    assert_snapshot!(case(low()).find("inotify").await, @r"
+    ok: inotify: enough file watches without a cluster
+      fs.inotify.max_user_watches is 524288, a cluster wants 524288
+      fs.inotify.max_user_instances is 128, a cluster wants 512
+    ");
+    assert_snapshot!(Case { want: cluster(37, false), ..case(FakeHost::new()) }.find("inotify").await, @"ok: inotify: enough file watches for a cluster");
+}
+
+#[tokio::test]
+async fn cgroup() {
+    let first = |want: Needs| {
+        let facts = Facts { cgroup_version: Some(1), ..docker() };
+        Case { want, facts: Some(facts), ..case(FakeHost::new()) }
+    };
+    assert_snapshot!(first(cluster(37, false)).find("cgroup").await, @r"
+    failed: cgroup: cgroup v1: the kubelet of Kubernetes 1.37 refuses to start
+      fix: boot with `systemd.unified_cgroup_hierarchy=1` on the kernel's command line, or take an older node (`cluster: {node_image: kindest/node:v1.34.11}` in macula.yaml), or none (`macula up --no-cluster`)
+    ");
+    assert_snapshot!(first(cluster(37, true)).find("cgroup").await, @"warning: cgroup: cgroup v1: the kubelet of Kubernetes 1.37 is told to put up with it");
+    assert_snapshot!(first(cluster(34, false)).find("cgroup").await, @"ok: cgroup: cgroup v1, which Kubernetes 1.34 still takes");
+    assert_snapshot!(first(needs()).find("cgroup").await, @"ok: cgroup: cgroup v1");
+    assert_snapshot!(Case { want: cluster(37, false), ..case(FakeHost::new()) }.find("cgroup").await, @"ok: cgroup: cgroup v2");
+}
+
+#[tokio::test]
+async fn clock() {
+    let behind = FakeHost::new().at(1_790_000_000).file_of("/var/lib/dpkg/status", "", 1_790_000_000 + 3 * 86400);
+    assert_snapshot!(case(behind).find("clock").await, @r"
+    warning: clock: the clock is behind, by 3 days at least
+      /var/lib/dpkg/status is from later than now
+      certificates and signed package lists of the right time count as not yet valid
+      fix: set the clock by the network, or by the machine's own
+        sudo timedatectl set-ntp true
+    ");
+    let reset = FakeHost::new().at(0).facts_with(|facts| facts.systemd = false);
+    assert_snapshot!(case(reset).find("clock").await, @r"
+    warning: clock: the clock is behind, by 56 years at least
+      this version of macula is from later than now
+      certificates and signed package lists of the right time count as not yet valid
+      fix: set it: `sudo date -s '2026-01-31 12:00'`
+    ");
+    let ahead = ObservedContainer {
+        started_at: Some(1_790_000_000 + 7200),
+        ..container("macula-nginx-1", ContainerState::Running, &[])
+    };
+    assert_snapshot!(Case { ours: vec![ahead], ..case(FakeHost::new()) }.find("clock").await, @r"
+    warning: clock: the engine's clock is ahead of ours by 2 hours at least
+      a virtual machine's clock drifts while the computer sleeps
+      fix: restart the engine's virtual machine, or set the clock that is wrong
+    ");
+    let alone = FakeHost::new().answer("timedatectl *", 0, "no\n", "");
+    assert_snapshot!(case(alone).find("clock").await, @"ok: clock: right, as far as this machine can tell; nothing keeps it so");
+}
+
+#[tokio::test]
+async fn leftovers() {
+    let data = "/home/dev/.local/share/macula";
+    let lock = |pid| serde_json::to_vec(&Held { pid: Some(pid), command: "macula up".into(), since: 1 }).unwrap();
+    let host = FakeHost::new()
+        .process(4711)
+        .file(format!("{data}/macula/lock"), lock(99))
+        .file(format!("{data}/pr-123/lock"), lock(98))
+        .file(format!("{data}/busy/lock"), lock(4711))
+        // not a platform's: the changes that were made to this machine
+        .file(format!("{data}/host.d/receipt.json"), "{}")
+        .file(format!("{data}/macula/secrets/{}", temporary_name("postgres", 99, 3)), "half")
+        .file(format!("{data}/macula/{}", temporary_name("receipt.json", 4711, 0)), "being written");
+    let ours = vec![
+        container("macula-loki-1", ContainerState::Created, &[]),
+        container("macula-nginx-1", ContainerState::Running, &[]),
+    ];
+    assert_snapshot!(Case { ours: ours.clone(), ..case(host) }.find("leftovers").await, @r"
+    warning: leftovers: an interrupted run left something behind
+      `macula up` (pid 99) on the platform macula ended in the middle
+      `macula up` (pid 98) on the platform pr-123 ended in the middle
+      one file half written in /home/dev/.local/share/macula
+      never started or half removed: macula-loki-1
+      fix: the same again, or `macula up`, takes up where it ended; the same again, or `macula --name pr-123 up`, takes up where it ended; remove what is half written; `macula up` brings them up
+        rm /home/dev/.local/share/macula/macula/secrets/.postgres.99-3.macula-tmp
+    ");
+    // the user works on one platform by its name and its file, and what is said of another has neither
+    let both =
+        FakeHost::new().file(format!("{data}/shop/lock"), lock(99)).file(format!("{data}/macula/lock"), lock(98));
+    let name = PlatformName::new("shop").unwrap();
+    let invocation = Invocation { name: Some(name), file: Some("ci/macula.yaml".into()), ..Invocation::default() };
+    let want = Needs { platform: "shop".into(), invocation, ..needs() };
+    let found = Case { want, ..case(both) }.find("leftovers").await;
+    assert!(found.contains("or `macula --name shop --file ci/macula.yaml up`, takes up"), "{found}");
+    assert!(found.contains("or `macula up`, takes up"), "{found}");
+    // somebody is at work: what is created will be started
+    let busy = FakeHost::new().file(format!("{data}/macula/lock"), lock(1));
+    assert_snapshot!(Case { ours, ..case(busy) }.find("leftovers").await, @"ok: leftovers: no leftovers of an interrupted run");
+}
+
+#[tokio::test]
+async fn home_writable() {
+    assert_snapshot!(case(FakeHost::new().read_only("/home/dev/.local")).find("home-writable").await, @r"
+    failed: home-writable: our own folders cannot be written
+      cannot write /home/dev/.local/share/macula/.writable: permission denied
+      fix: see that they belong to dev (`ls -ld /home/dev`), or name others with XDG_DATA_HOME and XDG_CACHE_HOME
+    ");
+    let host = FakeHost::new();
+    assert_snapshot!(case(host.clone()).find("home-writable").await, @"ok: home-writable: /home/dev/.local/share/macula and /home/dev/.cache/macula can be written");
+    assert_eq!(host.paths(), [""; 0].map(PathBuf::from));
+}

@@ -1,0 +1,179 @@
+//! What `down`, `stop` and `restart` do, and what is left over.
+
+use super::*;
+
+#[test]
+fn down_stops_dependents_first_and_keeps_the_data() {
+    let world = right_world(&platform());
+    assert_snapshot!(down("macula", &world, Keep::default()).to_string(), @"
+    - stop container macula-db-1 (requested) after stop container macula-web-1
+    - remove container macula-db-1 (requested) after stop container macula-db-1
+    - remove container macula-migrate-1 (requested)
+    - stop container macula-web-1 (requested)
+    - remove container macula-web-1 (requested) after stop container macula-web-1
+    - remove network macula (requested) after remove container macula-db-1, remove container macula-migrate-1, remove container macula-web-1
+    ");
+}
+
+#[test]
+fn what_has_ended_still_ties_those_that_need_it_to_what_it_needs() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        service.depends_on.remove("db");
+    });
+    let world = right_world(&platform);
+    let plan = down("macula", &world, Keep::default());
+    assert_eq!(plan.index()["stop container macula-db-1"].after, ["stop container macula-web-1"]);
+}
+
+#[test]
+fn down_with_volumes_takes_the_data_last() {
+    let mut world = right_world(&platform());
+    world.containers.clear();
+    assert_snapshot!(down("macula", &world, Keep { remove_volumes: true }).to_string(), @"
+    - remove network macula (requested)
+    - remove volume macula-db-data (requested)
+    ");
+}
+
+#[test]
+fn files_that_were_copied_in_go_with_their_container() {
+    let mut world = right_world(&platform());
+    world.containers.clear();
+    let mut files = world.volumes[0].clone();
+    files.name = "macula-db-1-files-etc-db".into();
+    files.labels.insert(label::FILES.into(), "true".into());
+    world.volumes.push(files);
+    let plan = down("macula", &world, Keep::default());
+    assert_snapshot!(plan.to_string(), @"
+    - remove network macula (requested)
+    - remove volume macula-db-1-files-etc-db (requested)
+    ");
+    assert!(plan.steps.iter().all(|step| !step.destructive));
+}
+
+#[test]
+fn nobody_waits_for_data_that_is_removed() {
+    let mut world = right_world(&platform());
+    for found in &mut world.containers {
+        let writes = match found.label(label::SERVICE) {
+            Some("db") => "macula-db-data",
+            // a folder of the host, which outlives the platform
+            Some("web") => "/srv/pages",
+            _ => continue,
+        };
+        found.writes.push(writes.to_owned());
+    }
+    assert_snapshot!(down("macula", &world, Keep { remove_volumes: true }).to_string(), @"
+    - remove container macula-db-1 (requested)
+    - stop container macula-web-1 (requested)
+    - remove container macula-web-1 (requested) after stop container macula-web-1
+    - remove container macula-migrate-1 (requested)
+    - remove network macula (requested) after remove container macula-db-1, remove container macula-web-1, remove container macula-migrate-1
+    - remove volume macula-db-data (requested) after remove container macula-db-1
+    ");
+    // whoever only reads it has it too
+    for found in world.containers.iter_mut().filter(|found| found.label(label::SERVICE) == Some("web")) {
+        found.reads.push("macula-db-data".to_owned());
+    }
+    let plan = down("macula", &world, Keep { remove_volumes: true });
+    let after = &plan.index()["remove volume macula-db-data"].after;
+    assert_eq!(*after, ["remove container macula-db-1", "remove container macula-web-1"]);
+    let kept = down("macula", &world, Keep::default()).to_string();
+    assert!(kept.contains("stop container macula-db-1"), "{kept}");
+}
+
+/// What a run that was killed leaves under temporary names, and two networks of one name.
+#[test]
+fn what_an_interrupted_run_left_is_removed() {
+    let platform = platform();
+    let mut world = right_world(&platform);
+    let mut left = world.containers.pop().unwrap();
+    let service = left.label(label::SERVICE).unwrap().to_owned();
+    left.name.push_str(".unfinished");
+    left.state = ContainerState::Created;
+    world.unfinished.push(left);
+    assert_eq!(service, "web");
+    assert_snapshot!(plan_of(&platform, &world), @"
+    - remove container macula-web-1.unfinished (left by an interrupted run)
+    + create container macula-web-1 (missing) after remove container macula-web-1.unfinished
+    + start container macula-web-1 (missing) after create container macula-web-1
+      await container macula-web-1 (missing) after start container macula-web-1
+    ");
+    let down = down("macula", &world, Keep::default()).to_string();
+    assert!(down.contains("remove container macula-web-1.unfinished (requested)\n"), "{down}");
+}
+
+#[test]
+fn of_two_networks_with_one_name_none_is_chosen() {
+    let platform = platform();
+    let mut world = right_world(&platform);
+    let mut twin = world.networks[0].clone();
+    (world.networks[0].id, twin.id) = ("a1".repeat(32), "b2".repeat(32));
+    world.networks.push(twin);
+    let (resources, supply) = (resources(&platform), Supply::default());
+    let wish = Wish { platform: "macula", resources: &resources, supply: &supply, selection: None };
+    let conflicts = reconcile(&wish, &world).unwrap_err();
+    assert_eq!(conflicts[0].to_string(), "network macula: 2 networks have this name: a1a1a1a1a1a1, b2b2b2b2b2b2");
+    // each can be named by its id when they go
+    let down = down("macula", &world, Keep::default());
+    let removed = down.steps.iter().filter(|step| matches!(step.action, Action::RemoveNetwork { .. }));
+    assert_eq!(removed.map(|step| step.resource.name.get(..2).unwrap()).collect::<Vec<_>>(), ["a1", "b2"]);
+}
+
+#[test]
+fn down_leaves_other_platforms_alone() {
+    assert_snapshot!(down("pr-1", &right_world(&platform()), Keep { remove_volumes: true }).to_string(), @"");
+}
+
+#[test]
+fn restart_stops_backwards_and_starts_forwards() {
+    let world = right_world(&platform());
+    let chosen = ["web".to_owned(), "db".to_owned()].into();
+    assert_snapshot!(restart("macula", &resources(&platform()).containers, &world, &chosen).to_string(), @"
+    - stop container macula-db-1 (requested) after stop container macula-web-1
+    - stop container macula-web-1 (requested)
+    + start container macula-db-1 (requested) after stop container macula-db-1
+      await container macula-db-1 (requested) after start container macula-db-1
+    + start container macula-web-1 (requested) after stop container macula-web-1, await container macula-db-1
+      await container macula-web-1 (requested) after start container macula-web-1
+    ");
+}
+
+#[test]
+fn a_job_that_is_not_run_again_passes_on_what_it_needs() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        service.depends_on.remove("db");
+    });
+    let world = right_world(&platform);
+    let chosen = ["web".to_owned(), "db".to_owned()].into();
+    let plan = restart("macula", &resources(&platform).containers, &world, &chosen);
+    assert_eq!(
+        plan.index()["start container macula-web-1"].after,
+        ["stop container macula-web-1", "await container macula-db-1"]
+    );
+}
+
+#[test]
+fn what_runs_has_started_whatever_its_health() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        service.depends_on.clear();
+        *service = needs(service.clone(), "db", Condition::ServiceStarted);
+    });
+    let mut world = right_world(&platform);
+    for found in &mut world.containers {
+        match found.name.as_str() {
+            "macula-db-1" => found.health = Health::Unhealthy,
+            "macula-web-1" => found.state = ContainerState::Exited,
+            _ => {}
+        }
+    }
+    let plan = plan_of(&platform, &world);
+    assert_snapshot!(plan, @"
+      await container macula-db-1 (not healthy)
+    + start container macula-web-1 (not running)
+      await container macula-web-1 (not running) after start container macula-web-1
+    ");
+}
