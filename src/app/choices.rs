@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Files, Request};
+use crate::config::{Files, Request, Scale};
 use crate::model::{ImagePolicy, Moves};
 use crate::words;
 
@@ -31,6 +31,8 @@ pub struct Choices {
     pub no_discover: bool,
     /// `--remap`
     pub remap: bool,
+    /// `--scale`, by service.
+    pub scale: BTreeMap<String, u32>,
     /// Published ports that somebody else had, and where they went.
     pub moves: Moves,
     /// Optional services whose image every source refused. They are not tried again until somebody asks for it.
@@ -113,6 +115,19 @@ impl Choices {
             applied.from_last.push("ports that are taken move".to_owned());
             request.remap = true;
         }
+        let mut scale = self.scale;
+        for (service, said) in &request.scale {
+            match said {
+                Scale::Asked(count) | Scale::Kept(count) => scale.insert(service.clone(), *count),
+                Scale::Back => scale.remove(service),
+            };
+        }
+        for (service, count) in &scale {
+            if !request.scale.contains_key(service) {
+                applied.from_last.push(format!("scale {service}={count}"));
+                request.scale.insert(service.clone(), Scale::Kept(*count));
+            }
+        }
         request.moves = self.moves;
         applied.choices = Self {
             folder: Some(request.cwd.clone()),
@@ -124,6 +139,7 @@ impl Choices {
             no_cluster: self.no_cluster,
             no_discover: !request.discover,
             remap: request.remap,
+            scale,
             moves: request.moves.clone(),
             refused: self.refused,
             out_of_reach: self.out_of_reach,
@@ -226,6 +242,24 @@ mod tests {
         // said again, it is nothing that the last `up` is needed for
         let mut again = Request { cwd: "/p".into(), remap: true, ..Request::default() };
         assert!(applied.choices.apply(&mut again, &files()).from_last.is_empty());
+    }
+
+    #[test]
+    fn numbers_of_containers_are_kept_service_by_service() {
+        let request = |scale: &[(&str, Scale)]| Request {
+            cwd: "/p".into(),
+            scale: scale.iter().map(|(name, scale)| ((*name).to_owned(), *scale)).collect(),
+            ..Request::default()
+        };
+        let mut first = request(&[("web", Scale::Asked(3)), ("db", Scale::Asked(2))]);
+        let applied = Choices::default().apply(&mut first, &files());
+        assert_eq!(applied.from_last, [""; 0]);
+        let mut later = request(&[("db", Scale::Back), ("api", Scale::Asked(0))]);
+        let applied = applied.choices.apply(&mut later, &files());
+        assert_eq!(applied.from_last, ["scale web=3"]);
+        let last = request(&[("api", Scale::Asked(0)), ("db", Scale::Back), ("web", Scale::Kept(3))]);
+        assert_eq!(later.scale, last.scale);
+        assert_eq!(applied.choices.scale, BTreeMap::from([("api".to_owned(), 0), ("web".to_owned(), 3)]));
     }
 
     #[test]

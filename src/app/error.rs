@@ -129,6 +129,8 @@ pub enum Error {
     #[error(transparent)]
     Deploy(#[from] DeployError),
     #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error(transparent)]
     Target(#[from] crate::compile::targets::TargetError),
     /// There is nothing that could be started again.
     #[error("{platform} is down")]
@@ -261,6 +263,39 @@ pub enum DeployError {
     /// `applied`: something of it may be there.
     #[error("{source}")]
     Kubernetes { source: KubernetesError, applied: bool },
+}
+
+/// Why something was not copied into or out of a container. `place`: as the user would write it.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error("{place} does not exist")]
+    NotThere { place: String },
+    #[error("{place} is not a folder")]
+    NotAFolder { place: String },
+    #[error("{} is a file, and a folder was to take its place", path.display())]
+    FolderOverFile { path: PathBuf },
+    #[error("{} is a folder, and a file was to take its place", path.display())]
+    FileOverFolder { path: PathBuf },
+    /// A device, a socket.
+    #[error("{place} is neither a file nor a folder")]
+    Special { place: String },
+    #[error("{place} leads from link to link without an end")]
+    Circle { place: String },
+    #[error("{place} is not text, and engines take no other paths")]
+    NotText { place: String },
+    /// With what the engine said.
+    #[error("{place} cannot be written to: it is read-only")]
+    ReadOnly { place: String, message: String },
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot write {}", path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    /// What the engine sends is not what it should be, or ends too early.
+    #[error("the engine's archive cannot be read")]
+    Damaged { source: std::io::Error },
+    /// Whoever was to take the archive does not.
+    #[error("the archive cannot be passed on")]
+    Unsent { source: std::io::Error },
 }
 
 /// Why a program is not replaced by a release. Unless it says otherwise, nothing was changed.

@@ -46,6 +46,9 @@ pub use commands::changes::{Change, ChangeKind, changes};
 pub use commands::cluster::{
     cluster_kubeconfig, cluster_status, create_cluster, delete_cluster, load_into_cluster, start_cluster, stop_cluster,
 };
+pub use commands::copy::{
+    Copied, CopyOptions, Inside, Told as ToldCopied, archive_of, copy_from, copy_to, pack_from, unpack_to,
+};
 pub use commands::creds::{Credential, credentials, exports, exports_for};
 pub use commands::down::{Data, DownOptions, Downed, data_of, down, must_be_known};
 pub use commands::events::{EventKind, ServiceEvent, follow_events};
@@ -59,6 +62,7 @@ pub use commands::names::{
 };
 pub use commands::one_off::{one_off, shell};
 pub use commands::pages::{Page, closed_pages, left_out_pages, pages};
+pub use commands::ports::{PortRow, ServicePorts, service_ports};
 pub use commands::process_status::{ProcessStanding, ProcessStatus};
 pub use commands::processes::{
     ProcessWork, bring_up_processes, own_environment, planned_processes, process_is_kept, split_processes,
@@ -88,7 +92,7 @@ pub use commands::upgrade::{Release, Upgrade, UpgradeState, Upgrading, upgrade};
 pub use commands::validate::{Absent, Told, Traced, bridges, full_name, trace_name, validate};
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
 pub use commands::watch::{Left, Onlooker, WatchOptions, watch};
-pub use error::{DeployError, Error, MissingPath, ProcessFailure, ResolverError, UpgradeError};
+pub use error::{CopyError, DeployError, Error, MissingPath, ProcessFailure, ResolverError, UpgradeError};
 pub use inquiry::{Found, Inquiry, InquiryError};
 pub use lease::{Idle, Lease, LeaseHolder};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};

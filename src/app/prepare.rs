@@ -28,6 +28,8 @@ pub struct Wanted {
     pub services: Vec<String>,
     /// Only these, whatever they need.
     pub no_deps: bool,
+    /// Services whose number of containers somebody has just said: the ingress is to know them all.
+    pub scaled: BTreeSet<String>,
     /// What this one needs is brought up and its image is there, and it is left as it is.
     pub apart: Option<String>,
     /// What has a build is built again, also where its image is there.
@@ -290,15 +292,26 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
     if services.is_empty() {
         return Ok(None);
     }
+    let ingress = || {
+        let all = platform.services().filter(|(_, service)| service.extension.role == Some(Role::Ingress));
+        all.map(|(_, service)| service.name.clone()).collect::<Vec<_>>()
+    };
     let chosen = select(platform, services).and_then(|mut chosen| {
         // the ingress holds some of their ports
         let guarded =
             streams(platform).into_iter().any(|stream| !stream.hosts.is_empty() && chosen.contains(&stream.service));
-        let ingress = platform.services().filter(|(_, service)| service.extension.role == Some(Role::Ingress));
-        let ingress: Vec<String> = ingress.filter(|_| guarded).map(|(_, service)| service.name.clone()).collect();
-        chosen.extend(select(platform, &ingress)?);
+        if guarded {
+            chosen.extend(select(platform, &ingress())?);
+        }
         Ok(chosen)
     });
-    let chosen = if wanted.no_deps { chosen.map(|_| services.iter().cloned().collect()) } else { chosen };
+    let mut chosen = if wanted.no_deps { chosen.map(|_| services.iter().cloned().collect()) } else { chosen };
+    let routed =
+        |name: &&String| platform.service(name).is_some_and(|(_, service)| !service.extension.ingress.is_empty());
+    if let Ok(chosen) = &mut chosen
+        && wanted.scaled.iter().filter(routed).any(|name| chosen.contains(name))
+    {
+        chosen.extend(ingress());
+    }
     chosen.map(Some).map_err(|names| Error::UnknownService { names, known: platform.service_names() })
 }

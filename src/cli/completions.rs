@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap_complete::Shell;
-use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use crate::app::State;
@@ -134,6 +134,15 @@ fn completing(command: clap::Command, ground: &Arc<Ground>) -> clap::Command {
         let (platform, ground) = (arg.get_id() == "name" && arg.get_long() == Some("name"), ground.clone());
         match what.as_str() {
             "SERVICE" => arg.add(completer(move || ground.services())),
+            "SERVICE=N" => arg.add(completer(move || with(ground.services(), "="))),
+            "FROM" | "TO" => {
+                let inside = completer(move || with(ground.services(), ":"));
+                arg.add(ArgValueCompleter::new(move |typed: &OsStr| {
+                    let mut all = inside.complete(typed);
+                    all.extend(PathCompleter::any().complete(typed));
+                    all
+                }))
+            }
             "PROFILE" => arg.add(completer(move || ground.profiles())),
             "STACK" => arg.add(completer(move || ground.stacks())),
             "CHECK" => arg.add(completer(checks)),
@@ -143,6 +152,11 @@ fn completing(command: clap::Command, ground: &Arc<Ground>) -> clap::Command {
         }
     });
     command.mut_subcommands(|child| completing(child, ground))
+}
+
+/// The names with what has to follow them.
+fn with(names: Vec<(String, String)>, mark: &str) -> Vec<(String, String)> {
+    names.into_iter().map(|(name, about)| (format!("{name}{mark}"), about)).collect()
 }
 
 /// Those that begin as the word does.
@@ -184,6 +198,11 @@ mod tests {
         assert_eq!(proposed(&["macula", "doctor", "container"]), ["container-runs"]);
         assert_eq!(proposed(&["macula", "stat"]), ["status"]);
         assert!(proposed(&["macula", "up", "--images", ""]).contains(&"local".to_owned()));
+        assert_eq!(proposed(&["macula", "port", "postgres-r"]), ["postgres-roles"]);
+        assert_eq!(proposed(&["macula", "scale", "postgres-r"]), ["postgres-roles="]);
+        assert_eq!(proposed(&["macula", "up", "--scale", "postgres-r"]), ["postgres-roles="]);
+        assert_eq!(proposed(&["macula", "cp", "postgres-r"]), ["postgres-roles:"]);
+        assert!(proposed(&["macula", "cp", "postgres:/tmp", "./Cargo.t"]).contains(&"./Cargo.toml".to_owned()));
     }
 
     /// Every option with such a value has its proposals: none was forgotten.
@@ -192,7 +211,8 @@ mod tests {
         fn walk(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
             for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
                 let names = arg.get_value_names().unwrap_or_default();
-                let wanted = names.iter().any(|name| ["SERVICE", "PROFILE", "STACK", "CHECK"].contains(&name.as_str()));
+                let known = ["SERVICE", "SERVICE=N", "FROM", "TO", "PROFILE", "STACK", "CHECK"];
+                let wanted = names.iter().any(|name| known.contains(&name.as_str()));
                 if wanted && arg.get::<ArgValueCompleter>().is_none() {
                     missing.push(format!("{path} {}", arg.get_id()));
                 }

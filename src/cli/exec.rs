@@ -6,6 +6,7 @@ use crate::engine::AttachedExec;
 use crate::model::{ContainerState, PlatformName, macula};
 
 use super::consent::{Asker, with_engine};
+use super::containers::{Containers, not_running};
 use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::interrupt;
@@ -78,39 +79,11 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     let name = context.platform_name()?;
     let session = context.session("exec").await;
-    let Some(mut service) = args.service.clone() else { return Err(which(&session, &name).await) };
-    let found = match log_sources(&session, &name, std::slice::from_ref(&service)).await {
-        // a host name stands for its service; only the stacks know whose it is
-        Err(Error::UnknownService { names, known }) => match context.service_of_host(&service) {
-            Some(meant) => {
-                service = meant;
-                log_sources(&session, &name, std::slice::from_ref(&service)).await
-            }
-            None => return Err(context.absent(&session, Error::UnknownService { names, known }).await),
-        },
-        found => found,
-    };
-    let (engine, sources) = match found {
-        Ok(found) => found,
-        Err(error) => return Err(context.absent(&session, error).await),
-    };
-    if sources.is_empty() {
-        return Err(Error::NoContainer { service }.into());
-    }
-    let Some(source) = args.index.checked_sub(1).and_then(|at| sources.get(at)) else {
-        let all = text::count(sources.len(), "container");
-        return Err(CliError::usage(format!("{} has {all}, so there is no number {}", service, args.index))
-            .hint(format!("--index is a number from 1 to {}", sources.len())));
-    };
+    let Some(service) = &args.service else { return Err(which(&session, &name).await) };
+    let found = Containers::of(context, &session, &name, service).await?;
+    let source = found.at(args.index)?;
     if source.state != ContainerState::Running {
-        return Err(match source.exit_code {
-            Some(0) => CliError::usage(format!("{service} has finished; a command needs a running container"))
-                .suggest(macula("logs").arg(&service)),
-            Some(code) => CliError::usage(format!("{service} is not running (exit code {code})"))
-                .suggest(macula("logs").arg(&service))
-                .suggest(macula("up").arg(&service)),
-            None => CliError::usage(format!("{service} is not running")).suggest(macula("up").arg(&service)),
-        });
+        return Err(not_running(&found.service, source));
     }
     let container = source.container.clone();
     let mut request = request(context, args);
@@ -119,7 +92,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     context.finish();
     let _in_use = session.in_use(&name);
-    ended_with(engine.exec_attached(&container, &request).await?)
+    ended_with(found.engine.exec_attached(&container, &request).await?)
 }
 
 fn request(context: &Context, args: Args) -> AttachedExec {

@@ -42,6 +42,7 @@ impl From<Error> for CliError {
                 }
             }
             Error::Deploy(ref deploy) => super::stack::explained(deploy),
+            Error::Copy(ref copy) => super::cp::explained(copy),
             Error::Target(TargetError::Compile(errors)) => Error::Compile(errors).into(),
             Error::Target(TargetError::Refused { target, refusals }) => {
                 let mut new = Self::config(format!("the stack cannot run on {target}"));

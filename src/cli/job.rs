@@ -12,7 +12,7 @@ use crate::words;
 
 use super::ci::markdown;
 use super::consent::with_engine;
-use super::context::{Context, Forgets, ImageOptions};
+use super::context::{Context, Forgets, ImageOptions, ScaleOptions, Upping};
 use super::error::CliError;
 use super::run::is_there;
 use super::up::bring_up_for;
@@ -52,6 +52,8 @@ pub struct Args {
     bundle: Option<PathBuf>,
     #[command(flatten)]
     stacks: ImageOptions,
+    #[command(flatten)]
+    scale: ScaleOptions,
     /// The command and its arguments
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
@@ -59,7 +61,8 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     is_there(context, &args.command)?;
-    let (mut loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
+    let options = Upping { options: &args.stacks, scale: &args.scale, remap: false };
+    let (mut loaded, choices) = context.load_for_up(&options, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let bundle = app::open_bundle(args.bundle.as_deref()).await?;
     let name = loaded.platform.name.clone();
@@ -118,6 +121,7 @@ async fn up_and_run(
     let wanted = Wanted {
         services: needs.clone(),
         needed: needs.clone(),
+        scaled: args.scale.services().collect(),
         no_cluster: args.no_cluster.then_some(true),
         dns: args.no_dns.then_some(false),
         may_fetch: context.may_ask(),

@@ -20,7 +20,9 @@ mod cluster_error;
 mod completions;
 mod config;
 mod consent;
+mod containers;
 mod context;
+mod cp;
 mod creds;
 mod dns;
 mod dns_error;
@@ -51,12 +53,14 @@ mod near;
 mod offer;
 mod open;
 mod plan;
+mod port;
 mod proof;
 pub mod reference;
 mod relay;
 mod report;
 mod run;
 mod s3;
+mod scale;
 pub mod shapes;
 mod slip;
 mod stack;
@@ -122,6 +126,9 @@ enum Command {
     Start(lifecycle::StartArgs),
     #[command(aliases = ["shell", "ssh", "sh"])]
     Exec(exec::Args),
+    Cp(cp::Args),
+    Port(port::Args),
+    Scale(scale::Args),
     Open(open::Args),
     Creds(creds::Args),
     Env(env::Args),
@@ -182,8 +189,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Services",
         &[
-            "logs", "events", "traces", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "task",
-            "watch", "wait",
+            "logs", "events", "traces", "exec", "cp", "open", "port", "restart", "stop", "start", "scale", "creds",
+            "env", "run", "task", "watch", "wait",
         ],
     ),
     ("Names and certificates", &["dns", "trust"]),
@@ -428,6 +435,7 @@ fn runtime(command: &Command) -> tokio::runtime::Builder {
         | Command::Ls(_)
         | Command::Top(_)
         | Command::Open(_)
+        | Command::Port(_)
         | Command::Creds(_)
         | Command::Env(_)
         | Command::Validate(_)
@@ -459,6 +467,9 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Stop(args) => lifecycle::stop(context, args).await,
         Command::Start(args) => lifecycle::start(context, args).await,
         Command::Exec(args) => exec::run(context, args).await,
+        Command::Cp(args) => cp::run(context, args).await,
+        Command::Port(args) => port::run(context, args).await,
+        Command::Scale(args) => scale::run(context, args).await,
         Command::Open(args) => open::run(context, args).await,
         Command::Creds(args) => creds::run(context, args).await,
         Command::Env(args) => env::run(context, args).await,
@@ -496,6 +507,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Rm(RemoveArgs { .. }) => Err(CliError::usage("macula has no command that removes single services")
             .hint("to leave a service out for good, set `services: {NAME: {enabled: false}}` in macula.yaml")
             .suggest(macula("stop SERVICE").why("to stop one service"))
+            .suggest(macula("up --force-recreate SERVICE").why("to give it a new container; its volumes stay"))
             .suggest(macula("down --dry-run").why("to see what removing the whole platform would do"))),
     }
 }

@@ -14,7 +14,7 @@ use crate::model::{MaculaCommand, Platform, macula};
 use crate::plan::{CLUSTER_GROUP, ProcessStep, leave_out_processes};
 
 use super::consent::{missing_engine, opening};
-use super::context::{Context, Forgets, ImageOptions, Remapping};
+use super::context::{Context, Forgets, ImageOptions, ScaleOptions, Upping};
 use super::engine_error::no_engine;
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
@@ -32,6 +32,8 @@ pub struct Args {
     services: Vec<String>,
     #[command(flatten)]
     stacks: ImageOptions,
+    #[command(flatten)]
+    scale: ScaleOptions,
     /// Exit with 10 if there are changes to make
     #[arg(long)]
     exit_code: bool,
@@ -48,18 +50,19 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let session = context.session_ahead("plan");
-    let (mut loaded, _) =
-        context.load_for_up(&Remapping { options: &args.stacks, remap: args.remap }, Forgets::default())?;
+    let options = Upping { options: &args.stacks, scale: &args.scale, remap: args.remap };
+    let (mut loaded, _) = context.load_for_up(&options, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
     let typed = services.clone();
     let chosen = split_processes(&loaded.platform, &mut services);
-    let about = About::new(&loaded.platform, &typed, chosen.as_ref());
+    let about = About::new(&loaded.platform, &args.scale, &typed, chosen.as_ref());
     let (session, first) = or_an_empty_world(session.await, &loaded).await?;
     let loaded = remap(&session, &loaded, &services).await?.unwrap_or_else(|| loaded.clone());
     let wanted = Wanted {
         services,
+        scaled: args.scale.services().collect(),
         strict: args.strict,
         no_cluster: args.no_cluster.then_some(true),
         dns: None,
@@ -114,11 +117,17 @@ pub struct About<'a> {
 impl<'a> About<'a> {
     /// `typed`: the services and processes that the user named; `processes`: those of them and of their needs that are
     /// programs of this machine.
-    pub fn new(platform: &'a Platform, typed: &[String], processes: Option<&BTreeSet<String>>) -> Self {
+    pub fn new(
+        platform: &'a Platform,
+        scale: &ScaleOptions,
+        typed: &[String],
+        processes: Option<&BTreeSet<String>>,
+    ) -> Self {
+        let up = scale.words().fold(macula("up"), |up, words| up.arg("--scale").arg(words));
         Self {
             platform,
             processes: processes.map_or(platform.processes.len(), BTreeSet::len),
-            up: typed.iter().fold(macula("up"), |up, name| up.arg(name)),
+            up: typed.iter().fold(up, |up, name| up.arg(name)),
         }
     }
 }

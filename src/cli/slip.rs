@@ -12,7 +12,10 @@ const HARMFUL: [&str; 9] = ["down", "stop", "restart", "delete", "uninstall", "p
 const MEANT: &[(&[&str], &[&str])] = &[
     (&["info", "show", "inspect", "describe", "get", "state", "health", "ping"], &["status"]),
     (&["stats", "usage", "htop", "monitor"], &["top", "status --stats"]),
-    (&["port", "ports", "ip", "address", "addresses"], &["status", "dns list"]),
+    (&["ports"], &["port SERVICE", "status"]),
+    (&["ip", "address", "addresses"], &["status", "dns list"]),
+    (&["copy", "scp"], &["cp SERVICE:PATH ."]),
+    (&["replicas"], &["scale SERVICE=2"]),
     (&["kill"], &["stop SERVICE"]),
     (&["url", "urls", "pages", "browse", "web", "ui"], &["open"]),
     (&["dashboard", "home", "page", "portal"], &["open home"]),
@@ -45,23 +48,14 @@ const MEANT: &[(&[&str], &[&str])] = &[
 ];
 
 /// The same, where a sentence says more than a command.
-const SAID: &[(&[&str], &str, &[&str])] = &[
-    (
-        &["scale", "replicas"],
-        "the number of a service's containers stands in its Compose file: `deploy: {replicas: 3}`",
-        &["up"],
-    ),
-    (
-        &["cp", "copy"],
-        "files are copied by the engine's own command, `docker cp`, or read by one in the container",
-        &["exec SERVICE cat FILE"],
-    ),
-    (&["destroy"], "the whole platform is removed by `down`, and its data only with `--volumes`", &["down --dry-run"]),
-];
+const SAID: &[(&[&str], &str, &[&str])] = &[(
+    &["destroy"],
+    "the whole platform is removed by `down`, and its data only with `--volumes`",
+    &["down --dry-run"],
+)];
 
 /// Options of `docker compose` and the like: of which command, and what does that here.
 const OPTIONS: &[(&str, &[&str], &str, &str)] = &[
-    ("up", &["--scale"], "the number of containers stands in the Compose file: `deploy: {replicas: 3}`", "up"),
     ("up", &["--no-start"], "containers are made and started together", "plan"),
     ("up", &["--abort-on-container-exit", "--exit-code-from", "--attach"], "a command is run by `ci`", "ci --help"),
     ("down", &["--rmi"], "images are removed by a command of their own", "images prune --dry-run"),
@@ -316,9 +310,9 @@ mod tests {
             }
         }
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let told = option(&words("up --scale=worker=3"), "--scale=worker=3").unwrap();
-        assert_eq!(told.message, "`macula up` has no option --scale");
-        assert!(option(&words("status --scale 3"), "--scale").is_none());
+        let told = option(&words("down --rmi=local"), "--rmi=local").unwrap();
+        assert_eq!(told.message, "`macula down` has no option --rmi");
+        assert!(option(&words("status --rmi local"), "--rmi").is_none());
     }
 
     #[test]

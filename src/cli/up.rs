@@ -14,7 +14,7 @@ use crate::words;
 
 use super::ci::markdown_table;
 use super::consent::{Asker, with_engine};
-use super::context::{Context, Forgets, ImageOptions, Remapping, StackOptions};
+use super::context::{Context, Forgets, ImageOptions, ScaleOptions, StackOptions, Upping};
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
 use super::follow::follow;
@@ -29,7 +29,7 @@ use super::{interrupt, lease, plan, status};
 /// images, creates containers and starts them in the order of their dependencies, in parallel, and
 /// checks every service from outside until it answers. Whatever is right already is left alone, so
 /// running it again costs next to nothing; after a failure it continues where it stopped.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Args {
     /// Services to start, with their dependencies (default: all)
     #[arg(value_name = "SERVICE")]
@@ -39,6 +39,8 @@ pub struct Args {
     /// Use the images of a file written by `images save`, loading each as it is needed
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
+    #[command(flatten)]
+    scale: ScaleOptions,
     /// Rebuild images even if they already exist
     #[arg(long)]
     build: bool,
@@ -102,9 +104,18 @@ pub struct Args {
     wait: bool,
 }
 
+impl Args {
+    /// Of `scale`.
+    pub(super) fn of_scale(scale: ScaleOptions, no_deps: bool, dry_run: bool) -> Self {
+        let services = words::unique(scale.services());
+        Self { services, scale, no_deps, dry_run, ..Self::default() }
+    }
+}
+
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let forgets = Forgets { all: args.reset, cluster: args.cluster || args.no_cluster };
-    let (loaded, choices) = context.load_for_up(&Remapping { options: &args.stacks, remap: args.remap }, forgets)?;
+    let options = Upping { options: &args.stacks, scale: &args.scale, remap: args.remap };
+    let (loaded, choices) = context.load_for_up(&options, forgets)?;
     let mut services = args.services.clone();
     context.services_meant(&loaded.platform, &mut services);
     // programs of this machine are watched by the process that keeps them
@@ -154,6 +165,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         services,
         bundle,
         no_deps: args.no_deps,
+        scaled: args.scale.services().collect(),
         apart: None,
         build: args.build,
         recreate: args.force_recreate,
@@ -174,7 +186,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         let mut services = wanted.services.clone();
         let chosen = split_processes(&loaded.platform, &mut services);
         let loaded = remap(&session, &loaded, &services).await?.unwrap_or(loaded);
-        let about = plan::About::new(&loaded.platform, &wanted.services, chosen.as_ref());
+        let about = plan::About::new(&loaded.platform, &args.scale, &wanted.services, chosen.as_ref());
         let again = wanted.recreate;
         let mut prepared = prepare(&session, &loaded, &Wanted { services, ..wanted }).await?;
         let left_out = &prepared.plan.left_out;

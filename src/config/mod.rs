@@ -13,6 +13,7 @@ mod macula;
 mod needs;
 mod project;
 mod read;
+mod scale;
 mod scope;
 mod selection;
 mod sources;
@@ -32,6 +33,7 @@ pub use macula::{
     SCHEMA_FILE, compose_schema, extension_reference, in_force, init_file, lock_text, macula_yaml_reference, schema,
 };
 pub use project::{AddError, ProjectFile, look, with_added};
+pub use scale::Scale;
 pub use sources::{config_file, platform_name, project_compose_file};
 pub use yaml::{ConfigErrors, Diagnostic};
 
@@ -78,6 +80,8 @@ pub struct Request {
     pub remap: bool,
     /// Where they went at the last `up`.
     pub moves: Moves,
+    /// `--scale`, of this command or of the last `up`: by service.
+    pub scale: BTreeMap<String, Scale>,
     /// For Swarm or Kubernetes: configs and secrets may be there already.
     pub orchestrated: bool,
 }
@@ -265,6 +269,10 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     scope::own_addresses(&mut stacks, &moves, &mut report);
     scope::moved_ports(&mut stacks, &moves, &mut report);
     scope::ingress_ports(&mut stacks, &settings.ingress, &domain, &mut report);
+    // for containers of this machine; elsewhere `stack scale` says it
+    if !request.orchestrated {
+        scale::apply(&request.scale, &settings, &mut stacks, &selection, &mut report);
+    }
     tasks::provide(&mut stacks, &selection, &mut report);
     for (from, to) in &images.overrides {
         let services = stacks.iter_mut().flat_map(|loaded| loaded.stack.services.values_mut());

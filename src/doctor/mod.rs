@@ -157,6 +157,8 @@ pub struct Needs {
     pub cluster: Option<ClusterNeeds>,
     /// What commands to type have to repeat.
     pub invocation: Invocation,
+    /// It is no question of the user's: nobody waits long for what a busy machine does not answer.
+    pub in_passing: bool,
 }
 
 /// A port of the host that a service is to be published on.
@@ -213,6 +215,7 @@ impl Needs {
             disk: 0,
             cluster,
             invocation: Invocation::default(),
+            in_passing: false,
         }
     }
 }
@@ -367,7 +370,8 @@ pub static CHECKS: &[Check] = &[
 
 /// The check that runs a container.
 pub const PROOF: &str = "container-runs";
-const TIME_FOR_A_CONTAINER: Duration = Duration::from_secs(60);
+/// It knows its own end, and clears away behind it.
+const TIME_FOR_A_CONTAINER: Duration = Duration::from_secs(90);
 
 /// Longer than any check should take, shorter than a user's patience.
 const TIME_FOR_A_CHECK: Duration = Duration::from_secs(5);
@@ -391,7 +395,6 @@ pub async fn run_telling(
 async fn look(context: &Context<'_>, selection: &Selection, told: &(dyn Fn(&Finding) + Send + Sync)) -> Vec<Finding> {
     let selected = CHECKS.iter().filter(|check| selection.includes(check));
     join_all(selected.map(|check| async move {
-        // the first time an image is made for it
         let patience = if check.name == PROOF { TIME_FOR_A_CONTAINER } else { TIME_FOR_A_CHECK };
         let verdict = tokio::time::timeout(patience, (check.look)(context))
             .await

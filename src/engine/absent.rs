@@ -12,7 +12,7 @@ use futures_util::stream::BoxStream;
 
 use super::{
     AttachedExec, BuildRequest, Containers, Engine, EngineError, ExecOutput, Found, Images, LogLine, LogOptions,
-    Networks, ProgressSink, Query, Streams, Usage,
+    Networks, PathInfo, ProgressSink, Query, Streams, Usage,
 };
 use crate::host::HostFacts;
 use crate::model::{
@@ -230,7 +230,29 @@ impl Streams for Absent {
     async fn unpack(&self, container: &str, _: Vec<u8>) -> Result<(), EngineError> {
         gone(container)
     }
+
     async fn write_files(&self, container: &str, _: &[FileSpec]) -> Result<(), EngineError> {
+        gone(container)
+    }
+
+    async fn look_at(&self, container: &str, _: &str) -> Result<Option<PathInfo>, EngineError> {
+        gone(container)
+    }
+
+    async fn pack(
+        &self,
+        container: &str,
+        _: &str,
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
+        gone(container)
+    }
+
+    async fn unpack_in(
+        &self,
+        container: &str,
+        _: &str,
+        _: BoxStream<'static, std::io::Result<Bytes>>,
+    ) -> Result<(), EngineError> {
         gone(container)
     }
 

@@ -4,6 +4,7 @@
 //! test is one that a user can meet.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -324,7 +325,7 @@ pub trait Images: Send + Sync {
     /// Loads an archive as it arrives; the references that it held.
     async fn load_from(
         &self,
-        archive: BoxStream<'static, std::io::Result<Bytes>>,
+        archive: BoxStream<'static, io::Result<Bytes>>,
         progress: ProgressSink<'_>,
     ) -> Result<Vec<String>, EngineError>;
 }
@@ -394,6 +395,22 @@ pub trait Streams: Send + Sync {
     }
     /// Unpacks an archive in the root folder of a container, running or not.
     async fn unpack(&self, container: &str, archive: Vec<u8>) -> Result<(), EngineError>;
+    /// What lies at a path of a container, running or not; a link is looked at, and not where it leads. `None`: nothing.
+    async fn look_at(&self, container: &str, path: &str) -> Result<Option<PathInfo>, EngineError>;
+    /// A file, a link, or a folder with everything in it, as an archive, piece by piece.
+    async fn pack(
+        &self,
+        container: &str,
+        path: &str,
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError>;
+    /// Unpacks an archive as it arrives in a folder of a container, running or not. A folder never takes the place of a
+    /// file, or a file that of a folder.
+    async fn unpack_in(
+        &self,
+        container: &str,
+        folder: &str,
+        archive: BoxStream<'static, io::Result<Bytes>>,
+    ) -> Result<(), EngineError>;
     /// `None` when there is no such file.
     async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError>;
     /// What the container holds at `file.path`. An engine that can tell otherwise that it is just
@@ -401,6 +418,21 @@ pub trait Streams: Send + Sync {
     async fn held_file(&self, container: &str, file: &FileSpec) -> Result<Option<Vec<u8>>, EngineError> {
         self.read_file(container, &file.path).await
     }
+}
+
+/// What lies at a path of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathInfo {
+    File {
+        size: u64,
+    },
+    Folder,
+    /// Where it leads, as the engine says it: from its own folder where that is no absolute path.
+    Link {
+        to: String,
+    },
+    /// A device, a socket.
+    Other,
 }
 
 /// Both ends of a program in a container, which reads the end of its input when this is dropped.

@@ -82,6 +82,18 @@ pub(super) fn read_file(container: &str, path: &str) -> String {
     format!("reading {path} from container {container}")
 }
 
+pub(super) fn look_at(container: &str, path: &str) -> String {
+    format!("looking at {path} in container {container}")
+}
+
+pub(super) fn copy_from(container: &str, path: &str) -> String {
+    format!("copying {path} from container {container}")
+}
+
+pub(super) fn copy_to(container: &str, folder: &str) -> String {
+    format!("copying to {folder} in container {container}")
+}
+
 pub(super) fn create_network(name: &str) -> String {
     format!("creating network {name}")
 }

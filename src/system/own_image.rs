@@ -41,6 +41,11 @@ impl OwnImage {
         let program = program(host, facts).await?;
         image(engine, host, &program).await
     }
+
+    /// Removes the archive of a making that nobody waits for any more.
+    pub async fn abandon(host: &dyn Host) {
+        let _ = host.remove(&host.folders().cache.join(archive_of(std::process::id()))).await;
+    }
 }
 
 /// This program and what it is linked with, as the kernel has mapped it: no file format has to be read.
@@ -85,6 +90,7 @@ async fn image(
     (made, parts): &(OwnImage, Parts),
 ) -> Result<OwnImage, OwnImageError> {
     let made = made.clone();
+    clear(host).await;
     if engine.image(&made.reference).await?.is_some() {
         return Ok(made);
     }
@@ -96,7 +102,7 @@ async fn image(
     }
     let archive = archive(host, parts).await.map_err(|error| OwnImageError::NotHere(error.into()))?;
     let folder = host.folders().cache;
-    let file = folder.join(format!("proof-{}.tar", std::process::id()));
+    let file = folder.join(archive_of(std::process::id()));
     let kept = async {
         host.create_folder(&folder, 0o700).await?;
         host.write(&file, &archive, 0o600).await
@@ -110,6 +116,24 @@ async fn image(
     let _ = host.remove(&file).await;
     imported?;
     Ok(made)
+}
+
+/// In the cache, while the engine reads it.
+fn archive_of(pid: u32) -> String {
+    format!("proof-{pid}.tar")
+}
+
+/// Removes archives of runs that were killed: each is as large as this program.
+async fn clear(host: &dyn Host) {
+    let folder = host.folders().cache;
+    for name in host.list(&folder).await.unwrap_or_default() {
+        let pid = name.strip_prefix("proof-").and_then(|rest| rest.strip_suffix(".tar")).map(str::parse::<u32>);
+        if let Some(Ok(pid)) = pid
+            && !host.alive(pid)
+        {
+            let _ = host.remove(&folder.join(&name)).await;
+        }
+    }
 }
 
 /// Files that are mapped to be run. The loader is one of them; a program without any is static.

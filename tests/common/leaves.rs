@@ -13,6 +13,9 @@ pub fn leaves() -> Vec<(String, String)> {
     }
     let arguments = [
         ("exec", "web true"),
+        ("cp", "web:/x x"),
+        ("port", "web"),
+        ("scale", "web=2"),
         ("stop", "web"),
         ("start", "web"),
         ("run", "-- true"),

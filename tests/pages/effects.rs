@@ -85,6 +85,12 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ),
     ("a_platform_may_have_a_lease", &["traces --count"]),
     ("a_command_has_a_new_container_of_its_service", &["exec --new"]),
+    ("files_are_copied_as_docker_copies_them", &["cp --follow-link", "cp --archive", "cp --index"]),
+    ("ports_are_told_as_they_are_reached", &["port --protocol", "port --index"]),
+    (
+        "numbers_of_containers_hold_until_they_are_given_back",
+        &["up --scale", "plan --scale", "ci --scale", "scale --no-deps", "scale --dry-run"],
+    ),
     ("exec_gives_input_output_and_exit_code", &["exec --no-tty", "exec --user", "exec --workdir", "exec --env"]),
     ("results_for_programs_have_their_shape", &["open --print"]),
     ("passwords_are_made_once_and_shown_to_their_owner_only", &["env --format"]),

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Done, Platform, eventually};
+use crate::harness::{Done, Platform, eventually, is_root};
 
 const TALKERS: &str = "
 services:
@@ -88,6 +88,140 @@ fn exec_gives_input_output_and_exit_code() {
     // engines differ in which of the shells' two codes they choose
     let done = platform.run("exec bob no-such-program");
     assert!([126, 127].contains(&done.code), "{done}");
+}
+
+const KEEPERS: &str = "
+services:
+  web:
+    <<: *base
+    command: [sh, -c, 'mkdir -p /data/deep; echo page > /data/page; echo b > /data/deep/b; ln -s page /data/link; touch /ready; exec sleep infinity']
+    deploy: {replicas: 2}
+    ports: ['8000-8001:80', '53/udp']
+  locked:
+    <<: *base
+    command: [sleep, infinity]
+    read_only: true
+    volumes: ['kept:/kept']
+volumes: {kept: {}}
+";
+
+#[test]
+fn files_are_copied_as_docker_copies_them() {
+    let Some(platform) = Platform::new("copy") else { return };
+    platform.stack(KEEPERS);
+    platform.run("up").ok();
+    let first = |script: &str| platform.shell("web", script);
+    let second =
+        |script: &str| platform.run_with("exec --index 2", &["web", "sh", "-c", script]).ok().out.trim_end().to_owned();
+    eventually("both are ready", || {
+        ["1", "2"].into_iter().all(|at| platform.run_with("exec --index", &[at, "web", "ls", "/ready"]).code == 0)
+    });
+    let project = platform.project();
+    let here = |name: &str| std::fs::read_to_string(project.join(name)).unwrap();
+    std::fs::create_dir_all(project.join("site/css")).unwrap();
+    platform.write("site/index.html", "hello");
+    platform.write("site/css/a.css", "style");
+
+    // in: a new name, into a folder, what is in a folder, over a file
+    platform.run("cp site web:/made").ok().says("copied 2 files (10 B) to web:/made in 2 containers");
+    assert_eq!((first("cat /made/css/a.css"), second("cat /made/index.html")), ("style".into(), "hello".into()));
+    platform.run("cp site web:/made").ok();
+    platform.run("cp --index 2 site/. web:/data").ok();
+    assert_eq!(first("ls /made"), "css\nindex.html\nsite");
+    assert_eq!(first("ls /data"), "deep\nlink\npage");
+    assert_eq!(second("cat /data/index.html /data/page"), "hellopage");
+    platform.write("large", &"x".repeat(3 << 20));
+    platform.run("cp large web:/data/page").ok();
+    assert_eq!(first("wc -c < /data/page"), (3 << 20).to_string());
+    let rows = platform.run("cp large web:/made/ -o json").ok().json();
+    assert_eq!((&rows[1]["files"], &rows[0]["path"]), (&1.into(), &"/made/large".into()));
+
+    // out: the same rules, and links stay links unless they are followed
+    platform.run("cp web:/data out").ok().says("copied 3 files");
+    assert_eq!((here("out/deep/b"), here("out/page").len()), ("b\n".into(), 3 << 20));
+    platform.run("cp web:/data/deep out").ok();
+    platform.run("cp web:/data/deep/. out").ok();
+    assert_eq!(here("out/b"), "b\n");
+    platform.run("cp web:/data/link kept").ok();
+    assert_eq!(std::fs::read_link(project.join("kept")).unwrap().to_str(), Some("page"));
+    platform.run("cp -L web:/data/link followed").ok();
+    assert_eq!(here("followed").len(), 3 << 20);
+    platform.run("cp --index 2 web:/data/index.html from-second").ok();
+    assert_eq!(here("from-second"), "hello");
+
+    // archives on standard streams
+    let archive = platform.program(["cp", "web:/data/deep", "-"]).output().unwrap();
+    assert!(archive.status.success());
+    let mut command = platform.program(["cp", "--index", "1", "-", "web:/made"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&archive.stdout).unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(first("cat /made/deep/b"), "b");
+
+    // whose they are
+    if is_root() {
+        std::os::unix::fs::chown(project.join("large"), Some(1234), Some(1234)).unwrap();
+        let owner = |how: &str| {
+            platform.run(&format!("cp --index 1 {how} large web:/made/owned")).ok();
+            first("ls -ln /made/owned").split_whitespace().nth(2).map(str::to_owned).unwrap()
+        };
+        assert_eq!((owner(""), owner("-a")), ("0".into(), "1234".into()));
+    }
+
+    // one that does not run, and a volume of one whose root is read-only
+    platform.run("stop web").ok();
+    platform.run("cp web:/data/deep/b late").ok();
+    platform.run("cp site web:/data/later").ok();
+    assert_eq!(here("late"), "b\n");
+    platform.run("cp site locked:/kept").ok();
+    assert_eq!(platform.shell("locked", "cat /kept/site/index.html"), "hello");
+
+    platform.run("cp site locked:/made").exits(1).says("locked:/ cannot be written to: it is read-only");
+    platform.run("cp web:/nowhere x").exits(2).says("web:/nowhere does not exist");
+    platform.run("cp large web:/no/where").exits(2).says("web:/no does not exist");
+    platform.run("cp site web:/data/page").exits(2).says("a folder was to take its place");
+    platform.run("cp web:/data/page no/where").exits(2).says("no does not exist");
+    platform.run("cp web:/data/page /dev/null").exits(2).says("neither a file nor a folder");
+    platform.run("cp carol:/x x").exits(2).says("no service is called carol");
+    platform.run("cp --index 3 web:/data x").exits(2).says("there is no number 3");
+    assert!(!project.join("x").exists());
+    let odd = std::fs::read_dir(&project).unwrap().flatten().find(|one| {
+        let name = one.file_name().to_string_lossy().into_owned();
+        name.ends_with(".macula-tmp")
+    });
+    assert!(odd.is_none(), "{odd:?}");
+}
+
+#[test]
+fn ports_are_told_as_they_are_reached() {
+    let Some(platform) = Platform::new("port") else { return };
+    platform.stack(KEEPERS);
+    platform.run("up").ok();
+    let status = platform.run("status -o json").ok().json();
+    let rows = status["services"].as_array().unwrap();
+    let web = rows.iter().find(|row| row["name"] == "web").unwrap();
+    let known: Vec<&str> = web["addresses"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+    let told = |words: &str| platform.run(words).ok().out.trim_end().to_owned();
+    let first = told("port web 80");
+    assert!(known.contains(&first.as_str()), "{first} is not in {known:?}");
+    let second = told("port --index 2 web 80/tcp");
+    assert!(known.contains(&second.as_str()) && second != first, "{second} is not in {known:?}");
+    let udp = told("port web 53/udp");
+    assert_eq!(told("port --protocol udp web 53"), udp);
+    assert!(known.contains(&format!("{udp}/udp").as_str()), "{udp} is not in {known:?}");
+    assert_eq!(told("port web").lines().count(), known.len());
+    assert!(told("port --index 1 web").contains(&format!("80/tcp -> {first}")));
+    let rows = platform.run("port web 80 -o json").ok().json();
+    assert_eq!((&rows[0]["address"], &rows[0]["port"]), (&first.into(), &80.into()));
+    platform
+        .run("port web 81")
+        .exits(2)
+        .says("web does not publish its port 81/tcp")
+        .says("it publishes 53/udp and 80");
+    platform.run("port locked").exits(2).says("locked publishes no port on this machine");
+    platform.run("port carol").exits(2).says("no service is called carol");
+    platform.run("stop web").ok();
+    platform.run("port web 80").exits(2).says("web is not running");
 }
 
 /// A migration, a console: the service's image and settings, whether or not it runs.

@@ -117,6 +117,50 @@ fn a_platform_may_have_a_lease() {
 }
 
 #[test]
+fn numbers_of_containers_hold_until_they_are_given_back() {
+    let Some(platform) = Platform::new("numbers_of_containers_hold_until_they_are_given_back") else { return };
+    platform.stack(
+        "
+services:
+  web: {<<: *base, command: [sleep, infinity], depends_on: [db]}
+  db: {<<: *base, command: [sleep, infinity], volumes: ['data:/data']}
+  fixed: {<<: *base, command: [sleep, infinity], ports: ['8000:80']}
+volumes: {data: {}}
+",
+    );
+    let count = |service: &str| {
+        let list = platform.everything();
+        list.iter().filter(|name| name.starts_with(&format!("container macula-{}-{service}-", platform.name))).count()
+    };
+    platform.run("up --scale web=3").ok();
+    assert_eq!((count("web"), count("db")), (3, 1));
+    platform.run("up").ok().says("as with the last `up`: scale web=3").says("nothing to do");
+    platform.run("plan --scale web=2 --exit-code").exits(10).prints("--scale web=2");
+    platform.run("scale web=5 --dry-run").ok();
+    assert_eq!(count("web"), 3);
+
+    // fewer of them, while what they need is left as it is
+    platform.run("stop db").ok();
+    platform.run("scale web=2 --no-deps").ok();
+    assert_eq!((count("web"), platform.container("db").running), (2, false));
+    platform.run("scale web=0").ok();
+    assert_eq!((count("web"), platform.container("db").running), (0, true));
+    platform.run("up").ok().says("scale web=0");
+    assert_eq!(count("web"), 0);
+    platform.run("ci --no-dns --scale web=2 -- true").ok();
+    assert_eq!(count("web"), 2);
+    platform.run("up --scale web=").ok().does_not_say("as with the last");
+    assert_eq!(count("web"), 1);
+    platform.run("up").ok().does_not_say("as with the last");
+
+    platform.run("up --scale wbe=2").exits(3).says("no stack has a service `wbe`").says("did you mean `web`?");
+    platform.run("scale fixed=2").exits(3).says("fixed cannot have 2 containers: only one can publish port 8000");
+    platform.run("scale web=many").exits(2).says("`many` is not a number of containers");
+    platform.run("scale web").exits(2).says("write SERVICE=N");
+    assert_eq!((count("web"), count("fixed")), (1, 1));
+}
+
+#[test]
 fn what_is_shown_and_run_is_what_was_asked_for() {
     let Some(platform) = platform("what_is_shown_and_run_is_what_was_asked_for") else { return };
     platform.run("up").ok();

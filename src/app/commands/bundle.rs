@@ -1,16 +1,13 @@
 //! `images save` and `images load`: a platform's images as one file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 use crate::apply::load::named;
 use crate::apply::{Loader, StepError};
@@ -23,11 +20,9 @@ use crate::model::{ImageSpec, ObservedImage, Platform};
 use crate::plan::{Choice, ImageSource, LeftOut, SupplyProblem, supply};
 
 use super::images::{refusal, try_images};
+use super::pieces::{END, to_thread};
 use crate::app::survey::load_for_engine;
 use crate::app::{Error, Session};
-
-/// Pieces between the engine and the file.
-const IN_FLIGHT: usize = 16;
 
 /// What `images save` came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -129,12 +124,11 @@ async fn save_one(
     step: &str,
 ) -> Result<Writer, Error> {
     let mut pieces = engine.export(&image.references).await?;
-    let (sender, receiver) = mpsc::channel::<Bytes>(IN_FLIGHT);
+    let (sender, mut archive) = to_thread();
     let (id, references, services, size) =
         (image.id.clone(), image.references.clone(), image.services.clone(), image.size);
     let writing = blocking(move || {
-        let mut pieces = Pieces { receiver, piece: Bytes::new(), ended: false };
-        writer.add(&id, &references, &services, size, &mut pieces)?;
+        writer.add(&id, &references, &services, size, &mut archive)?;
         Ok::<_, BundleError>(writer)
     });
     let feeding = async {
@@ -162,32 +156,6 @@ async fn save_one(
     // an archive that broke off is the engine's trouble, not the archive's
     fed?;
     Ok(written??)
-}
-
-/// The last piece. A sender that goes away without it has broken off, and what it has sent may end
-/// where an archive could end.
-const END: Bytes = Bytes::new();
-
-/// What comes from the engine, for a reader on another thread.
-struct Pieces {
-    receiver: mpsc::Receiver<Bytes>,
-    piece: Bytes,
-    ended: bool,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() && !self.ended {
-            match self.receiver.blocking_recv() {
-                Some(piece) => self.piece = piece,
-                None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it broke off")),
-            }
-            self.ended = self.piece.is_empty();
-        }
-        let taken = self.piece.split_to(self.piece.len().min(buffer.len()));
-        buffer.get_mut(..taken.len()).unwrap_or_default().copy_from_slice(&taken);
-        Ok(taken.len())
-    }
 }
 
 /// What is to be saved.

@@ -4,6 +4,7 @@
 pub(in crate::app) mod bundle;
 pub(in crate::app) mod changes;
 pub(in crate::app) mod cluster;
+pub(in crate::app) mod copy;
 pub(in crate::app) mod creds;
 pub(in crate::app) mod down;
 pub(in crate::app) mod events;
@@ -18,6 +19,8 @@ mod membership;
 pub(in crate::app) mod names;
 pub(in crate::app) mod one_off;
 pub(in crate::app) mod pages;
+mod pieces;
+pub(in crate::app) mod ports;
 pub(in crate::app) mod process_status;
 pub(in crate::app) mod processes;
 mod program_logs;

@@ -1,6 +1,7 @@
 //! How services are: what `status`, `top`, `ls` and the last screen of `up` say of each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use serde::Serialize;
 
@@ -10,7 +11,7 @@ use crate::app::{Error, Session};
 use crate::compile::{container_name, fully_qualified, loopback_address};
 use crate::model::{
     Condition as Until, ContainerSpec, ContainerState, Health, Invocation, ObservedContainer, Origin, Platform,
-    PortBinding, Restart, Role, Service, Stack, label, macula,
+    PortBinding, Protocol, Restart, Role, Service, Stack, label, macula,
 };
 use crate::plan::ImageSource;
 
@@ -539,26 +540,53 @@ fn addresses(survey: &Survey, service: &Service) -> Vec<String> {
         return all;
     }
     for spec in survey.resources.containers.iter().filter(|spec| spec.service == service.name) {
-        let bound = survey.observed.container(&spec.name).map(|found| found.ports.as_slice()).unwrap_or_default();
-        let bound = bound
-            .iter()
-            .filter_map(|port| Some((std::net::SocketAddr::new(port.host_ip, port.host_port?), port.protocol)));
-        let forwarded = spec.forwards.iter().map(|forward| (forward.listen, forward.protocol));
-        let held = |port: &&PortBinding| {
-            let bound = survey.observed.containers.iter().flat_map(|found| &found.ports);
-            !survey.resources.publishes()
-                || bound.map(|bound| (bound.host_ip, bound.host_port)).any(|at| at == (port.host_ip, port.host_port))
-        };
-        let guarded = spec.guarded.iter().filter(held);
-        let guarded = guarded.filter_map(|port| Some(((port.host_ip, port.host_port?).into(), port.protocol)));
-        for (address, protocol) in bound.chain(forwarded).chain(guarded) {
-            let tcp = protocol == crate::model::Protocol::Tcp;
-            all.push(if tcp { address.to_string() } else { format!("{address}/{protocol}") });
-        }
+        all.extend(reached(survey, spec).into_iter().map(|port| port.shown()));
     }
     all.sort();
     all.dedup();
     all
+}
+
+/// A port of a container, and where it is reached on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reached {
+    /// In the container.
+    pub(super) port: u16,
+    pub(super) protocol: Protocol,
+    pub(super) address: SocketAddr,
+}
+
+impl Reached {
+    /// As the lists show it, where only the odd protocol is named.
+    fn shown(&self) -> String {
+        match self.protocol {
+            Protocol::Tcp => self.address.to_string(),
+            other => format!("{}/{other}", self.address),
+        }
+    }
+}
+
+/// What of a container's ports is reached here: what the engine publishes, what is passed on instead, and what the
+/// ingress holds for it.
+pub(super) fn reached(survey: &Survey, spec: &ContainerSpec) -> Vec<Reached> {
+    let of = |port: &PortBinding| {
+        let address = SocketAddr::new(port.host_ip, port.host_port?);
+        Some(Reached { port: port.container_port, protocol: port.protocol, address })
+    };
+    let bound = survey.observed.container(&spec.name).map(|found| found.ports.as_slice()).unwrap_or_default();
+    let forwarded = spec.forwards.iter().map(|forward| Reached {
+        port: forward.port,
+        protocol: forward.protocol,
+        address: forward.listen,
+    });
+    let held = |port: &&PortBinding| {
+        let bound = survey.observed.containers.iter().flat_map(|found| &found.ports);
+        !survey.resources.publishes()
+            || bound.map(|bound| (bound.host_ip, bound.host_port)).any(|at| at == (port.host_ip, port.host_port))
+    };
+    let guarded = spec.guarded.iter().filter(held);
+    let all: BTreeSet<Reached> = bound.iter().filter_map(of).chain(forwarded).chain(guarded.filter_map(of)).collect();
+    all.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ impl Context {
             project: None,
             remap: options.remap(),
             moves: Default::default(),
+            scale: options.scale(),
             orchestrated: false,
         })
     }

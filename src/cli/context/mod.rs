@@ -29,7 +29,9 @@ mod loading;
 mod options;
 
 pub use loading::why_left_out;
-pub use options::{Forgets, Global, ImageOptions, LoadOptions, Output, Remapping, StackOptions};
+pub use options::{
+    Forgets, Global, ImageOptions, LoadOptions, Output, ScaleOptions, StackOptions, Upping, typed_scale,
+};
 
 pub struct Context {
     pub global: Global,

@@ -1,11 +1,13 @@
 //! Options that several commands share.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use crate::cli::error::CliError;
 use crate::cli::ui::{self, ColorChoice};
+use crate::config::Scale;
 use crate::model::{ImagePolicy, PlatformName};
 
 /// Options of every command.
@@ -85,11 +87,53 @@ pub struct ImageOptions {
     pub images: Option<Images>,
 }
 
+/// The option of the commands that bring services up.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ScaleOptions {
+    /// Number of containers of a service (repeatable); later commands keep it, until `--scale SERVICE=` or `--reset`
+    #[arg(long, value_name = "SERVICE=N", value_parser = typed_scale)]
+    pub scale: Vec<(String, Scale)>,
+}
+
+impl ScaleOptions {
+    /// The services of which something is said.
+    pub fn services(&self) -> impl Iterator<Item = String> {
+        self.scale.iter().map(|(service, _)| service.clone())
+    }
+
+    /// As they are typed.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        self.scale.iter().map(|(service, scale)| match scale {
+            Scale::Asked(count) | Scale::Kept(count) => format!("{service}={count}"),
+            Scale::Back => format!("{service}="),
+        })
+    }
+}
+
+/// `web=3`; `web=` for the number of its file.
+pub fn typed_scale(text: &str) -> Result<(String, Scale), String> {
+    const FORM: &str = "write SERVICE=N, such as web=3";
+    let (name, number) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(FORM)?;
+    let scale = match number {
+        "" => Scale::Back,
+        // each is a container: no engine runs more than that
+        _ => number
+            .parse::<u16>()
+            .map(|count| Scale::Asked(count.into()))
+            .map_err(|_| format!("`{number}` is not a number of containers"))?,
+    };
+    Ok((name.to_owned(), scale))
+}
+
 /// What of the command line decides which platform is loaded.
 pub trait LoadOptions {
     fn stacks(&self) -> &StackOptions;
     fn images(&self) -> Option<Images> {
         None
+    }
+    /// Numbers of containers, of two for one service the last.
+    fn scale(&self) -> BTreeMap<String, Scale> {
+        BTreeMap::new()
     }
     /// Published ports that somebody else has go elsewhere.
     fn remap(&self) -> bool {
@@ -113,20 +157,25 @@ impl LoadOptions for ImageOptions {
     }
 }
 
-/// The options of a command that can move ports.
+/// The options of a command that brings the platform up, or shows what that would do.
 #[derive(Debug, Clone, Copy)]
-pub struct Remapping<'a> {
+pub struct Upping<'a> {
     pub options: &'a ImageOptions,
+    pub scale: &'a ScaleOptions,
     pub remap: bool,
 }
 
-impl LoadOptions for Remapping<'_> {
+impl LoadOptions for Upping<'_> {
     fn stacks(&self) -> &StackOptions {
         &self.options.stacks
     }
 
     fn images(&self) -> Option<Images> {
         self.options.images
+    }
+
+    fn scale(&self) -> BTreeMap<String, Scale> {
+        self.scale.scale.iter().cloned().collect()
     }
 
     fn remap(&self) -> bool {

@@ -6,11 +6,19 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
+mod failure;
+mod files;
+mod images;
+mod looks;
+mod names;
+mod platform;
 mod row;
+mod sent;
 mod stacks;
 mod table;
 
-pub use table::{ERROR, OUTPUTS};
+pub use failure::ERROR;
+pub use table::OUTPUTS;
 
 /// What a value looks like.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::config::loaded::Loaded;
 use crate::config::selection::{Off, Selection};
 use crate::config::yaml::{Report, Span, listed, nearest, suggestion};
-use crate::model::{IngressSettings, Mount, PlatformName, Role, SecretSource, Service, in_lower_case};
+use crate::model::{IngressSettings, Mount, PlatformName, PublishedPort, Role, SecretSource, Service, in_lower_case};
 
 /// All checks, in one go. Dependencies on services that are left out, and need not be there, go.
 pub(super) fn check(
@@ -437,20 +437,24 @@ fn replicas(loaded: &Loaded, name: &str, service: &Service, report: &mut Report)
             "take `container_name` away",
         );
     }
-    let room = |port: &&crate::model::PublishedPort| match (port.published, port.published_to) {
-        (Some(first), Some(last)) => u32::from(last - first) + 1 < service.replicas,
-        (Some(_), None) => true,
-        (None, _) => false,
-    };
-    let first = service.ports.iter().find(room).and_then(|port| port.published);
     // elsewhere each replica is on a node of its own, or all are behind one port
-    if let Some(port) = first.filter(|_| !report.orchestrated) {
+    if let Some(port) = port_of_one(service, service.replicas).filter(|_| !report.orchestrated) {
         report.error_help(
             loaded.at_key(name, &["ports"]),
             format!("services.{name} has {} replicas, and only one can publish port {port}", service.replicas),
             "publish a range with a port for each, or none at all: the ingress reaches all replicas",
         );
     }
+}
+
+/// A published port of which so many containers cannot have one each.
+pub(super) fn port_of_one(service: &Service, replicas: u32) -> Option<u16> {
+    let lacks = |port: &&PublishedPort| match (port.published, port.published_to) {
+        (Some(first), Some(last)) => u32::from(last - first) + 1 < replicas,
+        (Some(_), None) => replicas > 1,
+        (None, _) => false,
+    };
+    service.ports.iter().find(lacks).and_then(|port| port.published)
 }
 
 /// Files that are copied in must not vanish when the container starts.

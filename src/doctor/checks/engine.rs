@@ -1,5 +1,8 @@
 //! Is there an engine, does it answer, and whose is it?
 
+use std::pin::pin;
+use std::time::Duration;
+
 use crate::doctor::context::{Context, is_remote};
 use crate::doctor::proof::{self, Answer, Proved, Unproved};
 use crate::doctor::{Action, Fix, Verdict, install};
@@ -182,14 +185,37 @@ pub(in crate::doctor) async fn permission(context: &Context<'_>) -> Verdict {
         })
 }
 
+/// The first time an image is made for it.
+const ENOUGH: Duration = Duration::from_secs(60);
+/// Where others have taken the processors, and there is other work to go on with.
+const ENOUGH_IN_PASSING: Duration = Duration::from_secs(15);
+
 /// See [`proof`].
 pub(in crate::doctor) async fn container_runs(context: &Context<'_>) -> Verdict {
     let (Some(engine), Ok(facts)) = (context.engine(), context.facts().await) else {
         return Verdict::skipped("there is no engine to ask");
     };
-    match proof::prove(engine, context.host, facts).await {
-        Ok(proved) => proof_of(proved, facts),
-        Err(error) => no_proof(error, facts),
+    let host = context.host;
+    let mut proving = pin!(proof::prove(engine, host, facts));
+    let mut proved = tokio::time::timeout(ENOUGH_IN_PASSING, &mut proving).await;
+    if proved.is_err() {
+        if context.want.in_passing
+            && !context.remote()
+            && let Some(load) = proof::busy(host)
+        {
+            proof::abandon(engine, host).await;
+            let waited = ENOUGH_IN_PASSING.as_secs();
+            return Verdict::skipped(format!("not known within {waited} s: this machine is busy ({load})"));
+        }
+        proved = tokio::time::timeout(ENOUGH - ENOUGH_IN_PASSING, &mut proving).await;
+    }
+    match proved {
+        Ok(Ok(proved)) => proof_of(proved, facts),
+        Ok(Err(error)) => no_proof(error, facts),
+        Err(_) => {
+            proof::abandon(engine, host).await;
+            Verdict::warning(format!("no result within {} s", ENOUGH.as_secs()))
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::model::{
 };
 use crate::system::own_image::LABEL;
 use crate::system::{OwnImage, OwnImageError};
+use crate::words;
 
 mod inside;
 
@@ -35,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SHORT: Duration = Duration::from_millis(20);
 /// How often it is tried where others take what was free a moment ago.
 const TRIES: u32 = 6;
+/// Programs that want a processor, for each of those that there are.
+const BUSY: f64 = 2.0;
+const TIME_TO_CLEAR: Duration = Duration::from_secs(5);
 const NAME: &str = "macula-proof";
 
 /// What was seen of a container that ran.
@@ -102,6 +106,26 @@ pub async fn prove(engine: &dyn Engine, host: &dyn Host, facts: &Facts) -> Resul
             proved => return proved,
         }
     }
+}
+
+/// Takes away what a proof that nobody waits for any more has made so far.
+pub async fn abandon(engine: &dyn Engine, host: &dyn Host) {
+    let name = format!("{NAME}-{}", std::process::id());
+    OwnImage::abandon(host).await;
+    let cleared = async {
+        let _ = engine.discard_container(&name).await;
+        let _ = engine.remove_network(&name).await;
+    };
+    // where that takes long, too, the next proof does it
+    let _ = tokio::time::timeout(TIME_TO_CLEAR, cleared).await;
+}
+
+/// What others do to this machine, in words, where a proof would take long through no fault of the engine's.
+pub fn busy(host: &dyn Host) -> Option<String> {
+    let load = host.read_kernel(Path::new("/proc/loadavg"))?;
+    let load = load.split(' ').next()?.parse::<f64>().ok()?;
+    let cpus = host.facts().cpus;
+    (load > BUSY * cpus as f64).then(|| format!("load {load}, {}", words::count(cpus, "processor")))
 }
 
 async fn run(

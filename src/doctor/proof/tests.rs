@@ -57,6 +57,31 @@ async fn what_a_killed_proof_has_left_goes_and_the_relay_of_a_platform_stays() {
 }
 
 #[tokio::test]
+async fn what_nobody_waits_for_any_more_is_taken_away() {
+    let pid = std::process::id();
+    let ours = ["", "-other"].map(|more| format!("{NAME}-{pid}{more}"));
+    let engine = ours.iter().fold(FakeEngine::new(), |engine, name| {
+        engine.with_container(crate::model::ObservedContainer { name: name.clone(), ..Default::default() })
+    });
+    let cache = machine().folders().cache;
+    let archive = |pid: u32| cache.join(format!("proof-{pid}.tar"));
+    let host = machine().process(7).file(archive(pid), "").file(archive(6), "").file(archive(7), "");
+    abandon(&engine, &host).await;
+    assert_eq!(engine.containers(), [format!("{NAME}-{pid}-other")]);
+    assert_eq!(host.list(&cache).await.unwrap(), ["proof-6.tar", "proof-7.tar"]);
+    OwnImage::obtain(&engine, &host, &facts(&engine).await).await.unwrap();
+    assert_eq!(host.list(&cache).await.unwrap(), ["proof-7.tar"], "that of a run that is gone");
+}
+
+#[test]
+fn a_machine_is_busy_where_programs_wait_for_its_processors() {
+    let host = |load: &str| FakeHost::new().facts_with(|facts| facts.cpus = 2).file("/proc/loadavg", load);
+    assert_eq!(busy(&host("3.90 9.00 9.00 9/700 4711\n")), None);
+    assert_eq!(busy(&host("12.31 1.00 1.00 9/700 4711\n")).as_deref(), Some("load 12.31, 2 processors"));
+    assert_eq!(busy(&FakeHost::new()), None);
+}
+
+#[tokio::test]
 async fn a_container_that_ends_is_told_with_its_log() {
     let host = machine();
     let name = format!("{NAME}-{}", std::process::id());

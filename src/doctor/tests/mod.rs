@@ -14,6 +14,7 @@ use crate::model::{
     PortBinding, Traits, label,
 };
 
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 const DOCKER: &str = "unix:///var/run/docker.sock";
 
 fn docker() -> Facts {
@@ -152,7 +153,8 @@ fn network(name: &str, id: &str, subnet: &str, ours: bool) -> ObservedNetwork {
 
 #[tokio::test]
 async fn a_healthy_machine() {
-    let host = FakeHost::new().answer("timedatectl *", 0, "yes\n", "").file(RESOLV_CONF, "nameserver 192.0.2.1\n");
+    let host =
+        FakeHost::new().answer("timedatectl *", 0, "yes\n", "").file("/etc/resolv.conf", "nameserver 192.0.2.1\n");
     let findings = case(host).findings(Selection::All).await;
     let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
     assert_snapshot!(lines.join("\n"), @"

@@ -2,8 +2,6 @@
 
 use super::*;
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-
 #[tokio::test]
 async fn name_servers() {
     let with = |content: &str| case(FakeHost::new().file(RESOLV_CONF, content));

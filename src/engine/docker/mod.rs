@@ -20,6 +20,7 @@ mod build_output;
 mod buildkit;
 mod connect;
 mod container_files;
+mod container_paths;
 mod containers;
 mod context;
 mod dial;

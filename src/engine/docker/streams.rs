@@ -1,12 +1,16 @@
 //! What flows into and out of a container, each in a file of its own.
 
+use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use super::{Docker, container_files, exec, exec_attached, logs};
-use crate::engine::{AttachedExec, Conversation, EngineError, ExecOutput, LogLine, LogOptions, Streams, operation};
+use super::{Docker, container_files, container_paths, exec, exec_attached, logs};
+use crate::engine::{
+    AttachedExec, Conversation, EngineError, ExecOutput, LogLine, LogOptions, PathInfo, Streams, operation,
+};
 use crate::model::FileSpec;
 
 #[async_trait]
@@ -46,6 +50,27 @@ impl Streams for Docker {
 
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
         container_files::write_files(self, container, files).await
+    }
+
+    async fn look_at(&self, container: &str, path: &str) -> Result<Option<PathInfo>, EngineError> {
+        container_paths::look_at(self, container, path).await
+    }
+
+    async fn pack(
+        &self,
+        container: &str,
+        path: &str,
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
+        Ok(container_paths::pack(self, container, path))
+    }
+
+    async fn unpack_in(
+        &self,
+        container: &str,
+        folder: &str,
+        archive: BoxStream<'static, io::Result<Bytes>>,
+    ) -> Result<(), EngineError> {
+        container_paths::unpack_in(self, container, folder, archive).await
     }
 
     async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError> {

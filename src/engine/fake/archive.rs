@@ -1,12 +1,12 @@
 //! Archives of images in the form of `docker save`: every image has a layer of its own, and all of
-//! them one in common.
+//! them one in common. And those of files in containers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{self, Read};
 
 use serde_json::{Value, json};
 
-use crate::model::ObservedImage;
+use crate::model::{FileSpec, ObservedImage};
 
 /// The layer that all images have in common.
 const BASE: &str = "base/layer.tar";
@@ -87,4 +87,66 @@ pub(super) fn images(bytes: &[u8], known: &BTreeSet<String>) -> Result<BTreeMap<
         images.extend(texts("RepoTags").into_iter().map(|tag| (tag, observed.clone())));
     }
     Ok(images)
+}
+
+/// A file, or all below a folder, as an engine packs it: named from its last part on.
+pub(super) fn of_files(files: &BTreeMap<String, FileSpec>, path: &str) -> io::Result<Vec<u8>> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let mut tar = tar::Builder::new(Vec::new());
+    let header = |kind: tar::EntryType, size: usize, mode: u32| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(u64::try_from(size).unwrap_or_default());
+        header
+    };
+    let add = |tar: &mut tar::Builder<Vec<u8>>, name: &str, file: &FileSpec| {
+        let mut header = header(tar::EntryType::Regular, file.content.len(), file.mode);
+        header.set_uid(file.uid.into());
+        header.set_gid(file.gid.into());
+        tar.append_data(&mut header, name, file.content.as_slice())
+    };
+    if let Some(file) = files.get(path) {
+        add(&mut tar, name, file)?;
+        return tar.into_inner();
+    }
+    let folder = |tar: &mut tar::Builder<Vec<u8>>, name: &str| {
+        tar.append_data(&mut header(tar::EntryType::Directory, 0, 0o755), format!("{name}/"), io::empty())
+    };
+    folder(&mut tar, name)?;
+    let mut known = BTreeSet::new();
+    for (below, file) in files.iter().filter_map(|(at, file)| Some((at.strip_prefix(&format!("{path}/"))?, file))) {
+        for (at, _) in below.match_indices('/') {
+            let part = below.get(..at).unwrap_or_default();
+            if known.insert(part.to_owned()) {
+                folder(&mut tar, &format!("{name}/{part}"))?;
+            }
+        }
+        add(&mut tar, &format!("{name}/{below}"), file)?;
+    }
+    tar.into_inner()
+}
+
+/// The files of an archive that is unpacked in a folder.
+pub(super) fn files_of(bytes: &[u8], folder: &str) -> io::Result<Vec<FileSpec>> {
+    let mut files = Vec::new();
+    for entry in tar::Archive::new(bytes).entries()? {
+        let mut entry = entry?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let (uid, gid) = (entry.header().uid()?, entry.header().gid()?);
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content)?;
+        files.push(FileSpec {
+            path: format!("{}/{}", folder.trim_end_matches('/'), String::from_utf8_lossy(&entry.path_bytes())),
+            content,
+            uid: u32::try_from(uid).unwrap_or_default(),
+            gid: u32::try_from(gid).unwrap_or_default(),
+            mode: entry.header().mode()?,
+            secret: false,
+            reload: false,
+        });
+    }
+    Ok(files)
 }

@@ -1,12 +1,16 @@
 //! Files, logs and programs in the fake's containers.
 
+use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use super::{FakeEngine, conflict, missing};
-use crate::engine::{AttachedExec, Containers, EngineError, ExecOutput, LogLine, LogOptions, Streams, operation};
+use super::{FakeEngine, archive, conflict, missing};
+use crate::engine::{
+    AttachedExec, Containers, EngineError, ExecOutput, LogLine, LogOptions, PathInfo, Streams, operation,
+};
 use crate::model::FileSpec;
 
 #[async_trait]
@@ -68,6 +72,51 @@ impl Streams for FakeEngine {
         let mut world = self.act_on(&operation, &paths.join(" "))?;
         let found = world.find_mut(container).map_err(missing(&operation))?;
         found.files.extend(files.iter().map(|file| (file.path.clone(), file.clone())));
+        Ok(())
+    }
+
+    async fn look_at(&self, container: &str, path: &str) -> Result<Option<PathInfo>, EngineError> {
+        let operation = operation::look_at(container, path);
+        let world = self.call(&operation)?;
+        let files = &world.find(container).map_err(missing(&operation))?.files;
+        let inside = format!("{}/", path.trim_end_matches('/'));
+        Ok(match files.get(path) {
+            Some(file) => Some(PathInfo::File { size: u64::try_from(file.content.len()).unwrap_or_default() }),
+            None => files.keys().any(|name| name.starts_with(&inside)).then_some(PathInfo::Folder),
+        })
+    }
+
+    async fn pack(
+        &self,
+        container: &str,
+        path: &str,
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
+        let operation = operation::copy_from(container, path);
+        let world = self.call(&operation)?;
+        let files = &world.find(container).map_err(missing(&operation))?.files;
+        let archive = archive::of_files(files, path).map_err(EngineError::local(&operation))?;
+        // in small pieces, as from a socket
+        let pieces: Vec<_> = archive.chunks(700).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        Ok(stream::iter(pieces).boxed())
+    }
+
+    async fn unpack_in(
+        &self,
+        container: &str,
+        folder: &str,
+        mut archive: BoxStream<'static, io::Result<Bytes>>,
+    ) -> Result<(), EngineError> {
+        self.gate().await;
+        let operation = operation::copy_to(container, folder);
+        let mut whole = Vec::new();
+        while let Some(piece) = archive.next().await {
+            whole.extend_from_slice(&piece.map_err(EngineError::local(&operation))?);
+        }
+        let files = archive::files_of(&whole, folder).map_err(EngineError::local(&operation))?;
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let mut world = self.act_on(&operation, &paths.join(" "))?;
+        let found = world.find_mut(container).map_err(missing(&operation))?;
+        found.files.extend(files.into_iter().map(|file| (file.path.clone(), file)));
         Ok(())
     }
 

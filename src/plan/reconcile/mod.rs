@@ -87,9 +87,7 @@ pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Obser
         planner.take_turns(&wanted, &verdicts);
     }
     planner.own_registry(&wanted);
-    if wish.selection.is_none() {
-        planner.orphans();
-    }
+    planner.orphans();
     planner.free_ports(&wanted);
     planner.move_networks(&replaced);
     if planner.conflicts.is_empty() {
@@ -343,9 +341,14 @@ impl Planner<'_> {
         }
     }
 
-    /// Ours, and in no stack any more. Volumes are data and stay.
+    /// Ours, and in no stack any more; of services that were chosen only those of which there are too many now. Volumes
+    /// are data and stay.
     fn orphans(&mut self) {
         let wish = self.wish;
+        let of_chosen = |found: &ObservedContainer, chosen: &BTreeSet<String>| {
+            let own = found.label(label::SERVICE).is_some_and(|service| chosen.contains(service));
+            own && !found.labels.contains_key(label::RELAY) && !found.labels.contains_key(label::ONE_OFF)
+        };
         let left_out: BTreeSet<&str> = wish.supply.left_out.iter().map(|left| left.service.as_str()).collect();
         let orphans: Vec<&ObservedContainer> = self
             .observed
@@ -361,6 +364,7 @@ impl Planner<'_> {
             })
             // an image that cannot be had today is no reason to take down what runs
             .filter(|found| !left_out.contains(found.label(label::SERVICE).unwrap_or_default()))
+            .filter(|found| wish.selection.is_none_or(|chosen| of_chosen(found, chosen)))
             .collect();
         let mut removed = Vec::new();
         for found in orphans {
@@ -374,6 +378,9 @@ impl Planner<'_> {
             let stop = self.add(Verb::Stop, id.clone(), &group, stop, Cause::Orphaned, Vec::new());
             let remove = Action::RemoveContainer { container: found.name.clone() };
             removed.push(self.add(Verb::Remove, id, &group, remove, Cause::Orphaned, vec![stop]));
+        }
+        if wish.selection.is_some() {
+            return;
         }
         for found in &self.observed.networks {
             let wanted = wish.resources.networks.iter().any(|spec| spec.name == found.name);

@@ -530,6 +530,33 @@ fn a_selection_takes_what_it_needs_and_leaves_the_rest_alone() {
 }
 
 #[test]
+fn of_a_chosen_service_the_containers_that_are_too_many_go() {
+    let mut three = platform();
+    change(&mut three, "web", |service| service.replicas = 3);
+    let mut world = right_world(&three);
+    // somebody works in a container of its own
+    let mut apart = container(&mut world, "macula-web-3").clone();
+    apart.name = "macula-web-run-1".into();
+    apart.labels.insert(label::ONE_OFF.into(), "true".into());
+    world.containers.push(apart);
+    let steps = |chosen: &str| -> Vec<String> {
+        let chosen = BTreeSet::from([chosen.to_owned()]);
+        let plan = try_plan(&platform(), &world, Some(&chosen)).unwrap();
+        plan.steps.into_iter().filter(|step| step.cause == Cause::Orphaned).map(|step| step.id).collect()
+    };
+    assert_eq!(
+        steps("web"),
+        [
+            "stop container macula-web-2",
+            "remove container macula-web-2",
+            "stop container macula-web-3",
+            "remove container macula-web-3",
+        ]
+    );
+    assert_eq!(steps("db"), [""; 0]);
+}
+
+#[test]
 fn nothing_foreign_is_touched() {
     let mut world = right_world(&platform());
     world.networks[0].labels.clear();

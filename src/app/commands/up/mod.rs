@@ -198,6 +198,7 @@ async fn traced(
     let Prepared { survey, plan, cluster, .. } = &prepared;
     let mut needs = Needs::of(&survey.platform, &survey.resources, join::needs(&survey.platform, plan, cluster));
     needs.invocation = session.invocation.clone();
+    needs.in_passing = true;
     let checked = async {
         tokio::join!(doctor::run(&session.system, &needs, Selection::Quick), proof(session, survey, plan, &needs))
     };
