@@ -272,16 +272,19 @@ pub enum CopyError {
     NotThere { place: String },
     #[error("{place} is not a folder")]
     NotAFolder { place: String },
-    #[error("{} is a file, and a folder was to take its place", path.display())]
+    #[error("cannot replace the file {} with a folder", path.display())]
     FolderOverFile { path: PathBuf },
-    #[error("{} is a folder, and a file was to take its place", path.display())]
+    #[error("cannot replace the folder {} with a file", path.display())]
     FileOverFolder { path: PathBuf },
+    /// Nobody named it: it may come from the container.
+    #[error("{} is a symbolic link, and macula does not write through it", path.display())]
+    FolderOverLink { path: PathBuf },
     /// A device, a socket.
     #[error("{place} is neither a file nor a folder")]
     Special { place: String },
-    #[error("{place} leads from link to link without an end")]
+    #[error("too many symbolic links at {place}")]
     Circle { place: String },
-    #[error("{place} is not text, and engines take no other paths")]
+    #[error("{place} is not valid UTF-8, which the engine's API requires")]
     NotText { place: String },
     /// With what the engine said.
     #[error("{place} cannot be written to: it is read-only")]
@@ -291,10 +294,10 @@ pub enum CopyError {
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: std::io::Error },
     /// What the engine sends is not what it should be, or ends too early.
-    #[error("the engine's archive cannot be read")]
+    #[error("could not read the engine's archive")]
     Damaged { source: std::io::Error },
     /// Whoever was to take the archive does not.
-    #[error("the archive cannot be passed on")]
+    #[error("could not send the archive")]
     Unsent { source: std::io::Error },
 }
 

@@ -242,6 +242,10 @@ fn since(found: &ObservedContainer) -> Option<i64> {
         return None;
     }
     let start = found.started_at?;
+    // its first start: there are no lines of another run
+    if found.made_at.is_some_and(|made| start.saturating_sub(made) <= EARLY) {
+        return None;
+    }
     let quick = found.finished_at.is_some_and(|end| (end - start).abs() <= EARLY);
     Some(if quick { start.saturating_sub(EARLY) } else { start })
 }

@@ -20,9 +20,9 @@ use super::ui::text;
 /// Copy files and folders between a service's container and this machine
 ///
 /// One side is SERVICE:PATH, the other a path of this machine, or `-` for a tar archive on standard input or output. The
-/// container need not run. Paths mean what they mean to `docker cp`: a folder that exists gets the copy, any other path
-/// becomes its name; `FOLDER/.` is what is in the folder. Without `--index` all containers of a service get the copy, and
-/// the first one is copied from. Files belong to root in the container, and to you on this machine.
+/// container does not have to be running. Paths mean what they mean to `docker cp`: a folder that exists gets the copy, any
+/// other path becomes its name; `FOLDER/.` is what is in the folder. Without `--index` all containers of a service get the
+/// copy, and the first one is copied from. Files belong to root in the container, and to you on this machine.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  macula cp web:/etc/nginx/nginx.conf .\n  macula cp dump.sql postgres:/tmp/\n  \
                   macula cp web:/var/log - | tar -tf -")]
@@ -33,7 +33,7 @@ pub struct Args {
     /// The same; one of the two has to name a service
     #[arg(value_name = "TO")]
     to: OsString,
-    /// Copy what FROM leads to if it is a symbolic link
+    /// Follow FROM if it is a symbolic link
     #[arg(short = 'L', long)]
     follow_link: bool,
     /// Keep owner and group by their numbers; on this machine only root can give files to others
@@ -43,6 +43,9 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER")]
     index: Option<usize>,
 }
+
+/// How a path of this machine is written that looks like one in a container.
+const COLON: &str = "a path of this machine with a colon is written as ./NAME";
 
 /// One side of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,8 +85,9 @@ impl Way {
         };
         let way = match (Side::of(from), Side::of(to)) {
             (Side::Inside { .. }, Side::Inside { .. }) => {
-                return Err(CliError::usage("nothing is copied from one container to another")
-                    .hint("copy it to this machine first, and from there to the other one"));
+                return Err(CliError::usage("copying from one container to another is not supported")
+                    .hint("copy it to this machine first, and from there to the other one")
+                    .hint(COLON));
             }
             (Side::Inside { service, path }, to) => Self::Out { service, path, to: here(to) },
             (from, Side::Inside { service, path }) => Self::In { from: here(from), service, path },
@@ -94,11 +98,11 @@ impl Way {
         };
         let (Self::Out { service, path, to: other } | Self::In { service, path, from: other }) = &way;
         if path.is_empty() {
-            return Err(CliError::usage(format!("`{service}:` names no path"))
+            return Err(CliError::usage(format!("`{service}:` has no path"))
                 .hint(format!("`{service}:/` is the root folder of its container")));
         }
         if other.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-            return Err(CliError::usage("a path of this machine is empty").hint("`.` is the present folder"));
+            return Err(CliError::usage("a path of this machine is empty").hint("`.` is the current folder"));
         }
         Ok(way)
     }
@@ -113,7 +117,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = context.platform_name()?;
     let session = context.session("cp").await;
     let (Way::Out { service, .. } | Way::In { service, .. }) = &way;
-    let found = Containers::of(context, &session, &name, service).await?;
+    // no service is named `dump-10`, and a file `dump-10:30.sql` lies here
+    let lies_here = [&args.from, &args.to]
+        .iter()
+        .any(|typed| matches!(Side::of(typed), Side::Inside { .. }) && Path::new(typed).symlink_metadata().is_ok());
+    let found = Containers::of(context, &session, &name, service)
+        .await
+        .map_err(|error| if lies_here { error.hint(COLON) } else { error })?;
     let _in_use = session.in_use(&name);
     let told = ToldCopied::default();
     let lines = || {
@@ -143,11 +153,18 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 ))
                 .hint("choose one of them with `--index`"));
             }
-            let mut rows = Vec::new();
+            let (mut rows, all) = (Vec::new(), targets.len());
             for source in targets {
                 let to = inside(&found, source, path);
                 let work = one(&session, from.as_deref(), &to, options, &told);
-                rows.push((source.container.clone(), context.while_looking(work, async {}, lines).await?));
+                let copied = context.while_looking(work, async {}, lines).await.map_err(|error| {
+                    let mut error = CliError::from(error);
+                    if !rows.is_empty() {
+                        error.push_cause(format!("copied to {} of {all} containers before", rows.len()));
+                    }
+                    error
+                })?;
+                rows.push((source.container.clone(), copied));
             }
             let copied = rows.iter().find_map(|(_, copied)| copied.as_ref());
             let path = copied.map_or_else(|| path.clone(), |copied| copied.path.clone());
@@ -267,8 +284,10 @@ pub(super) fn explained(error: &CopyError) -> CliError {
         | CopyError::Special { .. }
         | CopyError::Circle { .. }
         | CopyError::NotText { .. } => of(ErrorKind::Usage),
-        CopyError::FolderOverFile { .. } | CopyError::FileOverFolder { .. } => of(ErrorKind::Usage)
-            .hint("macula removes neither for the other: choose another name, or remove it yourself"),
+        CopyError::FolderOverFile { .. } | CopyError::FileOverFolder { .. } | CopyError::FolderOverLink { .. } => {
+            of(ErrorKind::Usage)
+                .hint("macula does not replace one with the other: choose another name, or remove it yourself")
+        }
         CopyError::ReadOnly { message, .. } => {
             let mut new = of(ErrorKind::Unexpected);
             new.push_cause(message.clone());
@@ -290,7 +309,7 @@ pub(super) fn explained(error: &CopyError) -> CliError {
             }
         }
         CopyError::Damaged { .. } => of(ErrorKind::Unexpected)
-            .hint("what was copied into a folder that exists stays; nothing else is left")
+            .hint("files that had already been copied into an existing folder stay there; nothing else was changed")
             .again(Again::AsItIs),
         CopyError::Unsent { .. } => of(ErrorKind::Unexpected),
     }
@@ -324,9 +343,9 @@ mod tests {
             way("a", "web:/etc").unwrap(),
             Way::In { from: Some("a".into()), service: "web".into(), path: "/etc".into() }
         );
-        assert_eq!(told("a:/x", "b:/y"), "nothing is copied from one container to another");
+        assert_eq!(told("a:/x", "b:/y"), "copying from one container to another is not supported");
         assert_eq!(told("x", "-"), "neither side names a service");
-        assert_eq!(told("web:", "."), "`web:` names no path");
+        assert_eq!(told("web:", "."), "`web:` has no path");
         assert_eq!(told("web:/etc", ""), "a path of this machine is empty");
     }
 

@@ -57,7 +57,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let told = |finding: &Finding| so_far.lock().unwrap_or_else(PoisonError::into_inner).push(finding.clone());
     let named = !args.checks.is_empty();
     let all = context.global.verbose > 0 || named;
-    let lines = || first_lines(context, &so_far.lock().unwrap_or_else(PoisonError::into_inner), all);
+    let of = if named { args.checks.len() } else { CHECKS.len() };
+    let lines = || first_lines(context, &so_far.lock().unwrap_or_else(PoisonError::into_inner), of, all);
     let look = look(&session, &loaded, selection.clone(), &told);
     let (needs, mut findings) = context.while_looking(look, async {}, lines).await;
     let (mut tried, mut not_fixed) = (args.fix.then(Tried::default), None);
@@ -175,7 +176,7 @@ async fn look(
 }
 
 /// The checks that are made, in the order of the table, while others go on.
-fn first_lines(context: &Context, findings: &[Finding], all: bool) -> Vec<String> {
+fn first_lines(context: &Context, findings: &[Finding], of: usize, all: bool) -> Vec<String> {
     let style = context.err_style();
     let place = |finding: &Finding| CHECKS.iter().position(|check| check.name == finding.check);
     let mut findings = findings.to_vec();
@@ -183,7 +184,7 @@ fn first_lines(context: &Context, findings: &[Finding], all: bool) -> Vec<String
     let shown = rows(&findings, style, all, context.terminal.width.saturating_sub(1));
     let made = match findings.len() {
         0 => "looking".to_owned(),
-        count => format!("{count} of {} made", text::count(CHECKS.len(), "check")),
+        count => format!("{count} of {} made", text::count(of, "check")),
     };
     shown.lines().map(str::to_owned).chain([format!("{made} {}", style.symbol("…", ".."))]).collect()
 }

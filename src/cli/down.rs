@@ -375,8 +375,8 @@ mod tests {
         let plain = Style { color: false, unicode: true };
         let narrow = Loss { platform: "macula", owner: None, data: &data[..2] };
         assert_snapshot!(narrow.text(plain, 40), @r"
-        This permanently deletes, from the platform
-        macula:
+        This permanently deletes, from the
+        platform macula:
           macula-volume-0
             212.0 MB  written just now  db-0,
             running

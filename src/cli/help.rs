@@ -35,7 +35,7 @@ pub const PAGES: [(&str, &str); 27] = [
     ("clusters", include_str!("../../docs/cluster.md")),
     ("add-ons", include_str!("../../docs/cluster-addons.md")),
     ("targets", include_str!("../../docs/targets.md")),
-    ("scale", include_str!("../../docs/scale.md")),
+    ("many-machines", include_str!("../../docs/scale.md")),
     ("troubleshooting", include_str!("../../docs/troubleshooting.md")),
     ("exit-codes", include_str!("../../docs/reference/exit-codes.md")),
     ("macula.yaml", include_str!("../../docs/reference/macula-yaml.md")),

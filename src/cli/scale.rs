@@ -5,10 +5,9 @@ use crate::config::Scale;
 
 /// Change the number of containers of services
 ///
-/// Brings these services up with what they need, as `macula up --scale SERVICE=N SERVICE` does, and removes the containers
-/// that are too many; the ingress leads to those that there are then. The number holds for later commands too, until
-/// `SERVICE=` gives back that of the file, or `macula up --reset` forgets it. Stacks on Swarm and Kubernetes have
-/// `macula stack scale`.
+/// Brings these services up with what they need, as `macula up --scale SERVICE=N SERVICE` does, removes surplus containers,
+/// and updates the ingress. The number holds for later commands too, until `SERVICE=` gives back that of the file, or
+/// `macula up --reset` forgets it. Stacks on Swarm and Kubernetes have `macula stack scale`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  macula scale worker=3\n  macula scale worker= api=2")]
 pub struct Args {

@@ -247,7 +247,8 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         }
         0 => format!("{name} is up, nothing to do {dot} {what} {dot} {took}"),
         _ => {
-            let changed = context.changed(NAMED).map(|changed| format!(" {dot} {changed}")).unwrap_or_default();
+            let runs = |name: &str| result.now.services.iter().any(|row| row.name == name && row.condition.runs());
+            let changed = context.changed(NAMED, runs).map(|changed| format!(" {dot} {changed}")).unwrap_or_default();
             format!("{name} is up {dot} {what} {dot} ready in {took}{changed}")
         }
     };
@@ -274,9 +275,13 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         return context.print(&in_one_line(&notices, context));
     }
     let width = context.terminal.table_width().unwrap_or(100);
-    let (entries, invocation) = (entries(&loaded, &result), context.invocation());
-    let page = status::page(context).await;
-    let next = next(&entries, page.as_deref(), &invocation);
+    let (mut entries, invocation) = (entries(&loaded, &result), context.invocation());
+    if let Some(url) = status::page(context).await
+        && entries.iter().all(|entry| entry.name != HOME)
+    {
+        entries.push(Entry { name: HOME.to_owned(), url: Some(url), own: true, ..Entry::default() });
+    }
+    let next = next(&entries, &invocation);
     context.print(&up_screen::screen(&entries, &notices, &next, &invocation, width, context.out_style()))?;
     let dns = &mut result.now.dns;
     if dns.healthy && !dns.installed {
@@ -412,12 +417,13 @@ fn notices(loaded: &Loaded, result: &UpResult, no_dns: bool) -> Vec<Notice> {
 }
 
 /// Some things to do now: the platform's own page shows all the others.
-fn next(entries: &[Entry], home: Option<&str>, invocation: &Invocation) -> Vec<String> {
+fn next(entries: &[Entry], invocation: &Invocation) -> Vec<String> {
     // of built-in services what has a page and no address of its own is there for people, not for programs
-    let pages = entries.iter().filter(|entry| entry.url.is_some() && (entry.own || entry.address.is_none()));
-    let page = pages.min_by_key(|entry| !entry.own).filter(|entry| entry.name != "home" && !entry.nameless);
-    let open = macula("open home").line(invocation);
-    let mut all = vec![home.map_or_else(|| open.clone(), |url| format!("{open} ({url})"))];
+    let pages = entries
+        .iter()
+        .filter(|entry| entry.name != HOME && entry.url.is_some() && (entry.own || entry.address.is_none()));
+    let page = pages.min_by_key(|entry| !entry.own).filter(|entry| !entry.nameless);
+    let mut all = vec![macula("open home").line(invocation)];
     if entries.iter().any(|entry| entry.command.is_some()) {
         all.push(macula("creds").line(invocation));
     }
@@ -427,6 +433,8 @@ fn next(entries: &[Entry], home: Option<&str>, invocation: &Invocation) -> Vec<S
     all
 }
 
+/// The platforms' own page, as `open` calls it.
+const HOME: &str = "home";
 /// Services of a kind that the first line of the last screen names.
 const NAMED: usize = 3;
 /// Columns below which a line says nothing.
@@ -486,8 +494,7 @@ mod tests {
         };
         let server = entry("powerdns", Some("127.0.0.8:53"), false);
         let (draw, shop) = (entry("draw", None, false), entry("shop", Some("127.0.0.1:80"), true));
-        let first =
-            |entries: &[Entry]| next(entries, None, &Invocation::default()).into_iter().take(2).collect::<Vec<_>>();
+        let first = |entries: &[Entry]| next(entries, &Invocation::default()).into_iter().take(2).collect::<Vec<_>>();
         assert_eq!(first(std::slice::from_ref(&server)), ["macula open home", "macula logs -f"]);
         assert_eq!(first(&[server.clone(), draw.clone()]), ["macula open home", "macula open draw"]);
         assert_eq!(first(&[server, draw, shop]), ["macula open home", "macula open shop"]);

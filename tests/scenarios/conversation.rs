@@ -179,10 +179,10 @@ fn files_are_copied_as_docker_copies_them() {
     platform.run("cp site locked:/made").exits(1).says("locked:/ cannot be written to: it is read-only");
     platform.run("cp web:/nowhere x").exits(2).says("web:/nowhere does not exist");
     platform.run("cp large web:/no/where").exits(2).says("web:/no does not exist");
-    platform.run("cp site web:/data/page").exits(2).says("a folder was to take its place");
+    platform.run("cp site web:/data/page").exits(2).says("cannot replace the file");
     platform.run("cp web:/data/page no/where").exits(2).says("no does not exist");
     platform.run("cp web:/data/page /dev/null").exits(2).says("neither a file nor a folder");
-    platform.run("cp carol:/x x").exits(2).says("no service is called carol");
+    platform.run("cp carol:/x x").exits(2).says("no service is named carol");
     platform.run("cp --index 3 web:/data x").exits(2).says("there is no number 3");
     assert!(!project.join("x").exists());
     let odd = std::fs::read_dir(&project).unwrap().flatten().find(|one| {
@@ -219,7 +219,7 @@ fn ports_are_told_as_they_are_reached() {
         .says("web does not publish its port 81/tcp")
         .says("it publishes 53/udp and 80");
     platform.run("port locked").exits(2).says("locked publishes no port on this machine");
-    platform.run("port carol").exits(2).says("no service is called carol");
+    platform.run("port carol").exits(2).says("no service is named carol");
     platform.run("stop web").ok();
     platform.run("port web 80").exits(2).says("web is not running");
 }

@@ -43,7 +43,7 @@ fn what_up_was_told_holds_until_it_is_told_otherwise() {
     platform.run("plan --strict").exits(6).says("127.0.0.1:1/none:1");
     platform.run("up --strict").exits(6).says("nothing was changed");
     platform.run("up --images local --no-cluster").ok();
-    platform.run("status").ok().prints("`up --no-dns` left them out");
+    platform.run("status").ok().prints("the last `up` had `--no-dns`");
     platform.run("up").ok().says("options of the last `up` still apply: images local, no cluster");
     platform.run("-v plan").ok().says("images local, no cluster");
     platform.run("up --cluster").ok().does_not_say("no cluster");
@@ -134,7 +134,7 @@ volumes: {data: {}}
     };
     platform.run("up --scale web=3").ok();
     assert_eq!((count("web"), count("db")), (3, 1));
-    platform.run("up").ok().says("as with the last `up`: scale web=3").says("nothing to do");
+    platform.run("up").ok().says("options of the last `up` still apply: scale web=3").says("nothing to do");
     platform.run("plan --scale web=2 --exit-code").exits(10).prints("--scale web=2");
     platform.run("scale web=5 --dry-run").ok();
     assert_eq!(count("web"), 3);
@@ -149,9 +149,9 @@ volumes: {data: {}}
     assert_eq!(count("web"), 0);
     platform.run("ci --no-dns --scale web=2 -- true").ok();
     assert_eq!(count("web"), 2);
-    platform.run("up --scale web=").ok().does_not_say("as with the last");
+    platform.run("up --scale web=").ok().does_not_say("still apply");
     assert_eq!(count("web"), 1);
-    platform.run("up").ok().does_not_say("as with the last");
+    platform.run("up").ok().does_not_say("still apply");
 
     platform.run("up --scale wbe=2").exits(3).says("no stack has a service `wbe`").says("did you mean `web`?");
     platform.run("scale fixed=2").exits(3).says("fixed cannot have 2 containers: only one can publish port 8000");

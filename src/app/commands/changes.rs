@@ -8,7 +8,7 @@ use super::redact::{Redactor, tells_a_secret};
 use crate::app::Prepared;
 use crate::apply::doing;
 use crate::event::Doing;
-use crate::model::{ContainerSpec, Service, label};
+use crate::model::{ContainerSpec, ObservedContainer, Service, label};
 use crate::plan::{Action, Cause, ProcessAction, ProcessStep, Step};
 
 /// What happens to one service, or to something beside the services.
@@ -37,6 +37,8 @@ pub enum ChangeKind {
     Start,
     Stop,
     Reload,
+    /// It gets another number of containers, and those that stay are left alone.
+    Scale,
     /// Only its image is pulled or built.
     Image,
     /// It is waited for.
@@ -86,8 +88,16 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
     let mut all = Vec::new();
     let hide = Redactor::new(prepared.survey.secrets.0.values().flat_map(|all| all.values().cloned()));
     for (name, steps) in groups {
-        let kind = kind_of(&steps);
+        let (before, wanted) = containers(prepared, name);
+        let scales = before > 0 && wanted > 0 && before != wanted;
+        let kind = match kind_of(&steps) {
+            ChangeKind::Create | ChangeKind::Remove if scales => ChangeKind::Scale,
+            kind => kind,
+        };
         let mut details = Vec::new();
+        if kind == ChangeKind::Scale {
+            details.push(format!("containers: {before} -> {wanted}"));
+        }
         if kind == ChangeKind::Run {
             let runs = |action: &Action| matches!(action, Action::CreateContainer { .. } | Action::RunTask { .. });
             let causes = steps.iter().filter(|step| runs(&step.action));
@@ -107,6 +117,20 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
     }
     all.sort_by(|a, b| (a.kind != ChangeKind::Remove, &a.name).cmp(&(b.kind != ChangeKind::Remove, &b.name)));
     all
+}
+
+/// How many containers a service has, and is to have.
+fn containers(prepared: &Prepared, service: &str) -> (usize, usize) {
+    let survey = &prepared.survey;
+    let ours = |found: &&ObservedContainer| {
+        let label = |name: &str| found.label(name);
+        label(label::PLATFORM) == Some(survey.platform.name.as_str())
+            && label(label::SERVICE) == Some(service)
+            && label(label::ONE_OFF).is_none()
+            && label(label::RELAY).is_none()
+    };
+    let there = survey.observed.containers.iter().filter(ours).count();
+    (there, survey.resources.containers.iter().filter(|spec| spec.service == service).count())
 }
 
 fn kind_of(steps: &[&Step]) -> ChangeKind {

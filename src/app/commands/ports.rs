@@ -57,7 +57,8 @@ pub async fn service_ports(session: &Session, loaded: &Loaded, service: &str) ->
         let own = |name: &str| name == loaded.platform.name.as_str();
         let found = survey.observed.container(&spec.name);
         let Some(found) = found.filter(|found| found.label(label::PLATFORM).is_some_and(own)) else { continue };
-        let runs = found.state == ContainerState::Running;
+        // the ports of one that is paused are held, and its connections wait
+        let runs = matches!(found.state, ContainerState::Running | ContainerState::Paused);
         all.containers.push((found.name.clone(), runs));
         if runs {
             all.rows.extend(reached(&survey, spec).into_iter().map(|at| PortRow {

@@ -25,10 +25,10 @@ use super::processes::planned_processes;
 use super::service_status::{Condition, Context, ServiceState, ServiceStatus, UsageStatus, by_containers, rows};
 use super::task::{TaskRow, TaskState, task_rows};
 
-/// The contract of `status -o json`.
 /// Why there is no cluster, where nobody misses it.
 pub const NO_CLUSTER: &str = "the last `up` had `--no-cluster`";
 
+/// The contract of `status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
     pub platform: PlatformStatus,

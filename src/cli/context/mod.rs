@@ -112,10 +112,14 @@ impl Context {
     }
 
     /// What the run that was announced last has changed: `replaced web, removed worker`; at most so many names of each kind.
-    pub fn changed(&self, most: usize) -> Option<String> {
-        let all = self.reporter.changed();
-        let parts: Vec<String> =
-            all.iter().map(|(word, names)| format!("{word} {}", ui::text::some(names, most))).collect();
+    /// `runs`: what has lost some of its containers only.
+    pub fn changed(&self, most: usize, runs: impl Fn(&str) -> bool) -> Option<String> {
+        let all = self.reporter.changed().into_iter().flat_map(|(word, names)| {
+            let (fewer, rest): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| word == "removed" && runs(name));
+            [(word, rest), ("scaled down", fewer)]
+        });
+        let all = all.filter(|(_, names)| !names.is_empty());
+        let parts: Vec<String> = all.map(|(word, names)| format!("{word} {}", ui::text::some(&names, most))).collect();
         Some(parts.join(", ")).filter(|text| !text.is_empty())
     }
 

@@ -247,7 +247,8 @@ static CHANGE: Object = Object {
         f(
             "kind",
             Word(&[
-                "remove", "create", "run", "recreate", "restart", "start", "stop", "reload", "image", "await", "other",
+                "remove", "create", "run", "recreate", "restart", "start", "stop", "reload", "scale", "image", "await",
+                "other",
             ]),
             "What happens to it.",
         ),

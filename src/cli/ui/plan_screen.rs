@@ -88,6 +88,7 @@ fn look(kind: ChangeKind) -> (&'static str, Tone, &'static str) {
         ChangeKind::Start => ("+", Tone::Good, "start"),
         ChangeKind::Stop => ("~", Tone::Warn, "stop"),
         ChangeKind::Reload => ("~", Tone::Warn, "reload"),
+        ChangeKind::Scale => ("~", Tone::Warn, "scale"),
         ChangeKind::Image => ("+", Tone::Good, "image"),
         ChangeKind::Await => (" ", Tone::Dim, "wait"),
         ChangeKind::Other => ("+", Tone::Plain, ""),

@@ -388,8 +388,8 @@ mod tests {
         ✔ excalidraw  running 12m      https://draw.macula.local
         ✔ minio       healthy 12m      https://s3.macula.local    127.0.0.5:9000
         ✔ postgres    healthy 12m      127.0.0.6:5432
-        + 2 without an address and 1 finished, all well (-a lists them): node-exporter,
-          postgres-exporter, s3-buckets
+        + 2 without an address and 1 finished, all well (-a lists them):
+          node-exporter, postgres-exporter, s3-buckets
         5 left out, since docker.io cannot be reached: grafana, loki, tempo, alloy and
           1 more
         *.macula.local does not resolve on this machine yet  macula dns install
@@ -433,14 +433,15 @@ mod tests {
             https://s3.macula.local
         ✔ postgres    healthy 12m
             127.0.0.6:5432
-        + 2 without an address, all well (-a
-          lists them): node-exporter,
-          postgres-exporter
+        + 2 without an address and 1 finished,
+          all well (-a lists them):
+          node-exporter, postgres-exporter,
+          s3-buckets
         5 left out, since docker.io cannot be
           reached: grafana, loki, tempo, alloy
           and 1 more
-        the names below macula.local do not
-          resolve on this machine yet
+        *.macula.local does not resolve on
+          this machine yet
           macula dns install
         ");
     }

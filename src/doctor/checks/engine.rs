@@ -1,6 +1,5 @@
 //! Is there an engine, does it answer, and whose is it?
 
-use std::pin::pin;
 use std::time::Duration;
 
 use crate::doctor::context::{Context, is_remote};
@@ -196,13 +195,14 @@ pub(in crate::doctor) async fn container_runs(context: &Context<'_>) -> Verdict 
         return Verdict::skipped("there is no engine to ask");
     };
     let host = context.host;
-    let mut proving = pin!(proof::prove(engine, host, facts));
+    let mut proving = Box::pin(proof::prove(engine, host, facts));
     let mut proved = tokio::time::timeout(ENOUGH_IN_PASSING, &mut proving).await;
     if proved.is_err() {
         if context.want.in_passing
             && !context.remote()
             && let Some(load) = proof::busy(host)
         {
+            drop(proving);
             proof::abandon(engine, host).await;
             let waited = ENOUGH_IN_PASSING.as_secs();
             return Verdict::skipped(format!("not known within {waited} s: this machine is busy ({load})"));
@@ -213,6 +213,7 @@ pub(in crate::doctor) async fn container_runs(context: &Context<'_>) -> Verdict 
         Ok(Ok(proved)) => proof_of(proved, facts),
         Ok(Err(error)) => no_proof(error, facts),
         Err(_) => {
+            drop(proving);
             proof::abandon(engine, host).await;
             Verdict::warning(format!("no result within {} s", ENOUGH.as_secs()))
         }

@@ -202,10 +202,10 @@ pub(in crate::doctor) async fn neighbors(context: &Context<'_>) -> Verdict {
                 "a machine that adds a route to {} through this one reaches the containers at their own addresses",
                 bridge.subnet
             ),
-            format!("Docker before version {CLOSED_SINCE} lets such packets through"),
+            format!("Docker before version {CLOSED_SINCE} lets such packets through; an upgrade ends it for good"),
         ])
         .fix(Fix {
-            text: "upgrade to Docker 28 or newer; or block such packets, until this machine starts again or the platform's network is made again".into(),
+            text: "block such packets, until this machine starts again or the platform's network is made again".into(),
             actions: vec![Action::Change(Change::rule(None, "-I", &rule))],
             safe: true,
         })

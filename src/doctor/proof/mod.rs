@@ -113,8 +113,12 @@ pub async fn abandon(engine: &dyn Engine, host: &dyn Host) {
     let name = format!("{NAME}-{}", std::process::id());
     OwnImage::abandon(host).await;
     let cleared = async {
-        let _ = engine.discard_container(&name).await;
-        let _ = engine.remove_network(&name).await;
+        // what was asked for last may come into being only now
+        for _ in 0..2 {
+            let _ = engine.discard_container(&name).await;
+            let _ = engine.remove_network(&name).await;
+            tokio::time::sleep(SHORT * 50).await;
+        }
     };
     // where that takes long, too, the next proof does it
     let _ = tokio::time::timeout(TIME_TO_CLEAR, cleared).await;

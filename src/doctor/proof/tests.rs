@@ -61,7 +61,8 @@ async fn what_nobody_waits_for_any_more_is_taken_away() {
     let pid = std::process::id();
     let ours = ["", "-other"].map(|more| format!("{NAME}-{pid}{more}"));
     let engine = ours.iter().fold(FakeEngine::new(), |engine, name| {
-        engine.with_container(crate::model::ObservedContainer { name: name.clone(), ..Default::default() })
+        let (id, name) = (format!("id of {name}"), name.clone());
+        engine.with_container(crate::model::ObservedContainer { id, name, ..Default::default() })
     });
     let cache = machine().folders().cache;
     let archive = |pid: u32| cache.join(format!("proof-{pid}.tar"));

@@ -205,8 +205,8 @@ async fn forwarding_and_neighbors() {
     assert_snapshot!(old(host(filter, nat)).find("neighbors").await, @"
     warning: neighbors: other machines of your network can reach services that are meant for this machine only
       a machine that adds a route to 172.18.5.0/24 through this one reaches the containers at their own addresses
-      Docker before version 28 lets such packets through
-      fix: upgrade to Docker 28 or newer; or block such packets, until this machine starts again or the platform's network is made again
+      Docker before version 28 lets such packets through; an upgrade ends it for good
+      fix: block such packets, until this machine starts again or the platform's network is made again
         sudo iptables -I DOCKER-USER '!' -i br-fedcba987654 -o br-fedcba987654 -m conntrack '!' --ctstate RELATED,ESTABLISHED,DNAT -j DROP
     ");
     let closed = format!("{filter}-A FORWARD -j DROP\n").replacen(

@@ -19,6 +19,7 @@ impl Docker {
     /// `path` with its query, encoded.
     pub(super) async fn get<T: DeserializeOwned>(&self, operation: &str, path: &str) -> Result<T, EngineError> {
         let path = versioned_path(path, self.api);
+        let _place = self.lines.place().await;
         let asked = tokio::time::timeout(READ, get(&self.lines, operation, &path));
         let late = |_| EngineError::Timeout { operation: operation.to_owned(), after: READ };
         let answer = asked.instrument(tracing::debug_span!("engine", operation)).await.map_err(late).flatten();

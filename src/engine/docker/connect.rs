@@ -152,8 +152,7 @@ async fn introduce(
     busy: &AtomicBool,
 ) -> Result<Introduced, EngineError> {
     let ping = async {
-        lines.add(stream).await.ok()?;
-        let head = lines.ask(Method::GET, "/_ping").await.ok()?.into_parts().0.headers;
+        let head = lines.ask_over(stream, Method::GET, "/_ping").await.ok()?.into_parts().0.headers;
         let server = head.get("server").and_then(|server| server.to_str().ok());
         busy.store(server.is_some_and(|server| server.starts_with("Libpod")), Ordering::Relaxed);
         Some(head)

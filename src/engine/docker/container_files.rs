@@ -117,6 +117,7 @@ pub(super) async fn held_file(
 async fn stat(docker: &Docker, container: &str, path: &str) -> Option<PathStatResponse> {
     let path = format!("/containers/{}/archive?path={}", encoded(container), encoded(path));
     let path = versioned_path(&path, docker.api);
+    let _place = docker.lines.place().await;
     let answer = tokio::time::timeout(READ, docker.lines.ask(Method::HEAD, &path)).await.ok()?.ok()?;
     let stat = BASE64.decode(answer.headers().get(PATH_STAT)?).ok()?;
     serde_json::from_slice(&stat).ok()

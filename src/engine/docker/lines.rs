@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -11,7 +11,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::dial::{Endpoint, Stream};
 
@@ -35,34 +35,42 @@ pub(super) enum NoAnswer {
 struct Line {
     requests: SendRequest<String>,
     used: Instant,
+    /// The same by the clock on the wall, which goes on while a machine sleeps.
+    at: SystemTime,
 }
 
 /// Questions to one engine, and the connections that are open for them.
 pub(super) struct Lines {
     endpoint: Arc<Endpoint>,
-    idle: Mutex<Vec<Line>>,
+    idle: Arc<Mutex<Vec<Line>>>,
     places: Semaphore,
 }
 
 impl Lines {
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, idle: Mutex::default(), places: Semaphore::new(SIDE_BY_SIDE) }
+        Self { endpoint, idle: Arc::default(), places: Semaphore::new(SIDE_BY_SIDE) }
     }
 
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
 
-    /// A connection that is open already is the next question's.
-    pub async fn add(&self, stream: Stream) -> Result<(), NoAnswer> {
-        self.keep(Line::over(stream).await?);
-        Ok(())
+    /// Waits until few enough questions are open: for whoever has a limit for the answer.
+    pub async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.places.acquire().await.ok()
+    }
+
+    /// Asks over a connection that is open already.
+    pub async fn ask_over(&self, stream: Stream, method: Method, path: &str) -> Result<Response<Bytes>, NoAnswer> {
+        let mut line = Line::over(stream).await?;
+        let answer = line.ask(&method, path).await?;
+        self.keep(line);
+        Ok(answer)
     }
 
     /// The answer to a question without a body, whole. It is asked once more where a connection that was kept turns out
     /// to be none: these questions change nothing.
     pub async fn ask(&self, method: Method, path: &str) -> Result<Response<Bytes>, NoAnswer> {
-        let _place = self.places.acquire().await;
         while let Some(mut line) = self.kept() {
             if let Ok(answer) = line.ask(&method, path).await {
                 self.keep(line);
@@ -78,12 +86,20 @@ impl Lines {
 
     fn kept(&self) -> Option<Line> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|line| line.used.elapsed() < QUIET && !line.requests.is_closed());
+        idle.retain(Line::is_fresh);
         idle.pop()
     }
 
+    /// For the next question, if it comes soon: over `ssh` each connection is a login that others may want.
     fn keep(&self, line: Line) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        let idle = Arc::downgrade(&self.idle);
+        tokio::spawn(async move {
+            tokio::time::sleep(QUIET).await;
+            if let Some(idle) = idle.upgrade() {
+                idle.lock().unwrap_or_else(PoisonError::into_inner).retain(Line::is_fresh);
+            }
+        });
     }
 }
 
@@ -91,7 +107,12 @@ impl Line {
     async fn over(stream: Stream) -> Result<Self, NoAnswer> {
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(NoAnswer::Gone)?;
         tokio::spawn(connection);
-        Ok(Self { requests, used: Instant::now() })
+        Ok(Self { requests, used: Instant::now(), at: SystemTime::now() })
+    }
+
+    fn is_fresh(&self) -> bool {
+        let awake = self.used.elapsed() < QUIET && self.at.elapsed().is_ok_and(|since| since < QUIET);
+        awake && !self.requests.is_closed()
     }
 
     async fn ask(&mut self, method: &Method, path: &str) -> Result<Response<Bytes>, NoAnswer> {
@@ -104,7 +125,7 @@ impl Line {
         self.requests.ready().await.map_err(NoAnswer::Gone)?;
         let (head, body) = self.requests.send_request(request).await.map_err(NoAnswer::Gone)?.into_parts();
         let body = body.collect().await.map_err(NoAnswer::Gone)?.to_bytes();
-        self.used = Instant::now();
+        (self.used, self.at) = (Instant::now(), SystemTime::now());
         Ok(Response::from_parts(head, body))
     }
 }
@@ -150,6 +171,24 @@ mod tests {
             assert_eq!(opened.load(Ordering::Relaxed), asked.div_ceil(3), "question {asked}");
         }
         assert!(matches!(lines.ask(Method::GET, "a b").await, Err(NoAnswer::Invalid(_))));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_uses_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("engine");
+        engine(&path, 9);
+        let lines = Lines::new(Arc::new(Endpoint::Unix(path.display().to_string())));
+        lines.ask(Method::GET, "/x").await.unwrap();
+        let kept = || lines.idle.lock().unwrap().len();
+        assert_eq!(kept(), 1);
+        while kept() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // nor is one that was of use before the machine slept
+        let line =
+            Line { at: SystemTime::UNIX_EPOCH, ..Line::over(lines.endpoint.open().await.unwrap()).await.unwrap() };
+        assert!(!line.is_fresh());
     }
 
     #[tokio::test]

@@ -72,7 +72,12 @@ impl Inside<'_> {
     }
 
     async fn look(&self, path: &Path) -> Result<Option<PathInfo>, Error> {
-        Ok(self.engine.look_at(self.container, &text(path, self)?).await?)
+        let found = self.engine.look_at(self.container, &text(path, self)?).await?;
+        if found.is_none() {
+            // an engine says the same of a container that was removed meanwhile: then this is the error
+            self.engine.inspect(self.container).await?;
+        }
+        Ok(found)
     }
 
     /// Where a path leads, and what is there. The last link may lead to nothing.
@@ -137,7 +142,8 @@ pub async fn copy_to(
     let told = told.clone();
     let packing = blocking(move || {
         let (copied, sink) = pack::pack(&source, &target, options.archive, sink, &told)?;
-        sink.end().map_err(|source| CopyError::Unsent { source })?;
+        // an engine that has seen the archive's end may have answered by now, and its answer counts
+        let _ = sink.end();
         Ok::<_, CopyError>(copied)
     });
     let (sent, packed) = tokio::join!(unpack_in(session, to, &folder, pieces), packing);
@@ -208,11 +214,17 @@ async fn unpack_in(
         () = session.cancel.cancelled() => return Err(Error::Cancelled),
     };
     sent.map_err(|error| match error {
-        EngineError::Other { message, .. } if message.to_lowercase().contains("read-only") => {
+        EngineError::Other { message, .. } if read_only(&message) => {
             CopyError::ReadOnly { place: to.place(Path::new(folder)), message }.into()
         }
         error => error.into(),
     })
+}
+
+/// The engine's words, or the kernel's; the name of a file may say the same.
+fn read_only(message: &str) -> bool {
+    let message = message.to_lowercase();
+    message.contains("marked read-only") || message.contains("read-only file system")
 }
 
 /// What is copied out of a container, and where it is there.
@@ -296,6 +308,11 @@ fn place_here(from: &Thing, typed: &Path) -> Result<Target, CopyError> {
         There::File | There::Other => return Err(CopyError::NotAFolder { place: target.folder.display().to_string() }),
     }
     let path = target.path();
+    // the user has named the folder; a link in it may have come with an earlier copy, and leads where the container wants
+    let linked = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
+    if from.folder && linked && path != written.path {
+        return Err(CopyError::FolderOverLink { path });
+    }
     match unpack::look(&path)?.1 {
         There::File if from.folder => Err(CopyError::FolderOverFile { path }),
         There::Folder if !from.folder => Err(CopyError::FileOverFolder { path }),
@@ -402,6 +419,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_link_that_an_earlier_copy_brought_is_not_followed() {
+        let (engine, session, folder) = world().await;
+        let (at, told) = (|name: &str| folder.path().join(name), Told::default());
+        for name in ["out", "outside"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(at("outside"), at("out/app")).unwrap();
+        let from = inside(&engine, "/etc/app");
+        let error = copy_from(&session, &from, &at("out"), CopyOptions::default(), &told).await.unwrap_err();
+        assert!(matches!(error, Error::Copy(CopyError::FolderOverLink { .. })), "{error}");
+        assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 0);
+        // one that the user names is
+        let from = inside(&engine, "/etc/app/.");
+        copy_from(&session, &from, &at("out/app"), CopyOptions::default(), &told).await.unwrap();
+        assert!(at("outside/a.conf").exists());
+    }
+
+    #[tokio::test]
+    async fn a_container_that_is_gone_is_not_a_path_that_is_missing() {
+        let (engine, session, folder) = world().await;
+        let from = Inside { container: "web-9", ..inside(&engine, "/etc/app") };
+        let to = folder.path().join("app");
+        let error = copy_from(&session, &from, &to, CopyOptions::default(), &Told::default()).await.unwrap_err();
+        assert!(matches!(error, Error::Engine(_)), "{error}");
+    }
+
+    #[test]
+    fn only_the_engines_words_mean_that_something_is_read_only() {
+        assert!(read_only("container rootfs is marked read-only") && read_only("mkdir /x: Read-only file system"));
+        assert!(!read_only("open /srv/read-only/x: no such file or directory"));
+    }
+
+    #[tokio::test]
     async fn an_archive_goes_through_as_it_is() {
         let (engine, session, _folder) = world().await;
         let (mut archive, told) = (Vec::new(), Told::default());
@@ -434,7 +484,7 @@ mod tests {
         assert_eq!(to("f", "/nowhere/f").await, "web:/nowhere does not exist");
         assert_eq!(to("f", "/srv/new/").await, "web:/srv/new does not exist");
         assert_eq!(to("f", "/srv/page/").await, "web:/srv/page is not a folder");
-        assert_eq!(to("d", "/srv/page").await, "/srv/page is a file, and a folder was to take its place");
+        assert_eq!(to("d", "/srv/page").await, "cannot replace the file /srv/page with a folder");
         assert_eq!(to("gone", "/srv").await, "~/gone does not exist");
         let from = async |path: &str, to: &str| {
             let error = copy_from(&session, &inside(&engine, path), &at(to), options, &told).await.unwrap_err();
@@ -444,7 +494,7 @@ mod tests {
         assert_eq!(from("/srv/page/", "x").await, "web:/srv/page is not a folder");
         assert_eq!(from("/srv/page", "gone/x").await, "~/gone does not exist");
         assert_eq!(from("/srv/page", "f/x").await, "~/f is not a folder");
-        assert_eq!(from("/etc/app", "f").await, "~/f is a file, and a folder was to take its place");
+        assert_eq!(from("/etc/app", "f").await, "cannot replace the file ~/f with a folder");
         assert!(!at("x").exists() && fs::read_to_string(at("f")).unwrap() == "x");
     }
 }

@@ -129,7 +129,9 @@ impl<W: Write> Packer<'_, W> {
     fn header(&self, metadata: &Metadata) -> tar::Header {
         let mut header = tar::Header::new_gnu();
         header.set_size(0);
-        header.set_mode(metadata.permissions().mode() & 0o7777);
+        // it gets another owner, and nothing that was made here may run as that one
+        let bits = if self.archive { 0o7777 } else { 0o1777 };
+        header.set_mode(metadata.permissions().mode() & bits);
         header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or_default());
         let (uid, gid) = if self.archive { (metadata.uid(), metadata.gid()) } else { (0, 0) };
         header.set_uid(uid.into());
@@ -261,6 +263,23 @@ mod tests {
             Exactly { file: File::open(at("file")).unwrap(), left: 2, failed: None, told: &Told::default() };
         assert!(io::copy(&mut short, &mut io::sink()).is_err());
         assert_eq!(short.failed.map(|error| error.kind()), Some(io::ErrorKind::UnexpectedEof));
+    }
+
+    #[test]
+    fn nothing_runs_as_root_that_was_somebody_elses() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "x").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o6755)).unwrap();
+        let source = source(&file, false).unwrap();
+        let target = Target { folder: "/".into(), name: Some("file".into()) };
+        for (keep, mode) in [(false, 0o755), (true, 0o6755)] {
+            let mut archive = Vec::new();
+            pack(&source, &target, keep, &mut archive, &Told::default()).unwrap();
+            let mut read = tar::Archive::new(archive.as_slice());
+            let entry = read.entries().unwrap().next().unwrap().unwrap();
+            assert_eq!(entry.header().mode().unwrap(), mode);
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! An archive of something in a container, as files of this machine. What is new is there whole or not at all; in a folder
 //! that was there already that holds for each file.
 
-use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
+use std::cell::Cell;
+use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +15,8 @@ use crate::host::temporary_name;
 
 /// Links that lead to links.
 const HOPS: usize = 16;
+/// Two empty blocks end every archive (POSIX `pax`, ustar interchange format).
+const END_MARK: usize = 1024;
 
 /// What there is at a path of this machine; links are followed, and one that leads to nothing is where it leads.
 pub fn look(path: &Path) -> Result<(PathBuf, There), CopyError> {
@@ -38,7 +41,8 @@ pub fn look(path: &Path) -> Result<(PathBuf, There), CopyError> {
 
 /// `archive`: owner and group, where this user may give them, and all bits of the modes.
 pub fn unpack(archive: impl Read, target: &Target, keep: bool, told: &Told) -> Result<Copied, CopyError> {
-    let counted = Counted { archive, told };
+    let zeros = Cell::new(0);
+    let counted = Counted { archive, told, zeros: &zeros };
     let mut read = tar::Archive::new(counted);
     let mut names = Names::now();
     // what is there already gets what is new
@@ -48,14 +52,33 @@ pub fn unpack(archive: impl Read, target: &Target, keep: bool, told: &Told) -> R
         kept: false,
     });
     let root = made.as_ref().map_or_else(|| target.path(), |made| made.temporary.clone());
-    let unpacker = Unpacker { keep, root, names, safe: None, folders: Vec::new(), copied: Copied::default() };
-    let copied = unpacker.all(&mut read)?;
-    // what stands behind the end of an archive; and whether there is one, or it broke off
+    let mut unpacker = Unpacker {
+        keep,
+        root,
+        shown: target.path(),
+        names,
+        safe: None,
+        folders: Vec::new(),
+        copied: Copied::default(),
+        zeros: &zeros,
+    };
+    unpacker.all(&mut read).map_err(|error| unpacker.named(error))?;
+    // what stands behind the end of an archive; and whether there is one, or it broke off: Podman ends the answer as if
+    // all was well when it cannot read on
     io::copy(&mut read.into_inner(), &mut io::sink()).map_err(broken)?;
+    if zeros.get() < END_MARK {
+        return Err(broken(broke_off()));
+    }
+    // only now: a folder that nobody may write to could not be removed any more
+    unpacker.dress_folders().map_err(|error| unpacker.named(error))?;
     if let Some(made) = made {
         made.keep()?;
     }
-    Ok(copied)
+    Ok(unpacker.copied)
+}
+
+fn broke_off() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it broke off")
 }
 
 fn is_folder(path: &Path) -> bool {
@@ -110,21 +133,45 @@ impl Drop for Made {
     }
 }
 
-struct Unpacker {
+struct Unpacker<'a> {
     keep: bool,
     /// Where the copied thing lies.
     root: PathBuf,
+    /// Where it will lie, which is what the user knows.
+    shown: PathBuf,
     names: Names,
     /// A folder that was found to be one, and no link.
     safe: Option<PathBuf>,
     /// Folders that were made, with what they get once all is in them.
     folders: Vec<(PathBuf, tar::Header)>,
     copied: Copied,
+    /// Empty bytes that were read last.
+    zeros: &'a Cell<usize>,
 }
 
-impl Unpacker {
-    fn all(mut self, read: &mut tar::Archive<impl Read>) -> Result<Copied, CopyError> {
+impl Unpacker<'_> {
+    /// The path that the user knows, and not one that is gone in the end.
+    fn shown(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(&self.root) {
+            Ok(rest) if rest.as_os_str().is_empty() => self.shown.clone(),
+            Ok(rest) => self.shown.join(rest),
+            Err(_) => path.to_owned(),
+        }
+    }
+
+    fn named(&self, error: CopyError) -> CopyError {
+        match error {
+            CopyError::Write { path, source } => CopyError::Write { path: self.shown(&path), source },
+            CopyError::FolderOverFile { path } => CopyError::FolderOverFile { path: self.shown(&path) },
+            CopyError::FileOverFolder { path } => CopyError::FileOverFolder { path: self.shown(&path) },
+            CopyError::FolderOverLink { path } => CopyError::FolderOverLink { path: self.shown(&path) },
+            error => error,
+        }
+    }
+
+    fn all(&mut self, read: &mut tar::Archive<impl Read>) -> Result<(), CopyError> {
         let mut first: Option<PathBuf> = None;
+        let mut alone = false;
         for entry in read.entries().map_err(broken)? {
             let mut entry = entry.map_err(broken)?;
             let kind = entry.header().entry_type();
@@ -136,6 +183,10 @@ impl Unpacker {
             let odd =
                 || CopyError::Damaged { source: io::Error::other(format!("it has the path {}", named.display())) };
             let inside = below(top, &named).map_err(|()| odd())?;
+            // a file or a link is all that its archive holds: whatever comes after it would go through it
+            if alone {
+                return Err(odd());
+            }
             let path = match inside.as_os_str().is_empty() {
                 true => self.root.clone(),
                 false => self.root.join(&inside),
@@ -147,6 +198,7 @@ impl Unpacker {
                 self.folder(&path, entry.header().clone())?;
                 continue;
             }
+            alone = path == self.root;
             let named = path == self.root && is_folder(&path);
             if named || fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
                 return Err(CopyError::FileOverFolder { path });
@@ -166,9 +218,11 @@ impl Unpacker {
             } else if kind.is_file() || kind.is_gnu_sparse() || kind.is_contiguous() {
                 self.file(&mut entry, &path, &temporary)
             } else {
-                self.copied.left_out.push(path.display().to_string());
+                self.copied.left_out.push(self.shown(&path).display().to_string());
                 continue;
             };
+            // those at the end of a file's content are not the archive's end
+            self.zeros.set(0);
             let placed = made.and_then(|()| {
                 fs::rename(&temporary, &path).map_err(unwritten(&path))?;
                 // of two names of one file the first one stays, too
@@ -186,12 +240,16 @@ impl Unpacker {
         if first.is_none() {
             return Err(CopyError::Damaged { source: io::Error::other("there is nothing in it") });
         }
-        // the deepest first: what they may be written to ends with it
+        Ok(())
+    }
+
+    /// The deepest first: that they may be written to can end with it.
+    fn dress_folders(&mut self) -> Result<(), CopyError> {
         for (path, header) in std::mem::take(&mut self.folders).into_iter().rev() {
             let folder = File::open(&path).map_err(unwritten(&path))?;
             self.dress(&folder, &header).map_err(unwritten(&path))?;
         }
-        Ok(self.copied)
+        Ok(())
     }
 
     /// No link of the archive, or of the folder that it comes into, leads out of that.
@@ -206,6 +264,7 @@ impl Unpacker {
             at.push(part);
             match fs::symlink_metadata(&at) {
                 Ok(found) if found.is_dir() => {}
+                Ok(found) if found.is_symlink() => return Err(CopyError::FolderOverLink { path: at }),
                 Ok(_) => return Err(CopyError::FolderOverFile { path: at }),
                 Err(error) => return Err(unwritten(&at)(error)),
             }
@@ -219,10 +278,12 @@ impl Unpacker {
             Ok(found) if found.is_dir() => return Ok(()),
             // the one that everything goes into may be a link: the user has named it
             Ok(_) if path == self.root && is_folder(path) => return Ok(()),
+            Ok(found) if found.is_symlink() => return Err(CopyError::FolderOverLink { path: path.to_owned() }),
             Ok(_) => return Err(CopyError::FolderOverFile { path: path.to_owned() }),
             Err(_) => {}
         }
-        fs::create_dir(path).map_err(unwritten(path))?;
+        // nobody else looks into it before it has its mode
+        DirBuilder::new().mode(0o700).create(path).map_err(unwritten(path))?;
         self.folders.push((path.to_owned(), header));
         Ok(())
     }
@@ -238,12 +299,16 @@ impl Unpacker {
         while left > 0 {
             let read = entry.read(&mut buffer).map_err(broken)?;
             if read == 0 {
-                return Err(broken(io::Error::new(io::ErrorKind::UnexpectedEof, "it broke off")));
+                return Err(broken(broke_off()));
             }
             io::Write::write_all(&mut file, buffer.get(..read).unwrap_or_default()).map_err(unwritten(path))?;
             left = left.saturating_sub(read as u64);
         }
         self.dress(&file, &header).map_err(unwritten(path))?;
+        if path == self.root {
+            // it may take the place of another, which is not to be lost to a power cut
+            file.sync_all().map_err(unwritten(path))?;
+        }
         self.copied.bytes += size;
         Ok(())
     }
@@ -251,29 +316,37 @@ impl Unpacker {
     /// Owner, mode and time.
     fn dress(&self, file: &File, header: &tar::Header) -> io::Result<()> {
         let mode = header.mode()?;
+        let mut bits = if self.keep { 0o7777 } else { 0o777 };
         if self.keep {
             let number = |number: u64| u32::try_from(number).map_err(io::Error::other);
             match std::os::unix::fs::fchown(file, Some(number(header.uid()?)?), Some(number(header.gid()?)?)) {
-                // only root gives files to others
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                // only root gives files to others; and nothing of theirs runs as this user, as with `cp -p`
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => bits = 0o777,
                 done => done?,
             }
         }
-        file.set_permissions(Permissions::from_mode(mode & if self.keep { 0o7777 } else { 0o777 }))?;
-        let time = UNIX_EPOCH + Duration::from_secs(header.mtime()?);
-        file.set_times(FileTimes::new().set_modified(time))
+        file.set_permissions(Permissions::from_mode(mode & bits))?;
+        // GNU tar writes a time before 1970 as a number that no clock has
+        match UNIX_EPOCH.checked_add(Duration::from_secs(header.mtime()?)) {
+            Some(time) => file.set_times(FileTimes::new().set_modified(time)),
+            None => Ok(()),
+        }
     }
 }
 
 struct Counted<'a, R> {
     archive: R,
     told: &'a Told,
+    zeros: &'a Cell<usize>,
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.archive.read(buffer)?;
         self.told.add(read as u64);
+        let got = buffer.get(..read).unwrap_or_default();
+        let last = got.iter().rev().take_while(|byte| **byte == 0).count();
+        self.zeros.set(if last == read { self.zeros.get().saturating_add(last) } else { last });
         Ok(read)
     }
 }
@@ -424,14 +497,25 @@ mod tests {
         let up = [Part::Folder("d/", 0o755), Part::File("d/../outside/a", "x", 0o644)];
         assert!(matches!(refused(&up, "d"), CopyError::Damaged { .. }));
         let through = [Part::Folder("d/", 0o755), Part::Link("d/out", &out), Part::File("d/out/a", "x", 0o644)];
-        assert!(matches!(refused(&through, "d"), CopyError::FolderOverFile { .. }));
+        assert!(matches!(refused(&through, "d"), CopyError::FolderOverLink { .. }));
         let same = [Part::Folder("d/", 0o755), Part::Link("d/l", "/etc"), Part::Same("d/p", "d/l/passwd")];
-        assert!(matches!(refused(&same, "d"), CopyError::FolderOverFile { .. }));
+        assert!(matches!(refused(&same, "d"), CopyError::FolderOverLink { .. }));
+        // what comes first is a link itself
+        let first = [Part::Link("d", &out), Part::File("d/a", "x", 0o644)];
+        assert!(matches!(refused(&first, "fresh"), CopyError::Damaged { .. }));
+        let around = folder.path().display().to_string();
+        let deep = [Part::Link("d", &around), Part::File("d/outside/a", "x", 0o644)];
+        assert!(matches!(refused(&deep, "fresh"), CopyError::Damaged { .. }));
+        let twin = [Part::Link("d", &around), Part::Same("d/outside/p", "d/secret")];
+        assert!(matches!(refused(&twin, "fresh"), CopyError::Damaged { .. }));
+        let pipe = [Part::Pipe("d"), Part::File("d/a", "x", 0o644)];
+        assert!(matches!(refused(&pipe, "fresh"), CopyError::Damaged { .. }));
+        assert_eq!(names(folder.path()), ["outside"], "and nothing of it is left");
         // a link that lies there already
         fs::create_dir(folder.path().join("there")).unwrap();
         symlink(&outside, folder.path().join("there/sub")).unwrap();
         let deep = [Part::Folder("d/", 0o755), Part::Folder("d/sub/", 0o755), Part::File("d/sub/a", "x", 0o644)];
-        assert!(matches!(refused(&deep, "there"), CopyError::FolderOverFile { .. }));
+        assert!(matches!(refused(&deep, "there"), CopyError::FolderOverLink { .. }));
     }
 
     #[test]
@@ -444,9 +528,71 @@ mod tests {
         let pipe = [Part::Folder("d/", 0o755), Part::Pipe("d/pipe"), Part::File("d/b", "x", 0o644)];
         let copied = unpack(archive(&pipe).as_slice(), &to(folder.path(), "d"), false, &Told::default()).unwrap();
         assert_eq!((copied.files, copied.left_out.len()), (1, 1));
+        // by the name that it would have, and not by one that is gone
+        let copied = unpack(archive(&pipe).as_slice(), &to(folder.path(), "new"), false, &Told::default()).unwrap();
+        assert_eq!(copied.left_out, [folder.path().join("new/pipe").display().to_string()]);
+        let file = [Part::Folder("d/", 0o755), Part::File("d/a", "x", 0o644), Part::Folder("d/a/b/", 0o755)];
+        match unpack(archive(&file).as_slice(), &to(folder.path(), "other"), false, &Told::default()) {
+            Err(CopyError::FolderOverFile { path }) => assert_eq!(path, folder.path().join("other/a")),
+            other => panic!("{other:?}"),
+        }
         assert!(unpack(archive(&[]).as_slice(), &to(folder.path(), "x"), false, &Told::default()).is_err());
         assert!(unpack([7_u8; 2000].as_slice(), &to(folder.path(), "x"), false, &Told::default()).is_err());
-        assert_eq!(names(folder.path()), ["d"]);
+        assert_eq!(names(folder.path()), ["d", "new"]);
+    }
+
+    #[test]
+    fn an_archive_without_its_end_is_damaged() {
+        let folder = tempfile::TempDir::new().unwrap();
+        // empty bytes of a file are no end
+        let zeros = "\0".repeat(4000);
+        for parts in [&SITE[..], &[Part::Folder("d/", 0o755), Part::File("d/zeros", &zeros, 0o644)]] {
+            let whole = archive(parts);
+            for missing in [1024, 512] {
+                let cut = whole.get(..whole.len() - missing).unwrap();
+                let done = unpack(cut, &to(folder.path(), "new"), false, &Told::default());
+                assert!(matches!(done, Err(CopyError::Damaged { .. })), "{done:?}");
+                assert!(names(folder.path()).is_empty());
+            }
+        }
+    }
+
+    /// An archive of one file whose header somebody else has filled in.
+    fn one(change: impl Fn(&mut tar::Header)) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("a").unwrap();
+        header.set_size(1);
+        header.set_mode(0o4755);
+        header.set_mtime(1_700_000_000);
+        change(&mut header);
+        header.set_cksum();
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.append(&header, b"x".as_slice()).unwrap();
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn nothing_of_somebody_else_runs_as_this_user() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let own = fs::metadata(folder.path()).unwrap();
+        let other = one(|header| {
+            header.set_uid(u64::from(own.uid()) + 1);
+            header.set_gid(own.gid().into());
+        });
+        unpack(other.as_slice(), &to(folder.path(), "a"), true, &Told::default()).unwrap();
+        let found = fs::metadata(folder.path().join("a")).unwrap();
+        // root can give it to the other one
+        let expected = if found.uid() == own.uid() { 0o755 } else { 0o4755 };
+        assert_eq!(found.mode() & 0o7777, expected);
+    }
+
+    #[test]
+    fn a_time_that_no_clock_has_is_left_out() {
+        let folder = tempfile::TempDir::new().unwrap();
+        // one second before 1970, as GNU tar writes it
+        let early = one(|header| header.as_old_mut().mtime = [0xff; 12]);
+        unpack(early.as_slice(), &to(folder.path(), "a"), false, &Told::default()).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("a")).unwrap(), "x");
     }
 
     #[test]

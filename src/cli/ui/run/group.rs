@@ -89,6 +89,7 @@ impl Group {
             ChangeKind::Restart => "restarted",
             ChangeKind::Create | ChangeKind::Start => "started",
             ChangeKind::Reload => "reloaded",
+            ChangeKind::Scale => "scaled",
             ChangeKind::Remove => "removed",
             ChangeKind::Stop => "stopped",
             ChangeKind::Image if did(Doing::Build) => "built",

@@ -45,7 +45,7 @@ function put(place, signature, build) {
   const same = () => [...place.querySelectorAll('[data-key]')].filter(one => one.getAttribute('data-key') === key)
   const nth = key ? Math.max(0, same().indexOf(document.activeElement)) : 0
   // a part may have been opened this very moment
-  for (const part of place.querySelectorAll('details')) noteOpen(part)
+  if (place.isConnected) for (const part of place.querySelectorAll('details')) noteOpen(part)
   place.replaceChildren(...[build()].flat(9).filter(child => child !== null && child !== undefined && child !== false))
   for (const part of place.querySelectorAll('details')) if (unfolded.has(partOf(part))) part.open = true
   if (!key) return
