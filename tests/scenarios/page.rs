@@ -138,10 +138,12 @@ fn a_person_sees_and_acts_and_a_foreign_page_does_not() {
 
     // stop and start
     browser.click("Stop");
-    browser.shows("stopped");
+    // what an `up` would do has the word, too
+    let badge = "return document.querySelector('#view .state').innerText";
+    eventually("its state is told", || browser.run(badge) == "stopped");
     assert!(!runs());
     // what is seen from before does not come back
-    let badge = "return document.querySelector('#view .state').innerText";
+    browser.shows("stopped");
     assert_eq!(browser.run(badge), "stopped");
     browser.run("location.hash = '#/'");
     browser.shows("Stopped 1");
