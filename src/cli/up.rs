@@ -1,5 +1,5 @@
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::app::{
@@ -7,7 +7,7 @@ use crate::app::{
     looks_after, planned_processes, prepare, remap, split_processes,
 };
 use crate::apply::{Timing, critical_path};
-use crate::config::Loaded;
+use crate::config::{self, DiskFiles, Loaded};
 use crate::model::{Again, Invocation, LeaseSettings, Origin, macula};
 use crate::plan::{CLUSTER_GROUP, leave_out_processes};
 use crate::words;
@@ -242,7 +242,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
             let own = loaded.platform.stacks.iter().any(|stack| matches!(stack.origin, Origin::File(_)));
             match own {
                 true => "nothing to start: no service of your stacks is active".to_owned(),
-                false => "nothing to start: there is no Compose file here or above".to_owned(),
+                false => format!("nothing to start: {}", no_stack(context, &loaded)?),
             }
         }
         0 => format!("{name} is up, nothing to do {dot} {what} {dot} {took}"),
@@ -293,6 +293,19 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
 /// No stack has a service, and there is no program of this machine.
 fn nothing_to_start(loaded: &Loaded) -> bool {
     loaded.platform.services().next().is_none() && loaded.platform.processes.is_empty()
+}
+
+/// Why there is none of the user's.
+fn no_stack(context: &Context, loaded: &Loaded) -> Result<String, CliError> {
+    let file = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let found = config::project_compose_file(&context.request(&StackOptions::default())?, &DiskFiles);
+    Ok(match (found, &loaded.config_file) {
+        (Some(found), Some(config)) => {
+            format!("{} is no stack of {}; `discover: true` there makes it one", file(&found), file(config))
+        }
+        (Some(found), None) => format!("{} is left out", file(&found)),
+        (None, _) => "there is no Compose file here or above".to_owned(),
+    })
 }
 
 /// The platform's ports on 127.0.0.1, which is not its own address.
