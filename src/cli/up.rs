@@ -301,7 +301,7 @@ fn no_stack(context: &Context, loaded: &Loaded) -> Result<String, CliError> {
     let found = config::project_compose_file(&context.request(&StackOptions::default())?, &DiskFiles);
     Ok(match (found, &loaded.config_file) {
         (Some(found), Some(config)) => {
-            format!("{} is no stack of {}; `discover: true` there makes it one", file(&found), file(config))
+            format!("{} is not among the stacks of {}; `discover: true` there adds it", file(&found), file(config))
         }
         (Some(found), None) => format!("{} is left out", file(&found)),
         (None, _) => "there is no Compose file here or above".to_owned(),

@@ -190,7 +190,7 @@ fn a_changed_variable_recreates_one_container() {
         plan.out,
         format!(
             "~ web  recreate  environment COLOUR: new, \"blue\"\n\
-             1 service changes, 1 as it is - no data is touched - macula --name {} up\n",
+             1 service changes, 1 unchanged - no data is touched - apply: macula --name {} up\n",
             platform.name
         )
     );

@@ -363,7 +363,7 @@ fn what_programs_send_is_taken_and_shown() {
     );
     platform.run("traces 5b8ef").ok().prints("cart and shop").prints("no such table").prints("the Query failed");
     platform.run("logs --trace 5b8efff798038103d269b633813fc60c").ok().prints("the Query failed").prints("error");
-    platform.run("traces 77").exits(2).says("there is no trace 77");
+    platform.run("traces 7777777777").exits(2).says("there is no trace 7777777777");
     let map = platform.run("traces --map -o json").ok().json();
     let call = json!({"from": "shop", "to": "cart", "count": 1, "errors": 1, "p95_us": 100_000});
     assert_eq!(map["calls"], json!([call]));

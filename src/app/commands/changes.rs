@@ -89,7 +89,9 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
     let hide = Redactor::new(prepared.survey.secrets.0.values().flat_map(|all| all.values().cloned()));
     for (name, steps) in groups {
         let (before, wanted) = containers(prepared, name);
-        let scales = before > 0 && wanted > 0 && before != wanted;
+        // an ingress gets a second container for addresses that have come, which is new
+        let replicas = prepared.survey.platform.service(name).is_none_or(|(_, found)| found.extension.role.is_none());
+        let scales = replicas && before > 0 && wanted > 0 && before != wanted;
         let kind = match kind_of(&steps) {
             ChangeKind::Create | ChangeKind::Remove if scales => ChangeKind::Scale,
             kind => kind,
