@@ -126,7 +126,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 }
 
 async fn list(context: &Context, stacks: &ImageOptions) -> Result<(), CliError> {
-    let session = context.session_ahead("images list");
+    let session = context.session_ahead("images list", None);
     let loaded = context.load_with_builds(stacks).await?;
     let session = session.await;
     let rows = image_rows(&session, &loaded).await?;

@@ -35,7 +35,7 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let session = context.session_ahead("validate");
+    let session = context.session_ahead("validate", None);
     let loaded = context.load(&args.stacks)?;
     let session = session.await;
     context.revive(&session, &loaded.platform.name).await;

@@ -125,6 +125,10 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
             labels.insert(label.into(), serde_json::to_string(hooks).unwrap_or_default());
         }
     }
+    let reloaded: Vec<&str> = files.iter().filter(|file| file.reload).map(|file| file.path.as_str()).collect();
+    if !reloaded.is_empty() {
+        labels.insert(label::RELOADED.into(), serde_json::to_string(&reloaded).unwrap_or_default());
+    }
     let task = task(platform, service);
     if let Some(task) = &task {
         labels.insert(label::TASK.into(), task.inputs.text());

@@ -208,8 +208,11 @@ pub trait Engine: Containers + Images + Networks + Streams {
     fn swarm(&self) -> Option<&dyn Swarm> {
         None
     }
-    /// Reads its lists for the first [`Engine::find`] that comes soon, for who has other work until then.
-    async fn look_ahead(&self) {}
+    /// Reads its lists for the first [`Engine::find`] that comes soon, and looks at the files of this platform's
+    /// containers that are asked for then, for who has other work until then.
+    async fn look_ahead(&self, platform: Option<&str>) {
+        let _ = platform;
+    }
     /// Everything asked for, in as few calls as the API allows, side by side.
     async fn find(&self, query: &Query) -> Result<Found, EngineError>;
 }

@@ -52,6 +52,8 @@ pub const PARTS: &str = "dev.macula.parts";
 pub const NAMES: &str = "dev.macula.names";
 /// The addresses that the ingress publishes, with commas: `127.0.0.1:443>443`. Engines fix them, too.
 pub const PORTS: &str = "dev.macula.ports";
+/// Files of the container that a reload takes up, as a JSON list of paths: who looks ahead has no stack file to ask.
+pub const RELOADED: &str = "dev.macula.reloaded";
 /// Services that this one needs, by name with commas: `down` has no stack file to ask.
 pub const DEPENDS_ON: &str = "dev.macula.depends-on";
 /// What runs in the container after its start, as JSON: `start` has no stack file to ask.

@@ -183,7 +183,7 @@ impl Context {
         options: &impl LoadOptions,
         services: &mut [String],
     ) -> Result<(Loaded, Session), CliError> {
-        let session = self.session_ahead(command);
+        let session = self.session_ahead(command, self.request(options).ok());
         let loaded = self.load_or_built_in(options).await?;
         let session = session.await;
         if let Some(name) = &self.name {

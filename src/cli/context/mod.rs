@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Session;
+use crate::config::{self, DiskFiles};
 use crate::engine::discover::Discovery;
 use crate::event::{Event, Events, Reporter};
 use crate::host::Host;
@@ -153,8 +154,9 @@ impl Context {
     }
 
     /// The same for who reads files first and looks at the whole engine then: meanwhile the engine is found, and
-    /// makes its lists.
-    pub fn session_ahead(&self, command: &str) -> impl Future<Output = Session> {
+    /// makes its lists. `request`: for who asks how services are, which files are read; containers say which files
+    /// in them are looked at for that.
+    pub fn session_ahead(&self, command: &str, request: Option<config::Request>) -> impl Future<Output = Session> {
         let (found, finds) = tokio::sync::oneshot::channel();
         let host = self.host.clone();
         // of its own, since reading files leaves this thread no time for anything else
@@ -163,7 +165,8 @@ impl Context {
             runtime.block_on(async {
                 let system = System::connect(host).await;
                 if let Some(engine) = &system.engine {
-                    engine.look_ahead().await;
+                    let platform = request.map(|request| config::platform_name(&request, &DiskFiles).0);
+                    engine.look_ahead(platform.as_ref().map(PlatformName::as_str)).await;
                 }
                 found.send(system).ok()
             })

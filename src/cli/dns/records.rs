@@ -44,7 +44,7 @@ pub struct RemoveArgs {
 }
 
 pub async fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
-    let session = context.session_ahead("dns list");
+    let session = context.session_ahead("dns list", None);
     let loaded = context.load(&args.stacks)?;
     let session = session.await;
     let (records, failed) = list_records(&session, &loaded).await?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bollard::container::PathStatResponse;
 use bollard::models::{Network, VolumeListResponse};
 
 use super::answers::Listed;
@@ -20,6 +21,8 @@ pub(super) struct Lists {
     pub volumes: Option<VolumeListResponse>,
     /// Of containers, by name.
     pub images: Option<BTreeMap<String, Option<ObservedImage>>>,
+    /// What lies in containers, by the container's name and the path in it.
+    pub stats: BTreeMap<(String, String), PathStatResponse>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -32,9 +35,18 @@ impl Ahead {
 
     /// One of the lists, where it was read just now.
     pub fn take<T>(&self, list: impl FnOnce(&mut Lists) -> &mut Option<T>) -> Option<T> {
+        self.fresh(|lists| list(lists).take())
+    }
+
+    /// What lies at a path of a container, where it was looked at just now.
+    pub fn take_stat(&self, container: &str, path: &str) -> Option<PathStatResponse> {
+        self.fresh(|lists| lists.stats.remove(&(container.to_owned(), path.to_owned())))
+    }
+
+    fn fresh<T>(&self, of: impl FnOnce(&mut Lists) -> Option<T>) -> Option<T> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, lists) = kept.as_mut().filter(|(read, _)| read.elapsed() < FRESH)?;
-        list(lists).take()
+        of(lists)
     }
 }
 
@@ -50,8 +62,16 @@ mod tests {
         assert!(ahead.take(|lists| &mut lists.networks).is_some());
         assert!(ahead.take(|lists| &mut lists.networks).is_none());
         assert!(ahead.take(|lists| &mut lists.volumes).is_none());
+        let stat = || PathStatResponse { size: 3, ..PathStatResponse::default() };
+        let stats = || BTreeMap::from([(("a".to_owned(), "/x".to_owned()), stat())]);
+        ahead.keep(Lists { stats: stats(), ..Lists::default() });
+        assert!(ahead.take_stat("b", "/x").is_none());
+        assert_eq!(ahead.take_stat("a", "/x").map(|stat| stat.size), Some(3));
+        assert!(ahead.take_stat("a", "/x").is_none());
+        ahead.keep(Lists { images: Some(BTreeMap::new()), stats: stats(), ..Lists::default() });
         let long_ago = Instant::now().checked_sub(FRESH).unwrap();
         ahead.0.lock().unwrap().as_mut().unwrap().0 = long_ago;
         assert!(ahead.take(|lists| &mut lists.images).is_none());
+        assert!(ahead.take_stat("a", "/x").is_none());
     }
 }

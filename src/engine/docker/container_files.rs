@@ -9,20 +9,22 @@ use base64::prelude::BASE64_STANDARD as BASE64;
 use bollard::container::PathStatResponse;
 use bollard::errors::Error;
 use bollard::query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use hyper::Method;
 use sha2::{Digest, Sha256};
 
-use super::answers::encoded;
+use super::answers::{Listed, encoded};
 use super::version::versioned_path;
 use super::{CHANGE, Docker, READ, errors};
 use crate::engine::{EngineError, operation};
-use crate::model::FileSpec;
+use crate::model::{FileSpec, label};
 
 /// More is no configuration file.
 const LARGEST_READ: usize = 64 * 1024 * 1024;
 /// Where an engine says what lies at a path.
 const PATH_STAT: &str = "x-docker-container-path-stat";
+/// Files that are looked at ahead at once, next to images.
+const AT_ONCE: usize = 4;
 /// Links that lead to links.
 const HOPS: usize = 16;
 
@@ -101,7 +103,10 @@ pub(super) async fn held_file(
     container: &str,
     file: &FileSpec,
 ) -> Result<Option<Vec<u8>>, EngineError> {
-    let stat = stat(docker, container, &file.path).await;
+    let stat = match docker.ahead.take_stat(container, &file.path) {
+        Some(stat) => Some(stat),
+        None => stat(docker, container, &file.path).await,
+    };
     let bears = |stat: PathStatResponse| {
         u64::try_from(stat.size) == Ok(file.content.len() as u64)
             && stat.link_target.is_empty()
@@ -111,6 +116,35 @@ pub(super) async fn held_file(
         return Ok(Some(file.content.clone()));
     }
     read_file(docker, container, &file.path).await
+}
+
+/// What lies at the paths that the platform's containers name as reloaded.
+pub(super) async fn stats_ahead(
+    docker: &Docker,
+    platform: &str,
+    listed: &[Listed],
+) -> BTreeMap<(String, String), PathStatResponse> {
+    let paths = listed.iter().flat_map(|one| reloaded_by(one, platform));
+    let looks: Vec<_> = paths
+        .map(|(container, path)| async move {
+            let stat = stat(docker, &container, &path).await?;
+            Some(((container, path), stat))
+        })
+        .collect();
+    stream::iter(looks).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
+/// The container's name and the path, for each file that it says a reload takes up.
+fn reloaded_by(listed: &Listed, platform: &str) -> Vec<(String, String)> {
+    let label = |key| listed.labels.as_ref().and_then(|labels| labels.get(key));
+    let ours = label(label::PLATFORM).is_some_and(|owner| owner == platform);
+    let paths: Option<Vec<String>> = label(label::RELOADED).and_then(|text| serde_json::from_str(text).ok());
+    // those of links have a second slash
+    let name = listed.names.iter().flatten().find_map(|name| name.strip_prefix('/').filter(|name| !name.contains('/')));
+    match (ours, name, paths) {
+        (true, Some(name), Some(paths)) => paths.into_iter().map(|path| (name.to_owned(), path)).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// What stands in the head of the answer alone.

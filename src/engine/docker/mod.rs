@@ -135,20 +135,27 @@ impl Engine for Docker {
         (!self.podman()).then_some(self as &dyn Swarm)
     }
 
-    async fn look_ahead(&self) {
+    async fn look_ahead(&self, platform: Option<&str>) {
         // Podman's containers and images are asked for one by one
         if self.podman() {
             return;
         }
         let containers = async {
             let listed = self.list(Filters::new()).await.ok()?;
-            let images = self.images_asked(&images_in_use(&listed)).await.ok();
-            Some((listed, images))
+            let in_use = images_in_use(&listed);
+            let files = async {
+                match platform {
+                    Some(platform) => container_files::stats_ahead(self, platform, &listed).await,
+                    None => BTreeMap::new(),
+                }
+            };
+            let (images, stats) = tokio::join!(self.images_asked(&in_use), files);
+            Some(ahead::Lists { containers: Some(listed), images: images.ok(), stats, ..ahead::Lists::default() })
         };
-        let (containers, networks, volumes) = tokio::join!(containers, self.networks_listed(), self.volumes_listed());
-        let (containers, images) = containers.map_or((None, None), |(listed, images)| (Some(listed), images));
+        let (lists, networks, volumes) = tokio::join!(containers, self.networks_listed(), self.volumes_listed());
         // whatever failed is asked for once more, and says why then
-        self.ahead.keep(ahead::Lists { containers, networks: networks.ok(), volumes: volumes.ok(), images });
+        let lists = lists.unwrap_or_default();
+        self.ahead.keep(ahead::Lists { networks: networks.ok(), volumes: volumes.ok(), ..lists });
     }
 
     async fn find(&self, query: &Query) -> Result<Found, EngineError> {

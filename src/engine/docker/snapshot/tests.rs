@@ -1,3 +1,5 @@
+use base64::Engine as _;
+
 use super::*;
 
 fn container(json: serde_json::Value) -> ObservedContainer {
@@ -157,6 +159,7 @@ fn recording(socket: &std::path::Path) -> std::sync::Arc<std::sync::Mutex<Vec<St
                 }
                 let path = first.split(' ').nth(1).unwrap_or_default();
                 let path = path.trim_start_matches("/v1.41").split('?').next().unwrap_or_default().to_owned();
+                let head_alone = first.starts_with("HEAD ");
                 let running = |id: &str, name: &str, labels: serde_json::Value| {
                     serde_json::json!({"Id": id, "Names": [format!("/{name}")], "Image": "a:1", "ImageID": "sha256:1",
                         "State": "running", "Status": "Up 2 minutes", "Labels": labels})
@@ -164,10 +167,10 @@ fn recording(socket: &std::path::Path) -> std::sync::Arc<std::sync::Mutex<Vec<St
                 let body = match path.as_str() {
                     "/version" => serde_json::json!({"ApiVersion": "1.41", "Version": "20.10.24"}),
                     "/containers/json" => serde_json::json!([
-                        running("1", "macula-a-web-1", serde_json::json!({label::PLATFORM: "a"})),
+                        running("1", "macula-a-web-1", serde_json::json!({label::PLATFORM: "a", label::RELOADED: r#"["/x","/y"]"#})),
                         running("2", "named", serde_json::json!({})),
                         running("3", "a-control-plane", serde_json::json!({"cluster": "a"})),
-                        running("4", "macula-b-web-1", serde_json::json!({label::PLATFORM: "b", "cluster": "b"})),
+                        running("4", "macula-b-web-1", serde_json::json!({label::PLATFORM: "b", label::RELOADED: r#"["/z"]"#, "cluster": "b"})),
                         {"Id": "5", "Names": ["/macula-a-job-1"], "Image": "a:1", "ImageID": "sha256:1",
                          "State": "exited", "Status": "Exited (0) 2 hours ago", "Labels": {label::PLATFORM: "a"}},
                     ]),
@@ -185,11 +188,15 @@ fn recording(socket: &std::path::Path) -> std::sync::Arc<std::sync::Mutex<Vec<St
                     _ => serde_json::json!([]),
                 };
                 let status = if body.is_null() { "404 Not Found" } else { "200 OK" };
-                heard.lock().unwrap().push(path);
-                let body = body.to_string();
+                heard.lock().unwrap().push(if head_alone { format!("HEAD {path}") } else { path });
+                let body = if head_alone { String::new() } else { body.to_string() };
+                // a file of two bytes that nobody has marked
+                let stat = base64::prelude::BASE64_STANDARD
+                    .encode(r#"{"name":"x","size":2,"mode":420,"mtime":"2026-11-28T10:00:00Z","linkTarget":""}"#);
                 let head = format!(
                     "HTTP/1.1 {status}\r\nServer: Docker/20.10.24 (linux)\r\nApi-Version: 1.41\r\n\
-                     Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                     X-Docker-Container-Path-Stat: {stat}\r\nContent-Type: application/json\r\n\
+                     Content-Length: {}\r\nConnection: close\r\n\r\n",
                     body.len()
                 );
                 let _ = stream.get_mut().write_all((head + &body).as_bytes()).await;
@@ -233,11 +240,33 @@ async fn a_look_is_one_list_of_each_kind_and_a_question_for_each_image() {
     assert_eq!(ids, [("a:1", "sha256:1"), ("b", "sha256:2")]);
 
     // who looks ahead asks for the images of containers, and nothing is asked twice
-    crate::engine::Engine::look_ahead(&docker).await;
+    crate::engine::Engine::look_ahead(&docker, None).await;
     assert_eq!(asked_so_far(&asked), [lists[0], images[0], lists[1], lists[2]]);
     let again = crate::engine::Engine::find(&docker, &query).await.unwrap();
     assert_eq!(asked_so_far(&asked), images[1..]);
     assert_eq!((again.images, again.volumes), (found.images, found.volumes));
+
+    // and for the heads of the files that a container of this platform reloads
+    let archive = "/containers/macula-a-web-1/archive";
+    let head = format!("HEAD {archive}");
+    crate::engine::Engine::look_ahead(&docker, Some("a")).await;
+    assert_eq!(asked_so_far(&asked), [lists[0], images[0], lists[1], lists[2], &head, &head]);
+    let held = async |path: &str| {
+        let file = crate::model::FileSpec {
+            path: path.into(),
+            content: b"xy".to_vec(),
+            uid: 0,
+            gid: 0,
+            mode: 0o644,
+            secret: false,
+            reload: true,
+        };
+        // this engine has no archive to read it from
+        assert!(crate::engine::Streams::held_file(&docker, "macula-a-web-1", &file).await.is_err());
+        asked_so_far(&asked)
+    };
+    assert_eq!(held("/x").await, [archive]);
+    assert_eq!(held("/x").await, [archive, &head]);
 }
 
 /// The list of all takes as long as there are images, which is less than one question for each of very many.
