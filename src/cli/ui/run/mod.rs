@@ -36,6 +36,11 @@ pub(super) struct Run {
 /// Beyond the usual time of a service that starts, what is left of it is unknown.
 const LATE: Duration = Duration::from_secs(2);
 
+/// What is expected to take so long tells how fast this machine is at present.
+const LONG: Duration = Duration::from_secs(5);
+/// What was fetched or built before is no promise for the rest.
+const FASTEST: f64 = 0.5;
+
 /// What `Finished` said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Outcome {
@@ -293,12 +298,17 @@ impl Run {
         if self.outcome.is_some() || !self.groups.iter().flat_map(|group| &group.steps).any(|s| s.expected.is_some()) {
             return None;
         }
-        // of what does not answer in its usual time nobody knows when it will
+        let pace = self.pace();
+        // of what does not answer in its usual time nobody knows when it will, nor of work that takes half as long again
+        // as at the pace of the others
         let late = |step: &Step| {
             let worked = step.started.map_or(Duration::ZERO, |start| now.saturating_sub(start));
-            step.state == State::Running
-                && matches!(step.doing, Doing::Await | Doing::Job)
-                && worked > step.expected.unwrap_or_default() + LATE
+            let expected = step.expected.unwrap_or_default();
+            let usual = match step.doing {
+                Doing::Await | Doing::Job => expected,
+                _ => expected.mul_f64(pace * 1.5),
+            };
+            step.state == State::Running && worked > usual + LATE
         };
         if self.groups.iter().flat_map(|group| &group.steps).any(late) {
             return None;
@@ -311,7 +321,7 @@ impl Run {
         let open = self.groups.iter().flat_map(|group| &group.steps).filter(|step| step.state.is_open());
         let mut tasks: Vec<(usize, Task<'_>)> = open
             .map(|step| {
-                let expected = step.expected.unwrap_or_default();
+                let expected = step.expected.unwrap_or_default().mul_f64(pace);
                 let worked = step.started.map_or(Duration::ZERO, |start| now.saturating_sub(start));
                 // what takes longer than expected is taken to need a little more, again and again
                 let left = match step.state {
@@ -332,6 +342,18 @@ impl Run {
         let left = forecast::remaining(&tasks);
         self.left = Some((now, left));
         Some(left)
+    }
+
+    /// How many times as long as expected things take in this run, by what takes long and is done: a machine may be slower
+    /// than others, or busy.
+    fn pace(&self) -> f64 {
+        let long = self.groups.iter().flat_map(|group| &group.steps).filter_map(|step| {
+            let expected = step.expected.filter(|expected| *expected >= LONG)?;
+            let worked = step.ended?.saturating_sub(step.started?);
+            matches!(step.state, State::Done { .. }).then_some((expected, worked))
+        });
+        let (expected, worked) = long.fold((Duration::ZERO, Duration::ZERO), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        if expected.is_zero() { 1.0 } else { (worked.as_secs_f64() / expected.as_secs_f64()).max(FASTEST) }
     }
 }
 

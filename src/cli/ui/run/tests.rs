@@ -156,7 +156,12 @@ fn the_time_that_is_left_shrinks() {
     }
     assert_eq!(run.left(at(4)), Some(at(16)));
     assert_eq!(run.left(at(4) + Duration::from_millis(500)), Some(Duration::from_millis(15_500)));
-    assert_eq!(run.left(at(30)), Some(at(11)), "late, and still not done");
+    assert_eq!(run.left(at(12)), Some(at(11)), "late, and still not done");
+    assert_eq!(run.left(at(30)), None, "nobody knows how slow this machine is");
+    done(&mut run, "a", 30);
+    start(&mut run, "c", 30);
+    assert_eq!(run.left(at(31)), Some(at(29)), "three times as slow as was thought");
+    assert_eq!(run.left(at(78)), None, "and this one is slower still");
     let mut steps = vec![info("a", "a", Doing::Await, &[]), info("b", "b", Doing::Build, &[])];
     for step in &mut steps {
         step.expected_millis = Some(10_000);
