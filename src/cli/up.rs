@@ -247,8 +247,8 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         }
         0 => format!("{name} is up, nothing to do {dot} {what} {dot} {took}"),
         _ => {
-            let runs = |name: &str| result.now.services.iter().any(|row| row.name == name && row.condition.runs());
-            let changed = context.changed(NAMED, runs).map(|changed| format!(" {dot} {changed}")).unwrap_or_default();
+            let changed = context.changed(NAMED, &result.changes);
+            let changed = changed.map(|changed| format!(" {dot} {changed}")).unwrap_or_default();
             format!("{name} is up {dot} {what} {dot} ready in {took}{changed}")
         }
     };
