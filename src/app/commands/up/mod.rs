@@ -402,6 +402,6 @@ async fn names(session: &Session, survey: &Survey, no_dns: bool) {
         return;
     }
     if let Err(error) = resolver::ensure(session, survey).await {
-        session.events.warn(format!("names below {} do not resolve: {error}", survey.platform.domain));
+        session.events.warn(format!("*.{} does not resolve: {error}", survey.platform.domain));
     }
 }
