@@ -168,7 +168,7 @@ pub(super) async fn prepare_without(
         let gone = |left: &&LeftOut| task.after.iter().flatten().any(|name| *name == left.service);
         if let Some(left) = survey.supply.left_out.iter().find(gone) {
             let reason = format!("the task {} runs after it, and it is left out: {}", task.name, left.reason);
-            missed.push(survey.supply.missed(&left.service, reason));
+            missed.push(survey.supply.missed(&left.service, reason.into()));
         }
     }
     survey.problems.extend(missed);

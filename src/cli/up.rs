@@ -337,7 +337,7 @@ fn summarize(context: &Context, result: &UpResult) {
     });
     let helper = |name: &str| result.now.services.iter().any(|row| row.helper && row.name == name);
     let left_out = result.left_out.iter().filter(|left| !helper(&left.service));
-    let left_out = left_out.map(|left| [left.service.clone(), String::new(), left.reason.clone()]);
+    let left_out = left_out.map(|left| [left.service.clone(), String::new(), left.reason.to_string()]);
     ci.summarize(&markdown_table(["service", "where", "state"], running.chain(left_out)));
 }
 
@@ -406,7 +406,7 @@ fn entries(loaded: &Loaded, result: &UpResult) -> Vec<Entry> {
 /// What is missing, a line for each cause.
 fn notices(loaded: &Loaded, result: &UpResult, no_dns: bool) -> Vec<Notice> {
     let pairs = result.left_out.iter().filter(|left| left.service != CLUSTER_GROUP);
-    let causes = left_out::causes(pairs.map(|left| (left.service.as_str(), left.reason.as_str())));
+    let causes = left_out::causes(pairs.map(|left| (left.service.as_str(), &left.reason)));
     let mut all = up_screen::left_out(&left_out::known(causes, |name| loaded.platform.is_helper(name)));
     let dns = &result.now.dns;
     if !no_dns && dns.healthy && !dns.installed {

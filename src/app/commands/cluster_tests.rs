@@ -329,7 +329,7 @@ async fn the_load_balancer_of_several_control_planes_is_looked_at_first() {
     assert_eq!((machine.kind_ran(), machine.record()), (Vec::new(), None));
     // an older program starts another one
     machine.host = machine.host.answer("/usr/bin/kind version", 0, "kind v0.27.0 go1.24.0 linux/amd64\n", "");
-    let reason = machine.up(settings).await.unwrap().left_out[0].reason.clone();
+    let reason = machine.up(settings).await.unwrap().left_out[0].reason.to_string();
     assert!(reason.contains("docker.io/kindest/haproxy:v20230606-42a2262b"), "{reason}");
 }
 

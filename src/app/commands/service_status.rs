@@ -13,7 +13,7 @@ use crate::model::{
     Condition as Until, ContainerSpec, ContainerState, Health, Invocation, ObservedContainer, Origin, Platform,
     PortBinding, Protocol, Restart, Role, Service, Stack, label, macula,
 };
-use crate::plan::ImageSource;
+use crate::plan::{ImageSource, Reason};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServiceStatus {
@@ -29,6 +29,9 @@ pub struct ServiceStatus {
     pub addresses: Vec<String>,
     pub container: Option<String>,
     pub reason: Option<String>,
+    /// The same of one that is left out, as far as it is known.
+    #[serde(skip)]
+    pub left_out: Option<Reason>,
     /// What is really the matter, told apart more finely than by `state` and `health`.
     pub condition: Condition,
     /// Seconds since it came into this condition, where that is known.
@@ -191,10 +194,14 @@ impl Context {
 }
 
 pub(super) fn rows(platform: &Platform, survey: &Survey, incomplete: bool, context: &Context) -> Vec<ServiceStatus> {
-    let mut reasons: BTreeMap<&str, String> =
-        survey.supply.left_out.iter().map(|left| (left.service.as_str(), left.reason.clone())).collect();
+    let left_out = survey.supply.left_out.iter();
+    let mut reasons: BTreeMap<&str, (Reason, String)> = left_out
+        .map(|left| (left.service.as_str(), (left.reason.clone(), left.reason.to_string())))
+        .collect();
     for problem in &survey.problems {
-        reasons.insert(problem.service(), problem.to_string());
+        let text = problem.to_string();
+        let reason = problem.reason().cloned().unwrap_or_else(|| text.clone().into());
+        reasons.insert(problem.service(), (reason, text));
     }
     let mut rows: Vec<ServiceStatus> =
         platform.services().map(|(stack, service)| row(platform, survey, &reasons, stack, service, context)).collect();
@@ -278,6 +285,7 @@ fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) ->
         addresses: Vec::new(),
         container: Some(found.name.clone()),
         reason: Some(why.map_or(claim.clone(), |why| format!("{why}; {claim}"))),
+        left_out: None,
         condition: trouble.unwrap_or(Condition::Unclaimed),
         seconds: seconds_in(found, context.now),
         restarts: found.restart_count,
@@ -293,7 +301,7 @@ fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) ->
 fn row(
     platform: &Platform,
     survey: &Survey,
-    reasons: &BTreeMap<&str, String>,
+    reasons: &BTreeMap<&str, (Reason, String)>,
     stack: &Stack,
     service: &Service,
     context: &Context,
@@ -364,8 +372,9 @@ fn row(
             }
             Some(worst) => reason(service, running, worst, condition),
             None if condition == Condition::Gone => Some("its container was removed".to_owned()),
-            None => left_out.cloned(),
+            None => left_out.map(|(_, text)| text.clone()),
         },
+        left_out: left_out.filter(|_| condition == Condition::LeftOut).map(|(reason, _)| reason.clone()),
         condition,
         seconds: match (worst, done) {
             (Some(found), _) => seconds_in(found, context.now),

@@ -173,7 +173,7 @@ impl Screen {
         }
         for cause in &self.left_out {
             let line = format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4));
-            let command = cause.fix().map(|command| self.line(&command));
+            let command = cause.fix.as_ref().map(|command| self.line(command));
             out.extend(noted(&line, command.as_deref(), width, style));
         }
         if !self.not_started.is_empty() {
@@ -372,6 +372,7 @@ mod tests {
             left_out: vec![Cause {
                 services: ["grafana", "loki", "tempo", "alloy", "alloy-docker"].map(str::to_owned).into(),
                 why: "docker.io cannot be reached".into(),
+                fix: None,
             }],
             not_started: Vec::new(),
             notes: vec![("*.macula.local does not resolve on this machine yet".into(), Some(macula("dns install")))],
@@ -403,6 +404,7 @@ mod tests {
         let left_out = vec![Cause {
             services: vec!["grafana".to_owned()],
             why: "the image has not been pulled, and --images local pulls nothing".to_owned(),
+            fix: Some(macula("up --images auto")),
         }];
         let finished = vec!["s3-buckets".to_owned(), "s3-users".to_owned()];
         let screen = Screen { head: vec!["macula".to_owned()], rows, left_out, finished, ..Screen::default() };

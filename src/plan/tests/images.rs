@@ -140,7 +140,7 @@ fn a_build_that_is_only_missing_is_no_data_of_another_version() {
     assert_eq!((problems, chosen.left_out.len()), (Vec::new(), 1));
     let missed = chosen.missed("web", "why".into());
     assert_eq!(missed, SupplyProblem::NotBuilt { service: "web".into(), reason: "why".into() });
-    assert!(matches!(chosen.missed("db", String::new()), SupplyProblem::NoImage { .. }));
+    assert!(matches!(chosen.missed("db", "why".into()), SupplyProblem::NoImage { .. }));
 }
 
 #[test]

@@ -286,7 +286,7 @@ async fn change(
     }
     if let Some(reason) = work.left_out() {
         session.events.warn(format!("{} is left out: {reason}", plan::CLUSTER_GROUP));
-        prepared.plan.left_out.push(LeftOut { service: plan::CLUSTER_GROUP.into(), reason });
+        prepared.plan.left_out.push(LeftOut { service: plan::CLUSTER_GROUP.into(), reason: reason.into() });
     }
     let after = match outcome.cancelled {
         true => None,
