@@ -390,7 +390,7 @@ fn state(service: &ServiceStatus) -> (Mood, String) {
         Condition::Finished | Condition::Crashed | Condition::Stopped | Condition::Unclaimed => ago(word),
         _ => word.to_owned(),
     };
-    (mood, text)
+    (mood, [Some(text), service.replicas.shown()].into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 /// CPU and memory, as the table has them.

@@ -449,6 +449,28 @@ mod tests {
     }
 
     #[test]
+    fn several_containers_of_a_service_are_told_in_any_width() {
+        let reason = Some("2 of 3 run; exit code 1".to_owned());
+        let rows = vec![
+            row("web", "healthy 12m, 3/3", "https://web.macula.local", ""),
+            Row { mood: Mood::Bad, reason, ..row("worker", "crashed 20s ago", "", "") },
+        ];
+        let screen = Screen { head: vec!["shop".into()], rows, ..Screen::default() };
+        assert_snapshot!(screen.lines(40, PLAIN).join("\n"), @r"
+        shop
+        ✖ worker  crashed 20s ago
+            2 of 3 run; exit code 1
+        ✔ web     healthy 12m, 3/3
+            https://web.macula.local
+        ");
+        assert_snapshot!(screen.lines(80, PLAIN).join("\n"), @r"
+        shop
+        ✖ worker  crashed 20s ago   2 of 3 run; exit code 1
+        ✔ web     healthy 12m, 3/3  https://web.macula.local
+        ");
+    }
+
+    #[test]
     fn a_narrow_terminal_cuts_no_name() {
         let rows = vec![row("ingress-inside", "not started", "", ""), row("web", "running 3s", "", "127.0.0.6:5432")];
         let screen = Screen { head: vec!["shop".into()], rows, ..Screen::default() };
