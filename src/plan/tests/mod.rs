@@ -55,31 +55,15 @@ fn platform() -> Platform {
         Some(Build { dockerfile_inline: Some("FROM localhost/macula/base:trixie\n".into()), ..Build::default() });
     let migrate = needs(service("migrate"), "db", Condition::ServiceHealthy);
     let services = [web, db, migrate].into_iter().map(|service| (service.name.clone(), service)).collect();
-    Platform {
-        name: PlatformName::default(),
-        domain: "macula.local".into(),
-        stacks: vec![Stack {
-            scoped: false,
-            name: "app".into(),
-            origin: Origin::BuiltIn,
-            services,
-            networks: BTreeMap::new(),
-            volumes: [("db-data".to_owned(), Volume::default())].into(),
-        }],
-        images: ImageSettings::default(),
-        ingress: IngressSettings::default(),
-        dns: DnsSettings::default(),
-        cluster: ClusterSettings::default(),
-        addresses: AddressSettings::default(),
-        reach: Default::default(),
-        telemetry: Default::default(),
-        timeouts: Timeouts::default(),
-        lease: Default::default(),
-        processes: Default::default(),
-        tasks: Default::default(),
-        programs: Default::default(),
-        written: None,
-    }
+    let stack = Stack {
+        scoped: false,
+        name: "app".into(),
+        origin: Origin::BuiltIn,
+        services,
+        networks: BTreeMap::new(),
+        volumes: [("db-data".to_owned(), Volume::default())].into(),
+    };
+    Platform::new(PlatformName::default(), vec![stack])
 }
 
 fn change(platform: &mut Platform, name: &str, change: impl FnOnce(&mut Service)) {
@@ -431,16 +415,7 @@ fn orphans_go_and_their_volumes_stay() {
 
 #[test]
 fn a_port_of_another_stack_is_free_once_its_container_is_stopped_and_taken_while_it_stays() {
-    let port = PublishedPort {
-        target: 80,
-        protocol: Protocol::Tcp,
-        host_ip: None,
-        published: Some(8000),
-        published_to: None,
-        host_mode: false,
-        name: None,
-        app_protocol: None,
-    };
+    let port = testing::published(8000, 80);
     let publishing = |stack: &str, name: &str| {
         let mut platform = platform();
         let service = Service { ports: vec![port.clone()], ..service(name) };
@@ -585,16 +560,7 @@ fn nothing_foreign_is_touched() {
 fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     let mut platform = platform();
     change(&mut platform, "web", |service| {
-        let port = |published| PublishedPort {
-            target: 80,
-            protocol: Protocol::Tcp,
-            host_ip: None,
-            published: Some(published),
-            published_to: None,
-            host_mode: false,
-            name: None,
-            app_protocol: None,
-        };
+        let port = |published| testing::published(published, 80);
         service.ports = vec![port(8000), port(8001)];
     });
     let world = Observed {

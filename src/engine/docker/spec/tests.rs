@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Limits, Logging, PortBinding as Port, Protocol, Readiness, Ulimit};
+use crate::model::{Limits, Logging, PortBinding as Port, Protocol, Ulimit};
 
 const OLD: ApiVersion = ApiVersion(1, 41);
 const NEW: ApiVersion = ApiVersion(1, 48);
@@ -13,32 +13,8 @@ fn bare() -> ContainerSpec {
         service: "db".into(),
         replica: 1,
         image: "postgres:18".into(),
-        env: Vec::new(),
-        command: None,
-        entrypoint: None,
         networks: vec![network("macula", Some("10.3.0.7"))],
-        network_mode: None,
-        ports: Vec::new(),
-        expose: Vec::new(),
-        expose_other: Vec::new(),
-        mounts: Vec::new(),
-        files: Vec::new(),
-        healthcheck: None,
-        stop_grace_ms: None,
-        options: ContainerOptions::default(),
-        labels: BTreeMap::new(),
-        readiness: Readiness::default(),
-        update: Default::default(),
-        depends_on: Vec::new(),
-        forwards: Vec::new(),
-        guarded: Vec::new(),
-        reload: None,
-        reload_check: Vec::new(),
-        optional: false,
-        provider: None,
-        task: None,
-        fingerprint: None,
-        parts: String::new(),
+        ..ContainerSpec::default()
     }
 }
 
