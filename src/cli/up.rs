@@ -160,6 +160,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     let no_dns = said(args.no_dns, args.dns);
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
+    args.scale.check_given_back(&loaded.platform, &services)?;
     let bundle = app::open_bundle(args.bundle.as_deref()).await?;
     let wanted = Wanted {
         services,
