@@ -128,7 +128,7 @@ fn content(build: &Build, digest: &mut dyn FnMut(&Path, Option<&str>) -> Option<
 pub(super) fn too_old(platform: &Platform, facts: &Facts, supply: &Supply) -> Vec<SupplyProblem> {
     let chosen = platform.services().filter(|(_, service)| supply.choices.contains_key(&service.name));
     let unmet = chosen.filter_map(|(_, service)| Some((service.name.clone(), unmet(service, facts)?)));
-    unmet.map(|(service, reason)| SupplyProblem::TooOld { service, reason }).collect()
+    unmet.map(|(service, reason)| SupplyProblem::TooOld { service, reason: reason.into() }).collect()
 }
 
 /// What a service asks for and an engine of this age does not know.
@@ -168,7 +168,7 @@ pub(super) async fn unbuildable(
             None => false,
         };
         if let Some((what, reason)) = cannot_build(build, facts, frontend) {
-            found.push(LeftOut { service: service.name.clone(), reason: format!("{what} {reason}") });
+            found.push(LeftOut { service: service.name.clone(), reason: format!("{what} {reason}").into() });
         }
     }
     found

@@ -47,6 +47,9 @@ pub struct Refused {
     /// Another image is tried.
     pub image: String,
     pub reason: String,
+    /// Its registries, where none of them could be reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
 }
 
 /// What came of putting the command line and the last `up` together.

@@ -75,7 +75,7 @@ pub use commands::run::{
     Existing, Nameless, Program, ProgramRequest, ci_log, environment_of, existing, prepare_program, program_log,
 };
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve, serves_no_more};
-pub use commands::service_status::{Condition, ServiceState, ServiceStatus, UsageStatus};
+pub use commands::service_status::{Condition, Replicas, ServiceState, ServiceStatus, UsageStatus};
 pub use commands::stack::{
     ClusterDeployed, ClusterRemoved, Deployed, DeployedService, InCluster, StackDeploy, StackRequest, all_on_cluster,
     deploy_to_cluster, deploy_to_swarm, remove_from_cluster, remove_from_swarm, scale_on_cluster, scale_on_swarm,

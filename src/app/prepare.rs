@@ -12,7 +12,7 @@ use crate::compile::{addons, streams};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
 use crate::host::Host;
-use crate::model::{DEFAULT_NODE_IMAGE, Healthcheck, Invocation, Platform, Role, label, macula};
+use crate::model::{ContainerState, DEFAULT_NODE_IMAGE, Healthcheck, Invocation, Platform, Role, label, macula};
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{Action, LeftOut, OtherProject, Plan, SupplyProblem, replaced_projects, select};
 
@@ -145,7 +145,7 @@ pub(super) async fn prepare_without(
     wanted: &Wanted,
     gone: &[LeftOut],
 ) -> Result<Prepared, Error> {
-    let selection = selection(&loaded.platform, wanted)?;
+    let mut selection = selection(&loaded.platform, wanted)?;
     let named = needed(&loaded.platform, &wanted.services);
     let ahead = if wanted.ahead { reach::ahead(session, &loaded.platform).await? } else { None };
     let taken = resolver::taken_for(session.host(), &loaded.platform.name).await;
@@ -161,6 +161,9 @@ pub(super) async fn prepare_without(
         bundle: wanted.bundle.as_deref(),
     };
     let mut survey = survey_with(session, loaded, look).await?;
+    if let Some(chosen) = selection.as_mut().filter(|_| wanted.no_deps) {
+        leave_stopped_ingress(session, &survey, &wanted.services, chosen);
+    }
     let missed = survey.supply.left_out.iter().filter(|left| wanted.needed.contains(&left.service));
     let missed = missed.map(|left| survey.supply.missed(&left.service, left.reason.clone()));
     let mut missed: Vec<SupplyProblem> = missed.collect();
@@ -168,7 +171,7 @@ pub(super) async fn prepare_without(
         let gone = |left: &&LeftOut| task.after.iter().flatten().any(|name| *name == left.service);
         if let Some(left) = survey.supply.left_out.iter().find(gone) {
             let reason = format!("the task {} runs after it, and it is left out: {}", task.name, left.reason);
-            missed.push(survey.supply.missed(&left.service, reason));
+            missed.push(survey.supply.missed(&left.service, reason.into()));
         }
     }
     survey.problems.extend(missed);
@@ -265,6 +268,27 @@ async fn other_projects(host: &dyn Host, survey: &Survey, plan: &Plan) -> Vec<Ot
     replaced_projects(plan, &survey.resources.containers, &survey.observed, &gone)
 }
 
+/// Whoever starts nothing that services need does not start their ingress either; one that runs learns of them.
+fn leave_stopped_ingress(session: &Session, survey: &Survey, named: &[String], chosen: &mut BTreeSet<String>) {
+    let platform = &survey.platform;
+    let runs = |service: &str| {
+        let mut all = survey.observed.containers.iter();
+        all.any(|found| {
+            found.replica_of(platform.name.as_str()) == Some(service) && found.state == ContainerState::Running
+        })
+    };
+    for (_, ingress) in platform.services().filter(|(_, service)| service.extension.role == Some(Role::Ingress)) {
+        if named.contains(&ingress.name) || runs(&ingress.name) || !chosen.remove(&ingress.name) {
+            continue;
+        }
+        let up = session.line(macula("up").arg(&ingress.name));
+        session.events.warn(format!(
+            "{} does not run, and --no-deps leaves it alone: names that lead through it do not answer until `{up}`",
+            ingress.name
+        ));
+    }
+}
+
 /// These and what they cannot do without: whoever asks for a service by its name asks for both.
 fn needed(platform: &Platform, services: &[String]) -> Vec<String> {
     let mut all = services.to_vec();
@@ -314,4 +338,46 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
         chosen.extend(ingress());
     }
     chosen.map(Some).map_err(|names| Error::UnknownService { names, known: platform.service_names() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::{Heard, heard_session, shop};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+    use crate::model::ObservedContainer;
+
+    #[tokio::test]
+    async fn an_ingress_that_does_not_run_is_started_with_what_services_need_alone() {
+        let stack = "services:\n  gate: {image: 'acme/gate:1', x-macula: {role: ingress}}\n  \
+                     web: {image: 'acme/web:1', x-macula: {ingress: [{host: web, port: 80}]}}\n";
+        let told = async |engine: FakeEngine, no_deps: bool| {
+            let (host, heard) = (FakeHost::new(), Arc::new(Heard::default()));
+            let loaded = shop(&host, "", stack);
+            let session = heard_session(host, &engine, "macula scale", &heard);
+            let web = || ["web".to_owned()];
+            let wanted = Wanted { services: web().into(), scaled: web().into(), no_deps, ..Wanted::default() };
+            let plan = prepare(&session, &loaded, &wanted).await.unwrap().plan;
+            let creates = |step: &&crate::plan::Step| matches!(step.action, Action::CreateContainer { .. });
+            let groups: BTreeSet<String> = plan.steps.iter().filter(creates).map(|step| step.group.clone()).collect();
+            let about = heard.said().into_iter().filter(|line| line.contains("--no-deps"));
+            (groups.into_iter().collect::<Vec<_>>().join(" "), about.collect::<Vec<_>>().join("; "))
+        };
+        let engine = || FakeEngine::new().with_image("acme/gate:1").with_image("acme/web:1");
+        assert_eq!(told(engine(), false).await, ("gate web".to_owned(), String::new()));
+        let left = "gate does not run, and --no-deps leaves it alone: names that lead through it do not answer until `macula up gate`";
+        assert_eq!(told(engine(), true).await, ("web".to_owned(), left.to_owned()));
+        let gate = ObservedContainer {
+            id: "f".repeat(64),
+            name: "macula-shop-gate-1".to_owned(),
+            state: ContainerState::Running,
+            labels: [(label::PLATFORM, "shop"), (label::SERVICE, "gate")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            ..ObservedContainer::default()
+        };
+        // of an older program, so that it is made once more
+        assert_eq!(told(engine().with_container(gate), true).await, ("gate web".to_owned(), String::new()));
+    }
 }

@@ -24,7 +24,8 @@ use crate::model::{
 use crate::observe;
 use crate::pki;
 use crate::plan::{
-    Choice, Conflict, LeftOut, Plan, Supply, SupplyProblem, Wish, keep_other_stacks, reconcile_anew, supply, without,
+    Choice, Conflict, LeftOut, Plan, Reason, Supply, SupplyProblem, Wish, keep_other_stacks, reconcile_anew, supply,
+    without,
 };
 
 use super::builds::{too_old, unbuildable};
@@ -409,7 +410,8 @@ fn image_of<'a>(specs: &'a [ImageSpec], service: &str) -> Option<&'a ImageSpec> 
 fn with_images<'a>(specs: &[ImageSpec], left: impl Iterator<Item = &'a LeftOut>) -> BTreeMap<String, Refused> {
     let refusal = |left: &LeftOut| {
         let image = image_of(specs, &left.service)?.reference.clone();
-        Some((left.service.clone(), Refused { image, reason: left.reason.clone() }))
+        let (reason, hosts) = (left.reason.to_string(), left.reason.hosts().to_vec());
+        Some((left.service.clone(), Refused { image, reason, hosts }))
     };
     left.filter_map(refusal).collect()
 }
@@ -418,14 +420,20 @@ fn with_images<'a>(specs: &[ImageSpec], left: impl Iterator<Item = &'a LeftOut>)
 /// since makes nothing wanted that was out of reach: it says nothing of the registry, and the engine pulls without it.
 pub(super) fn still_refused(host: &dyn Host, choices: &Choices, platform: &Platform, supply: &Supply) -> Vec<LeftOut> {
     let out_of_reach = choices.out_of_reach.iter().filter(|_| observe::is_proxied(host));
-    let still = choices.refused.iter().chain(out_of_reach).filter(|(service, refused)| {
-        let pulls = matches!(
-            supply.choices.get(*service),
-            Some(Choice::Obtain { spec, pull: true, .. }) if spec.reference == refused.image
-        );
-        pulls && platform.is_optional(service)
+    let still = choices.refused.iter().chain(out_of_reach).filter_map(|(service, refused)| {
+        let Some(Choice::Obtain { spec, pull: true, .. }) = supply.choices.get(service) else { return None };
+        if spec.reference != refused.image || !platform.is_optional(service) {
+            return None;
+        }
+        let Refused { image, reason, hosts } = refused.clone();
+        let reason = match platform.images.policy {
+            _ if hosts.is_empty() => Reason::of_image(&image, reason),
+            ImagePolicy::Pull => Reason::NotRefreshed { image, hosts },
+            _ => Reason::OutOfReach { image, hosts, has_build: spec.build.is_some() },
+        };
+        Some(LeftOut { service: service.clone(), reason })
     });
-    still.map(|(service, refused)| LeftOut { service: service.clone(), reason: refused.reason.clone() }).collect()
+    still.collect()
 }
 
 /// Blocks of platforms whose containers run on this engine, whoever's they are. An engine that cannot

@@ -32,7 +32,7 @@ mod timing;
 
 pub use build_log::{BuildFailure, BuildPlace};
 pub use load::Loader;
-pub use ready::{OUT_OF_MEMORY, log_tail};
+pub use ready::{OUT_OF_MEMORY, last_words};
 pub use timing::{Timing, critical_path};
 
 /// Why a step failed.
@@ -196,6 +196,8 @@ struct Run {
     platform: String,
     /// Containers that are told of the files that they get.
     reloads: BTreeSet<String>,
+    /// Service -> how long each of its containers took that had to be killed.
+    killed: Mutex<BTreeMap<String, Vec<Duration>>>,
 }
 
 impl Run {
@@ -211,6 +213,7 @@ impl Run {
             placed: Mutex::default(),
             base: tokio::sync::Mutex::new(()),
             platform: platform.to_owned(),
+            killed: Mutex::default(),
             reloads: plan.steps.iter().filter_map(reloaded).collect(),
         }
     }
@@ -302,6 +305,7 @@ pub async fn apply(command: &str, platform: &str, plan: &Plan, tools: Tools) -> 
             }
         }
     }
+    run.tell_killed();
     outcome.cancelled |= run.tools.cancel.is_cancelled() && !waiting.is_empty();
     let because = if run.tools.cancel.is_cancelled() { "stopped" } else { "something that it needs failed" };
     for (step, _) in waiting {

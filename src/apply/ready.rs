@@ -227,11 +227,14 @@ fn state_text(found: &ObservedContainer) -> String {
 const EARLY: i64 = 3;
 
 async fn not_ready(tools: &Tools, spec: &ContainerSpec, found: &ObservedContainer, reason: String) -> StepError {
-    let mut log_tail = tail_since(&*tools.engine, &spec.name, since(found)).await;
-    if found.restart_count > 0 {
-        log_tail = of_one_start(log_tail);
-    }
+    let log_tail = last_words(&*tools.engine, found).await;
     StepError::NotReady { service: spec.service.clone(), reason, log_tail }
+}
+
+/// The last lines of a container's log that its last start has written, or none where they cannot be had.
+pub async fn last_words(engine: &dyn Streams, found: &ObservedContainer) -> Vec<String> {
+    let lines = tail_since(engine, &found.id, since(found)).await;
+    if found.restart_count > 0 { of_one_start(lines) } else { lines }
 }
 
 /// From when on its lines belong to its last start: what a run before it wrote says nothing of why it does not run now.
@@ -276,11 +279,6 @@ fn of_one_start(lines: Vec<String>) -> Vec<String> {
         return lines.into_iter().skip(first + at * length).take(length).collect();
     }
     lines
-}
-
-/// The last lines of a container's log, or none where they cannot be had.
-pub async fn log_tail(engine: &dyn Streams, container: &str) -> Vec<String> {
-    tail_since(engine, container, None).await
 }
 
 async fn tail_since(engine: &dyn Streams, container: &str, since: Option<i64>) -> Vec<String> {

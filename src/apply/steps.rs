@@ -38,20 +38,38 @@ pub(super) fn stopped_anyway(container: &str, error: &StepError) -> Option<Strin
     Some(format!("{what}; it is stopped anyway"))
 }
 
+/// What is said of containers that did not end when they were told to: the first process of a container has no default for
+/// a signal. `took`: of each, until it was killed.
+pub(super) fn killed_anyway(service: &str, took: &[Duration]) -> String {
+    let seconds = took.iter().max().map_or(0, Duration::as_secs);
+    let (what, them) = match took.len() {
+        0 | 1 => (format!("{service} did not end at its stop signal within {seconds} s and was killed"), "it"),
+        count => {
+            let what = format!("{count} containers of {service} did not end at their stop signal within {seconds} s");
+            (format!("{what} and were killed"), "them")
+        }
+    };
+    format!("{what}; `init: true` in its Compose file, or a handler for the signal, ends {them} at once")
+}
+
 impl Run {
-    /// Who waits that long for a stop is told why: the first process of a container has no default for a signal.
-    async fn look_for_killed(&self, container: &str, took: Duration) {
+    /// Who waits that long for a stop is told why: see [`killed_anyway`].
+    pub(super) async fn look_for_killed(&self, container: &str, took: Duration) {
         if took < LONG_STOP {
             return;
         }
         let Ok(found) = self.tools.engine.inspect(container).await else { return };
         if found.exit_code == Some(KILLED) && !found.oom_killed {
-            let service = found.label(label::SERVICE).unwrap_or(container);
-            self.tools.events.warn(format!(
-                "{service} did not end at its stop signal within {} s and was killed; `init: true` in its Compose file, \
-                 or a handler for the signal, ends it at once",
-                took.as_secs()
-            ));
+            let service = found.label(label::SERVICE).unwrap_or(container).to_owned();
+            self.killed.lock().unwrap_or_else(PoisonError::into_inner).entry(service).or_default().push(took);
+        }
+    }
+
+    /// A line for each service, however many of its containers had to be killed.
+    pub(super) fn tell_killed(&self) {
+        let killed = std::mem::take(&mut *self.killed.lock().unwrap_or_else(PoisonError::into_inner));
+        for (service, took) in killed {
+            self.tools.events.warn(killed_anyway(&service, &took));
         }
     }
 

@@ -5,14 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::steps::stopped_anyway;
+use super::steps::{killed_anyway, stopped_anyway};
 use super::*;
 use crate::engine::fake::{Cut, FakeEngine};
-use crate::engine::{Images, Query};
+use crate::engine::{Containers, Images, Query};
+use crate::event::Reporter;
 use crate::host::fake::FakeHost;
 use crate::model::{
     Condition, ContainerSpec, ContainerState, DependsOn, FileSpec, Fingerprint, Healthcheck, Hook, IpamPool, MountSpec,
-    NetworkAttachment, NetworkSpec, Observed, Readiness, Reload, Resources, VolumeSpec, label,
+    NetworkAttachment, NetworkSpec, Observed, ObservedContainer, Readiness, Reload, Resources, VolumeSpec, label,
 };
 use crate::plan::{Cause, Choice, Keep, Supply, Wish, down, reconcile, reload_note, start_note};
 
@@ -167,8 +168,8 @@ impl Machine {
         reconcile(&Wish { platform: NAME, resources, supply: &supply, selection: None }, &observed).unwrap()
     }
 
-    async fn carry_out(&self, plan: &Plan) -> Outcome {
-        let tools = Tools {
+    async fn tools(&self) -> Tools {
+        Tools {
             engine: Arc::new(self.engine.clone()),
             host: Arc::new(self.host.clone()),
             facts: self.engine.facts().await.unwrap(),
@@ -182,8 +183,11 @@ impl Machine {
             loader: None,
             cluster: None,
             tasks: None,
-        };
-        apply("up", NAME, plan, tools).await
+        }
+    }
+
+    async fn carry_out(&self, plan: &Plan) -> Outcome {
+        apply("up", NAME, plan, self.tools().await).await
     }
 
     /// As the command: it looks again when it was overtaken.
@@ -377,6 +381,61 @@ fn a_hook_that_fails_before_a_stop_is_called_that() {
         "shop-db-1: its `pre_stop` could not be run: an unexpected fault: x; it is stopped anyway"
     );
     assert_eq!(said(StepError::Cancelled), "");
+}
+
+#[tokio::test]
+async fn of_a_service_that_crashes_again_and_again_the_last_start_is_shown() {
+    let engine = FakeEngine::new().with_image("base:1").crashes("web", 1, &["starting", "panic"]);
+    let spec = service("web", 1, &[], Vec::new(), &[]);
+    engine.create_container(&spec, "base:1", &BTreeMap::new()).await.unwrap();
+    for _ in 0..3 {
+        engine.start(&spec.name).await.unwrap();
+    }
+    let found = engine.inspect(&spec.name).await.unwrap();
+    // what a stop and a start by hand have written is told apart by the time of the start
+    assert_eq!(last_words(&engine, &found).await.len(), 6);
+    let brought_back = ObservedContainer { restart_count: 2, ..found };
+    assert_eq!(last_words(&engine, &brought_back).await, ["starting", "panic"]);
+}
+
+#[tokio::test]
+async fn containers_of_a_service_that_were_killed_are_told_once() {
+    let machine = Machine::new();
+    let mut second = service("web", 1, &[], Vec::new(), &[]);
+    second.name = format!("macula-{NAME}-web-2");
+    let containers = vec![service("db", 1, &[], Vec::new(), &[]), service("web", 1, &[], Vec::new(), &[]), second];
+    let resources = Resources { containers, ..Resources::default() };
+    assert!(machine.up(&resources).await.is_ok());
+    let heard = Heard::default();
+    let tools = Tools { events: Events::new(Arc::new(heard.clone())), ..machine.tools().await };
+    let run = Run::new(NAME, &Plan::default(), tools);
+    for spec in &resources.containers {
+        machine.engine.kill(&spec.name, "SIGKILL").await.unwrap();
+        run.look_for_killed(&spec.name, Duration::from_secs(10)).await;
+        // one that ends in time needs no word
+        run.look_for_killed(&spec.name, Duration::from_secs(1)).await;
+    }
+    run.tell_killed();
+    run.tell_killed();
+    let seconds = Duration::from_secs;
+    let told = [killed_anyway("db", &[seconds(10)]), killed_anyway("web", &[seconds(10), seconds(10)])];
+    assert_eq!(*heard.0.lock().unwrap(), told);
+    insta::assert_snapshot!(told.join("\n"), @"
+    db did not end at its stop signal within 10 s and was killed; `init: true` in its Compose file, or a handler for the signal, ends it at once
+    2 containers of web did not end at their stop signal within 10 s and were killed; `init: true` in its Compose file, or a handler for the signal, ends them at once
+    ");
+}
+
+/// Keeps what was warned of.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Reporter for Heard {
+    fn report(&self, event: Event) {
+        if let Event::Warning { message, .. } = event {
+            self.0.lock().unwrap().push(message);
+        }
+    }
 }
 
 #[tokio::test]

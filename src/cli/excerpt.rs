@@ -105,7 +105,8 @@ pub(super) fn located(error: Error, loaded: &Loaded, room: usize) -> CliError {
             // what only needs something that is left out wants no other image
             let lacks = |problem: &SupplyProblem| {
                 let image = loaded.platform.service(problem.service())?.1.image.as_deref()?;
-                matches!(problem, SupplyProblem::NoImage { reason, .. } if reason.contains(image)).then_some(image)
+                matches!(problem, SupplyProblem::NoImage { reason, .. } if reason.to_string().contains(image))
+                    .then_some(image)
             };
             supply(problems, problems.iter().find_map(lacks))
         }

@@ -7,7 +7,7 @@ use crate::app::{
     self, ImageRow, LockChange, image_rows, load_bundle, lock_images, obtain_images, prune_images, save_images,
 };
 use crate::model::{ImagePolicy, macula};
-use crate::plan::{ImageSource, LeftOut};
+use crate::plan::{ImageSource, Reason};
 
 use super::context::{Context, ImageOptions, LoadOptions, StackOptions};
 use super::error::CliError;
@@ -189,19 +189,14 @@ fn sums(rows: &[ImageRow], helper: impl Fn(&str) -> bool) -> Vec<String> {
         let services: Vec<String> = missing.iter().flat_map(|row| row.services.iter().cloned()).collect();
         sum.push_str(&format!(", {} missing: {}", missing.len(), text::some(&services, 4)));
     }
-    let reasons = rows.iter().filter_map(|row| Some((row, row.left_out.as_deref()?)));
-    let left = |(row, reason): (&ImageRow, &str)| -> Vec<LeftOut> {
-        let left = |service: &String| LeftOut { service: service.clone(), reason: reason.to_owned() };
-        row.services.iter().map(left).collect()
-    };
-    let left: Vec<LeftOut> = reasons.flat_map(left).collect();
-    std::iter::once(sum).chain(causes(&left, helper)).collect()
+    let left = rows.iter().filter_map(|row| Some((row, row.left_out.as_ref()?)));
+    let left = left.flat_map(|(row, reason)| row.services.iter().map(move |service| (service.as_str(), reason)));
+    std::iter::once(sum).chain(causes(left, helper)).collect()
 }
 
 /// A line for each cause.
-fn causes(left: &[LeftOut], helper: impl Fn(&str) -> bool) -> Vec<String> {
-    let pairs = left.iter().map(|left| (left.service.as_str(), left.reason.as_str()));
-    let causes = left_out::known(left_out::causes(pairs), helper).into_iter();
+fn causes<'a>(left: impl Iterator<Item = (&'a str, &'a Reason)>, helper: impl Fn(&str) -> bool) -> Vec<String> {
+    let causes = left_out::known(left_out::causes(left), helper).into_iter();
     causes.map(|cause| format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4))).collect()
 }
 
@@ -354,7 +349,8 @@ async fn get(
     let session = context.session(&format!("images {verb}")).await;
     match obtain_images(&session, &loaded, policy, &services, force).await {
         Ok((count, unavailable)) => {
-            for cause in causes(&unavailable, |name| loaded.platform.is_helper(name)) {
+            let left = unavailable.iter().map(|left| (left.service.as_str(), &left.reason));
+            for cause in causes(left, |name| loaded.platform.is_helper(name)) {
                 context.events().warn(cause);
             }
             let again = context.line(services.iter().fold(macula("images build --force"), |line, name| line.arg(name)));

@@ -185,7 +185,7 @@ pub async fn show(
         }
     }
     let services_only = plan.left_out.iter().filter(|left| left.service != CLUSTER_GROUP);
-    let pairs = services_only.map(|left| (left.service.as_str(), left.reason.as_str()));
+    let pairs = services_only.map(|left| (left.service.as_str(), &left.reason));
     for cause in left_out::known(left_out::causes(pairs), |name| about.platform.is_helper(name)) {
         let line = format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4));
         for line in text::wrap(&line, width) {

@@ -9,7 +9,7 @@ use crate::app::{
     ServiceState, ServiceStatus, Status, TaskRow, TaskState, UsageStatus,
 };
 use crate::model::{MaculaCommand, PlatformName, Way, macula};
-use crate::plan::ImageSource;
+use crate::plan::{ImageSource, Reason};
 use crate::portal;
 
 use super::context::{Context, ImageOptions};
@@ -195,7 +195,7 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     let mut screen = Screen { head: head(status), invocation: context.invocation(), ..Screen::default() };
     screen.notes.extend(platform.owner.as_deref().map(belongs));
     screen.notes.extend(platform.at_work.as_deref().map(at_work));
-    let mut out: Vec<(&str, &str)> = Vec::new();
+    let mut out: Vec<(&str, &Reason)> = Vec::new();
     let nameless = !(status.dns.healthy && status.dns.installed);
     let is_task = |name: &str| status.tasks.iter().any(|task| task.job == name);
     for service in &status.services {
@@ -204,7 +204,7 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
         }
         let quiet = match service.condition {
             Condition::LeftOut => {
-                out.push((&service.name, service.reason.as_deref().unwrap_or_default()));
+                out.extend(service.left_out.as_ref().map(|reason| (service.name.as_str(), reason)));
                 continue;
             }
             Condition::Missing | Condition::Created if !all => {
@@ -226,7 +226,9 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     }
     for process in &status.processes {
         match process.state {
-            ProcessStanding::LeftOut => out.push((&process.name, process.reason.as_deref().unwrap_or_default())),
+            ProcessStanding::LeftOut => {
+                out.extend(process.left_out.as_ref().map(|reason| (process.name.as_str(), reason)));
+            }
             ProcessStanding::Missing if !all => screen.not_started.push(process.name.clone()),
             _ => screen.rows.push(Row { nameless, ..process_row(process) }),
         }
@@ -388,7 +390,7 @@ fn state(service: &ServiceStatus) -> (Mood, String) {
         Condition::Finished | Condition::Crashed | Condition::Stopped | Condition::Unclaimed => ago(word),
         _ => word.to_owned(),
     };
-    (mood, text)
+    (mood, [Some(text), service.replicas.shown()].into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 /// CPU and memory, as the table has them.

@@ -36,7 +36,7 @@ fn told(problems: Vec<&SupplyProblem>) -> Together<'_> {
         [first, _, ..] => {
             let names: Vec<String> = problems.iter().map(|problem| problem.service().to_owned()).collect();
             let names = if names.len() > NAMED { text::some(&names, NAMED - 1) } else { words::list(names) };
-            format!("services {names}: {}", first.reason().unwrap_or_default())
+            format!("services {names}: {}", first.reason().map(ToString::to_string).unwrap_or_default())
         }
         few => few.iter().map(ToString::to_string).collect(),
     };
@@ -91,15 +91,16 @@ mod tests {
     use super::super::error::tests::shown;
     use super::*;
     use crate::model::Invocation;
+    use crate::plan::Reason;
 
     fn missing(service: &str, image: &str) -> SupplyProblem {
         let reason = format!("{image} is not in the engine, its registry (docker.io) cannot be reached");
-        SupplyProblem::NoImage { service: service.into(), reason }
+        SupplyProblem::NoImage { service: service.into(), reason: reason.into() }
     }
 
     #[test]
     fn an_image_of_many_services_is_missing_once() {
-        let needs = SupplyProblem::NoImage { service: "job".into(), reason: "it needs db, which is left out".into() };
+        let needs = SupplyProblem::NoImage { service: "job".into(), reason: Reason::Needs("db".into()) };
         let problems =
             [missing("admin", "acme/shop:1"), needs, missing("web", "acme/shop:1"), missing("worker", "acme/shop:1")];
         insta::assert_snapshot!(shown(supply(&problems, Some("acme/shop:1"))), @r#"
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_pulled_again_is_not_missing() {
-        let reason = "acme/shop:1 cannot be pulled, since its registry (docker.io) cannot be reached".to_owned();
+        let reason = "acme/shop:1 cannot be pulled, since its registry (docker.io) cannot be reached".into();
         let kept = SupplyProblem::NotPulled { service: "shop".into(), reason };
         insta::assert_snapshot!(shown(supply(&[kept], Some("acme/shop:1"))), @r"
         error: some images are unavailable; nothing was changed
@@ -137,14 +138,13 @@ mod tests {
     fn a_build_that_is_missing_names_the_command_that_makes_it() {
         let unbuilt = |service: &str| SupplyProblem::NotBuilt {
             service: service.into(),
-            reason: format!("its image of this version of macula, macula/{service}:1, is not in the engine"),
+            reason: Reason::NotBuilt { tag: format!("macula/{service}:1"), own: false },
         };
         let error = supply(&[unbuilt("minio"), unbuilt("s3-users")], None);
         assert_eq!(error.kind, ErrorKind::Image);
         assert_eq!(proposed(&error), ["macula build minio s3-users", "macula images list"]);
         // what else is missing may need just that
-        let other =
-            SupplyProblem::NoImage { service: "shop".into(), reason: "it needs minio, which is left out".into() };
+        let other = SupplyProblem::NoImage { service: "shop".into(), reason: Reason::Needs("minio".into()) };
         let error = supply(&[other, unbuilt("minio")], None);
         assert_eq!(proposed(&error), ["macula build minio", "macula images list"]);
     }

@@ -160,6 +160,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     let no_dns = said(args.no_dns, args.dns);
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
+    args.scale.check_given_back(&loaded.platform, &services)?;
     let bundle = app::open_bundle(args.bundle.as_deref()).await?;
     let wanted = Wanted {
         services,
@@ -247,8 +248,8 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         }
         0 => format!("{name} is up, nothing to do {dot} {what} {dot} {took}"),
         _ => {
-            let runs = |name: &str| result.now.services.iter().any(|row| row.name == name && row.condition.runs());
-            let changed = context.changed(NAMED, runs).map(|changed| format!(" {dot} {changed}")).unwrap_or_default();
+            let changed = context.changed(NAMED, &result.changes);
+            let changed = changed.map(|changed| format!(" {dot} {changed}")).unwrap_or_default();
             format!("{name} is up {dot} {what} {dot} ready in {took}{changed}")
         }
     };
@@ -337,7 +338,7 @@ fn summarize(context: &Context, result: &UpResult) {
     });
     let helper = |name: &str| result.now.services.iter().any(|row| row.helper && row.name == name);
     let left_out = result.left_out.iter().filter(|left| !helper(&left.service));
-    let left_out = left_out.map(|left| [left.service.clone(), String::new(), left.reason.clone()]);
+    let left_out = left_out.map(|left| [left.service.clone(), String::new(), left.reason.to_string()]);
     ci.summarize(&markdown_table(["service", "where", "state"], running.chain(left_out)));
 }
 
@@ -406,7 +407,7 @@ fn entries(loaded: &Loaded, result: &UpResult) -> Vec<Entry> {
 /// What is missing, a line for each cause.
 fn notices(loaded: &Loaded, result: &UpResult, no_dns: bool) -> Vec<Notice> {
     let pairs = result.left_out.iter().filter(|left| left.service != CLUSTER_GROUP);
-    let causes = left_out::causes(pairs.map(|left| (left.service.as_str(), left.reason.as_str())));
+    let causes = left_out::causes(pairs.map(|left| (left.service.as_str(), &left.reason)));
     let mut all = up_screen::left_out(&left_out::known(causes, |name| loaded.platform.is_helper(name)));
     let dns = &result.now.dns;
     if !no_dns && dns.healthy && !dns.installed {

@@ -83,7 +83,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         out.push_str(&format!("\nnot asked from inside: {reason}\n"));
     }
     if args.wanted.is_none() {
-        let pairs = absent.iter().map(|absent| (absent.service.as_str(), absent.reason.as_str()));
+        let pairs = absent.iter().map(|absent| (absent.service.as_str(), &absent.reason));
         for cause in left_out::causes(words::unique(pairs)) {
             let line = format!("not asked, since {}: {}", cause.why, cause.names(4));
             let lines = text::wrap(&line, width.unwrap_or(usize::MAX));

@@ -182,36 +182,20 @@ fn image_build(platform: &Platform, service: &Service, build: &Build) -> ImageBu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Origin, PlatformName, Stack};
 
     fn platform(image: &str, sources: &[&str]) -> Platform {
         let mut service = Service { name: "web".into(), image: Some(image.into()), ..Service::default() };
         service.extension.sources = sources.iter().map(|source| (*source).to_owned()).collect();
-        let stack = crate::model::Stack {
+        let stack = Stack {
             scoped: false,
             name: "s".into(),
-            origin: crate::model::Origin::BuiltIn,
+            origin: Origin::BuiltIn,
             services: [("web".to_owned(), service)].into(),
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
         };
-        let mut platform = Platform {
-            name: crate::model::PlatformName::new("p").unwrap(),
-            domain: "p.macula.local".into(),
-            stacks: vec![stack],
-            images: Default::default(),
-            ingress: Default::default(),
-            dns: Default::default(),
-            cluster: Default::default(),
-            addresses: Default::default(),
-            reach: Default::default(),
-            telemetry: Default::default(),
-            timeouts: Default::default(),
-            lease: Default::default(),
-            processes: Default::default(),
-            tasks: Default::default(),
-            programs: Default::default(),
-            written: None,
-        };
+        let mut platform = Platform::new(PlatformName::new("p").unwrap(), vec![stack]);
         platform.images.sources = [("docker.io".to_owned(), vec!["mirror.gcr.io/".to_owned()])].into();
         platform
     }

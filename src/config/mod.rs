@@ -27,7 +27,7 @@ pub use catalog::catalog;
 pub use compose::canonical::canonical;
 pub use compose::{Project, Said};
 #[cfg(test)]
-pub(crate) use compose::{extension_keys, samples};
+pub(crate) use compose::{extension_keys, sample_files, samples};
 pub use files::{DiskFiles, Files, MemoryFiles};
 pub use macula::{
     SCHEMA_FILE, compose_schema, extension_reference, in_force, init_file, lock_text, macula_yaml_reference, schema,
@@ -340,9 +340,7 @@ fn put_together(
     request: &Request,
 ) -> Platform {
     Platform {
-        name,
         domain,
-        stacks,
         images,
         ingress: settings.ingress.clone(),
         dns: settings.dns.clone(),
@@ -354,8 +352,7 @@ fn put_together(
         lease: settings.lease.clone(),
         processes: settings.processes.iter().map(|(name, declared)| (name.clone(), declared.process.clone())).collect(),
         tasks: settings.tasks.iter().map(|(name, declared)| (name.clone(), declared.task.clone())).collect(),
-        programs: BTreeSet::new(),
-        written: None,
+        ..Platform::new(name, stacks)
     }
 }
 

@@ -83,6 +83,23 @@ impl EngineError {
 }
 
 impl ImageError {
+    /// The image that was asked for.
+    pub fn reference(&self) -> &str {
+        match self {
+            Self::NotFound { reference }
+            | Self::Denied { reference, .. }
+            | Self::RateLimited { reference, .. }
+            | Self::Unreachable { reference, .. }
+            | Self::ServerFault { reference, .. }
+            | Self::BrokeOff { reference, .. }
+            | Self::Untrusted { reference, .. }
+            | Self::WrongDigest { reference, .. }
+            | Self::OtherPlatform { reference, .. }
+            | Self::BuildFailed { reference, .. }
+            | Self::Other { reference, .. } => reference,
+        }
+    }
+
     /// Another try may have it.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::ServerFault { .. } | Self::BrokeOff { .. })

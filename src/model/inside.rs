@@ -106,20 +106,15 @@ fn fixed(declared: Option<Ipv4Addr>) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{IngressRule, PublishedPort};
+    use crate::model::{IngressRule, testing};
 
     fn service(name: &str, last: u8, published: u16, target: u16) -> Service {
-        let port = PublishedPort {
-            target,
-            protocol: Protocol::Tcp,
-            host_ip: None,
-            published: Some(published),
-            published_to: None,
-            host_mode: false,
-            name: None,
-            app_protocol: None,
+        let mut service = Service {
+            name: name.into(),
+            replicas: 1,
+            ports: vec![testing::published(published, target)],
+            ..Service::default()
         };
-        let mut service = Service { name: name.into(), replicas: 1, ports: vec![port], ..Service::default() };
         service.extension.address = Some(Ipv4Addr::new(127, 0, 0, last));
         service
     }

@@ -31,6 +31,8 @@ mod secrets;
 mod service;
 mod swarm;
 mod task;
+#[cfg(test)]
+pub(crate) mod testing;
 mod zone;
 
 pub use any_error::*;

@@ -158,6 +158,14 @@ impl ObservedContainer {
     pub fn label(&self, key: &str) -> Option<&str> {
         self.labels.get(key).map(String::as_str)
     }
+
+    /// The service of this platform that it is one of the containers of. None of what was made for a single command, and
+    /// of the relay: they are not counted, and none of them is one too many.
+    pub fn replica_of(&self, platform: &str) -> Option<&str> {
+        let helps = self.labels.contains_key(label::ONE_OFF) || self.labels.contains_key(label::RELAY);
+        let ours = self.label(label::PLATFORM) == Some(platform);
+        self.label(label::SERVICE).filter(|_| ours && !helps)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,5 +276,25 @@ impl Listener {
         port.host_port == Some(self.port)
             && port.protocol == self.protocol
             && (self.address == port.host_ip || self.address.is_unspecified() || port.host_ip.is_unspecified())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_made_of_its_own_containers_alone() {
+        let found = |labels: &[(&str, &str)]| ObservedContainer {
+            labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ..ObservedContainer::default()
+        };
+        let web = [(label::PLATFORM, "shop"), (label::SERVICE, "web")];
+        assert_eq!(found(&web).replica_of("shop"), Some("web"));
+        assert_eq!(found(&web).replica_of("other"), None);
+        assert_eq!(found(&web[..1]).replica_of("shop"), None);
+        for helper in [label::ONE_OFF, label::RELAY] {
+            assert_eq!(found(&[web[0], web[1], (helper, "web")]).replica_of("shop"), None, "{helper}");
+        }
     }
 }

@@ -46,6 +46,28 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// As it is where no macula.yaml says anything.
+    pub fn new(name: PlatformName, stacks: Vec<Stack>) -> Self {
+        Self {
+            domain: name.domain(),
+            name,
+            stacks,
+            images: ImageSettings::default(),
+            ingress: IngressSettings::default(),
+            dns: DnsSettings::default(),
+            cluster: ClusterSettings::default(),
+            addresses: AddressSettings::default(),
+            reach: ReachSetting::default(),
+            telemetry: TelemetrySettings::default(),
+            timeouts: Timeouts::default(),
+            lease: LeaseSettings::default(),
+            processes: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            programs: BTreeSet::new(),
+            written: None,
+        }
+    }
+
     /// The Compose file that says what a stack is.
     pub fn file_of(&self, stack: &Stack) -> Option<PathBuf> {
         match &stack.origin {

@@ -21,6 +21,7 @@ mod lifecycle;
 mod processes;
 mod projects;
 mod reach;
+mod reason;
 mod reconcile;
 mod select;
 mod supply;
@@ -40,6 +41,7 @@ pub use processes::{
 };
 pub use projects::{OtherProject, replaced_projects};
 pub use reach::{GROUP as REACH_GROUP, join, leave, relay};
+pub use reason::Reason;
 pub use reconcile::{Conflict, Wish, holder_of, reconcile, reconcile_anew};
 pub use select::{select, without};
 pub use supply::{Choice, ImageSource, LeftOut, Supply, SupplyProblem, supply};

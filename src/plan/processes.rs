@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Reason;
 use super::supply::LeftOut;
 use crate::model::{Process, Restart};
 
@@ -120,8 +121,7 @@ pub fn left_out_processes(processes: &BTreeMap<String, Process>, services: &[Lef
         let missed = processes.values().filter(|process| gone.iter().all(|left| left.service != process.name));
         let next = missed.filter_map(|process| Some((process, process.needs.iter().find(|need| away(need))?))).next();
         let Some((process, need)) = next else { return gone };
-        let reason = format!("it needs {need}, which is left out");
-        gone.push(LeftOut { service: process.name.clone(), reason });
+        gone.push(LeftOut { service: process.name.clone(), reason: Reason::Needs(need.clone()) });
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::Reason;
 use crate::model::{
     ImagePolicy, ImageSpec, Observed, ObservedImage, Platform, PullPolicy, Service, label, split_registry,
 };
@@ -38,7 +39,7 @@ pub enum Choice {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
     pub service: String,
-    pub reason: String,
+    pub reason: Reason,
 }
 
 /// The decision for all services.
@@ -54,16 +55,16 @@ pub struct Supply {
 pub enum SupplyProblem {
     /// Exit code 6.
     #[error("service {service}: {reason}")]
-    NoImage { service: String, reason: String },
+    NoImage { service: String, reason: Reason },
     /// It was to be pulled again, which cannot be; the engine has one: exit code 6.
     #[error("service {service}: {reason}")]
-    NotPulled { service: String, reason: String },
+    NotPulled { service: String, reason: Reason },
     /// Only its build would do, which is not here and is not made by `--images local`: exit code 6.
     #[error("service {service}: {reason}")]
-    NotBuilt { service: String, reason: String },
+    NotBuilt { service: String, reason: Reason },
     /// It asks for what an engine of this age does not know: exit code 3.
     #[error("service {service}: {reason}")]
-    TooOld { service: String, reason: String },
+    TooOld { service: String, reason: Reason },
     /// The volume was written by another provider: exit code 5.
     #[error("service {service}: the volume {volume} was written by {found}, which {opens}")]
     OtherProvider { service: String, volume: String, found: String, opens: String },
@@ -82,7 +83,7 @@ impl SupplyProblem {
     }
 
     /// What may be the same for several services. None: it is about its own data.
-    pub fn reason(&self) -> Option<&str> {
+    pub fn reason(&self) -> Option<&Reason> {
         match self {
             Self::NoImage { reason, .. }
             | Self::NotPulled { reason, .. }
@@ -132,7 +133,7 @@ pub fn supply(
 
 impl Supply {
     /// What it is where a service that is left out is one that somebody cannot do without.
-    pub fn missed(&self, service: &str, reason: String) -> SupplyProblem {
+    pub fn missed(&self, service: &str, reason: Reason) -> SupplyProblem {
         let service = service.to_owned();
         match self.not_built.contains(&service) {
             true => SupplyProblem::NotBuilt { service, reason },
@@ -185,7 +186,7 @@ fn leave_out_dependents(platform: &Platform, supply: &mut Supply, problems: &mut
         });
         let Some((service, missing)) = next else { return };
         supply.choices.remove(&service.name);
-        let reason = format!("it needs {missing}, which is left out");
+        let reason = Reason::Needs(missing);
         if service.extension.optional && !strict {
             supply.left_out.push(LeftOut { service: service.name.clone(), reason });
         } else {
@@ -298,24 +299,23 @@ fn choose(
     })
 }
 
-fn not_built(spec: &ImageSpec) -> String {
+fn not_built(spec: &ImageSpec) -> Reason {
     let own = spec.build.as_ref().is_some_and(|build| build.spec.is_own());
-    let what = if own { "of its present files" } else { "of this version of macula" };
-    let tag = spec.build.as_ref().map_or(spec.reference.as_str(), |build| build.tag.as_str());
-    format!("its image {what}, {tag}, is not in the engine, and --images local builds nothing")
+    let tag = spec.build.as_ref().map_or(&spec.reference, |build| &build.tag).clone();
+    Reason::NotBuilt { tag, own }
 }
 
-fn no_image(policy: ImagePolicy, service: &Service, spec: &ImageSpec, observed: &Observed) -> String {
-    let image = &spec.reference;
-    let build = if spec.build.is_some() { "" } else { ", and it has no build" };
-    if policy == ImagePolicy::Local && observed.images.contains_key(image) {
-        return format!("the {image} in the engine is not the one of macula.lock, and --images local pulls nothing");
+fn no_image(policy: ImagePolicy, service: &Service, spec: &ImageSpec, observed: &Observed) -> Reason {
+    let image = spec.reference.clone();
+    let has_build = spec.build.is_some();
+    if policy == ImagePolicy::Local && observed.images.contains_key(&image) {
+        return Reason::NotLocked { image };
     }
     if policy == ImagePolicy::Local {
-        return format!("{image} has not been pulled, and --images local pulls nothing");
+        return Reason::NotPulled { image };
     }
     if service.pull_policy == PullPolicy::Never {
-        return format!("{image} is not in the engine, and its pull_policy is never{build}");
+        return Reason::NeverPulled { image, has_build };
     }
     let hosts: BTreeSet<&str> = spec
         .pull
@@ -323,12 +323,12 @@ fn no_image(policy: ImagePolicy, service: &Service, spec: &ImageSpec, observed: 
         .map(|reference| split_registry(reference).0)
         .filter(|host| observed.registries.get(*host) == Some(&false))
         .collect();
-    let hosts = hosts.into_iter().collect::<Vec<_>>().join(", ");
-    if policy == ImagePolicy::Pull {
+    let hosts = hosts.into_iter().map(str::to_owned).collect();
+    match policy {
         // there may be one in the engine, and another one is wanted
-        return format!("{image} cannot be pulled, since its registry ({hosts}) cannot be reached");
+        ImagePolicy::Pull => Reason::NotRefreshed { image, hosts },
+        _ => Reason::OutOfReach { image, hosts, has_build },
     }
-    format!("{image} is not in the engine, its registry ({hosts}) cannot be reached{build}")
 }
 
 /// Any of the image's registries answered. One that was not asked counts as reachable: the pull

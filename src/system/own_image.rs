@@ -186,11 +186,10 @@ async fn archive(host: &dyn Host, parts: &Parts) -> std::io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+pub(crate) mod testing {
     use crate::host::fake::FakeHost;
 
-    const MAPS: &str = "\
+    pub const MAPS: &str = "\
 55d0c0000000-55d0c0a00000 r--p 00000000 08:01 1 /usr/local/bin/macula
 55d0c0a00000-55d0c1e00000 r-xp 00a00000 08:01 1 /usr/local/bin/macula
 7f0000000000-7f0000026000 r--p 00000000 08:01 2 /usr/lib/x86_64-linux-gnu/libc.so.6
@@ -200,13 +199,20 @@ mod tests {
 7ffe00000000-7ffe00002000 r-xp 00000000 00:00 0 [vdso]
 ";
 
-    fn machine() -> FakeHost {
+    /// Runs this program, with its libraries.
+    pub fn machine() -> FakeHost {
         let host = FakeHost::new().file("/proc/self/maps", MAPS).file("/proc/self/exe", "program");
         let lib = "/usr/lib/x86_64-linux-gnu";
         ["libc.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"]
             .into_iter()
             .fold(host, |host, name| host.file(format!("{lib}/{name}"), name))
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{MAPS, machine};
+    use super::*;
 
     #[test]
     fn what_the_kernel_has_mapped_is_what_the_program_needs() {

@@ -20,7 +20,7 @@ use Way::{Alone, Engine, Foreign, Read, Until};
 
 const MACHINE: &str = "it changes the machine: tests/names.rs and tests/pki.rs do that in namespaces of their own";
 const POWERDNS: &str = "PowerDNS is built from packages: tests/scenarios/full.rs";
-const CLUSTER: &str = "a cluster takes kind and its node image: src/app/commands/cluster_tests.rs";
+const CLUSTER: &str = "a cluster takes kind and its node image: src/app/commands/cluster_tests";
 const KUBERNETES: &str = "it asks a cluster: tests/kubernetes.rs has an API server";
 const SWARM: &str = "it asks a swarm: tests/scenarios/swarm.rs has one of its own";
 const REGISTRY: &str = "it asks the built-in registry: tests/scenarios/full.rs";

@@ -59,12 +59,12 @@ pub(in crate::app) async fn extend(
                     let attempts = vec![ImageError::Other { reference: name.clone(), message: reason.clone() }];
                     return Err(ClusterError::NodeImage { reference: format!("add-on {name}"), attempts }.into());
                 }
-                plan.left_out.push(LeftOut { service: format!("add-on {name}"), reason: reason.clone() });
+                plan.left_out.push(LeftOut { service: format!("add-on {name}"), reason: reason.clone().into() });
             }
             Ok(Joined { decision: Some(decision), drift })
         }
         Err(Error::Cluster(error)) if !must && cannot_be_had(&error) => {
-            plan.left_out.push(LeftOut { service: plan::CLUSTER_GROUP.into(), reason: error.to_string() });
+            plan.left_out.push(LeftOut { service: plan::CLUSTER_GROUP.into(), reason: error.to_string().into() });
             Ok(Joined::default())
         }
         Err(error) => Err(error),
@@ -181,6 +181,6 @@ pub(in crate::app) fn touches_services(plan: &Plan) -> bool {
 /// Takes the cluster out of a plan.
 pub(in crate::app) fn leave_out(plan: &mut Plan, joined: &mut Joined, reason: String) {
     plan.steps.retain(|step| step.group != plan::CLUSTER_GROUP);
-    plan.left_out.push(LeftOut { service: plan::CLUSTER_GROUP.into(), reason });
+    plan.left_out.push(LeftOut { service: plan::CLUSTER_GROUP.into(), reason: reason.into() });
     joined.decision = None;
 }

@@ -17,7 +17,7 @@ use crate::config::Loaded;
 use crate::engine::{Engine, EngineError, Images};
 use crate::event::{Event, Events, Progress, StepInfo};
 use crate::model::{ImageSpec, ObservedImage, Platform};
-use crate::plan::{Choice, ImageSource, LeftOut, SupplyProblem, supply};
+use crate::plan::{Choice, ImageSource, LeftOut, Reason, SupplyProblem, supply};
 
 use super::images::{refusal, try_images};
 use super::pieces::{END, to_thread};
@@ -60,7 +60,7 @@ pub async fn save_images(session: &Session, loaded: &Loaded, target: &Path) -> R
     let (mut outcome, left_out) = try_images(session, loaded, loaded.platform.images.policy, &[], false).await?;
     let named: BTreeSet<String> = left_out.iter().map(|left| left.service.clone()).collect();
     let refusals = outcome.failed.iter().filter_map(|failure| Some((failure.group.clone(), no_image(&failure.error)?)));
-    let mut refused: BTreeMap<String, String> = refusals.collect();
+    let mut refused: BTreeMap<String, Reason> = refusals.collect();
     if outcome.failed.len() > refused.len() {
         // the engine's own trouble, or the disk's: no image's
         return Err(Error::Failed(Box::new(outcome)));
@@ -108,9 +108,11 @@ pub async fn save_images(session: &Session, loaded: &Loaded, target: &Path) -> R
 }
 
 /// Why there is no image, when that is all that is wrong.
-fn no_image(error: &StepError) -> Option<String> {
+fn no_image(error: &StepError) -> Option<Reason> {
     match error {
-        StepError::Prepare { .. } | StepError::Base { .. } | StepError::Program { .. } => Some(error.to_string()),
+        StepError::Prepare { .. } | StepError::Base { .. } | StepError::Program { .. } => {
+            Some(error.to_string().into())
+        }
         error => refusal(error),
     }
 }
@@ -168,7 +170,7 @@ struct Found {
 
 /// The image that each service runs, each once. `refused`: the service that an image was asked for, and
 /// why it could not be had.
-async fn wanted(session: &Session, platform: &Platform, refused: &BTreeMap<String, String>) -> Result<Found, Error> {
+async fn wanted(session: &Session, platform: &Platform, refused: &BTreeMap<String, Reason>) -> Result<Found, Error> {
     let (engine, _, observed) = load_for_engine(session, platform).await?;
     let specs = image_specs(platform);
     let (mut chosen, mut problems) =
@@ -188,7 +190,8 @@ async fn wanted(session: &Session, platform: &Platform, refused: &BTreeMap<Strin
             continue;
         }
         let reason = spec.services.iter().find_map(|service| refused.get(service)).cloned();
-        let reason = reason.unwrap_or_else(|| format!("{} cannot be had", spec.reference));
+        let no_word = || Reason::Image { image: spec.reference.clone(), said: " cannot be had".to_owned() };
+        let reason = reason.unwrap_or_else(no_word);
         gone.push(LeftOut { service: service.clone(), reason });
     }
     problems.extend(chosen.leave_out(platform, gone));

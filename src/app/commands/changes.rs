@@ -9,7 +9,7 @@ use crate::app::Prepared;
 use crate::apply::doing;
 use crate::event::Doing;
 use crate::model::{ContainerSpec, ObservedContainer, Service, label};
-use crate::plan::{Action, Cause, ProcessAction, ProcessStep, Step};
+use crate::plan::{Action, Cause, Plan, ProcessAction, ProcessStep, Step};
 
 /// What happens to one service, or to something beside the services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -81,23 +81,13 @@ impl Change {
 
 /// In the order of their names, removals first.
 pub async fn changes(prepared: &Prepared) -> Vec<Change> {
-    let mut groups: BTreeMap<&str, Vec<&Step>> = BTreeMap::new();
-    for step in &prepared.plan.steps {
-        groups.entry(&step.group).or_default().push(step);
-    }
     let mut all = Vec::new();
     let hide = Redactor::new(prepared.survey.secrets.0.values().flat_map(|all| all.values().cloned()));
-    for (name, steps) in groups {
-        let (before, wanted) = containers(prepared, name);
-        // an ingress gets a second container for addresses that have come, which is new
-        let replicas = prepared.survey.platform.service(name).is_none_or(|(_, found)| found.extension.role.is_none());
-        let scales = replicas && before > 0 && wanted > 0 && before != wanted;
-        let kind = match kind_of(&steps) {
-            ChangeKind::Create | ChangeKind::Remove if scales => ChangeKind::Scale,
-            kind => kind,
-        };
+    for (name, steps) in groups(&prepared.plan) {
+        let kind = planned(prepared, name, &steps);
         let mut details = Vec::new();
         if kind == ChangeKind::Scale {
+            let (before, wanted) = containers(prepared, name);
             details.push(format!("containers: {before} -> {wanted}"));
         }
         if kind == ChangeKind::Run {
@@ -121,16 +111,37 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
     all
 }
 
+/// What the plan does with each of its groups.
+pub(super) fn kinds(prepared: &Prepared) -> BTreeMap<String, ChangeKind> {
+    let groups = groups(&prepared.plan).into_iter();
+    groups.map(|(name, steps)| (name.to_owned(), planned(prepared, name, &steps))).collect()
+}
+
+fn groups(plan: &Plan) -> BTreeMap<&str, Vec<&Step>> {
+    let mut groups: BTreeMap<&str, Vec<&Step>> = BTreeMap::new();
+    for step in &plan.steps {
+        groups.entry(&step.group).or_default().push(step);
+    }
+    groups
+}
+
+/// What the steps of a group come to, given what there is of it.
+fn planned(prepared: &Prepared, name: &str, steps: &[&Step]) -> ChangeKind {
+    let (before, wanted) = containers(prepared, name);
+    let scales = before > 0 && wanted > 0 && before != wanted;
+    // an ingress gets a second container for addresses that have come, which is new
+    let role = prepared.survey.platform.service(name).is_some_and(|(_, found)| found.extension.role.is_some());
+    match kind_of(steps) {
+        ChangeKind::Create if scales && !role => ChangeKind::Scale,
+        ChangeKind::Remove if scales => ChangeKind::Scale,
+        kind => kind,
+    }
+}
+
 /// How many containers a service has, and is to have.
 fn containers(prepared: &Prepared, service: &str) -> (usize, usize) {
     let survey = &prepared.survey;
-    let ours = |found: &&ObservedContainer| {
-        let label = |name: &str| found.label(name);
-        label(label::PLATFORM) == Some(survey.platform.name.as_str())
-            && label(label::SERVICE) == Some(service)
-            && label(label::ONE_OFF).is_none()
-            && label(label::RELAY).is_none()
-    };
+    let ours = |found: &&ObservedContainer| found.replica_of(survey.platform.name.as_str()) == Some(service);
     let there = survey.observed.containers.iter().filter(ours).count();
     (there, survey.resources.containers.iter().filter(|spec| spec.service == service).count())
 }

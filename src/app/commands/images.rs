@@ -8,7 +8,7 @@ use crate::config::Loaded;
 use crate::engine::EngineError;
 use crate::model::{ImagePolicy, ImageSpec, ResourceId, ResourceKind, repository, split_registry};
 use crate::observe;
-use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Step, SupplyProblem, Verb, supply};
+use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Reason, Step, SupplyProblem, Verb, supply};
 
 use crate::app::survey::{load_for_engine, still_refused};
 use crate::app::{Error, Session};
@@ -30,7 +30,7 @@ pub struct ImageRow {
     /// Why it is this one.
     pub why: String,
     /// It is not here, and every service that would run it is left out: why.
-    pub left_out: Option<String>,
+    pub left_out: Option<Reason>,
     /// Bytes.
     pub size: Option<i64>,
     pub created: Option<String>,
@@ -147,14 +147,19 @@ pub async fn obtain_images(
 }
 
 /// What the sources of an image said, when they are all that is wrong.
-pub(in crate::app) fn refusal(error: &StepError) -> Option<String> {
+pub(in crate::app) fn refusal(error: &StepError) -> Option<Reason> {
     match error {
-        StepError::NoImage { reference, attempts } if attempts.is_empty() => Some(format!("{reference} cannot be had")),
-        StepError::NoImage { attempts, .. } => {
-            Some(attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        StepError::NoImage { reference, attempts } => Some(match attempts.first() {
+            None => Reason::Image { image: reference.clone(), said: " cannot be had".to_owned() },
+            Some(first) => {
+                let said = attempts.iter().map(ToString::to_string).collect::<Vec<_>>();
+                Reason::of_image(first.reference(), said.join("; "))
+            }
+        }),
+        StepError::Engine(EngineError::Image { source, .. }) => {
+            Some(Reason::of_image(source.reference(), source.to_string()))
         }
-        StepError::Engine(EngineError::Image { source, .. }) => Some(source.to_string()),
-        StepError::Build { failure, .. } => Some(format!("its build failed: {}", failure.what)),
+        StepError::Build { failure, .. } => Some(format!("its build failed: {}", failure.what).into()),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use crate::app::processes::{self, ProcessCondition, ProcessState};
 use crate::app::{Session, Survey};
 use crate::config::Loaded;
 use crate::model::{Platform, macula};
-use crate::plan::left_out_processes;
+use crate::plan::{Reason, left_out_processes};
 
 use super::membership::{has_ingress, named_url};
 
@@ -24,6 +24,9 @@ pub struct ProcessStatus {
     /// Since it has been so.
     pub seconds: Option<u64>,
     pub reason: Option<String>,
+    /// The same of one that is left out, as far as it is known.
+    #[serde(skip)]
+    pub left_out: Option<Reason>,
     /// The process that kept it was killed.
     pub lost: bool,
 }
@@ -98,7 +101,8 @@ pub(super) async fn process_rows(session: &Session, loaded: &Loaded, seen: Optio
             exit_code: None,
             restarts: 0,
             seconds: None,
-            reason: left.map(|left| left.reason.clone()),
+            reason: left.map(|left| left.reason.to_string()),
+            left_out: left.map(|left| left.reason.clone()),
             lost: false,
         });
     }
@@ -142,6 +146,7 @@ fn row(platform: &Platform, seen: Option<&Survey>, state: &ProcessState, lost: b
         restarts: state.restarts,
         seconds: u64::try_from(now - state.since).ok().filter(|_| !lost),
         reason: reason.or(state.nameless.clone().filter(|_| reaches)),
+        left_out: None,
         lost,
     }
 }

@@ -13,13 +13,14 @@ use crate::model::{
     Condition as Until, ContainerSpec, ContainerState, Health, Invocation, ObservedContainer, Origin, Platform,
     PortBinding, Protocol, Restart, Role, Service, Stack, label, macula,
 };
-use crate::plan::ImageSource;
+use crate::plan::{ImageSource, Reason};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServiceStatus {
     pub name: String,
     pub stack: String,
     pub state: ServiceState,
+    pub replicas: Replicas,
     /// The worst of its containers'.
     pub health: Health,
     pub image: Option<String>,
@@ -29,6 +30,9 @@ pub struct ServiceStatus {
     pub addresses: Vec<String>,
     pub container: Option<String>,
     pub reason: Option<String>,
+    /// The same of one that is left out, as far as it is known.
+    #[serde(skip)]
+    pub left_out: Option<Reason>,
     /// What is really the matter, told apart more finely than by `state` and `health`.
     pub condition: Condition,
     /// Seconds since it came into this condition, where that is known.
@@ -48,6 +52,23 @@ pub struct ServiceStatus {
     /// Only where it was asked for, of services that run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageStatus>,
+}
+
+/// How many containers a service has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Replicas {
+    pub running: usize,
+    /// None: its stack is not at hand.
+    pub wanted: Option<usize>,
+}
+
+impl Replicas {
+    /// `3/3`, of a service of which there are several; none where one is wanted, and where not all of them run, which is
+    /// its reason.
+    pub fn shown(self) -> Option<String> {
+        let Self { running, wanted } = self;
+        wanted.filter(|wanted| running > 1 && running >= *wanted).map(|wanted| format!("{running}/{wanted}"))
+    }
 }
 
 /// What there is of a service's containers.
@@ -149,10 +170,11 @@ pub(super) fn by_containers<'a>(
         match rows.iter_mut().find(|other| other.name == row.name) {
             Some(other) => {
                 let restarts = other.restarts + row.restarts;
+                let running = other.replicas.running + row.replicas.running;
                 if row.condition < other.condition {
                     *other = row;
                 }
-                other.restarts = restarts;
+                (other.restarts, other.replicas.running) = (restarts, running);
             }
             None => rows.push(row),
         }
@@ -191,10 +213,13 @@ impl Context {
 }
 
 pub(super) fn rows(platform: &Platform, survey: &Survey, incomplete: bool, context: &Context) -> Vec<ServiceStatus> {
-    let mut reasons: BTreeMap<&str, String> =
-        survey.supply.left_out.iter().map(|left| (left.service.as_str(), left.reason.clone())).collect();
+    let left_out = survey.supply.left_out.iter();
+    let mut reasons: BTreeMap<&str, (Reason, String)> =
+        left_out.map(|left| (left.service.as_str(), (left.reason.clone(), left.reason.to_string()))).collect();
     for problem in &survey.problems {
-        reasons.insert(problem.service(), problem.to_string());
+        let text = problem.to_string();
+        let reason = problem.reason().cloned().unwrap_or_else(|| text.clone().into());
+        reasons.insert(problem.service(), (reason, text));
     }
     let mut rows: Vec<ServiceStatus> =
         platform.services().map(|(stack, service)| row(platform, survey, &reasons, stack, service, context)).collect();
@@ -271,6 +296,7 @@ fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) ->
         name: found.label(label::SERVICE).unwrap_or(&found.name).to_owned(),
         stack: found.label(label::STACK).unwrap_or_default().to_owned(),
         state: if running { ServiceState::Running } else { ServiceState::Stopped },
+        replicas: Replicas { running: usize::from(running), wanted: None },
         health: if running { found.health } else { Health::None },
         image: Some(found.image.clone()),
         image_source: None,
@@ -278,6 +304,7 @@ fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) ->
         addresses: Vec::new(),
         container: Some(found.name.clone()),
         reason: Some(why.map_or(claim.clone(), |why| format!("{why}; {claim}"))),
+        left_out: None,
         condition: trouble.unwrap_or(Condition::Unclaimed),
         seconds: seconds_in(found, context.now),
         restarts: found.restart_count,
@@ -293,7 +320,7 @@ fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) ->
 fn row(
     platform: &Platform,
     survey: &Survey,
-    reasons: &BTreeMap<&str, String>,
+    reasons: &BTreeMap<&str, (Reason, String)>,
     stack: &Stack,
     service: &Service,
     context: &Context,
@@ -347,10 +374,18 @@ fn row(
         None => Condition::Missing,
     };
     let worst = worst.map(|(_, found)| found);
+    let wanted = survey.resources.containers.iter().filter(|spec| spec.service == service.name).count();
+    // those too of which there are too many now
+    let own = survey.observed.containers.iter();
+    let own = own.filter(|found| found.replica_of(platform.name.as_str()) == Some(service.name.as_str()));
     ServiceStatus {
         name: service.name.clone(),
         stack: stack.name.clone(),
         state,
+        replicas: Replicas {
+            running: own.filter(|found| found.state == ContainerState::Running).count(),
+            wanted: Some(wanted),
+        },
         health,
         image: first.map(|found| found.image.clone()).or_else(|| service.image.clone()),
         image_source: source,
@@ -362,10 +397,11 @@ fn row(
                 let up = macula("up").line(&context.invocation);
                 Some(format!("its `post_start` has not run well; `{up}` runs it again"))
             }
-            Some(worst) => reason(service, running, worst, condition),
+            Some(worst) => reason(service, running, wanted, worst, condition),
             None if condition == Condition::Gone => Some("its container was removed".to_owned()),
-            None => left_out.cloned(),
+            None => left_out.map(|(_, text)| text.clone()),
         },
+        left_out: left_out.filter(|_| condition == Condition::LeftOut).map(|(reason, _)| reason.clone()),
         condition,
         seconds: match (worst, done) {
             (Some(found), _) => seconds_in(found, context.now),
@@ -502,12 +538,17 @@ fn trouble_of(found: &ObservedContainer, condition: Condition) -> String {
 }
 
 /// What is to be said beyond the condition.
-fn reason(service: &Service, running: usize, worst: &ObservedContainer, condition: Condition) -> Option<String> {
+fn reason(
+    service: &Service,
+    running: usize,
+    all: usize,
+    worst: &ObservedContainer,
+    condition: Condition,
+) -> Option<String> {
     let why = match (trouble_of(worst, condition), &service.extension.task) {
         (why, Some(_)) if condition == Condition::Crashed => format!("the task failed: {why}"),
         (why, _) => why,
     };
-    let all = service.replicas as usize;
     let count =
         (all > 1 && running < all && condition != Condition::Finished).then(|| format!("{running} of {all} run"));
     let parts: Vec<String> = count.into_iter().chain(Some(why).filter(|why| !why.is_empty())).collect();
@@ -592,6 +633,38 @@ pub(super) fn reached(survey: &Survey, spec: &ContainerSpec) -> Vec<Reached> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::testing::{Agrees, session, shop};
+    use crate::app::{UpOptions, status, up};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+
+    #[tokio::test]
+    async fn the_containers_of_a_service_are_counted() {
+        let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("acme/web:1"));
+        let stack = "services: {web: {image: 'acme/web:1', deploy: {replicas: 3}}, one: {image: 'acme/web:1'}}\n";
+        let loaded = shop(&host, "", stack);
+        let session = session(host, &engine, "macula status");
+        let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+        up(&session, &loaded, &options, &Agrees).await.unwrap();
+        let row = async |name: &str| {
+            let rows = status(&session, &loaded).await.unwrap().services;
+            let row = rows.into_iter().find(|row| row.name == name).unwrap();
+            (row.replicas, row.replicas.shown(), row.reason.unwrap_or_default())
+        };
+        let of = |running, wanted| Replicas { running, wanted: Some(wanted) };
+        assert_eq!(row("web").await, (of(3, 3), Some("3/3".to_owned()), String::new()));
+        assert_eq!(row("one").await, (of(1, 1), None, String::new()));
+        engine.stop_by_hand("macula-shop-web-2");
+        let (replicas, shown, reason) = row("web").await;
+        assert_eq!((replicas, shown), (of(2, 3), None));
+        assert!(reason.starts_with("2 of 3 run"), "{reason}");
+        // of those that are too many all are told
+        assert_eq!(of(3, 2).shown().as_deref(), Some("3/2"));
+        assert_eq!(Replicas { running: 3, wanted: None }.shown(), None);
+        let glance = crate::app::status_at_a_glance(&session, &loaded).await.unwrap();
+        let web = glance.iter().find(|row| row.name == "web").unwrap();
+        assert_eq!(web.replicas, Replicas { running: 2, wanted: None });
+    }
 
     #[test]
     fn what_has_ended_as_it_should_is_not_counted_as_missing() {

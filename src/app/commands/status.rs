@@ -280,9 +280,9 @@ pub(super) fn status_of(
     };
     drift.extend(planned.cluster.and_then(|joined| join::drift(survey, joined)));
     let left_out = planned.left_out.iter().find(|left| left.service == crate::plan::CLUSTER_GROUP);
-    let left_out = left_out.map(|left| left.reason.as_str());
+    let left_out = left_out.map(|left| left.reason.to_string());
     // the last `up` was to leave it alone, so that one that is missing is missed by nobody
-    let left_out = left_out.or(survey.leaves_cluster_alone().then_some(NO_CLUSTER));
+    let left_out = left_out.or(survey.leaves_cluster_alone().then(|| NO_CLUSTER.to_owned()));
     Status {
         platform: platform_status(platform, survey, planned.incomplete, &services),
         services,
@@ -290,7 +290,7 @@ pub(super) fn status_of(
         tasks,
         dns,
         reach: ReachStatus::default(),
-        cluster: cluster::status_of(platform, &survey.cluster, left_out),
+        cluster: cluster::status_of(platform, &survey.cluster, left_out.as_deref()),
         drift,
         changes,
     }

@@ -536,6 +536,7 @@ mod tests {
             restarts: 2,
             seconds: Some(5),
             reason: None,
+            left_out: None,
             lost,
         }
     }

@@ -17,7 +17,7 @@ use crate::host::pause;
 use crate::model::{ContainerState, ObservedContainer, Platform, Remedy, Role, View, label};
 use crate::pki::Authority;
 use crate::pki::trust;
-use crate::plan::LeftOut;
+use crate::plan::{LeftOut, Reason};
 use crate::validate::{
     self, Arrival, Cause, Evidence, Hop, Scene, SoFar, Target, Verdict, Web, collect, foreign, judge, targets,
 };
@@ -57,7 +57,7 @@ pub struct Absent {
     pub name: String,
     pub service: String,
     /// Why it is left out.
-    pub reason: String,
+    pub reason: Reason,
 }
 
 /// All names of the services that are left out; those that another service answers to as well work.
@@ -392,7 +392,7 @@ pub async fn trace_name(session: &Session, loaded: &Loaded, name: &str) -> Resul
     let mut verdict = judge(&evidence);
     if let Some(Absent { service, reason, .. }) = absent {
         let missing = Cause::ServiceMissing { service: service.clone() };
-        let left_out = || Cause::ServiceLeftOut { service: service.clone(), reason: reason.clone() };
+        let left_out = || Cause::ServiceLeftOut { service: service.clone(), reason: reason.to_string() };
         for fault in verdict.faults.iter_mut().filter(|fault| fault.cause == missing) {
             fault.cause = left_out();
         }

@@ -1,5 +1,6 @@
 //! What every command has in hand: the global options, the machine, and where output goes.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,8 +11,12 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+<<<<<<< HEAD
 use crate::app::Session;
 use crate::config::{self, DiskFiles};
+=======
+use crate::app::{ChangeKind, Session};
+>>>>>>> house
 use crate::engine::discover::Discovery;
 use crate::event::{Event, Events, Reporter};
 use crate::host::Host;
@@ -113,13 +118,9 @@ impl Context {
     }
 
     /// What the run that was announced last has changed: `replaced web, removed worker`; at most so many names of each kind.
-    /// `runs`: what has lost some of its containers only.
-    pub fn changed(&self, most: usize, runs: impl Fn(&str) -> bool) -> Option<String> {
-        let all = self.reporter.changed().into_iter().flat_map(|(word, names)| {
-            let (fewer, rest): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| word == "removed" && runs(name));
-            [(word, rest), ("scaled down", fewer)]
-        });
-        let all = all.filter(|(_, names)| !names.is_empty());
+    /// `planned`: see [`ui::Counted::changed`].
+    pub fn changed(&self, most: usize, planned: &BTreeMap<String, ChangeKind>) -> Option<String> {
+        let all = self.reporter.changed(planned).into_iter();
         let parts: Vec<String> = all.map(|(word, names)| format!("{word} {}", ui::text::some(&names, most))).collect();
         Some(parts.join(", ")).filter(|text| !text.is_empty())
     }

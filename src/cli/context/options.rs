@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::app::Error;
 use crate::cli::error::CliError;
 use crate::cli::ui::{self, ColorChoice};
 use crate::config::Scale;
-use crate::model::{ImagePolicy, PlatformName};
+use crate::model::{ImagePolicy, Platform, PlatformName, macula};
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -99,6 +100,22 @@ impl ScaleOptions {
     /// The services of which something is said.
     pub fn services(&self) -> impl Iterator<Item = String> {
         self.scale.iter().map(|(service, _)| service.clone())
+    }
+
+    /// A number that is given back is that of the file: a service that stands in none cannot be brought up with it.
+    /// Whoever does not ask for that forgets the number.
+    pub fn check_given_back(&self, platform: &Platform, services: &[String]) -> Result<(), CliError> {
+        let stands = |name: &String| {
+            platform.service(name).is_some()
+                || platform.tasks.contains_key(name)
+                || platform.processes.contains_key(name)
+        };
+        let mut back = self.scale.iter().filter(|(_, scale)| *scale == Scale::Back).map(|(name, _)| name);
+        let Some(name) = back.find(|name| services.contains(name) && !stands(name)) else { return Ok(()) };
+        let error = Error::UnknownService { names: vec![name.clone()], known: platform.service_names() };
+        let forget =
+            macula("up --scale").arg(format!("{name}=")).why("to forget the number that the last `up` gave it");
+        Err(CliError::from(error).suggest(forget))
     }
 
     /// As they are typed.
@@ -203,5 +220,38 @@ impl From<Images> for ImagePolicy {
             Images::Build => Self::Build,
             Images::Local => Self::Local,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::error::tests::shown;
+    use crate::model::{Origin, Service, Stack};
+
+    #[test]
+    fn a_number_of_a_service_that_is_gone_has_the_command_that_forgets_it() {
+        let scale = vec![("wbe".to_owned(), Scale::Back), ("gone".to_owned(), Scale::Asked(2))];
+        let stack = Stack {
+            scoped: false,
+            name: "s".into(),
+            origin: Origin::BuiltIn,
+            services: [("web".to_owned(), Service { name: "web".into(), ..Service::default() })].into(),
+            networks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+        };
+        let (scale, platform) = (ScaleOptions { scale }, Platform::new(PlatformName::default(), vec![stack]));
+        let check = |services: &[&str]| {
+            let services: Vec<String> = services.iter().map(|name| (*name).to_owned()).collect();
+            scale.check_given_back(&platform, &services)
+        };
+        insta::assert_snapshot!(shown(check(&["gone", "wbe"]).unwrap_err()), @r"
+        error: no service is named wbe
+          hint: did you mean web?
+          try: macula up --scale wbe=  (to forget the number that the last `up` gave it)
+        exit 2
+        ");
+        // whoever brings up all the rest gives it back
+        assert!(check(&["gone"]).is_ok() && check(&[]).is_ok());
     }
 }

@@ -60,6 +60,7 @@ static SERVICE: Object = Object {
         f("name", Text, "Its name."),
         f("stack", Text, "The stack that it is of."),
         f("state", Word(&["running", "stopped", "missing", "left_out"]), "What there is of its containers."),
+        f("replicas", Of(&REPLICAS), "How many containers it has."),
         f("health", HEALTH, "The worst of its containers'."),
         f("image", TEXT_OR_NULL, "Its image."),
         f("image_source", OrNull(&IMAGE_SOURCE), "Where that came from."),
@@ -79,6 +80,14 @@ static SERVICE: Object = Object {
             "The services that it waits for, and until when; null where its stack is not at hand.",
         ),
         maybe("usage", Of(&USAGE), "With `--stats`, of a service that runs."),
+    ],
+};
+
+static REPLICAS: Object = Object {
+    name: "Replicas",
+    fields: &[
+        f("running", Whole, "Containers that run."),
+        f("wanted", WHOLE_OR_NULL, "How many there are to be; null where its stack is not at hand."),
     ],
 };
 

@@ -7,12 +7,14 @@
 //! the surroundings, and [`Streams`] brings writer, clock and size. So each renderer can be fed a
 //! script of events in a test and its whole output be compared.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::app::ChangeKind;
 use crate::event::{Event, Reporter};
 
 pub mod confirm;
@@ -161,8 +163,8 @@ impl Counted {
     }
 
     /// See [`run::Run::changed`].
-    pub fn changed(&self) -> Vec<(&'static str, Vec<String>)> {
-        self.run.lock().unwrap_or_else(PoisonError::into_inner).changed()
+    pub fn changed(&self, planned: &BTreeMap<String, ChangeKind>) -> Vec<(&'static str, Vec<String>)> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).changed(planned)
     }
 
     /// Whether any step has begun.

@@ -173,7 +173,7 @@ impl Screen {
         }
         for cause in &self.left_out {
             let line = format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4));
-            let command = cause.fix().map(|command| self.line(&command));
+            let command = cause.fix.as_ref().map(|command| self.line(command));
             out.extend(noted(&line, command.as_deref(), width, style));
         }
         if !self.not_started.is_empty() {
@@ -372,6 +372,7 @@ mod tests {
             left_out: vec![Cause {
                 services: ["grafana", "loki", "tempo", "alloy", "alloy-docker"].map(str::to_owned).into(),
                 why: "docker.io cannot be reached".into(),
+                fix: None,
             }],
             not_started: Vec::new(),
             notes: vec![("*.macula.local does not resolve on this machine yet".into(), Some(macula("dns install")))],
@@ -403,6 +404,7 @@ mod tests {
         let left_out = vec![Cause {
             services: vec!["grafana".to_owned()],
             why: "the image has not been pulled, and --images local pulls nothing".to_owned(),
+            fix: Some(macula("up --images auto")),
         }];
         let finished = vec!["s3-buckets".to_owned(), "s3-users".to_owned()];
         let screen = Screen { head: vec!["macula".to_owned()], rows, left_out, finished, ..Screen::default() };
@@ -443,6 +445,28 @@ mod tests {
         *.macula.local does not resolve on
           this machine yet
           macula dns install
+        ");
+    }
+
+    #[test]
+    fn several_containers_of_a_service_are_told_in_any_width() {
+        let reason = Some("2 of 3 run; exit code 1".to_owned());
+        let rows = vec![
+            row("web", "healthy 12m, 3/3", "https://web.macula.local", ""),
+            Row { mood: Mood::Bad, reason, ..row("worker", "crashed 20s ago", "", "") },
+        ];
+        let screen = Screen { head: vec!["shop".into()], rows, ..Screen::default() };
+        assert_snapshot!(screen.lines(40, PLAIN).join("\n"), @r"
+        shop
+        ✖ worker  crashed 20s ago
+            2 of 3 run; exit code 1
+        ✔ web     healthy 12m, 3/3
+            https://web.macula.local
+        ");
+        assert_snapshot!(screen.lines(80, PLAIN).join("\n"), @r"
+        shop
+        ✖ worker  crashed 20s ago   2 of 3 run; exit code 1
+        ✔ web     healthy 12m, 3/3  https://web.macula.local
         ");
     }
 

@@ -37,7 +37,7 @@ pub struct Notice {
 pub fn left_out(causes: &[Cause]) -> Vec<Notice> {
     let notice = |cause: &Cause| Notice {
         text: format!("{} left out: {}", cause.names(3), cause.why),
-        command: Some(cause.fix().unwrap_or_else(|| macula("status"))),
+        command: Some(cause.fix.clone().unwrap_or_else(|| macula("status"))),
     };
     causes.iter().map(notice).collect()
 }
@@ -229,6 +229,7 @@ mod tests {
         let cause = Cause {
             services: ["grafana", "loki", "tempo", "alloy"].map(str::to_owned).into(),
             why: "docker.io cannot be reached".into(),
+            fix: None,
         };
         let mut all = left_out(&[cause]);
         all.push(Notice {

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use super::loss::{losses, rule_of};
 use super::rules::keys;
 use super::*;
-use crate::config::{DiskFiles, Files, Loaded, MemoryFiles, Request, load};
+use crate::config::{DiskFiles, Files, Loaded, Request, load, sample_files};
 
 fn request(stack: &str) -> Request {
     Request {
@@ -29,16 +29,7 @@ fn request(stack: &str) -> Request {
 }
 
 fn loaded(text: &str) -> Result<Loaded, String> {
-    let files = MemoryFiles::default()
-        .with("/w/compose.yaml", text)
-        .with("/w/other.yaml", "services: {more: {image: \"z:${E:-0}\", volumes: [\"./v:/v\"]}}")
-        .with("/w/another.yaml", "services: {other: {image: \"z:1\"}}")
-        .with("/w/p", "P=1\n")
-        .with("/w/e.env", "E=1\n")
-        .with("/w/quoted.env", "Q='1'\n")
-        .with("/w/t", "services: {elsewhere: {image: \"z:1\", tty: true}}")
-        .with("/w/f", "content of a file");
-    load(&request("/w/compose.yaml"), &files).map_err(|errors| errors.to_string())
+    load(&request("/w/compose.yaml"), &sample_files(text)).map_err(|errors| errors.to_string())
 }
 
 const OPTIONS: Options<'static> = Options {

@@ -37,7 +37,7 @@ use interpolate::{Variables, interpolate_tree};
 pub(super) use project_env::ProjectEnv;
 pub use said::Said;
 #[cfg(test)]
-pub(crate) use samples::{extension_keys, samples};
+pub(crate) use samples::{extension_keys, sample_files, samples};
 
 /// A stack that is to be loaded.
 pub(super) struct Source<'a> {

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::schema;
+use crate::config::MemoryFiles;
 use crate::config::yaml::{Kind, Object};
 
 pub(crate) struct Sample {
@@ -13,6 +14,19 @@ pub(crate) struct Sample {
     pub(crate) without: String,
     /// The tables say that nothing is done with it.
     pub(crate) ignored: bool,
+}
+
+/// A Compose file in `/w`, with all those that samples name.
+pub(crate) fn sample_files(text: &str) -> MemoryFiles {
+    MemoryFiles::default()
+        .with("/w/compose.yaml", text)
+        .with("/w/other.yaml", "services: {more: {image: \"z:${E:-0}\", volumes: [\"./v:/v\"]}}")
+        .with("/w/another.yaml", "services: {other: {image: \"z:1\"}}")
+        .with("/w/p", "P=1\n")
+        .with("/w/e.env", "E=1\n")
+        .with("/w/quoted.env", "Q='1'\n")
+        .with("/w/t", "services: {elsewhere: {image: \"z:1\", tty: true}}")
+        .with("/w/f", "content of a file")
 }
 
 /// Values that the kind of a key does not tell.

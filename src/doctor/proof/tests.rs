@@ -1,24 +1,7 @@
 use super::*;
 use crate::engine::fake::FakeEngine;
 use crate::host::fake::FakeHost;
-
-const MAPS: &str = "\
-55d0c0000000-55d0c0a00000 r--p 00000000 08:01 1 /usr/local/bin/macula
-55d0c0a00000-55d0c1e00000 r-xp 00a00000 08:01 1 /usr/local/bin/macula
-7f0000000000-7f0000026000 r--p 00000000 08:01 2 /usr/lib/x86_64-linux-gnu/libc.so.6
-7f0000026000-7f000017b000 r-xp 00026000 08:01 2 /usr/lib/x86_64-linux-gnu/libc.so.6
-7f0000200000-7f0000203000 r-xp 00003000 08:01 3 /usr/lib/x86_64-linux-gnu/libgcc_s.so.1
-7f0000400000-7f0000425000 r-xp 00001000 08:01 4 /usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2
-7ffe00000000-7ffe00002000 r-xp 00000000 00:00 0 [vdso]
-";
-
-fn machine() -> FakeHost {
-    let host = FakeHost::new().file("/proc/self/maps", MAPS).file("/proc/self/exe", "program");
-    let lib = "/usr/lib/x86_64-linux-gnu";
-    ["libc.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"]
-        .into_iter()
-        .fold(host, |host, name| host.file(format!("{lib}/{name}"), name))
-}
+use crate::system::own_image::testing::machine;
 
 async fn facts(engine: &FakeEngine) -> Facts {
     Engine::facts(engine).await.unwrap()

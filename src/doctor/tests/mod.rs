@@ -330,24 +330,7 @@ fn needs_of_a_platform() {
     }))
     .unwrap();
     let resources = Resources { containers: vec![spec], ..Resources::default() };
-    let platform = Platform {
-        name: PlatformName::new("pr-123").unwrap(),
-        domain: "pr-123.macula.local".into(),
-        stacks: Vec::new(),
-        images: Default::default(),
-        ingress: Default::default(),
-        dns: Default::default(),
-        cluster: Default::default(),
-        addresses: Default::default(),
-        reach: Default::default(),
-        telemetry: Default::default(),
-        timeouts: Default::default(),
-        lease: Default::default(),
-        processes: Default::default(),
-        tasks: Default::default(),
-        programs: Default::default(),
-        written: None,
-    };
+    let platform = Platform::new(PlatformName::new("pr-123").unwrap(), Vec::new());
     let without = Needs::of(&platform, &resources, None);
     assert_eq!(without.ports, [port([127, 0, 0, 2], 3000, "grafana")]);
     assert_eq!((without.network.as_str(), without.memory), ("macula-pr-123", 128 << 20));

@@ -2,14 +2,22 @@
 
 use std::io;
 
-use bollard::errors::Error;
-use bollard::query_parameters::{ContainerArchiveInfoOptions, DownloadFromContainerOptions, UploadToContainerOptions};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use bollard::container::PathStatResponse;
+use bollard::query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use hyper::{Method, StatusCode};
 
+use super::answers::encoded;
+use super::version::versioned_path;
 use super::{Docker, READ, errors};
 use crate::engine::{EngineError, PathInfo, operation};
+
+/// Where an engine says what lies at a path.
+const PATH_STAT: &str = "x-docker-container-path-stat";
 
 /// As Go writes modes (<https://pkg.go.dev/io/fs#FileMode>), which both engines do.
 const FOLDER: u32 = 1 << 31;
@@ -18,17 +26,35 @@ const LINK: u32 = 1 << 27;
 const IRREGULAR: u32 = FOLDER | LINK | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19;
 
 pub(super) async fn look_at(docker: &Docker, container: &str, path: &str) -> Result<Option<PathInfo>, EngineError> {
+    let stat = stat(docker, container, path).await?;
+    Ok(stat.map(|stat| kind_of(stat.file_mode, stat.size, stat.link_target)))
+}
+
+/// What stands in the head of an archive's answer alone: to read a file the engine starts a process, to look at it a
+/// system call is enough. None: there is nothing at the path, or no container.
+pub(super) async fn stat(
+    docker: &Docker,
+    container: &str,
+    path: &str,
+) -> Result<Option<PathStatResponse>, EngineError> {
     let operation = operation::look_at(container, path);
-    let options = ContainerArchiveInfoOptions { path: path.to_owned() };
-    let looked = tokio::time::timeout(READ, docker.client.get_container_archive_info(container, Some(options)));
-    let stat = match looked.await {
-        Ok(Ok(stat)) => stat,
+    let path = format!("/containers/{}/archive?path={}", encoded(container), encoded(path));
+    let path = versioned_path(&path, docker.api);
+    let _place = docker.lines.place().await;
+    let late = |_| EngineError::Timeout { operation: operation.clone(), after: READ };
+    let asked = tokio::time::timeout(READ, docker.lines.ask(Method::HEAD, &path)).await.map_err(late)?;
+    let answer = asked.map_err(|error| errors::no_answer(&operation, error))?;
+    match answer.status() {
+        StatusCode::NOT_FOUND => return Ok(None),
         // the answer to a question for the head alone has no words
-        Ok(Err(Error::DockerResponseServerError { status_code: 404, .. })) => return Ok(None),
-        Ok(Err(error)) => return Err(errors::engine_error(&operation, error)),
-        Err(_) => return Err(EngineError::Timeout { operation, after: READ }),
-    };
-    Ok(Some(kind_of(stat.file_mode, stat.size, stat.link_target)))
+        status if !status.is_success() => {
+            return Err(errors::server_error(&operation, Some(status.as_u16()), &format!("it answers {status}")));
+        }
+        _ => {}
+    }
+    let head = answer.headers().get(PATH_STAT).ok_or_else(|| io::Error::other("the answer does not say what is there"));
+    let stat = BASE64.decode(head.map_err(EngineError::local(&operation))?).map_err(EngineError::local(&operation))?;
+    serde_json::from_slice(&stat).map(Some).map_err(EngineError::local(&operation))
 }
 
 fn kind_of(mode: u32, size: i64, to: String) -> PathInfo {

@@ -2,7 +2,7 @@
 //! look at forty things is quicker over a few of them.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinHandle;
 
 use super::dial::{Endpoint, Stream};
 
@@ -39,10 +40,18 @@ struct Line {
     at: SystemTime,
 }
 
+/// Connections that nobody uses just now.
+#[derive(Default)]
+struct Idle {
+    lines: Vec<Line>,
+    /// Of whoever closes those that stay unused, in the runtime that it was started in.
+    closer: Option<JoinHandle<()>>,
+}
+
 /// Questions to one engine, and the connections that are open for them.
 pub(super) struct Lines {
     endpoint: Arc<Endpoint>,
-    idle: Arc<Mutex<Vec<Line>>>,
+    idle: Arc<Mutex<Idle>>,
     places: Semaphore,
 }
 
@@ -86,20 +95,34 @@ impl Lines {
 
     fn kept(&self) -> Option<Line> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(Line::is_fresh);
-        idle.pop()
+        idle.lines.retain(Line::is_fresh);
+        idle.lines.pop()
     }
 
     /// For the next question, if it comes soon: over `ssh` each connection is a login that others may want.
     fn keep(&self, line: Line) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-        let idle = Arc::downgrade(&self.idle);
-        tokio::spawn(async move {
-            tokio::time::sleep(QUIET).await;
-            if let Some(idle) = idle.upgrade() {
-                idle.lock().unwrap_or_else(PoisonError::into_inner).retain(Line::is_fresh);
-            }
-        });
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.lines.push(line);
+        // one that has gone with its runtime closes nothing any more
+        if idle.closer.as_ref().is_none_or(JoinHandle::is_finished) {
+            idle.closer = Some(tokio::spawn(close_quiet(Arc::downgrade(&self.idle))));
+        }
+    }
+}
+
+/// Sleeps until the oldest connection has been quiet for too long, and ends when there is none left.
+async fn close_quiet(idle: Weak<Mutex<Idle>>) {
+    let mut pause = QUIET;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(idle) = idle.upgrade() else { return };
+        let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.lines.retain(Line::is_fresh);
+        let Some(oldest) = idle.lines.iter().map(|line| line.used).min() else {
+            idle.closer = None;
+            return;
+        };
+        pause = QUIET.saturating_sub(oldest.elapsed());
     }
 }
 
@@ -180,11 +203,17 @@ mod tests {
         engine(&path, 9);
         let lines = Lines::new(Arc::new(Endpoint::Unix(path.display().to_string())));
         lines.ask(Method::GET, "/x").await.unwrap();
-        let kept = || lines.idle.lock().unwrap().len();
+        let kept = || lines.idle.lock().unwrap().lines.len();
+        let closes = || lines.idle.lock().unwrap().closer.as_ref().map(JoinHandle::id);
         assert_eq!(kept(), 1);
+        // one closer for all of them
+        let first = closes();
+        lines.ask(Method::GET, "/x").await.unwrap();
+        assert!(first.is_some() && closes() == first);
         while kept() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        assert_eq!(closes(), None);
         // nor is one that was of use before the machine slept
         let line =
             Line { at: SystemTime::UNIX_EPOCH, ..Line::over(lines.endpoint.open().await.unwrap()).await.unwrap() };

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use super::spec::creation;
 use super::version::ApiVersion;
 use crate::compile::{Block, Site, compile};
-use crate::config::{Loaded, MemoryFiles, Request, load};
+use crate::config::{Loaded, Request, load, sample_files};
 use crate::engine::Engine as _;
 use crate::engine::fake::FakeEngine;
 use crate::model::{Facts, Secrets};
@@ -37,16 +37,7 @@ fn request() -> Request {
 }
 
 fn loaded(text: &str) -> Result<Loaded, String> {
-    let files = MemoryFiles::default()
-        .with("/w/compose.yaml", text)
-        .with("/w/other.yaml", "services: {more: {image: \"z:${E:-0}\", volumes: [\"./v:/v\"]}}")
-        .with("/w/another.yaml", "services: {other: {image: \"z:1\"}}")
-        .with("/w/p", "P=1\n")
-        .with("/w/e.env", "E=1\n")
-        .with("/w/quoted.env", "Q='1'\n")
-        .with("/w/t", "services: {elsewhere: {image: \"z:1\", tty: true}}")
-        .with("/w/f", "content of a file");
-    load(&request(), &files).map_err(|errors| errors.to_string())
+    load(&request(), &sample_files(text)).map_err(|errors| errors.to_string())
 }
 
 /// Everything that the engine is asked for, and what `watch` does.

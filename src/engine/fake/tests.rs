@@ -4,10 +4,7 @@ use futures_util::StreamExt;
 
 use super::*;
 use crate::engine::{Containers, Engine, Images, LogOptions, Networks, Query, Streams};
-use crate::model::{
-    ContainerOptions, ContainerSpec, Healthcheck, IpamPool, NetworkAttachment, NetworkSpec, PortBinding, Protocol,
-    Readiness,
-};
+use crate::model::{ContainerSpec, Healthcheck, IpamPool, NetworkAttachment, NetworkSpec, PortBinding, Protocol};
 
 fn network() -> NetworkSpec {
     NetworkSpec {
@@ -31,9 +28,6 @@ fn container(service: &str) -> ContainerSpec {
         service: service.into(),
         replica: 1,
         image: "img:1".into(),
-        env: Vec::new(),
-        command: None,
-        entrypoint: None,
         networks: vec![NetworkAttachment {
             network: "macula".into(),
             aliases: Vec::new(),
@@ -41,28 +35,9 @@ fn container(service: &str) -> ContainerSpec {
             ipv4: None,
             ipv6: None,
         }],
-        network_mode: None,
-        ports: Vec::new(),
-        expose: Vec::new(),
-        expose_other: Vec::new(),
-        mounts: Vec::new(),
-        files: Vec::new(),
-        healthcheck: None,
-        stop_grace_ms: None,
-        options: ContainerOptions::default(),
         labels: BTreeMap::from([(label::PLATFORM.to_owned(), "macula".to_owned())]),
-        readiness: Readiness::default(),
-        update: Default::default(),
-        depends_on: Vec::new(),
-        forwards: Vec::new(),
-        guarded: Vec::new(),
-        reload: None,
-        reload_check: Vec::new(),
-        optional: false,
-        provider: None,
-        task: None,
         fingerprint: Some(Fingerprint("f".into())),
-        parts: String::new(),
+        ..ContainerSpec::default()
     }
 }
 

@@ -346,8 +346,7 @@ impl Planner<'_> {
     fn orphans(&mut self) {
         let wish = self.wish;
         let of_chosen = |found: &ObservedContainer, chosen: &BTreeSet<String>| {
-            let own = found.label(label::SERVICE).is_some_and(|service| chosen.contains(service));
-            own && !found.labels.contains_key(label::RELAY) && !found.labels.contains_key(label::ONE_OFF)
+            found.replica_of(wish.platform).is_some_and(|service| chosen.contains(service))
         };
         let left_out: BTreeSet<&str> = wish.supply.left_out.iter().map(|left| left.service.as_str()).collect();
         let orphans: Vec<&ObservedContainer> = self

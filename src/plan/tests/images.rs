@@ -68,16 +68,7 @@ fn a_build_takes_over_the_data_that_it_says() {
 fn an_image_in_the_platforms_own_registry_waits_for_it() {
     let mut platform = platform();
     change(&mut platform, "db", |service| {
-        service.ports = vec![PublishedPort {
-            target: 5000,
-            protocol: Protocol::Tcp,
-            host_ip: None,
-            published: Some(5001),
-            published_to: None,
-            host_mode: false,
-            name: None,
-            app_protocol: None,
-        }];
+        service.ports = vec![testing::published(5001, 5000)];
     });
     change(&mut platform, "web", |service| service.image = Some("127.0.0.1:5001/web:1".into()));
     let plan = try_plan(&platform, &Observed::default(), None).unwrap();
@@ -140,7 +131,7 @@ fn a_build_that_is_only_missing_is_no_data_of_another_version() {
     assert_eq!((problems, chosen.left_out.len()), (Vec::new(), 1));
     let missed = chosen.missed("web", "why".into());
     assert_eq!(missed, SupplyProblem::NotBuilt { service: "web".into(), reason: "why".into() });
-    assert!(matches!(chosen.missed("db", String::new()), SupplyProblem::NoImage { .. }));
+    assert!(matches!(chosen.missed("db", "why".into()), SupplyProblem::NoImage { .. }));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::UpOptions;
 use crate::app::commands::validate::astray;
 use crate::app::survey::Survey;
 use crate::app::{Prepared, Session};
-use crate::apply::{Failure, Outcome, StepError};
+use crate::apply::{Failure, Outcome, StepError, last_words};
 use crate::host::until;
 use crate::model::{ContainerState, Observed, ObservedContainer};
 use crate::plan::Action;
@@ -39,7 +39,7 @@ pub(super) async fn look_for_ended(session: &Session, prepared: &Prepared, now: 
                 0 => format!("stopped after its start (exit code {})", found.exit_code.unwrap_or_default()),
                 times => format!("crashes again and again: it was restarted {}", text_times(times)),
             };
-            let log_tail = crate::apply::log_tail(&*prepared.survey.engine, &spec.name).await;
+            let log_tail = last_words(&*prepared.survey.engine, found).await;
             let error = StepError::NotReady { service: spec.service.clone(), reason, log_tail };
             outcome.failed.push(Failure { step: step.id.clone(), group: step.group.clone(), error });
         }

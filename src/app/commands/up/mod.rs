@@ -5,7 +5,7 @@ mod keeping;
 mod unfinished;
 mod work;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::app::choices::Choices;
 use crate::app::cluster::join;
@@ -26,6 +26,7 @@ use crate::observe;
 use crate::plan::forecast::Forecast;
 use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, StepId};
 
+use super::changes::{ChangeKind, kinds};
 use super::cluster::obtain_program;
 use super::forwards::{pass_on, stop_passing_on};
 use super::process_status::process_rows;
@@ -55,6 +56,8 @@ pub struct UpOptions {
 pub struct UpResult {
     /// Steps that were carried out; 0: everything was right already.
     pub steps: usize,
+    /// What they came to for each service, by its name.
+    pub changes: BTreeMap<String, ChangeKind>,
     pub left_out: Vec<LeftOut>,
     pub timings: Vec<Timing>,
     /// What was done with the programs of this machine.
@@ -283,7 +286,7 @@ async fn change(
     }
     if let Some(reason) = work.left_out() {
         session.events.warn(format!("{} is left out: {reason}", plan::CLUSTER_GROUP));
-        prepared.plan.left_out.push(LeftOut { service: plan::CLUSTER_GROUP.into(), reason });
+        prepared.plan.left_out.push(LeftOut { service: plan::CLUSTER_GROUP.into(), reason: reason.into() });
     }
     let after = match outcome.cancelled {
         true => None,
@@ -365,6 +368,7 @@ async fn finish(
     prepared: Prepared,
     after: Option<(Survey, Outcome)>,
 ) -> Result<UpResult, Error> {
+    let changes = kinds(&prepared);
     let (survey, timings) = match after {
         Some((survey, outcome)) => (survey, outcome.ran),
         None => (prepared.survey, Vec::new()),
@@ -389,7 +393,7 @@ async fn finish(
         session.events.warn(format!("cluster: {problem}"));
     }
     let Plan { steps, left_out, .. } = prepared.plan;
-    Ok(UpResult { steps: steps.len(), left_out, timings, processes: Vec::new(), trace: None, now })
+    Ok(UpResult { steps: steps.len(), changes, left_out, timings, processes: Vec::new(), trace: None, now })
 }
 
 /// Without names the platform can still be used by its addresses, so that this is no failure of `up`.
@@ -398,6 +402,6 @@ async fn names(session: &Session, survey: &Survey, no_dns: bool) {
         return;
     }
     if let Err(error) = resolver::ensure(session, survey).await {
-        session.events.warn(format!("names below {} do not resolve: {error}", survey.platform.domain));
+        session.events.warn(format!("*.{} does not resolve: {error}", survey.platform.domain));
     }
 }

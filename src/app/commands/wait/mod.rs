@@ -14,7 +14,7 @@ use crate::app::certificate::{authorities, authority_domain};
 use crate::app::processes::{Keeping, keeping};
 use crate::app::survey::{Survey, survey};
 use crate::app::{Error, Session};
-use crate::apply::log_tail;
+use crate::apply::last_words;
 use crate::compile::{fully_qualified, own_address};
 use crate::config::Loaded;
 use crate::model::{ContainerSpec, ContainerState, ObservedContainer, Platform, Process, TaskRun, label, macula};
@@ -535,7 +535,7 @@ impl Watch<'_> {
         let (Target::Service(name), Some(engine)) = (target, &self.session.system.engine) else { return Vec::new() };
         let containers = engine.labelled(&self.by_label).await.unwrap_or_default();
         match containers.iter().find(|found| found.label(label::SERVICE) == Some(name)) {
-            Some(found) => log_tail(&**engine, &found.id).await,
+            Some(found) => last_words(&**engine, found).await,
             None => Vec::new(),
         }
     }

@@ -89,7 +89,6 @@ impl Group {
             ChangeKind::Restart => "restarted",
             ChangeKind::Create | ChangeKind::Start => "started",
             ChangeKind::Reload => "reloaded",
-            ChangeKind::Scale => "scaled",
             ChangeKind::Remove => "removed",
             ChangeKind::Stop => "stopped",
             ChangeKind::Image if did(Doing::Build) => "built",
@@ -98,7 +97,8 @@ impl Group {
             _ if did(Doing::Base) => "made",
             _ if did(Doing::Network) => "created",
             ChangeKind::Await => "healthy",
-            ChangeKind::Run | ChangeKind::Other => "done",
+            // the first two are known to a plan alone
+            ChangeKind::Run | ChangeKind::Scale | ChangeKind::Other => "done",
         }
     }
 

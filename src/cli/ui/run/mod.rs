@@ -3,12 +3,13 @@
 
 mod group;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use indexmap::IndexMap;
 
 use super::text;
+use crate::app::ChangeKind;
 use crate::event::{Doing, Event, Progress, StepInfo};
 use crate::plan::forecast::{self, Task};
 use group::stage;
@@ -239,12 +240,16 @@ impl Run {
     }
 
     /// What was done with which services, for a sentence: what had been there, first. Where nothing had, it is left out
-    /// that all were started.
-    pub fn changed(&self) -> Vec<(&'static str, Vec<String>)> {
+    /// that all were started. `planned`: what the plan did with each, which knows whether all of its containers went.
+    pub fn changed(&self, planned: &BTreeMap<String, ChangeKind>) -> Vec<(&'static str, Vec<String>)> {
         let done = self.groups.iter().filter(|group| self.standing(group) == Standing::Done);
+        let result = |group: &Group| match (group.result(), planned.get(&group.name)) {
+            ("removed", Some(ChangeKind::Scale)) => "scaled down",
+            (word, _) => word,
+        };
         let mut all: Vec<(&'static str, Vec<String>)> = Vec::new();
-        for word in ["replaced", "restarted", "reloaded", "removed", "started"] {
-            let of = |group: &&Group| group.service && group.result() == word;
+        for word in ["replaced", "restarted", "reloaded", "removed", "scaled down", "started"] {
+            let of = |group: &&Group| group.service && result(group) == word;
             let names: Vec<String> = done.clone().filter(of).map(|group| group.name.clone()).collect();
             if !names.is_empty() {
                 all.push((word, names));

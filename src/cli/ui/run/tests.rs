@@ -103,15 +103,18 @@ fn what_was_changed_is_told_by_what_came_of_it() {
         });
         steps.collect::<Vec<_>>()
     };
-    let changed = |steps: Vec<StepInfo>, unchanged: usize| {
+    let changed_as = |steps: Vec<StepInfo>, unchanged: usize, planned: &[(&str, ChangeKind)]| {
+        let planned = planned.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
         let ids: Vec<String> = steps.iter().map(|step| step.id.clone()).collect();
         let mut run = Run::new("macula up".into(), "macula".into(), steps, unchanged, at(0));
         for id in &ids {
             start(&mut run, id, 0);
             done(&mut run, id, 1);
         }
-        run.changed().into_iter().map(|(word, names)| format!("{word} {}", names.join(" "))).collect::<Vec<_>>()
+        let all = run.changed(&planned).into_iter();
+        all.map(|(word, names)| format!("{word} {}", names.join(" "))).collect::<Vec<_>>()
     };
+    let changed = |steps, unchanged| changed_as(steps, unchanged, &[]);
     const FIRST: &[(&str, &[Doing])] =
         &[("a", &[Doing::Create, Doing::Start, Doing::Await]), ("b", &[Doing::Create, Doing::Start])];
     assert_eq!(changed(steps(FIRST), 0), [""; 0]);
@@ -122,9 +125,12 @@ fn what_was_changed_is_told_by_what_came_of_it() {
         ("web", &[Doing::Stop, Doing::Remove, Doing::Create, Doing::Start]),
     ];
     assert_eq!(changed(steps(LATER), 0), ["replaced web", "removed old", "started new"]);
+    // some of its containers are gone, or have come: the service itself was there before and is now
+    let fewer = [("old", ChangeKind::Scale), ("new", ChangeKind::Scale), ("web", ChangeKind::Recreate)];
+    assert_eq!(changed_as(steps(LATER), 0, &fewer), ["replaced web", "scaled down old", "started new"]);
     let mut failed = Run::new("macula up".into(), "macula".into(), steps(FIRST), 1, at(0));
     failed.hear(&Event::StepFailed { id: "Create a".into(), error: "no".into(), millis: 1 }, at(1));
-    assert_eq!(failed.changed(), []);
+    assert_eq!(failed.changed(&BTreeMap::new()), []);
 }
 
 #[test]

@@ -100,7 +100,7 @@ function summary(facts, notes, status) {
     status.platform.down ? el('div', { class: 'card' }, el('p', {}, 'The platform is down.'), applies('Start it'), command(typed('up'))) : null,
     status.platform.owner ? el('p', { class: 'why' }, 'It belongs to ' + status.platform.owner + '.') : null,
     status.dns.problem ? el('p', { class: 'why' }, 'Names: ', rich(status.dns.problem)) : null,
-    away && !status.dns.problem ? el('p', {}, 'Names below ' + status.platform.domain + ' do not resolve on this machine' + (status.dns.off ? ': up --no-dns left them out. ' : status.dns.address ? status.dns.healthy ? ' yet. Once for all platforms: ' : ': the resolver does not answer. ' : ': the resolver does not run. '),
+    away && !status.dns.problem ? el('p', {}, '*.' + status.platform.domain + ' does not resolve' + (status.dns.off ? ': the last up had --no-dns. ' : status.dns.address ? status.dns.healthy ? ' on this machine yet. Once for all platforms: ' : ': the resolver does not answer. ' : ': the resolver does not run. '),
       rich('`' + (status.dns.off ? typed('up --dns') : !status.dns.address ? typed('up') : status.dns.healthy ? 'macula dns install' : 'macula dns status') + '`')) : null,
     status.changes.length && !status.platform.down ? el('details', { class: 'card', 'data-part': 'changes', open: !!applying || isApplied() },
       el('summary', {}, 'An up would change ' + status.changes.join(', ')), status.drift.map(line => el('p', {}, el('code', {}, line))), applies('Apply'), command(typed('plan'))) : null,

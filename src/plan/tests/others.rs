@@ -1,0 +1,170 @@
+//! What is no longer wanted, what is of another stack, and what is somebody else's.
+
+use super::*;
+
+#[test]
+fn orphans_go_and_their_volumes_stay() {
+    let world = right_world(&platform());
+    let mut platform = platform();
+    platform.stacks[0].services.retain(|name, _| name == "db");
+    assert_snapshot!(plan_of(&platform, &world), @"
+    - stop container macula-migrate-1 (no longer wanted)
+    - remove container macula-migrate-1 (no longer wanted) after stop container macula-migrate-1
+    - stop container macula-web-1 (no longer wanted)
+    - remove container macula-web-1 (no longer wanted) after stop container macula-web-1
+    ");
+}
+
+#[test]
+fn a_port_of_another_stack_is_free_once_its_container_is_stopped_and_taken_while_it_stays() {
+    let port = testing::published(8000, 80);
+    let publishing = |stack: &str, name: &str| {
+        let mut platform = platform();
+        let service = Service { ports: vec![port.clone()], ..service(name) };
+        platform.stacks[0].name = stack.into();
+        platform.stacks[0].services = [(name.to_owned(), service)].into();
+        platform
+    };
+    let world = right_world(&publishing("shop", "web"));
+    let platform = publishing("blog", "page");
+    assert_snapshot!(plan_of(&platform, &world), @"
+    + get image page:1 (missing)
+    + create container macula-page-1 (missing) after get image page:1
+    + start container macula-page-1 (missing) after create container macula-page-1, stop container macula-web-1
+      await container macula-page-1 (missing) after start container macula-page-1
+    - stop container macula-web-1 (no longer wanted)
+    - remove container macula-web-1 (no longer wanted) after stop container macula-web-1
+    ");
+    let mut plan = try_plan(&platform, &world, None).unwrap();
+    let specs = resources(&platform).containers;
+    let conflicts = keep_other_stacks(&mut plan, &specs, &world, &["blog"].into()).unwrap_err();
+    assert_snapshot!(conflicts[0].to_string(), @"container macula-page-1: it publishes a port of macula-web-1, which runs and belongs to the stack shop; that stack is not loaded now");
+}
+
+#[test]
+fn what_services_of_another_stack_need_stays_with_them() {
+    // the job is of the built-in stack, and only there since the shop needs it
+    let mut both = platform();
+    change(&mut both, "web", |web| {
+        web.depends_on.remove("db");
+    });
+    let web = both.stacks[0].services.remove("web").unwrap();
+    let other = needs(service("page"), "db", Condition::ServiceStarted);
+    both.stacks.push(Stack {
+        name: "shop".into(),
+        origin: Origin::File("/shop/compose.yaml".into()),
+        services: [("web".to_owned(), web)].into(),
+        volumes: BTreeMap::new(),
+        ..both.stacks[0].clone()
+    });
+    let world = right_world(&both);
+    let mut next = both.clone();
+    next.stacks[0].services.remove("migrate");
+    next.stacks[1].name = "blog".into();
+    next.stacks[1].services = [("page".to_owned(), other)].into();
+    let mut plan = try_plan(&next, &world, None).unwrap();
+    assert!(plan.to_string().contains("remove container macula-migrate-1"), "{plan}");
+    let specs = resources(&next).containers;
+    let kept = keep_other_stacks(&mut plan, &specs, &world, &["app", "blog"].into()).unwrap();
+    assert_eq!(kept, [("shop".to_owned(), ["web".to_owned()].into())].into());
+    assert_snapshot!(plan.to_string(), @"
+    + get image page:1 (missing)
+    + create container macula-page-1 (missing) after get image page:1
+    + start container macula-page-1 (missing) after create container macula-page-1
+      await container macula-page-1 (missing) after start container macula-page-1
+    ");
+    // with the stack that needs it the job goes, too
+    let mut plan = try_plan(&next, &world, None).unwrap();
+    keep_other_stacks(&mut plan, &specs, &world, &["app", "blog", "shop"].into()).unwrap();
+    assert!(plan.to_string().contains("remove container macula-migrate-1"), "{plan}");
+}
+
+#[test]
+fn nothing_foreign_is_touched() {
+    let mut world = right_world(&platform());
+    world.networks[0].labels.clear();
+    world.volumes[0].labels.clear();
+    container(&mut world, "macula-web-1").labels =
+        [("com.docker.compose.project".to_owned(), "shop".to_owned())].into();
+    container(&mut world, "macula-db-1").labels = [(label::PLATFORM.to_owned(), "pr-1".to_owned())].into();
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    network macula: exists and was not made by macula
+      remove the network if nothing needs it
+      docker network rm macula
+      or choose another name for this platform with `--name`
+    volume macula-db-data: exists and was not made by macula
+      remove the volume if nothing needs it
+      docker volume rm macula-db-data
+      or choose another name for this platform with `--name`
+    container macula-db-1: belongs to the platform pr-1
+      or choose another name for this platform with `--name`
+    container macula-web-1: exists and was not made by macula; it belongs to the Compose project shop
+      docker rename macula-web-1 macula-web-1-old
+      or choose another name for this platform with `--name`
+    ");
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        let port = |published| testing::published(published, 80);
+        service.ports = vec![port(8000), port(8001)];
+    });
+    let world = Observed {
+        listeners: vec![
+            Listener {
+                address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                port: 8000,
+                protocol: Protocol::Tcp,
+                pid: Some(4711),
+                process: Some("nginx".into()),
+                stopped_by: StoppedBy::Signal,
+            },
+            // another address, or another protocol, is not in the way
+            Listener {
+                address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)),
+                port: 8001,
+                protocol: Protocol::Tcp,
+                pid: None,
+                process: None,
+                stopped_by: StoppedBy::Unknown,
+            },
+        ],
+        ..Observed::default()
+    };
+    assert_snapshot!(plan_of(&platform, &world), @"
+    port 8000 is taken: nginx (pid 4711) listens on 0.0.0.0:8000, and web needs 127.0.0.1:8000/tcp
+      kill 4711
+      publish on another port, or choose another name for this platform with `--name`
+    ");
+    // what systemd keeps is stopped there, and of what is somebody else's it is only to be seen whose
+    let mut kept = world.clone();
+    kept.listeners[0].stopped_by = StoppedBy::Unit { name: "nginx.service".into(), user: false };
+    assert!(plan_of(&platform, &kept).contains("\n  sudo systemctl stop nginx.service\n"));
+    kept.listeners[0].stopped_by = StoppedBy::Unknown;
+    assert!(plan_of(&platform, &kept).contains("\n  ps -fp 4711\n"));
+    // a process of ours serves other platforms, too
+    kept.listeners[0].stopped_by = StoppedBy::Macula;
+    assert_snapshot!(plan_of(&platform, &kept), @"
+    port 8000 is taken: a background process of macula (pid 4711) listens on 0.0.0.0:8000, and web needs 127.0.0.1:8000/tcp
+      macula ls  (to see which platform has the address)
+      publish on another port, or choose another name for this platform with `--name`
+    ");
+    // where a proxy listens for a container it is the container that helps
+    let mut neighbour = right_world(&platform).containers.remove(0);
+    neighbour.name = "shop-web-1".into();
+    neighbour.labels.clear();
+    neighbour.ports = vec![PortBinding {
+        host_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        host_port: Some(8000),
+        container_port: 80,
+        protocol: Protocol::Tcp,
+    }];
+    let world = Observed { neighbours: vec![neighbour], ..world };
+    assert_snapshot!(plan_of(&platform, &world), @"
+    port 8000 is taken: the container shop-web-1 listens on 0.0.0.0:8000, and web needs 127.0.0.1:8000/tcp
+      docker stop shop-web-1
+      publish on another port, or choose another name for this platform with `--name`
+    ");
+}
