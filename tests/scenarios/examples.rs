@@ -1,5 +1,5 @@
 //! Systems of `examples/`, started by their README's one command and asked. They build from packages:
-//! only with MACULA_FULL=1.
+//! only with MACULA_FULL=1, but for what needs no engine.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -132,5 +132,21 @@ fn gardenos() {
         });
         let back = begun.elapsed().as_secs_f32();
         let _ = writeln!(std::io::stderr().lock(), "round {round}: {leader} killed: {said}; back after {back:.1} s");
+    }
+}
+
+/// What the deployer of `examples/swarm` takes and what it refuses, and the commands of its README: by its own tests, with
+/// an engine of a few lines.
+#[test]
+fn the_deployer_of_the_swarm() {
+    let scenario = "the_deployer_of_the_swarm";
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/swarm/deployer");
+    let Ok(output) = Command::new("python3").args(["-B", "-m", "unittest"]).current_dir(folder).output() else {
+        return skipped(scenario, "python3", "it is not installed");
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("Ran 0 tests"), "{said}");
+    if said.contains("skipped=") {
+        skipped(scenario, "openssl", "the commands of the README need openssl and curl");
     }
 }
