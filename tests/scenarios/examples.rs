@@ -221,6 +221,18 @@ impl Shop {
         counts
     }
 
+    /// What the edge counts; what its dashboard draws is among it.
+    fn busy(&self) -> serde_json::Value {
+        let of = |path: &str| curl(&[&format!("http://{}.1:8404{path}", self.nodes.network)]);
+        let metrics = of("/metrics");
+        let dashboard = std::fs::read_to_string(self.platform.project().join("edge/dashboard.json")).unwrap();
+        for drawn in dashboard.split("haproxy_").skip(1) {
+            let name = drawn.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_').next().unwrap();
+            assert!(metrics.contains(&format!("\nhaproxy_{name}{{")), "there is no haproxy_{name}");
+        }
+        serde_json::from_str(&of("/rate")).unwrap()
+    }
+
     /// Nodes on which tasks of a service run.
     fn places(&self, service: &str) -> Vec<String> {
         let status = self.platform.run("stack status shop --target swarm -o json").json();
@@ -290,6 +302,7 @@ fn a_shop_on_a_swarm_of_one_node() {
     assert!(curl(&[&shop.url(1, "/")]).contains("<h1>Shop</h1>"));
     assert_eq!(shop.asked(1, "/api/visit")["visits"], 1);
     let load = shop.load();
+    eventually("the edge counts", || shop.busy()["requests_per_second"].as_u64() > Some(0));
     shop.platform.set("VERSION", "2");
     shop.deploy().ok();
     assert_eq!(shop.asked(1, "/api/version")["version"], "2");
