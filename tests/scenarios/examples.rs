@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Done, Platform, Registry, SwarmNodes, eventually, skipped};
@@ -63,6 +65,23 @@ fn tech_garden() {
     }
     let even = ["cell-a", "cell-b", "cell-c"].map(|cell| (cell.to_owned(), 20));
     assert_eq!(counts, even.into());
+
+    // what each of them gets, counted while they are asked
+    let asked = Arc::new(AtomicBool::new(true));
+    let (still, url) = (asked.clone(), format!("http://{address}/"));
+    let asking = std::thread::spawn(move || {
+        while still.load(Ordering::Relaxed) {
+            curl(&["-o", "/dev/null", "-H", &host, &url]);
+        }
+    });
+    let top = platform.run("top -o json").ok().json();
+    asked.store(false, Ordering::Relaxed);
+    asking.join().unwrap();
+    let rows = top["services"].as_array().unwrap();
+    for cell in ["cell-a", "cell-b", "cell-c"] {
+        let row = rows.iter().find(|row| row["name"] == cell).unwrap();
+        assert!(row["requests_per_second"].as_f64() > Some(0.0), "{row}");
+    }
 }
 
 #[test]
