@@ -103,7 +103,8 @@ impl Drop for SwarmNodes {
         ended(&mut self.process, &self.folder);
         // the control groups of a node that was cut off, which had nobody to remove them
         let own = format!("*/macula-sw{}", self.network.rsplit('.').next().unwrap_or_default());
-        let find = ["/sys/fs/cgroup", "-depth", "-type", "d", "(", "-path", &own, "-o", "-path", &format!("{own}/*"), ")"];
+        let find =
+            ["/sys/fs/cgroup", "-depth", "-type", "d", "(", "-path", &own, "-o", "-path", &format!("{own}/*"), ")"];
         let rmdir = ["-exec", "rmdir", "{}", ";"];
         let _ = Command::new("find").args(find).args(rmdir).stderr(Stdio::null()).status();
     }
