@@ -189,7 +189,7 @@ fn is_command(check: &Healthcheck) -> bool {
 
 /// Where the host reaches a container's port: the container itself where its network can be
 /// reached, else a published port.
-async fn outside_address(
+pub async fn outside_address(
     host: &dyn Host,
     facts: &Facts,
     spec: &ContainerSpec,

@@ -65,6 +65,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("builds", 4),
         ("trace", 3),
         ("usage", 3),
+        ("requests", 3),
         ("cluster", 3),
         ("cluster/look", 4),
         ("survey", 5),

@@ -27,6 +27,7 @@ mod receive;
 mod records;
 mod remap;
 mod renewal;
+mod requests;
 mod resolver;
 mod session;
 mod state;

@@ -30,6 +30,8 @@ use super::ui::{Tone, size_of_stdout, terminal_is_back, text};
 /// asked for every 20 seconds; what is wrong comes first. Keys: c, m and n sort by CPU, memory
 /// and name; / filters; enter shows the log of the chosen row, in which / searches; r restarts it, after a question;
 /// ? shows all keys. In a pipe, with `--once` and with `-o json`, one table of what was used in one second.
+///
+/// REQ/s counts what the ingress passes on to a service, from this machine and from containers.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only these services, or host names they answer to (default: all)

@@ -42,8 +42,8 @@ pub use context::TemplateContext;
 pub use held::{Held, held};
 pub use image::{BASE_SUITE, Source, image_specs, lockable, mirrored};
 pub use ingress::{
-    Member, Received, Share, Upstream, fully_qualified, is_own, names, own_inside, received, routes, shares, streams,
-    upstream,
+    INTERNAL as INGRESS_COUNTERS, Member, Received, Share, Upstream, counted, fully_qualified, is_own, names,
+    own_inside, received, routes, shares, streams, upstream,
 };
 pub use mounts::{service_volumes, written_volumes};
 pub use naming::{container_name, direct_names};

@@ -1,13 +1,15 @@
 //! Systems of `examples/`, started by their README's one command and asked. They build from packages:
-//! only with MACULA_FULL=1.
+//! only with MACULA_FULL=1, but for what needs no engine.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Platform, eventually, skipped};
+use crate::harness::{Done, Platform, Registry, SwarmNodes, eventually, skipped};
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -21,15 +23,21 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The example, up. `None`, said aloud: it cannot be built here.
-fn started(name: &str) -> Option<(Platform, String)> {
+/// The example in the folder of a platform. `None`, said aloud: it cannot be built here.
+fn copied(scenario: &str, name: &str) -> Option<Platform> {
     if std::env::var_os("MACULA_FULL").is_none() {
-        skipped(name, "full", "MACULA_FULL is not set");
+        skipped(scenario, "full", "MACULA_FULL is not set");
         return None;
     }
-    let platform = Platform::new(name)?;
+    let platform = Platform::new(scenario)?;
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name), &platform.project());
     platform.set("XDG_CACHE_HOME", std::env::temp_dir().join("macula-test-cache").to_str().unwrap());
+    Some(platform)
+}
+
+/// The example, up.
+fn started(name: &str) -> Option<(Platform, String)> {
+    let platform = copied(name, name)?;
     platform.run("up --yes --images build --timeout 10m").ok();
     let status = platform.run("status -o json").ok().json();
     let rows = status["services"].as_array().unwrap();
@@ -57,6 +65,23 @@ fn tech_garden() {
     }
     let even = ["cell-a", "cell-b", "cell-c"].map(|cell| (cell.to_owned(), 20));
     assert_eq!(counts, even.into());
+
+    // what each of them gets, counted while they are asked
+    let asked = Arc::new(AtomicBool::new(true));
+    let (still, url) = (asked.clone(), format!("http://{address}/"));
+    let asking = std::thread::spawn(move || {
+        while still.load(Ordering::Relaxed) {
+            curl(&["-o", "/dev/null", "-H", &host, &url]);
+        }
+    });
+    let top = platform.run("top -o json").ok().json();
+    asked.store(false, Ordering::Relaxed);
+    asking.join().unwrap();
+    let rows = top["services"].as_array().unwrap();
+    for cell in ["cell-a", "cell-b", "cell-c"] {
+        let row = rows.iter().find(|row| row["name"] == cell).unwrap();
+        assert!(row["requests_per_second"].as_f64() > Some(0.0), "{row}");
+    }
 }
 
 #[test]
@@ -133,4 +158,218 @@ fn gardenos() {
         let back = begun.elapsed().as_secs_f32();
         let _ = writeln!(std::io::stderr().lock(), "round {round}: {leader} killed: {said}; back after {back:.1} s");
     }
+}
+
+/// What the deployer of `examples/swarm` takes and what it refuses, and the commands of its README: by its own tests, with
+/// an engine of a few lines.
+#[test]
+fn the_deployer_of_the_swarm() {
+    let scenario = "the_deployer_of_the_swarm";
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/swarm/deployer");
+    let Ok(output) = Command::new("python3").args(["-B", "-m", "unittest"]).current_dir(folder).output() else {
+        return skipped(scenario, "python3", "it is not installed");
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("Ran 0 tests"), "{said}");
+    if said.contains("skipped=") {
+        skipped(scenario, "openssl", "the commands of the README need openssl and curl");
+    }
+}
+
+/// `examples/swarm` for engines of its own, and a registry that they reach.
+struct Shop {
+    platform: Platform,
+    nodes: SwarmNodes,
+    registry: String,
+}
+
+/// What the webhook's requests are signed with.
+const DEPLOY_SECRET: &str = "a secret of the example, longer than need be";
+
+impl Shop {
+    fn start(scenario: &str, count: usize) -> Option<Self> {
+        let platform = copied(scenario, "swarm")?;
+        if platform.engine.is_podman() {
+            skipped(scenario, "docker", "what it builds is for engines of Docker");
+            return None;
+        }
+        let nodes = SwarmNodes::start(scenario, count)?;
+        let registry = format!("{}/pushed", Registry::at(&format!("{}.254", nodes.network)).address);
+        for (name, value) in [
+            ("COMPOSE_PROFILES", "webhook"),
+            ("DEPLOY_SECRET", DEPLOY_SECRET),
+            ("REGISTRY", registry.as_str()),
+            ("REPLICAS", "3"),
+            ("EDGE_MODE", "global"),
+            ("DATA_NODE", "node.hostname == node1"),
+        ] {
+            platform.set(name, value);
+        }
+        // built where packages are, and carried to the first node
+        platform.run("images build api deployer edge frontend postgres --yes").ok();
+        let names = ["api:1", "deployer:1", "edge:1", "frontend:1", "postgres:17"];
+        let names = names.map(|image| format!("names=shop/{image}")).join("&");
+        let (status, images) = platform.engine.request("GET", &format!("/images/get?{names}"), None).unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&images));
+        let images = Some(("application/x-tar", images.as_slice()));
+        let (status, said) = nodes.engines[0].request("POST", "/images/load?quiet=1", images).unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&said));
+        platform.engine_at(nodes.engines[0].endpoint());
+        Some(Self { platform, nodes, registry })
+    }
+
+    fn deploy(&self) -> Done {
+        self.platform.run(&format!("stack deploy shop --target swarm --registry {} --timeout 4m", self.registry))
+    }
+
+    fn url(&self, node: usize, path: &str) -> String {
+        format!("http://{}.{node}:8088{path}", self.nodes.network)
+    }
+
+    fn asked(&self, node: usize, path: &str) -> serde_json::Value {
+        serde_json::from_str(&curl(&[&self.url(node, path)])).unwrap()
+    }
+
+    /// Of 30 answers, how many were given where.
+    fn answers(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for _ in 0..30 {
+            let node = self.asked(1, "/api/version")["node"].as_str().unwrap().to_owned();
+            *counts.entry(node).or_default() += 1;
+        }
+        counts
+    }
+
+    /// What the edge counts; what its dashboard draws is among it.
+    fn busy(&self) -> serde_json::Value {
+        let of = |path: &str| curl(&[&format!("http://{}.1:8404{path}", self.nodes.network)]);
+        let metrics = of("/metrics");
+        let dashboard = std::fs::read_to_string(self.platform.project().join("edge/dashboard.json")).unwrap();
+        for drawn in dashboard.split("haproxy_").skip(1) {
+            let name = drawn.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_').next().unwrap();
+            assert!(metrics.contains(&format!("\nhaproxy_{name}{{")), "there is no haproxy_{name}");
+        }
+        serde_json::from_str(&of("/rate")).unwrap()
+    }
+
+    /// Nodes on which tasks of a service run.
+    fn places(&self, service: &str) -> Vec<String> {
+        let status = self.platform.run("stack status shop --target swarm -o json").json();
+        let row = status.as_array().unwrap().iter().find(|row| row["service"] == service).unwrap();
+        let tasks = row["tasks"].as_array().unwrap().iter().filter(|task| task["state"] == "running");
+        tasks.map(|task| task["node"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Asks until it is told to end.
+    fn load(&self) -> Load {
+        let url = self.url(1, "/api/version");
+        let mut command = Command::new("python3");
+        command.current_dir(self.platform.project()).args(["load.py", &url, "500"]);
+        Load(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn docker(&self, args: &[&str]) {
+        let mut command = Command::new("docker");
+        // its builder needs no program of its own
+        command.current_dir(self.platform.project()).env("DOCKER_BUILDKIT", "0");
+        let output = command.args(["-H", &self.nodes.engines[0].endpoint()]).args(args).output().unwrap();
+        assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Another image of the API is in the registry, and is deployed by the commands of the README that sign and send.
+    fn webhook(&self) {
+        let image = format!("{}/shop/api:2", self.registry);
+        std::fs::create_dir(self.platform.project().join("second")).unwrap();
+        self.platform.write("second/Dockerfile", "FROM shop/api:1\nENV RELEASE=2\n");
+        self.docker(&["build", "-t", &image, "second"]);
+        self.docker(&["push", &image]);
+        let readme = std::fs::read_to_string(self.platform.project().join("README.md")).unwrap();
+        let lines = readme.lines().skip_while(|line| !line.starts_with("    body="));
+        let commands: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
+        let commands = commands.join("\n").replace("registry.macula.local/shop/api:2", &image);
+        let commands = commands.replace("http://127.0.0.1:8088/", &self.url(1, "/"));
+        let mut command = Command::new("bash");
+        let output = command.args(["-euo", "pipefail", "-c", &commands]).env("DEPLOY_SECRET", DEPLOY_SECRET).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{commands}\n{said}{}", String::from_utf8_lossy(&output.stderr));
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert!(said["state"] == "completed" && said["image"] == image.as_str(), "{said}");
+        self.all_are("release", "2");
+    }
+
+    /// The last one of the old tasks may still answer for a moment.
+    fn all_are(&self, key: &str, wanted: &str) {
+        eventually(&format!("{key} {wanted} everywhere"), || {
+            (0..10).all(|_| self.asked(1, "/api/version")[key] == wanted)
+        });
+    }
+}
+
+/// Requests without a pause, none of which is to fail.
+struct Load(Child);
+
+impl Load {
+    #[track_caller]
+    fn end(mut self, what: &str) {
+        assert!(self.0.try_wait().unwrap().is_none(), "{what}: the load ended before");
+        assert!(Command::new("kill").arg(self.0.id().to_string()).status().unwrap().success());
+        let output = self.0.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(" 0 failed,"), "{what}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        let _ = writeln!(std::io::stderr().lock(), "{what}: {}", said.lines().next().unwrap_or_default());
+    }
+}
+
+#[test]
+fn a_shop_on_a_swarm_of_one_node() {
+    let Some(shop) = Shop::start("a_shop_on_a_swarm_of_one_node", 1) else { return };
+    shop.deploy().ok().says("shop runs on Swarm");
+    assert!(curl(&[&shop.url(1, "/")]).contains("<h1>Shop</h1>"));
+    assert_eq!(shop.asked(1, "/api/visit")["visits"], 1);
+    let load = shop.load();
+    eventually("the edge counts", || shop.busy()["requests_per_second"].as_u64() > Some(0));
+    shop.platform.set("VERSION", "2");
+    shop.deploy().ok();
+    shop.all_are("version", "2");
+    load.end("three replicas changed by `stack deploy`");
+    let load = shop.load();
+    shop.webhook();
+    load.end("three replicas changed by the webhook");
+    // what the file says comes back
+    shop.deploy().ok();
+    shop.all_are("release", "1");
+    assert_eq!(shop.asked(1, "/api/visit")["visits"], 2);
+    shop.platform.run("stack remove shop --target swarm").ok();
+}
+
+#[test]
+fn a_shop_loses_one_of_three_nodes() {
+    let Some(shop) = Shop::start("a_shop_loses_one_of_three_nodes", 3) else { return };
+    shop.deploy().ok();
+    eventually("each node answers", || shop.answers().len() == 3);
+    for node in 1..=3 {
+        assert_eq!(shop.asked(node, "/api/version")["version"], "1");
+    }
+    let load = shop.load();
+    shop.webhook();
+    load.end("a replica on each of three nodes changed by the webhook");
+    assert_eq!(shop.asked(1, "/api/visit")["visits"], 1);
+
+    let load = shop.load();
+    std::thread::sleep(Duration::from_secs(3));
+    let begun = Instant::now();
+    shop.nodes.cut(3);
+    eventually("the other nodes run what it ran", || {
+        std::thread::sleep(Duration::from_secs(1));
+        let places = shop.places("api");
+        places.len() == 3 && !places.iter().any(|node| node == "node3")
+    });
+    let moved = begun.elapsed().as_secs_f32();
+    eventually("both that are left answer", || {
+        let answers = shop.answers();
+        answers.len() == 2 && !answers.contains_key("node3")
+    });
+    load.end(&format!("one of three nodes cut off, its tasks elsewhere after {moved:.1} s"));
+    assert_eq!(shop.asked(1, "/api/visit")["visits"], 2);
 }

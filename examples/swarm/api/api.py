@@ -48,7 +48,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/api/health":
             return self.reply(503 if GOING.is_set() else 200, {"version": version})
         if self.path == "/api/version":
-            return self.reply(200, {"version": version, "node": os.environ.get("NODE", "-")})
+            # the one is of the stack's file, the other of the image
+            release, node = os.environ.get("RELEASE", "1"), os.environ.get("NODE", "-")
+            return self.reply(200, {"version": version, "release": release, "node": node})
         if self.path == "/api/visit":
             try:
                 return self.reply(200, {"visits": visit(), "version": version})

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::app::requests::{Ingress, Passed};
 use crate::app::survey::{Survey, survey};
 use crate::app::usage::{
     MachineCounters, MachineUsage, Meter, Rates, Sample, Subject, machine_counters, machine_usage, rates, running,
@@ -21,8 +22,8 @@ use crate::app::usage::{
 use crate::app::{Error, Session};
 use crate::config::Loaded;
 use crate::engine::EngineError;
-use crate::host::{Family, Interest, SELDOM, listen};
-use crate::model::{ContainerSpec, ContainerState, Health, Observed, ObservedContainer, Resources, label};
+use crate::host::{Family, Host, Interest, SELDOM, listen};
+use crate::model::{ContainerSpec, ContainerState, Facts, Health, Observed, ObservedContainer, Resources, label};
 use crate::observe;
 use crate::probe::is_asked;
 
@@ -90,6 +91,8 @@ pub struct TopRow {
     pub seconds: Option<u64>,
     /// Of what runs and can be measured.
     pub usage: Option<Rates>,
+    /// That the ingress passes on to it; nothing where that is not counted.
+    pub requests_per_second: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -141,6 +144,9 @@ pub struct TopWatch {
     meter: Meter,
     sample: Sample,
     machine: Option<MachineCounters>,
+    ingress: Option<Ingress>,
+    /// Nothing where it was not asked, or did not answer.
+    passed: Option<Passed>,
 }
 
 impl TopWatch {
@@ -159,6 +165,9 @@ impl TopWatch {
         };
         let ((meter, sample, machine), survey) = tokio::join!(first, survey(session, loaded));
         let survey = survey?;
+        let ingress = Ingress::of(&survey.platform, survey.block);
+        let (specs, containers) = (&survey.resources.containers, &survey.observed.containers);
+        let passed = passed(ingress.as_ref(), host, &survey.facts, specs, containers).await;
         let said = |found: &ObservedContainer| (found.name.clone(), found.health);
         let mut watch = Self {
             session: session.clone(),
@@ -177,15 +186,17 @@ impl TopWatch {
             meter,
             sample,
             machine,
+            ingress,
+            passed,
             survey,
         };
         watch.look().await?;
         Ok(watch)
     }
 
-    /// Since the counters were read.
+    /// Since the counters were read; the ingress is asked last.
     pub fn age(&self) -> Duration {
-        self.sample.at.elapsed()
+        self.passed.as_ref().map_or(self.sample.at, |passed| passed.at).elapsed()
     }
 
     /// Lists the containers, and asks for what the list does not say of those that are new or have changed.
@@ -284,6 +295,12 @@ impl TopWatch {
         let now = self.meter.sample(&*self.survey.engine, host, &self.running, &families).await;
         let machine = machine_counters(host);
         let mut used = rates(&self.sample, &now);
+        let (specs, facts) = (&self.survey.resources.containers, &self.survey.facts);
+        let passed = passed(self.ingress.as_ref(), host, facts, specs, &self.running).await;
+        let requests = match (&self.ingress, &self.passed, &passed) {
+            (Some(ingress), Some(before), Some(after)) => ingress.rates(before, after),
+            _ => BTreeMap::new(),
+        };
         let since = u64::try_from(host.now() - self.listed).unwrap_or_default();
         let mut services = self.services.clone();
         for row in &mut services {
@@ -298,7 +315,11 @@ impl TopWatch {
         let rows: Vec<TopRow> = rows
             .filter(|row| !matches!(row.condition, Condition::Missing | Condition::Finished))
             .chain(self.programs.iter().map(program_row))
-            .map(|row| TopRow { usage: used.remove(&subject(&row)), ..row })
+            .map(|row| TopRow {
+                usage: used.remove(&subject(&row)),
+                requests_per_second: requests.get(&row.name).copied().filter(|_| row.kind == TopKind::Service),
+                ..row
+            })
             .collect();
         let both = self.machine.as_ref().zip(machine.as_ref());
         let top = Top {
@@ -308,7 +329,7 @@ impl TopWatch {
             services: rows,
             counts,
         };
-        (self.sample, self.machine) = (now, machine);
+        (self.sample, self.machine, self.passed) = (now, machine, passed);
         top
     }
 
@@ -394,6 +415,17 @@ impl TopWatch {
     }
 }
 
+/// What the ingress has passed on by now.
+async fn passed(
+    ingress: Option<&Ingress>,
+    host: &dyn Host,
+    facts: &Facts,
+    specs: &[ContainerSpec],
+    containers: &[ObservedContainer],
+) -> Option<Passed> {
+    ingress?.passed(host, facts, specs, containers).await
+}
+
 /// One of those whose health can be asked for.
 fn has_spec(survey: &Survey, found: &ObservedContainer) -> bool {
     survey.resources.containers.iter().any(|spec| asks(spec, found))
@@ -465,6 +497,7 @@ fn service_row(service: ServiceStatus) -> TopRow {
         restarts: service.restarts,
         seconds: service.seconds,
         usage: None,
+        requests_per_second: None,
     }
 }
 
@@ -491,6 +524,7 @@ fn process_row(process: ProcessStatus) -> TopRow {
         restarts: process.restarts.into(),
         seconds: process.seconds,
         usage: None,
+        requests_per_second: None,
     }
 }
 
@@ -510,6 +544,7 @@ fn program_row(program: &ProgramStatus) -> TopRow {
         restarts: 0,
         seconds: program.seconds,
         usage: None,
+        requests_per_second: None,
     }
 }
 

@@ -11,12 +11,8 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-<<<<<<< HEAD
-use crate::app::Session;
-use crate::config::{self, DiskFiles};
-=======
 use crate::app::{ChangeKind, Session};
->>>>>>> house
+use crate::config::{self, DiskFiles};
 use crate::engine::discover::Discovery;
 use crate::event::{Event, Events, Reporter};
 use crate::host::Host;

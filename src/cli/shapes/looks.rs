@@ -44,6 +44,11 @@ static TOP_ROW: Object = Object {
         f("restarts", Whole, "How often it was started again."),
         f("seconds", WHOLE_OR_NULL, "How long it has been so."),
         f("usage", OrNull(&Of(&RATES)), "Null: it does not run, or cannot be measured."),
+        f(
+            "requests_per_second",
+            OrNull(&Number),
+            "That the ingress passes on to it; null: it has no name there, or that is not counted.",
+        ),
     ],
 };
 

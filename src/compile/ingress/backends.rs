@@ -1,7 +1,7 @@
 //! Routes as the ingress's configuration needs them: one backend for each host and path, with the
 //! servers that share its requests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -125,6 +125,21 @@ pub fn shares(platform: &Platform, block: Block) -> Vec<(String, Share)> {
             (backend.host, Share { path: format!("{HEALTH}/{}", backend.id), members })
         })
         .collect()
+}
+
+/// Whose the ingress's counters are: a service by the backend and the server that they name.
+pub fn counted(platform: &Platform, block: Block) -> BTreeMap<(String, String), String> {
+    let mut all = BTreeMap::new();
+    for backend in backends(platform, &routes(platform, block), Ipv4Addr::UNSPECIFIED) {
+        // one for HTTP and one for gRPC, and for each of them another one while no server is well
+        let ids = ["", ":grpc", ":any", ":grpc:any"].map(|end| format!("{}{end}", backend.id));
+        for server in &backend.servers {
+            for name in server.slots.iter().chain([&server.id]) {
+                all.extend(ids.iter().map(|id| ((id.clone(), name.clone()), server.service.clone())));
+            }
+        }
+    }
+    all
 }
 
 /// The backends of all routes, in the order of the routes.
@@ -335,6 +350,24 @@ mod tests {
             members: vec![member("a", &["a-1", "a-2"]), member("b", &["b"])],
         };
         assert_eq!(shares(&platform, Block::DEFAULT), [("cells.macula.local".to_owned(), share)]);
+    }
+
+    #[test]
+    fn counters_are_a_services_by_all_names_of_its_servers() {
+        let files = MemoryFiles::default().with("/w/macula.yaml", "built_in: {draw: false}\n").with(
+            "/w/app/compose.yaml",
+            "services:\n  a: {image: x, deploy: {replicas: 2}, x-macula: {ingress: {host: cells, path: /x, port: 80}}}\n  \
+             b: {image: x, x-macula: {ingress: {host: alone, port: 80}}}\n",
+        );
+        let request = Request { cwd: "/w".into(), stacks: vec!["/w/app".into()], ..Request::default() };
+        let mut platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+        platform.stacks.retain(|stack| stack.name == "app");
+        let all = counted(&platform, Block::DEFAULT);
+        let of = |backend: &str, server: &str| all.get(&(backend.to_owned(), server.to_owned())).map(String::as_str);
+        assert_eq!(of("cells.macula.local:x", "a-2"), Some("a"));
+        assert_eq!(of("cells.macula.local:x:any", "a"), Some("a"));
+        assert_eq!(of("alone.macula.local:grpc", "b"), Some("b"));
+        assert_eq!((of("alone.macula.local", "a"), of("no-route", "programs")), (None, None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::naming::container_name;
 
 mod backends;
 
-pub use backends::{Member, Share, backends, shares};
+pub use backends::{Member, Share, backends, counted, shares};
 
 pub use crate::model::fully_qualified;
 
@@ -119,7 +119,7 @@ pub fn streams(platform: &Platform) -> Vec<Stream> {
 }
 
 /// Where the ingress counts what it does; no service's port is passed on there.
-const INTERNAL: u16 = 10080;
+pub const INTERNAL: u16 = 10080;
 
 /// A port of this machine alone behind which the service wants no requests of foreign pages. A browser says whose
 /// page asks, but a name of the page's own that has been made to lead to 127.0.0.1 (DNS rebinding) makes it the

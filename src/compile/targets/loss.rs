@@ -29,11 +29,27 @@ impl std::fmt::Display for Loss {
     }
 }
 
+/// Where the engine of a node takes orders.
+const ENGINE_SOCKETS: [&str; 2] = ["/var/run/docker.sock", "/run/docker.sock"];
+
 /// What a target cannot say of these keys, in the order of the file, each place and reason once.
 pub(super) fn losses(target: Target, said: &[Said]) -> Vec<Loss> {
     let mut all: Vec<Loss> = Vec::new();
+    // each node of a swarm has an engine, and whoever binds its socket means that of the node
+    let socket = |one: &&Said| {
+        let bound = one.key == "services.*.volumes[].source" && target == Target::Swarm;
+        bound && one.text().is_some_and(|path| ENGINE_SOCKETS.contains(&path))
+    };
+    let sockets: Vec<&str> = said.iter().filter(socket).filter_map(|one| one.path.strip_suffix("source")).collect();
+    let is_there = |one: &Said| {
+        let below = |mount: &&str| one.path.strip_prefix(*mount);
+        sockets.iter().filter_map(below).any(|key| matches!(key, "type" | "bind.create_host_path"))
+    };
     for one in said {
         let Some(rule) = rule_of(&one.key) else { continue };
+        if is_there(one) {
+            continue;
+        }
         let Some((why, behavior)) = lost(rule.fate(target), one) else { continue };
         // a mapping that is lost is lost once, not once for each of its keys
         let depth = rule.key.split('.').count();

@@ -375,7 +375,7 @@ pub(super) static RULES: &[Rule] = &[
     rule("services.*.userns_mode", NODE_SETTING, NODE_SETTING),
     rule("services.*.uts", NOT_PLACED, NOT_PLACED),
     rule("services.*.volumes[].type", Value(&MOUNT_TYPE_SWARM), Value(&MOUNT_TYPE_POD)),
-    rule("services.*.volumes[].source", Kept, Kept),
+    rule("services.*.volumes[].source", As("the same; the engine's own socket is bound on each node"), Kept),
     rule("services.*.volumes[].target", Kept, Kept),
     rule("services.*.volumes[].read_only", Kept, Kept),
     rule("services.*.volumes[].consistency", NOTHING_DONE, NOTHING_DONE),

@@ -344,6 +344,11 @@ fn a_shop_on_swarm() {
 
 /// The stack of an example folder, among the built-in ones.
 fn example(name: &str) -> Loaded {
+    example_with(name, &[])
+}
+
+/// With these in the environment.
+fn example_with(name: &str, variables: &[(&str, &str)]) -> Loaded {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let file = root.join("examples").join(name).join("compose.yaml");
     assert!(DiskFiles.exists(&file), "{}", file.display());
@@ -356,6 +361,8 @@ fn example(name: &str) -> Loaded {
         only_own: false,
         ..request("")
     };
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let request = Request { env: request.env.clone().into_iter().chain(variables).collect(), ..request };
     load(&request, &DiskFiles).unwrap()
 }
 
@@ -374,6 +381,19 @@ fn the_examples_on_both_targets() {
             let losses = said_of_losses(&translation).join("\n");
             insta::assert_snapshot!(format!("{name}-{target}"), format!("{losses}\n\n{text}"));
         }
+    }
+}
+
+/// Nothing of it stops a deployment but `depends_on`, whose order `stack deploy` keeps itself.
+#[test]
+fn the_shop_of_the_examples_runs_on_a_swarm_as_it_stands() {
+    let webhook = [("COMPOSE_PROFILES", "webhook"), ("DEPLOY_SECRET", "x")];
+    for (used, services) in [(0, 4), (2, 5)] {
+        let translation = translated(&example_with("swarm", &webhook[..used]), Target::Swarm, &OPTIONS).unwrap();
+        let lost = translation.losses.iter().filter(|loss| loss.behavior && !loss.path.contains(".depends_on"));
+        assert_eq!(lost.collect::<Vec<_>>(), Vec::<&Loss>::new());
+        let Rendered::Swarm(stack) = translation.rendered else { panic!("not a swarm's") };
+        assert_eq!((stack.services.len(), stack.secrets.len()), (services, services - 3));
     }
 }
 
@@ -397,6 +417,20 @@ fn what_cannot_run_there_is_refused_with_its_place() {
     compose.yaml:3:75: `w_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` is too long for the name of a service of Swarm
         use at most 63 characters, the stack's name included
     "#);
+}
+
+#[test]
+fn the_socket_of_an_engine_is_that_of_each_node_of_a_swarm() {
+    let text = "name: l\nservices:\n  agent:\n    image: x\n    volumes: [\"/var/run/docker.sock:/var/run/docker.sock\", \"/srv/docker.sock:/s\"]\n";
+    insta::assert_snapshot!(said_of_losses(&of(text, Target::Swarm)).join("\n"), @r#"
+    stops compose.yaml:5:60: services.agent.volumes[1].type: the path would be one of each node; make the file a config, or the folder a volume
+    note compose.yaml:5:60: services.agent.volumes[1].bind.create_host_path: the path must be there
+    "#);
+    let lost = said_of_losses(&of(text, Target::Kubernetes));
+    assert_eq!(lost.iter().filter(|loss| loss.starts_with("stops")).count(), 2, "{lost:#?}");
+    let Rendered::Swarm(stack) = of(text, Target::Swarm).rendered else { panic!("not a swarm's") };
+    let mount = &stack.services[0]["TaskTemplate"]["ContainerSpec"]["Mounts"][0];
+    assert!(mount["Type"] == "bind" && mount["Source"] == "/var/run/docker.sock", "{mount}");
 }
 
 #[test]

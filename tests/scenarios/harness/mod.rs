@@ -31,7 +31,7 @@ pub use otlp::{Otlp, Value as OtlpValue};
 pub use proxy::{Death, Proxy};
 pub use registry::Registry;
 pub use run::{Done, Running, finish};
-pub use swarm::SwarmNode;
+pub use swarm::{SwarmNode, SwarmNodes};
 pub use terminal::Terminal;
 
 /// The image of every test service: busybox and nothing else.

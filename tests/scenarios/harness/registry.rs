@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ struct Served {
     images: Mutex<BTreeMap<String, Arc<Image>>>,
     /// Blobs by digest, manifests by repository and tag, uploads by their number.
     pushed: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// How many there were: engines have several under way.
+    uploads: AtomicUsize,
     /// Method, path and range of each request.
     asked: Mutex<Vec<String>>,
 }
@@ -92,9 +95,19 @@ fn described(kind: &str, bytes: &[u8]) -> Value {
 
 impl Registry {
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1")
+    }
+
+    /// On an address of this machine.
+    pub fn at(address: &str) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let served = Arc::new(Served { images: Mutex::default(), pushed: Mutex::default(), asked: Mutex::default() });
+        let served = Arc::new(Served {
+            images: Mutex::default(),
+            pushed: Mutex::default(),
+            uploads: AtomicUsize::new(0),
+            asked: Mutex::default(),
+        });
         let shared = served.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -201,7 +214,10 @@ impl Served {
             Answer { status, ..Answer::good("text/plain", b"") }.with(&heads)
         };
         match method {
-            "POST" => at("202 Accepted", &format!("{}/{}", path.trim_end_matches('/'), pushed.len()), 0),
+            "POST" => {
+                let number = self.uploads.fetch_add(1, Ordering::Relaxed);
+                at("202 Accepted", &format!("{}/{number}", path.trim_end_matches('/')), 0)
+            }
             "PATCH" => {
                 let upload = pushed.entry(path.to_owned()).or_default();
                 upload.extend(body);

@@ -30,6 +30,7 @@ enum Column {
     Cpu,
     Memory,
     Limit,
+    Requests,
     Received,
     Sent,
     Read,
@@ -41,12 +42,13 @@ enum Column {
 }
 
 /// From left to right.
-const COLUMNS: [Column; 13] = [
+const COLUMNS: [Column; 14] = [
     Column::Name,
     Column::State,
     Column::Cpu,
     Column::Memory,
     Column::Limit,
+    Column::Requests,
     Column::Received,
     Column::Sent,
     Column::Read,
@@ -57,13 +59,14 @@ const COLUMNS: [Column; 13] = [
     Column::Reason,
 ];
 /// What gives way first, and what after it. Name, CPU and memory stay.
-const GIVE_WAY: [&[Column]; 8] = [
+const GIVE_WAY: [&[Column]; 9] = [
     &[Column::Stack],
     &[Column::Reason],
     &[Column::Read, Column::Written],
     &[Column::Received, Column::Sent],
     &[Column::Restarts],
     &[Column::Limit],
+    &[Column::Requests],
     &[Column::Up],
     &[Column::State],
 ];
@@ -103,6 +106,7 @@ impl Column {
             Self::Cpu => "CPU",
             Self::Memory => "MEMORY",
             Self::Limit => "LIMIT",
+            Self::Requests => "REQ/s",
             Self::Received => "NET IN/s",
             Self::Sent => "OUT/s",
             Self::Read => "READ/s",
@@ -125,7 +129,7 @@ impl Column {
             // with the mark of what they are sorted by
             Self::Name => widest(&|row| text::width(&row.name)).clamp(LEAST, NAME),
             Self::State => widest(&|row| text::width(state(row).1)).max(7),
-            Self::Cpu => 7,
+            Self::Cpu | Self::Requests => 7,
             Self::Memory | Self::Limit | Self::Restarts => 8,
             Self::Received | Self::Sent | Self::Read | Self::Written => 8,
             Self::Up => 4,
@@ -142,6 +146,7 @@ impl Column {
             Self::Cpu => used(&|usage| format!("{:.1}%", usage.cpu_percent)),
             Self::Memory => used(&|usage| words::memory(usage.memory)),
             Self::Limit => used(&|usage| words::memory(usage.memory_limit)),
+            Self::Requests => row.requests_per_second.map(|rate| format!("{rate:.1}")).unwrap_or_default(),
             Self::Received => used(&|usage| rate(usage.received_per_second)),
             Self::Sent => used(&|usage| rate(usage.sent_per_second)),
             Self::Read => used(&|usage| rate(usage.read_per_second)),
@@ -581,6 +586,9 @@ fn columns(rows: &[&TopRow], width: usize) -> Vec<(Column, usize)> {
     let mut all: Vec<(Column, usize)> = COLUMNS.map(|column| (column, column.width(rows))).into();
     if rows.iter().all(|row| row.reason.is_none()) {
         all.retain(|(column, _)| *column != Column::Reason);
+    }
+    if rows.iter().all(|row| row.requests_per_second.is_none()) {
+        all.retain(|(column, _)| *column != Column::Requests);
     }
     let sum = |all: &[(Column, usize)]| {
         FRONT + all.iter().map(|(_, wide)| wide).sum::<usize>() + GAP * all.len().saturating_sub(1)

@@ -19,6 +19,7 @@ fn row(name: &str, condition: Condition, usage: Option<Rates>) -> TopRow {
         restarts: 0,
         seconds: Some(750),
         usage,
+        requests_per_second: None,
     }
 }
 
@@ -495,4 +496,21 @@ fn a_log_is_searched() {
     assert_eq!(screen.key(Key::Escape), Order::Nothing);
     assert!(picture(&mut screen, 60, 5).contains("line 29 fine"));
     assert_eq!(screen.key(Key::Escape), Order::EndLog);
+}
+
+#[test]
+fn requests_have_a_column_where_they_are_counted() {
+    let mut counted = top();
+    for (row, rate) in counted.services.iter_mut().zip([Some(0.0), Some(1234.56)]) {
+        row.requests_per_second = rate;
+    }
+    let of = |top: &Top, width: usize| -> Vec<String> { once(top, Sort::Name, width, PLAIN) };
+    let line = |lines: &[String], with: &str| lines.iter().find(|line| line.contains(with)).cloned().unwrap();
+    let wide = of(&counted, 160);
+    assert!(line(&wide, "NAME").contains("LIMIT    REQ/s  NET IN/s"), "{wide:#?}");
+    assert!(line(&wide, "postgres").contains("  0.0  ") && line(&wide, "shop").contains(" 1234.6 "), "{wide:#?}");
+    // they are worth more than a limit that stays the same
+    let narrow = of(&counted, 80);
+    assert!(line(&narrow, "NAME").contains("REQ/s") && !line(&narrow, "NAME").contains("LIMIT"), "{narrow:#?}");
+    assert!(!line(&of(&top(), 160), "NAME").contains("REQ/s"));
 }
