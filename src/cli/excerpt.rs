@@ -87,6 +87,9 @@ pub(super) fn located(error: Error, loaded: &Loaded, room: usize) -> CliError {
             let makes_none = "`create_host_path: false` requires that it exists";
             loaded.at_mount(&missing.service, &missing.target, makes_none)
         })),
+        Error::Mounts(problems) => below.extend(problems.iter().filter_map(|problem| {
+            loaded.at_mount(&problem.service, &problem.target, format!("{} mounts it here", problem.service))
+        })),
         Error::Failed(outcome) => below.extend(outcome.failed.iter().filter_map(|failure| match &failure.error {
             StepError::NotReady { service, reason, .. } if reason.starts_with(OUT_OF_MEMORY) => {
                 loaded.at(service, &MEMORY, format!("the limit of {service}"))

@@ -35,6 +35,8 @@ const TELEMETRY_ASIDE: &str = "telemetry.aside";
 const PROGRAMS: usize = 16;
 
 /// What the process says that keeps the platform's programs.
+/// Which of the paths that services mount the engine's machine has.
+pub(super) const ENGINE_PATHS: &str = "mounts.json";
 pub(super) const KEEPER_LOG: &str = "keeper.log";
 pub(super) const KEEPER_RECORD: &str = "keeper.json";
 
@@ -383,6 +385,7 @@ impl State {
         let own =
             [self.secrets_file(), self.platform_file(), self.stopped_file(), self.choices_file(), self.runs_file()];
         let of_runs = [self.brought_file(), self.used_file(), self.programs_file(), self.folder.join(KEEPER_LOG)];
+        let of_runs = of_runs.into_iter().chain([self.folder.join(ENGINE_PATHS)]);
         for path in own.into_iter().chain(of_runs) {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }

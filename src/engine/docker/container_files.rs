@@ -113,6 +113,11 @@ pub(super) async fn held_file(
     read_file(docker, container, &file.path).await
 }
 
+pub(super) async fn changed_at(docker: &Docker, container: &str, path: &str) -> Option<i128> {
+    let time: jiff::Timestamp = stat(docker, container, path).await?.modification_time?.parse().ok()?;
+    Some(time.as_nanosecond())
+}
+
 /// What stands in the head of the answer alone.
 async fn stat(docker: &Docker, container: &str, path: &str) -> Option<PathStatResponse> {
     let path = format!("/containers/{}/archive?path={}", encoded(container), encoded(path));

@@ -685,6 +685,7 @@ fn unknown_services_are_named() {
     assert_eq!(select(&platform(), &["wbe".to_owned(), "db".to_owned()]), Err(vec!["wbe".to_owned()]));
 }
 
+mod copies;
 mod ending;
 mod images;
 mod machine_tasks;
