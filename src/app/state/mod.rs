@@ -384,9 +384,9 @@ impl State {
     pub async fn forget(&self, host: &dyn Host) -> Result<(), Error> {
         let own =
             [self.secrets_file(), self.platform_file(), self.stopped_file(), self.choices_file(), self.runs_file()];
-        let of_runs = [self.brought_file(), self.used_file(), self.programs_file(), self.folder.join(KEEPER_LOG)];
-        let of_runs = of_runs.into_iter().chain([self.folder.join(ENGINE_PATHS)]);
-        for path in own.into_iter().chain(of_runs) {
+        let of_runs = [self.brought_file(), self.used_file(), self.programs_file()];
+        let further = [self.folder.join(KEEPER_LOG), self.folder.join(ENGINE_PATHS)];
+        for path in own.into_iter().chain(of_runs).chain(further) {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         let folders = [self.folder.join(TELEMETRY), self.folder.join(TELEMETRY_ASIDE), TaskRun::folder(&self.folder)];
