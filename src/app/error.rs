@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use crate::apply::Outcome;
 use crate::apply::load::LoadError;
 use crate::changes::ChangeError;
-use crate::compile::CompileError;
+use crate::compile::{CompileError, MountProblem};
 use crate::dns::{ContentError, ControlError, RecordsError, ServerError};
 use crate::doctor::{Finding, FixError};
 use crate::engine::EngineError;
@@ -36,6 +36,9 @@ pub enum Error {
     /// Services mount it by its path, and say that it is there.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoSuchPaths(Vec<MissingPath>),
+    /// Services mount what the engine's machine does not have, and it cannot be copied there.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Mounts(Vec<MountProblem>),
     #[error("some images are unavailable")]
     Supply(Vec<SupplyProblem>),
     /// Keys of the stacks that this engine has no word for.

@@ -4,14 +4,15 @@
 //! (files to a plan), which stands on `cluster` (its part of the plan), then `records` and `renewal`, `resolver`,
 //! `survey` (one look at everything), and at the bottom `session`, `state` and `error`.
 
-mod apart;
 mod builds;
 mod certificate;
 mod choices;
 mod cluster;
 mod commands;
+mod copies;
 mod durations;
 mod engine_lock;
+mod engine_paths;
 mod error;
 mod expiry;
 mod exports;

@@ -1,9 +1,8 @@
 //! A path of this container is another one on the engine's machine, or none at all: what lies below one of its mounts
-//! is mounted from there. And paths that services want to find, and that are not there.
+//! is mounted from there, and the rest is copied (`copies`). And paths that services want to find, and that are not there.
 
 use std::path::{Path, PathBuf};
 
-use crate::daemon::reach::Table;
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::model::{Facts, Mount, Origin, Platform};
@@ -12,23 +11,23 @@ use crate::plan::{Action, Plan};
 use super::Error;
 use super::error::MissingPath;
 
-/// Bind mounts as the engine's machine has them, where this process runs in a container of the engine.
-pub(super) async fn translate(engine: &dyn Engine, table: &Table, platform: &mut Platform) -> Result<(), Error> {
-    let binds = |mount: &Mount| matches!(mount, Mount::Bind { .. });
-    if table.home.is_empty() || !platform.services().any(|(_, service)| service.mounts.iter().any(binds)) {
-        return Ok(());
-    }
-    let mounts = engine.mounts(&table.home).await?;
+/// What this process's own container has of the engine's machine: the path here, and the one there. `home`: its id;
+/// nothing where it is in none.
+pub(super) async fn own(engine: &dyn Engine, home: &str) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
+    if home.is_empty() { Ok(Vec::new()) } else { Ok(engine.mounts(home).await?) }
+}
+
+/// Bind mounts as the engine's machine has them. `mounts`: see [`own`].
+pub(super) fn translate(mounts: &[(PathBuf, PathBuf)], platform: &mut Platform) {
     for service in platform.stacks.iter_mut().flat_map(|stack| stack.services.values_mut()) {
         for mount in &mut service.mounts {
             if let Mount::Bind { source, .. } = mount
-                && let Some(there) = on_the_machine(&mounts, source)
+                && let Some(there) = on_the_machine(mounts, source)
             {
                 *source = there;
             }
         }
     }
-    Ok(())
 }
 
 /// What services that get a container mount with `create_host_path: false`, and what is not there. The engine says so
@@ -83,7 +82,7 @@ async fn is_missing(host: &dyn Host, path: &Path) -> bool {
 }
 
 /// By the mount that is nearest to it.
-fn on_the_machine(mounts: &[(PathBuf, PathBuf)], path: &Path) -> Option<PathBuf> {
+pub(super) fn on_the_machine(mounts: &[(PathBuf, PathBuf)], path: &Path) -> Option<PathBuf> {
     let above = mounts.iter().filter(|(here, _)| path.starts_with(here));
     let (here, there) = above.max_by_key(|(here, _)| here.components().count())?;
     let rest = path.strip_prefix(here).ok()?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::bundle::Bundle;
-use crate::compile::{addons, streams};
+use crate::compile::{MountProblem, addons, streams};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
 use crate::host::Host;
@@ -16,7 +16,6 @@ use crate::model::{ContainerState, DEFAULT_NODE_IMAGE, Healthcheck, Invocation, 
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{Action, LeftOut, OtherProject, Plan, SupplyProblem, replaced_projects, select};
 
-use super::apart;
 use super::cluster::join::{self, Joined};
 use super::survey::{KeptStacks, Look, Survey, survey_with};
 use super::{Error, Session, durations, mounts, reach, resolver};
@@ -205,12 +204,14 @@ pub(super) async fn prepare_without(
             session.events.warn(format!("images.overrides: no stack has the image {unused}"));
         }
     }
-    for unseen in apart::unseen_by_the_engine(session.host(), &survey.facts, &survey.platform, selection.as_ref()).await
-    {
-        session.events.warn(format!(
-            "{unseen} is in this container only, and the engine, which is outside of it, mounts its own path of that name: mount \
-             the project into this container under the path that it has on the engine's machine, or use `configs:`"
-        ));
+    let chosen = |service: &String| selection.as_ref().is_none_or(|chosen| chosen.contains(service));
+    let refused = survey.copies.problems.iter().filter(|problem| chosen(&problem.service));
+    let refused: Vec<MountProblem> = refused.cloned().collect();
+    if !refused.is_empty() {
+        return Err(Error::Mounts(refused));
+    }
+    for warning in survey.copies.warnings(&chosen) {
+        session.events.warn(warning);
     }
     let mut anew: BTreeSet<String> = match (wanted.recreate, wanted.services.as_slice()) {
         (false, _) => BTreeSet::new(),

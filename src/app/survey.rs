@@ -32,6 +32,8 @@ use super::builds::{too_old, unbuildable};
 use super::certificate::{self, Current};
 use super::choices::{Choices, Refused};
 use super::cluster::look::{ClusterLook, Sought};
+use super::copies::{Copies, copy};
+use super::engine_paths::mounted;
 use super::exports::render_exports_with;
 use super::mounts;
 use super::owner::{self, Owner};
@@ -65,6 +67,8 @@ pub struct Survey {
     pub foreign: Option<String>,
     /// How the last `up` made its addresses reachable.
     pub reach: Option<Table>,
+    /// What became of bind mounts of what the engine's machine does not have.
+    pub(super) copies: Copies,
     /// The background process is to run.
     pub resolver: bool,
     /// What the last `up` was told.
@@ -306,9 +310,12 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     let mut platform = without(full, &left_out);
     platform.programs.extend(state.programs(host).await);
     platform.written = Some(state.stacks_folder());
-    if let Some(table) = &reach {
-        mounts::translate(&*engine, table, &mut platform).await?;
-    }
+    let own = match &reach {
+        Some(table) if !mounted(&platform).is_empty() => mounts::own(&*engine, &table.home).await?,
+        _ => Vec::new(),
+    };
+    let copies = copy(session, &facts, reach.as_ref(), &own, &mut platform).await;
+    mounts::translate(&own, &mut platform);
     let mut secrets = state.secrets(host).await?;
     let foreign = owner::other(Owner::read(host).await?.as_ref(), &full.name, &observed);
     if foreign.is_none() {
@@ -395,6 +402,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         cluster,
         foreign,
         reach,
+        copies,
         resolver,
         choices,
         brought,

@@ -21,6 +21,7 @@ use crate::plan::{Action, CLUSTER_GROUP, ClusterAction, ImageSource, Plan, Step,
 use crate::system::OwnImageError;
 
 mod build_log;
+mod copies;
 mod files;
 mod git;
 mod image;
@@ -353,7 +354,7 @@ fn announced(plan: &Plan, known: &Known) -> Vec<StepInfo> {
 pub fn doing(action: &Action) -> Doing {
     match action {
         Action::CreateNetwork(_) => Doing::Network,
-        Action::CreateVolume { .. } => Doing::Volume,
+        Action::CreateVolume { .. } | Action::FillVolume { .. } => Doing::Volume,
         Action::JoinNetwork { .. } => Doing::Network,
         Action::StartRelay { .. } => Doing::Start,
         Action::RemoveNetwork { .. } | Action::LeaveNetwork { .. } | Action::RemoveVolume { .. } => Doing::Remove,

@@ -14,7 +14,7 @@ use crate::model::{
 use crate::plan::{Action, ImageSource, ImageUse, Step, reload_note, start_note, stop_notes};
 use crate::system::OwnImage;
 
-use super::{Run, StepError, TaskEnd, Tools, files, image, ready};
+use super::{Run, StepError, TaskEnd, Tools, copies, files, image, ready};
 
 /// A stop that takes less needs no word.
 const LONG_STOP: Duration = Duration::from_secs(5);
@@ -125,6 +125,7 @@ impl Run {
             Action::LeaveNetwork { container, network } => engine.leave_network(container, network).await?,
             Action::StartRelay { spec } => self.or_cancelled(self.start_relay(spec)).await?,
             Action::CreateVolume { spec, provider } => self.create_volume(spec, provider.as_ref()).await?,
+            Action::FillVolume { spec } => self.or_cancelled(copies::fill(&self.tools, spec)).await?,
             Action::RemoveVolume { name } => engine.remove_volume(name).await?,
             Action::MakeBase(base) => {
                 let _one = self.base.lock().await;

@@ -115,6 +115,7 @@ fn shop(round: u32) -> Resources {
             driver_opts: BTreeMap::new(),
             labels: labels("db"),
             provider: None,
+            copy: None,
         }],
         containers: vec![store, job, web],
         ..Resources::default()

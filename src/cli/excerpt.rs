@@ -87,6 +87,9 @@ pub(super) fn located(error: Error, loaded: &Loaded, room: usize) -> CliError {
             let makes_none = "`create_host_path: false` requires that it exists";
             loaded.at_mount(&missing.service, &missing.target, makes_none)
         })),
+        Error::Mounts(problems) => below.extend(problems.iter().filter_map(|problem| {
+            loaded.at_mount(&problem.service, &problem.target, format!("{} mounts it here", problem.service))
+        })),
         Error::Failed(outcome) => below.extend(outcome.failed.iter().filter_map(|failure| match &failure.error {
             StepError::NotReady { service, reason, .. } if reason.starts_with(OUT_OF_MEMORY) => {
                 loaded.at(service, &MEMORY, format!("the limit of {service}"))
@@ -348,6 +351,55 @@ mod tests {
           compose.yaml:4:13: shop publishes port 18080 here
               4 |     ports: ["18080:80"]
                 |             ^^^^^^^^^^
+        "#);
+    }
+
+    #[test]
+    fn a_mount_that_cannot_be_copied_is_shown_where_it_is_written() {
+        use crate::compile::{MountProblem, Why};
+        use crate::config::{MemoryFiles, Request, load};
+        use crate::model::Invocation;
+
+        let text = "services:\n  shop:\n    image: a\n    volumes: [\"./app.sock:/s\", \"./big:/b\"]\n";
+        let files =
+            MemoryFiles::default().with("/p/macula.yaml", "stacks: [compose.yaml]").with("/p/compose.yaml", text);
+        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
+        let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let problem = |target: &str, shown: &str, why| MountProblem {
+            service: "shop".into(),
+            target: target.into(),
+            path: "/p".into(),
+            shown: shown.into(),
+            why,
+        };
+        let socket = || problem("/s", "./app.sock", Why::Special("a socket"));
+        let large = problem("/b", "./big", Why::Large { files: 3, bytes: 300_000_000 });
+        let shown = |problems: Vec<MountProblem>| {
+            let count = problems.len();
+            let error = located(Error::Mounts(problems), &loaded, WIDTH);
+            assert_eq!(error.places.len(), count, "{error:?}");
+            error.to_text(Default::default(), &Invocation::default(), None)
+        };
+        let all = [shown(vec![socket()]), shown(vec![socket(), large])];
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        error: shop mounts ./app.sock, which is a socket of this machine and cannot be copied to the engine's
+          nothing was changed
+          compose.yaml:4:15: shop mounts it here
+              4 |     volumes: ["./app.sock:/s", "./big:/b"]
+                |               ^^^^^^^^^^^^^^^
+          hint: leave the mount out where the engine is on another machine, for example in an override file
+
+        error: nothing was changed: some services mount what the engine's machine does not have
+          shop mounts ./app.sock, which is a socket of this machine and cannot be copied to the engine's
+          shop mounts ./big, which is too large to be copied to the engine's machine: 300.0 MB in 3 files, of at most 256.0 MB and 50000
+          compose.yaml:4:15: shop mounts it here
+              4 |     volumes: ["./app.sock:/s", "./big:/b"]
+                |               ^^^^^^^^^^^^^^^
+          compose.yaml:4:32: shop mounts it here
+              4 |     volumes: ["./app.sock:/s", "./big:/b"]
+                |                                ^^^^^^^^^^
+          hint: leave the mount out where the engine is on another machine, for example in an override file
+          hint: mount a volume over what the container does not need of it (`node_modules`), mount a part of the folder, take the files into the image with `build`, or copy them with `develop.watch`
         "#);
     }
 

@@ -7,6 +7,7 @@ use crate::app::{Error, MissingPath, ProcessFailure};
 use crate::apply::{BuildFailure, Failure, StepError};
 use crate::bundle::BundleError;
 use crate::compile::targets::TargetError;
+use crate::compile::{MountProblem, Why};
 use crate::daemon::RouteError;
 use crate::host::LockError;
 use crate::model::{Again, MaculaCommand, PlatformName, macula};
@@ -77,6 +78,7 @@ impl From<Error> for CliError {
                 let folders = words::unique(folders.into_iter().map(|missing| missing.path.display().to_string()));
                 folders.into_iter().take(3).fold(new, |new, folder| new.shell(["mkdir", "-p", &folder]))
             }
+            Error::Mounts(problems) => mounts(&problems),
             Error::OtherProjects { others, platform, domain } => other_projects(&others, &platform, &domain),
             Error::NoContainerRuns(finding) => {
                 let mut new = Self::new(ErrorKind::NoEngine, "containers do not run on this engine; nothing was changed")
@@ -249,6 +251,28 @@ impl From<Error> for CliError {
             Error::NoBlock { .. } | Error::Route(_) | Error::Random(_) | Error::Packing(_) => Self::of(ErrorKind::Unexpected, &error),
         }
     }
+}
+
+/// What services mount that is not there for the engine.
+fn mounts(problems: &[MountProblem]) -> CliError {
+    let mut new = match problems {
+        [one] => CliError::config(one.to_string()).detail("nothing was changed"),
+        _ => CliError::config("nothing was changed: some services mount what the engine's machine does not have"),
+    };
+    if problems.len() > 1 {
+        new.details.extend(problems.iter().map(ToString::to_string));
+    }
+    let ways = words::unique(problems.iter().map(|problem| match problem.why {
+        Why::Missing => "create what is missing, or correct the path",
+        Why::Special(_) => "leave the mount out where the engine is on another machine, for example in an override file",
+        Why::Refused => "remove `mounts: refuse`, or mount a named volume",
+        Why::Large { .. } => {
+            "mount a volume over what the container does not need of it (`node_modules`), mount a part of the folder, take the              files into the image with `build`, or copy them with `develop.watch`"
+        }
+        Why::LongFile { .. } => "mount its folder, or a named volume",
+        Why::Unreadable(_) => "make it readable, or mount another folder",
+    }));
+    ways.into_iter().fold(new, CliError::hint)
 }
 
 /// Two projects with services of the same names: both side by side, or one instead of the other.

@@ -106,6 +106,12 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
     };
     mounts.retain(|mount| !replaced(mount));
     mounts.extend(for_files);
+    let copies = stack.volumes.iter().filter_map(|(key, declared)| {
+        let name = volume_name(platform, stack, key);
+        let mounted = mounts.iter().any(|mount| matches!(mount, MountSpec::Volume { source, .. } if *source == name));
+        Some((name, declared.copy.clone().filter(|_| mounted)?))
+    });
+    let copies = copies.collect();
     let mut labels = service.labels.clone();
     labels.extend(super::own_labels(platform, site, Some(&stack.name)));
     labels.extend(compose_labels(scene, service, replica));
@@ -159,6 +165,7 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
         ports,
         forwards,
         guarded: guarded(scene, service),
+        copies,
         expose: service.expose.clone(),
         expose_other: service.expose_other.clone(),
         mounts,

@@ -16,6 +16,7 @@ pub fn of(spec: &ContainerSpec, files: &[FileSpec]) -> (Fingerprint, String) {
         map.remove("labels");
         map.insert("labels".into(), own_labels_apart(spec));
         map.insert("files".into(), fixed_files(files));
+        copied_folders(map, spec);
         if let Some(names) = spec.labels.get(label::NAMES) {
             drop_names(map.get_mut("networks"), names);
         }
@@ -34,6 +35,19 @@ pub fn of(spec: &ContainerSpec, files: &[FileSpec]) -> (Fingerprint, String) {
         _ => String::new(),
     };
     (Fingerprint::of(&value), parts)
+}
+
+/// Their content is a part each: what a volume is called says it, too, and would be told as another mount.
+fn copied_folders(map: &mut serde_json::Map<String, Value>, spec: &ContainerSpec) {
+    for mount in map.get_mut("mounts").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(source) = mount.get_mut("source") else { continue };
+        if let Some(folder) = source.as_str().and_then(|name| spec.copies.get(name)) {
+            *source = Value::String(folder.path.to_string_lossy().into_owned());
+        }
+    }
+    for folder in spec.copies.values() {
+        map.insert(Fingerprint::copy_part(&folder.shown), Value::String(folder.volume()));
+    }
 }
 
 fn own_labels_apart(spec: &ContainerSpec) -> Value {
@@ -89,6 +103,7 @@ fn is_empty(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{CopiedFolder, MountSpec};
 
     fn spec() -> ContainerSpec {
         ContainerSpec {
@@ -105,6 +120,33 @@ mod tests {
         let (after, new) = of(&ContainerSpec { env: vec!["A=2".into()], ..spec() }, &[]);
         assert_ne!(before, after);
         assert_eq!(Fingerprint::changed_parts(&old, &new), ["environment"]);
+    }
+
+    #[test]
+    fn a_copied_folder_is_named_where_its_files_have_changed() {
+        let copied = |digest: &str| {
+            let folder = CopiedFolder {
+                path: "/p/a=b,c".into(),
+                shown: "./a=b,c".into(),
+                digest: digest.into(),
+                ..CopiedFolder::default()
+            };
+            let mount = MountSpec::Volume {
+                source: folder.volume(),
+                target: "/c".into(),
+                read_only: true,
+                no_copy: true,
+                subpath: None,
+            };
+            ContainerSpec { copies: [(folder.volume(), folder)].into(), mounts: vec![mount], ..spec() }
+        };
+        let (before, old) = of(&copied("1"), &[]);
+        let (after, new) = of(&copied("2"), &[]);
+        assert_ne!(before, after);
+        assert_eq!(Fingerprint::changed_parts(&old, &new), ["files of ./a_b_c"]);
+        assert_eq!(of(&copied("1"), &[]), (before, old.clone()));
+        let (_, none) = of(&spec(), &[]);
+        assert_eq!(Fingerprint::changed_parts(&none, &old), ["files of ./a_b_c", "mounts"]);
     }
 
     #[test]

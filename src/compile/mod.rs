@@ -18,6 +18,7 @@ mod builder;
 mod cluster;
 mod container;
 mod context;
+mod copies;
 mod fingerprint;
 mod held;
 mod image;
@@ -39,6 +40,9 @@ pub use cluster::{
 };
 pub use container::{WantedNames, certificate_file, wanted_names};
 pub use context::TemplateContext;
+pub use copies::{
+    Here, LONGEST_FILE, MOST_BYTES, MOST_FILES, MountProblem, Part, There, Why, is_copied, lay, parts, shown,
+};
 pub use held::{Held, held};
 pub use image::{BASE_SUITE, Source, image_specs, lockable, mirrored};
 pub use ingress::{
@@ -231,6 +235,7 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
                 driver: declared.driver.clone(),
                 driver_opts: declared.driver_opts.clone(),
                 labels,
+                copy: declared.copy.clone(),
             });
         }
     }
@@ -252,6 +257,7 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
                 driver_opts: Default::default(),
                 labels,
                 provider: None,
+                copy: None,
             });
         }
     }

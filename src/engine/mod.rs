@@ -31,7 +31,7 @@ mod moment;
 mod operation;
 mod swarm;
 
-pub use docker::{ContextCache, PathRules};
+pub use docker::{ContextCache, PathRules, changed_here, copied_root, pack_copy};
 pub use error::{EngineError, ImageError, Wait};
 pub use moment::for_a_moment;
 pub use swarm::Swarm;
@@ -400,6 +400,12 @@ pub trait Streams: Send + Sync {
     async fn unpack(&self, container: &str, archive: Vec<u8>) -> Result<(), EngineError>;
     /// What lies at a path of a container, running or not; a link is looked at, and not where it leads. `None`: nothing.
     async fn look_at(&self, container: &str, path: &str) -> Result<Option<PathInfo>, EngineError>;
+    /// When what lies at a path of a container, running or not, was changed last: nanoseconds since the epoch. `None`:
+    /// nothing lies there, or the engine does not say.
+    async fn changed_at(&self, container: &str, path: &str) -> Option<i128> {
+        let _ = (container, path);
+        None
+    }
     /// A file, a link, or a folder with everything in it, as an archive, piece by piece.
     async fn pack(
         &self,

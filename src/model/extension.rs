@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Scale, Server, Task, TaskJob};
+use super::{MountsElsewhere, Scale, Server, Task, TaskJob};
 
 /// `x-macula` of a service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,9 @@ pub struct Extension {
     /// How many containers there are as the load changes, where an orchestrator can do that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
+    /// What becomes of bind mounts of what the engine's machine does not have.
+    #[serde(default, skip_serializing_if = "MountsElsewhere::is_usual")]
+    pub mounts: MountsElsewhere,
 }
 
 /// A database of an application's own, and the role that owns it.

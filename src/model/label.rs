@@ -36,6 +36,8 @@ pub const REPLICA: &str = "dev.macula.replica";
 pub const FINGERPRINT: &str = "dev.macula.fingerprint";
 /// `true` on a volume that holds nothing but files which macula copies in: it goes with its container.
 pub const FILES: &str = "dev.macula.files";
+/// On such a volume that stands for a bind mount: the folder of the user's machine.
+pub const COPY_OF: &str = "dev.macula.copy-of";
 /// Who wrote a data volume or built an image: service, major version, format, uid.
 pub const PROVIDER: &str = "dev.macula.provider";
 /// The version of macula that made the resource.

@@ -199,6 +199,16 @@ pub enum Origin {
     File(PathBuf),
 }
 
+impl Origin {
+    /// From where the user's file counts its paths.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::File(file) => file.parent(),
+            Self::BuiltIn => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ImageSettings {
     pub policy: ImagePolicy,

@@ -64,7 +64,16 @@ impl fmt::Display for ResourceKind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(pub String);
 
+/// In front of a folder that is copied, among the parts of a fingerprint.
+const COPY: &str = "copy:";
+
 impl Fingerprint {
+    /// What a copied folder is called in a value of [`super::label::PARTS`].
+    pub fn copy_part(shown: &str) -> String {
+        // these hold the parts together
+        format!("{COPY}{}", shown.replace([',', '='], "_"))
+    }
+
     /// `spec` must serialize the same way every time: maps ordered, no floats.
     pub fn of(spec: &impl Serialize) -> Self {
         let json = serde_json::to_vec(spec).unwrap_or_default();
@@ -85,7 +94,10 @@ impl Fingerprint {
         let plain = |name: &str| match name {
             "env" => "environment".to_owned(),
             "stop_grace_ms" => "stop_grace_period".to_owned(),
-            other => other.to_owned(),
+            other => match other.strip_prefix(COPY) {
+                Some(folder) => format!("files of {folder}"),
+                None => other.to_owned(),
+            },
         };
         names.into_iter().filter(|name| old.get(*name) != new.get(*name)).map(|name| plain(name)).collect()
     }
@@ -162,6 +174,9 @@ pub struct VolumeSpec {
     pub labels: BTreeMap<String, String>,
     /// Who writes it, where that matters; see [`super::label::PROVIDER`].
     pub provider: Option<super::Provider>,
+    /// What it is filled with before anybody has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<super::CopiedFolder>,
 }
 
 /// An image and the ways to get it, in order.
@@ -300,6 +315,9 @@ pub struct ContainerSpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub expose_other: Vec<String>,
     pub mounts: Vec<MountSpec>,
+    /// Volumes among the mounts that stand for folders of this machine. What these hold counts in the fingerprint.
+    #[serde(skip)]
+    pub copies: BTreeMap<String, super::CopiedFolder>,
     /// Copied in between create and start. Those that cannot be reloaded count in the fingerprint.
     #[serde(skip)]
     pub files: Vec<FileSpec>,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Build, ContainerOptions, Deploy, Extension, PublishedPort, PullPolicy};
+use super::{Build, ContainerOptions, CopiedFolder, Deploy, Extension, PublishedPort, PullPolicy};
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Service {
@@ -238,6 +238,9 @@ pub struct Volume {
     pub driver: Option<String>,
     pub driver_opts: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+    /// No stack file says this: it stands for a bind mount of what the engine's machine does not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopiedFolder>,
 }
 
 /// A file that is copied into the container between its creation and its start.

@@ -74,7 +74,7 @@ pub fn expected(step: &Step, known: &Known) -> (Duration, bool) {
         Action::MakeBase(_) | Action::ObtainImage { .. } => Duration::from_secs(usual(step).0),
         Action::AwaitReady { .. } | Action::RunTask { .. } => Duration::from_millis(1500),
         Action::Start { .. } | Action::Stop { .. } => Duration::from_millis(400),
-        Action::StartRelay { .. } | Action::LoadImage { .. } => Duration::from_millis(800),
+        Action::StartRelay { .. } | Action::LoadImage { .. } | Action::FillVolume { .. } => Duration::from_millis(800),
         Action::Cluster(_) => Duration::from_secs(20),
         Action::Pause { time } => *time,
         _ => Duration::from_millis(100),

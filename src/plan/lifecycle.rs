@@ -166,10 +166,9 @@ pub fn keep_other_stacks(
     });
     // they are in them
     plan.steps.retain(|step| step.cause != Cause::Orphaned || step.resource.kind != ResourceKind::Network);
-    let left: BTreeSet<StepId> = plan.steps.iter().map(|step| step.id.clone()).collect();
+    plan.cut();
     let mut conflicts = Vec::new();
-    for step in &mut plan.steps {
-        step.after.retain(|id| left.contains(id));
+    for step in &plan.steps {
         let Action::Start { container, .. } = &step.action else { continue };
         let Some(spec) = specs.iter().find(|spec| spec.name == *container) else { continue };
         for (found, stack) in containers.iter().filter(|(found, _)| publishes(found, spec)) {

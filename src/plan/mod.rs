@@ -66,7 +66,16 @@ impl Plan {
     /// Nothing is done with the containers of this service: what is left of it is what a container of it needs to be made.
     pub fn leave(&mut self, service: &str) {
         self.steps.retain(|step| step.group != service || !step.action.is_of_container());
+        self.cut();
+    }
+
+    /// Nobody waits for steps that are not there any more. What was to be removed after one of them is still in use.
+    fn cut(&mut self) {
         let left: BTreeSet<StepId> = self.steps.iter().map(|step| step.id.clone()).collect();
+        let used = |step: &Step| {
+            matches!(step.action, Action::RemoveVolume { .. }) && step.after.iter().any(|id| !left.contains(id))
+        };
+        self.steps.retain(|step| !used(step));
         for step in &mut self.steps {
             step.after.retain(|id| left.contains(id));
         }
@@ -119,6 +128,10 @@ pub enum Action {
     CreateVolume {
         spec: VolumeSpec,
         provider: Option<(Provider, ImageUse)>,
+    },
+    /// With the folder of this machine that it stands for.
+    FillVolume {
+        spec: Box<VolumeSpec>,
     },
     RemoveVolume {
         name: String,

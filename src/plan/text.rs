@@ -43,6 +43,10 @@ impl Step {
             Action::LeaveNetwork { .. } => format!("take this container out of network {name}"),
             Action::StartRelay { .. } => "start the relay".into(),
             Action::CreateVolume { .. } => format!("create volume {name}"),
+            Action::FillVolume { spec } => match &spec.copy {
+                Some(folder) => format!("copy {}", folder.shown),
+                None => format!("copy files into volume {name}"),
+            },
             Action::RemoveVolume { .. } => format!("remove volume {name}"),
             Action::MakeBase(_) => format!("make {name}"),
             Action::LoadImage { .. } => format!("load {name}"),
@@ -82,6 +86,7 @@ impl Step {
             | Action::Stop { .. } => '-',
             Action::Cluster(action) => action.sign(),
             Action::WriteFiles { .. }
+            | Action::FillVolume { .. }
             | Action::Reload { .. }
             | Action::RenameContainer { .. }
             | Action::JoinNetwork { .. }

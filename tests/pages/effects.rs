@@ -307,6 +307,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ),
     ("an_optional_service_is_left_out_and_comes_back", &["x-macula.optional"]),
     ("the_authority_goes_to_those_that_ask", &["x-macula.trust"]),
+    ("what_the_engines_machine_does_not_have_is_copied_there", &["x-macula.mounts"]),
     ("what_is_shown_and_run_is_what_was_asked_for", &["x-macula.once"]),
     ("without_a_choice_all_but_the_cache", &["x-macula.profile"]),
     ("both_ways_are_the_same_as_at_its_own_port", &["x-macula.ingress[].host", "x-macula.ingress[].port"]),

@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{IMAGE, Platform, eventually, skipped};
+use crate::harness::{Done, IMAGE, Platform, eventually, finish, is_root, skipped};
 
 const STACK: &str = "
 services:
@@ -137,5 +139,167 @@ ls /sys/class/net >interfaces
     assert_eq!(read("page"), "hello\n", "{}", read("wget"));
     assert_eq!(read("down.code"), "0\n", "{}", read("down"));
     assert_eq!(read("interfaces"), "eth0\nlo\n", "its container has left the network");
+    assert_eq!(platform.everything(), [""; 0]);
+}
+
+const COPIED: &str = "
+services:
+  web:
+    <<: *base
+    command: [sleep, '1000000']
+    volumes: ['./site:/srv:ro', '/srv/skipped', './app.conf:/etc/app.conf:ro', './data:/data']
+";
+
+/// Runs the program on a machine of its own, as far as files and its name go: another host name, and a project's folder
+/// that holds what is in `own` and that nobody else sees. The engine is outside.
+fn on_another_machine(platform: &Platform, own: &Path, words: &str) -> Done {
+    let script = "echo elsewhere >/proc/sys/kernel/hostname; mount -t tmpfs none \"$2\"; cp -a \"$1/.\" \"$2\"; cd \"$2\"; shift 2; exec \"$@\"";
+    let program = platform.program(words.split_whitespace());
+    let mut apart = Command::new("unshare");
+    apart.env_clear().current_dir(platform.project());
+    apart.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    apart.args(["--mount", "--uts", "--propagation", "private", "sh", "-ec", script, "sh"]);
+    apart.arg(own).arg(platform.project()).arg(program.get_program()).args(program.get_args());
+    finish(&mut apart)
+}
+
+/// Names of the volumes that stand for folders of this machine.
+fn copies(platform: &Platform) -> Vec<String> {
+    let volumes = platform.engine.labelled("volumes?", &platform.name);
+    let all = volumes["Volumes"].as_array().cloned().unwrap_or_default();
+    let copies = all.iter().filter(|volume| volume["Labels"]["dev.macula.copy-of"].is_string());
+    let mut names: Vec<String> = copies.map(|volume| volume["Name"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_the_engines_machine_does_not_have_is_copied_there() {
+    let scenario = "what_the_engines_machine_does_not_have_is_copied_there";
+    let Some(platform) = Platform::new(scenario) else { return };
+    let apart = Command::new("unshare").args(["--mount", "--uts", "true"]).status();
+    if !is_root() || !apart.is_ok_and(|status| status.success()) {
+        return skipped(scenario, "namespaces", "a machine of its own takes root and namespaces");
+    }
+    platform.stack(COPIED);
+    platform.settings(&settings("relay"));
+    let own = platform.home().join("own");
+    let write = |file: &str, text: &str| {
+        let path = own.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    for file in ["macula.yaml", "compose.yaml"] {
+        write(file, &std::fs::read_to_string(platform.project().join(file)).unwrap());
+    }
+    write("site/deep/a", "one\n");
+    write("site/skipped/b", "hidden\n");
+    write("app.conf", "level = 1\n");
+    write("data/c", "here\n");
+    assert!(!platform.project().join("site").exists(), "the engine does not have it");
+    let elsewhere = |words: &str| on_another_machine(&platform, &own, words);
+
+    let up = elsewhere("up");
+    up.ok().says("web: ./data is copied to the engine's machine").does_not_say("./site is copied");
+    let seen =
+        || platform.shell("web", "cat /srv/deep/a /etc/app.conf /data/c; ls /srv/skipped; touch /srv/x || echo ro");
+    assert_eq!(seen(), "one\nlevel = 1\nhere\nro", "nested volumes hide what is below, and `ro` holds");
+    assert!(!platform.project().join("site").exists(), "no empty folder was made");
+    let first = copies(&platform);
+    assert_eq!(first.len(), 2, "{first:?}");
+    let id = platform.container("web").id;
+
+    elsewhere("plan --exit-code").ok();
+    elsewhere("up").ok();
+    assert_eq!((copies(&platform), platform.container("web").id), (first.clone(), id), "nothing has changed");
+    platform.shell("web", "echo there > /data/c");
+    elsewhere("plan --exit-code").ok();
+
+    write("site/deep/a", "two\n");
+    elsewhere("plan --exit-code").exits(10).prints("files of ./site changed");
+    elsewhere("up").ok();
+    assert_eq!(seen(), "two\nlevel = 1\nthere\nro", "what has not changed here stays as it is there");
+    let second = copies(&platform);
+    assert!(second.len() == 2 && second != first, "the old copy is gone: {second:?}");
+
+    write("app.conf", "level = 2\n");
+    elsewhere("up").ok();
+    assert_eq!(seen(), "two\nlevel = 2\nthere\nro");
+    assert_eq!(copies(&platform), second);
+
+    // nothing is made where something cannot be copied
+    let _socket = std::os::unix::net::UnixListener::bind(own.join("app.sock")).unwrap();
+    let more = COPIED.replace("'./data:/data'", "'./data:/data', './app.sock:/run/app.sock', './gone:/gone'");
+    platform.stack(&more);
+    write("compose.yaml", &std::fs::read_to_string(platform.project().join("compose.yaml")).unwrap());
+    let refused = elsewhere("up");
+    refused.exits(3).says("./app.sock, which is a socket of this machine").says("./gone, which exists neither");
+    refused.says("compose.yaml:7:");
+    assert_eq!(copies(&platform), second);
+    let stack = COPIED.replace("command:", "x-macula: {mounts: refuse}\n    command:");
+    platform.stack(&stack);
+    write("compose.yaml", &std::fs::read_to_string(platform.project().join("compose.yaml")).unwrap());
+    elsewhere("up").exits(3).says("its `x-macula.mounts` is `refuse`");
+
+    platform.run("down --yes").ok();
+    assert_eq!(copies(&platform), [""; 0], "a copy goes with the platform");
+    platform.run("down --volumes --yes").ok();
+    assert_eq!(platform.everything(), [""; 0]);
+}
+
+#[test]
+fn what_only_a_jobs_container_has_is_copied_out_of_it() {
+    let scenario = "what_only_a_jobs_container_has_is_copied_out_of_it";
+    let Some(platform) = Platform::new(scenario) else { return };
+    let endpoint = platform.engine.endpoint();
+    let Some(socket) = endpoint.strip_prefix("unix://") else {
+        return skipped(scenario, "engine", "it has no socket to give to a container");
+    };
+    platform.stack(COPIED);
+    platform.settings(&settings("auto"));
+    let project = platform.project().display().to_string();
+    // the project lies in the container itself, next to which `$PROJECT` is what both sides have
+    let job = "
+mkdir -p /own/site/deep /own/data; cd /own; cp $PROJECT/*.yaml .
+echo one >site/deep/a; echo here >data/c; echo level >app.conf
+macula() { /macula --name $NAME --progress plain \"$@\"; }
+macula up --yes >$PROJECT/up 2>&1; echo $? >$PROJECT/up.code
+macula exec web cat /srv/deep/a /etc/app.conf /data/c >$PROJECT/seen 2>&1
+echo two >site/deep/a
+macula up --yes >$PROJECT/again 2>&1
+macula exec web cat /srv/deep/a >$PROJECT/changed 2>&1
+macula down --volumes --yes >$PROJECT/down 2>&1; echo $? >$PROJECT/down.code
+";
+    platform.write("job.sh", job);
+    // the program is linked with this machine's libraries
+    let mut binds: Vec<String> = ["/lib", "/lib64", "/usr/lib"]
+        .into_iter()
+        .filter(|folder| Path::new(folder).exists())
+        .map(|folder| format!("{folder}:{folder}:ro"))
+        .collect();
+    binds.push(format!("{socket}:/var/run/docker.sock"));
+    binds.push(format!("{}:/macula:ro", env!("CARGO_BIN_EXE_macula")));
+    binds.push(format!("{project}:{project}"));
+    let name = format!("{}-job", platform.name);
+    let created = platform.engine.post(
+        &format!("/containers/create?name={name}"),
+        &json!({
+            "Image": IMAGE, "Cmd": ["sh", format!("{project}/job.sh")],
+            "Env": [
+                "HOME=/job", "PATH=/bin:/usr/bin", format!("PROJECT={project}"), format!("NAME={}", platform.name),
+            ],
+            "HostConfig": {"Binds": binds},
+        }),
+    );
+    platform.also_remove(format!("/containers/{name}?force=1"));
+    let id = created["Id"].as_str().unwrap();
+    platform.engine.post(&format!("/containers/{id}/start"), &json!({}));
+    platform.engine.post(&format!("/containers/{id}/wait"), &json!({}));
+    let read = |file: &str| std::fs::read_to_string(platform.project().join(file)).unwrap_or_default();
+    assert_eq!(read("up.code"), "0\n", "{}", read("up"));
+    assert!(read("up").contains("./data is copied to the engine's machine"), "{}", read("up"));
+    assert_eq!(read("seen"), "one\nlevel\nhere\n");
+    assert_eq!(read("changed"), "two\n", "{}", read("again"));
+    assert_eq!(read("down.code"), "0\n", "{}", read("down"));
     assert_eq!(platform.everything(), [""; 0]);
 }

@@ -244,6 +244,9 @@ fn further(steps: &[&Step], kind: ChangeKind) -> Vec<String> {
             Action::ObtainImage { pull: true, spec, .. } => all.push(format!("pull {}", spec.reference)),
             Action::ObtainImage { .. } => all.push("build its image".to_owned()),
             Action::LoadImage { .. } => all.push("load its image".to_owned()),
+            // its files are named as what has changed
+            Action::FillVolume { .. } if kind == ChangeKind::Recreate => {}
+            Action::FillVolume { .. } => all.push(step.phrase()),
             // files that are copied in each time are no data
             Action::CreateVolume { spec, .. } if spec.labels.contains_key(label::FILES) => {}
             Action::CreateVolume { spec, .. } => all.push(format!("new volume {}", spec.name)),

@@ -49,4 +49,6 @@ mod bundle_tests;
 #[cfg(test)]
 mod cluster_tests;
 #[cfg(test)]
+mod copies_tests;
+#[cfg(test)]
 mod up_tests;

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::app::builds::look_at_contexts;
+use crate::app::engine_paths::elsewhere;
 use crate::app::{Choices, Consent, Error, Session, UpOptions, Wanted};
 use crate::apply::{Failure, StepError};
 use crate::compile::container_name;
@@ -84,7 +85,9 @@ pub async fn watch(
     consent: &Arc<dyn Consent>,
     onlooker: &Arc<dyn Onlooker>,
 ) -> Result<(), Error> {
-    let rules = rules(session, loaded, options)?;
+    let elsewhere = elsewhere(session, &loaded.platform).await?;
+    let copied = |path: &Path| elsewhere.as_ref().is_some_and(|known| known.lacks(path));
+    let rules = rules(session, loaded, options, &copied)?;
     session.check_known(&loaded.platform.name).await?;
     let engine = session.engine()?;
     let (files, told) = Files::new()?;
@@ -190,8 +193,14 @@ fn missing_roots(rules: &[Rule]) -> Vec<PathBuf> {
     rules.iter().map(|rule| rule.tree.root()).filter(|root| !root.exists()).map(Path::to_owned).collect()
 }
 
-/// The rules that are to be carried out, each with a tree that knows nothing yet.
-fn rules(session: &Session, loaded: &Loaded, options: &WatchOptions) -> Result<Vec<Rule>, Error> {
+/// The rules that are to be carried out, each with a tree that knows nothing yet. `copied`: what the engine's machine does
+/// not have, so that a mount of it is a copy.
+fn rules(
+    session: &Session,
+    loaded: &Loaded,
+    options: &WatchOptions,
+    copied: &dyn Fn(&Path) -> bool,
+) -> Result<Vec<Rule>, Error> {
     let platform = &loaded.platform;
     let unknown: Vec<String> =
         options.services.iter().filter(|name| platform.service(name).is_none()).cloned().collect();
@@ -205,12 +214,8 @@ fn rules(session: &Session, loaded: &Loaded, options: &WatchOptions) -> Result<V
             continue;
         }
         for rule in &service.watch {
-            if let Some(mount) = mounted(service, rule) {
-                session.events.warn(format!(
-                    "{}: {} is mounted into the container already ({mount}); its changes are there by themselves",
-                    service.name,
-                    rule.path.display()
-                ));
+            if let Some(why) = mounted(service, rule, copied) {
+                session.events.warn(format!("{}: {} {why}", service.name, rule.path.display()));
                 continue;
             }
             if rule.action == WatchAction::Rebuild && service.build.is_none() {
@@ -232,10 +237,25 @@ fn rules(session: &Session, loaded: &Loaded, options: &WatchOptions) -> Result<V
     Ok(all)
 }
 
-/// The folder of this machine that the container sees in place of a copy.
-fn mounted(service: &Service, rule: &WatchRule) -> Option<String> {
-    let covers = |mount: &&Mount| matches!(mount, Mount::Bind { source, .. } if rule.path.starts_with(source));
-    rule.action.copies().then(|| service.mounts.iter().find(covers)).flatten().map(|mount| mount.target().to_owned())
+/// Why files of a rule are not copied: the container sees the folder of this machine, or may not write to its copy.
+fn mounted(service: &Service, rule: &WatchRule, copied: &dyn Fn(&Path) -> bool) -> Option<String> {
+    if !rule.action.copies() {
+        return None;
+    }
+    service.mounts.iter().find_map(|mount| match mount {
+        Mount::Bind { source, target, read_only, .. } if rule.path.starts_with(source) => {
+            match (copied(source), *read_only && source.is_dir()) {
+                (false, _) => Some(format!(
+                    "is mounted into the container already ({target}); its changes are there by themselves"
+                )),
+                (true, true) => Some(format!(
+                    "was copied to where the container may only read it ({target}); `macula up` takes up its changes"
+                )),
+                (true, false) => None,
+            }
+        }
+        _ => None,
+    })
 }
 
 struct Worker {
@@ -378,6 +398,30 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::apply::Outcome;
+
+    #[test]
+    fn a_copy_is_kept_in_step_and_a_mount_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let bind = |target: &str, read_only| Mount::Bind {
+            source: folder.path().to_owned(),
+            target: target.into(),
+            read_only,
+            create_host_path: true,
+            propagation: None,
+            selinux: None,
+        };
+        let rule = WatchRule::new(folder.path().join("src"), WatchAction::Sync);
+        let why = |read_only, copied: bool| {
+            let service = Service { mounts: vec![bind("/app", read_only)], ..Service::default() };
+            mounted(&service, &rule, &|_| copied).unwrap_or_default()
+        };
+        assert!(why(false, false).starts_with("is mounted into the container already (/app)"));
+        assert!(why(true, true).contains("`macula up` takes up its changes"));
+        assert_eq!(why(false, true), "");
+        let restart = WatchRule { action: WatchAction::Restart, ..rule.clone() };
+        let service = Service { mounts: vec![bind("/app", true)], ..Service::default() };
+        assert_eq!(mounted(&service, &restart, &|_| false), None, "nothing is copied for it");
+    }
 
     #[test]
     fn what_a_batch_that_went_wrong_has_left() {

@@ -35,6 +35,8 @@ const TELEMETRY_ASIDE: &str = "telemetry.aside";
 const PROGRAMS: usize = 16;
 
 /// What the process says that keeps the platform's programs.
+/// Which of the paths that services mount the engine's machine has.
+pub(super) const ENGINE_PATHS: &str = "mounts.json";
 pub(super) const KEEPER_LOG: &str = "keeper.log";
 pub(super) const KEEPER_RECORD: &str = "keeper.json";
 
@@ -382,8 +384,9 @@ impl State {
     pub async fn forget(&self, host: &dyn Host) -> Result<(), Error> {
         let own =
             [self.secrets_file(), self.platform_file(), self.stopped_file(), self.choices_file(), self.runs_file()];
-        let of_runs = [self.brought_file(), self.used_file(), self.programs_file(), self.folder.join(KEEPER_LOG)];
-        for path in own.into_iter().chain(of_runs) {
+        let of_runs = [self.brought_file(), self.used_file(), self.programs_file()];
+        let further = [self.folder.join(KEEPER_LOG), self.folder.join(ENGINE_PATHS)];
+        for path in own.into_iter().chain(of_runs).chain(further) {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         let folders = [self.folder.join(TELEMETRY), self.folder.join(TELEMETRY_ASIDE), TaskRun::folder(&self.folder)];

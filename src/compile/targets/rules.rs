@@ -419,6 +419,7 @@ pub(super) static RULES: &[Rule] = &[
     rule("services.*.x-macula.configs", As("secrets at those paths"), As("files of a Secret")),
     rule("services.*.x-macula.configs.*.uid", Kept, FILE_OWNER),
     rule("services.*.x-macula.configs.*.gid", Kept, FILE_OWNER),
+    rule("services.*.x-macula.mounts", ONE_ENGINE, ONE_ENGINE),
     rule("services.*.x-macula.reload", Lost("a changed file makes new containers"), Lost("a changed file makes new pods")),
     rule("services.*.x-macula.build", As("the image is in the platform's registry"), As("the image is in the platform's registry")),
     rule("services.*.x-macula.provider", ONE_ENGINE, ONE_ENGINE),

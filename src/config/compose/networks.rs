@@ -94,5 +94,6 @@ pub(super) fn volume(node: &Node, named: bool) -> Volume {
         driver: node.get_text("driver").map(str::to_owned),
         driver_opts: string_map(node, "driver_opts"),
         labels: string_map(node, "labels"),
+        copy: None,
     }
 }

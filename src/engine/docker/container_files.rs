@@ -142,6 +142,12 @@ fn reloaded_by(listed: &Listed, platform: &str) -> Vec<(String, String)> {
     }
 }
 
+pub(super) async fn changed_at(docker: &Docker, container: &str, path: &str) -> Option<i128> {
+    let stat = stat(docker, container, path).await.ok().flatten()?;
+    let time: jiff::Timestamp = stat.modification_time?.parse().ok()?;
+    Some(time.as_nanosecond())
+}
+
 async fn download(
     docker: &Docker,
     operation: &str,

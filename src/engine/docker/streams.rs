@@ -56,6 +56,10 @@ impl Streams for Docker {
         container_paths::look_at(self, container, path).await
     }
 
+    async fn changed_at(&self, container: &str, path: &str) -> Option<i128> {
+        container_files::changed_at(self, container, path).await
+    }
+
     async fn pack(
         &self,
         container: &str,

@@ -45,12 +45,30 @@ impl Making for FakeMaking<'_> {
             add_volume(&mut world, &operation, &name, &kept)?;
             volumes.insert(name);
         }
+        let (mut writes, mut reads, mut binds) = (Vec::new(), Vec::new(), BTreeMap::new());
         for mount in &spec.mounts {
-            if let MountSpec::Volume { source, .. } = mount {
-                // the engine makes a volume that is only named, without labels
-                let anonymous = ObservedVolume { name: source.clone(), ..ObservedVolume::default() };
-                world.volumes.entry(source.clone()).or_insert(anonymous);
-                volumes.insert(source.clone());
+            match mount {
+                MountSpec::Volume { source, read_only, .. } => {
+                    // the engine makes a volume that is only named, without labels
+                    let anonymous = ObservedVolume { name: source.clone(), ..ObservedVolume::default() };
+                    let volume = world.volumes.entry(source.clone()).or_insert(anonymous);
+                    // of these alone is it asked who has them
+                    if volume.labels.contains_key(label::COPY_OF) {
+                        if *read_only { &mut reads } else { &mut writes }.push(source.clone());
+                    }
+                    volumes.insert(source.clone());
+                }
+                MountSpec::Bind { source, target, create_host_path, .. } => {
+                    if !create_host_path && world.paths.as_ref().is_some_and(|paths| !paths.contains_key(source)) {
+                        let message = format!(
+                            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+                            source.display()
+                        );
+                        return Err(EngineError::Other { operation, message });
+                    }
+                    binds.insert(target.clone(), source.clone());
+                }
+                _ => {}
             }
         }
         let networks: Vec<_> = match spec.network_mode {
@@ -70,6 +88,8 @@ impl Making for FakeMaking<'_> {
             image_id: self.image.id.clone(),
             labels: self.labels.clone(),
             ports: spec.ports.clone(),
+            writes,
+            reads,
             ..ObservedContainer::default()
         };
         let checked = spec.healthcheck.as_ref().is_some_and(|check| check.test.first().is_none_or(|t| t != "NONE"));
@@ -78,6 +98,7 @@ impl Making for FakeMaking<'_> {
             service: spec.service.clone(),
             files: BTreeMap::new(),
             volumes,
+            binds,
             log: Vec::new(),
             has_healthcheck: checked,
             one_shot: spec.readiness.one_shot,

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -59,6 +60,8 @@ struct FakeContainer {
     service: String,
     files: BTreeMap<String, FileSpec>,
     volumes: BTreeSet<String>,
+    /// Path in it -> path of the engine's machine.
+    binds: BTreeMap<String, PathBuf>,
     log: Vec<LogLine>,
     has_healthcheck: bool,
     one_shot: bool,
@@ -89,6 +92,8 @@ struct World {
     dies_after: Option<usize>,
     clock: i64,
     made: u64,
+    /// What its machine has, and when that was changed last; `None`: whatever is asked for.
+    paths: Option<BTreeMap<PathBuf, i128>>,
 }
 
 /// The engine. Clones share one world, so that a test keeps one and hands the other in.
@@ -264,6 +269,13 @@ impl FakeEngine {
         })
     }
 
+    /// It runs on a machine of its own, which has these files and folders and no others, each changed last at this
+    /// time.
+    pub fn elsewhere_with(self, paths: &[(&Path, i128)]) -> Self {
+        let paths = paths.iter().map(|(path, changed)| ((*path).to_owned(), *changed)).collect();
+        self.change(|world| world.paths = Some(paths))
+    }
+
     /// What its restart frees is free.
     pub fn restarted(self) -> Self {
         self.change(|world| world.held_networks.clear())
@@ -337,6 +349,7 @@ impl FakeEngine {
                 observed: container,
                 files: BTreeMap::new(),
                 volumes: BTreeSet::new(),
+                binds: BTreeMap::new(),
                 log: Vec::new(),
                 has_healthcheck: false,
                 one_shot: false,

@@ -86,6 +86,12 @@ impl Streams for FakeEngine {
         })
     }
 
+    async fn changed_at(&self, container: &str, path: &str) -> Option<i128> {
+        let world = self.call(&operation::look_at(container, path)).ok()?;
+        let source = world.find(container).ok()?.binds.get(path)?;
+        world.paths.as_ref()?.get(source).copied()
+    }
+
     async fn pack(
         &self,
         container: &str,

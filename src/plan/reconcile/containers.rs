@@ -191,7 +191,10 @@ impl Planner<'_> {
         });
         networks
             .chain(volumes)
-            .map(|(kind, name)| Verb::Create.step(&ResourceId::new(kind, name)))
+            .flat_map(|(kind, name)| {
+                let id = ResourceId::new(kind, name);
+                [Verb::Create.step(&id), Verb::CopyFilesInto.step(&id)]
+            })
             .filter(|step| self.has(step))
             .collect()
     }

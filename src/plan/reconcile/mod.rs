@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    ContainerSpec, ContainerState, Hook, Observed, ObservedContainer, Remedy, ResourceId, ResourceKind, Resources,
-    VolumeSpec, label,
+    ContainerSpec, ContainerState, Hook, Observed, ObservedContainer, ObservedVolume, Remedy, ResourceId, ResourceKind,
+    Resources, UNFINISHED, VolumeSpec, label,
 };
 use crate::words;
 
@@ -292,7 +292,10 @@ impl Planner<'_> {
                     let mount = if users.len() == 1 { "mounts" } else { "mount" };
                     self.absent(id, users, mount);
                 }
-                None => self.create_volume(id, spec, user),
+                None => {
+                    self.create_volume(id.clone(), spec, user);
+                    self.fill(id, spec, user);
+                }
                 Some(_) if spec.external => {}
                 // made by a version that did not label what a container mounts without a name
                 Some(found)
@@ -302,8 +305,66 @@ impl Planner<'_> {
                     let labels = found.labels.clone();
                     self.foreign(id, &labels);
                 }
+                // a run that was interrupted may have left it half full: whoever has it got it whole
+                Some(_) if self.users_of(&spec.name).next().is_none() => self.fill(id, spec, user),
                 // a data volume is never replaced, whatever its specification
                 Some(_) => {}
+            }
+        }
+    }
+
+    /// Before anybody has it.
+    fn fill(&mut self, id: ResourceId, spec: &VolumeSpec, user: &ContainerSpec) {
+        if spec.copy.is_none() {
+            return;
+        }
+        let made = Verb::Create.step(&id);
+        let (cause, mut after) = match self.has(&made) {
+            true => (Cause::Missing, vec![made]),
+            false => (Cause::Unfinished, Vec::new()),
+        };
+        // what carries the files in is called the same each time
+        let carrier = format!("{}{UNFINISHED}", spec.name);
+        let left = self.observed.unfinished.iter().find(|found| found.name == carrier);
+        if left.is_some_and(|found| self.is_left_over(found)) {
+            after.push(Verb::Remove.container(&carrier));
+        }
+        let action = Action::FillVolume { spec: Box::new(spec.clone()) };
+        self.add(Verb::CopyFilesInto, id, &user.service, action, cause, after);
+    }
+
+    /// The containers that have this volume; whole ones, whoever's.
+    fn users_of<'s>(&'s self, volume: &'s str) -> impl Iterator<Item = &'s ObservedContainer> {
+        let has = move |found: &&ObservedContainer| found.writes.iter().chain(&found.reads).any(|name| name == volume);
+        self.observed.containers.iter().filter(has)
+    }
+
+    /// Copies of what has changed since, or is mounted no more, once nobody has them any longer.
+    fn old_copies(&mut self) {
+        let wanted = |name: &String| self.wish.resources.volumes.iter().any(|spec| spec.name == *name);
+        let old = self.observed.volumes.iter().filter(|found| {
+            self.is_ours(&found.labels) && found.labels.contains_key(label::COPY_OF) && !wanted(&found.name)
+        });
+        let old: Vec<(&ObservedVolume, Vec<StepId>)> = old
+            .map(|found| {
+                let unfinished = self.observed.unfinished.iter();
+                let unfinished =
+                    unfinished.filter(|user| user.writes.iter().chain(&user.reads).any(|name| *name == found.name));
+                let users = self.users_of(&found.name).chain(unfinished);
+                (found, users.map(|user| Verb::Remove.container(&user.name)).collect())
+            })
+            .collect();
+        for (found, after) in old {
+            if !after.iter().all(|step| self.has(step)) {
+                continue;
+            }
+            let id = ResourceId::new(ResourceKind::Volume, &found.name);
+            let group = found.labels.get(label::SERVICE).map_or("volumes", String::as_str);
+            let action = Action::RemoveVolume { name: found.name.clone() };
+            self.add(Verb::Remove, id, group, action, Cause::Orphaned, after);
+            // what was copied is still where it came from
+            if let Some(step) = self.steps.last_mut() {
+                step.destructive = false;
             }
         }
     }
@@ -327,18 +388,20 @@ impl Planner<'_> {
 
     /// What an interrupted run did not come to complete. It holds nothing that is needed.
     fn unfinished(&mut self) {
-        for found in &self.observed.unfinished {
-            // one for a single command is being made just now; `down` takes it
-            if !self.is_ours(&found.labels) || found.labels.contains_key(label::ONE_OFF) {
-                continue;
-            }
+        for found in self.observed.unfinished.iter().filter(|found| self.is_left_over(found)).collect::<Vec<_>>() {
             let service = found.label(label::SERVICE).unwrap_or(&found.name);
-            if self.wish.selection.is_none_or(|chosen| chosen.contains(service)) {
-                let id = ResourceId::new(ResourceKind::Container, &found.name);
-                let action = Action::RemoveContainer { container: found.name.clone() };
-                self.add(Verb::Remove, id, service, action, Cause::Unfinished, Vec::new());
-            }
+            let id = ResourceId::new(ResourceKind::Container, &found.name);
+            let action = Action::RemoveContainer { container: found.name.clone() };
+            self.add(Verb::Remove, id, service, action, Cause::Unfinished, Vec::new());
         }
+    }
+
+    fn is_left_over(&self, found: &ObservedContainer) -> bool {
+        let service = found.label(label::SERVICE).unwrap_or(&found.name);
+        // one for a single command is being made just now; `down` takes it
+        self.is_ours(&found.labels)
+            && !found.labels.contains_key(label::ONE_OFF)
+            && self.wish.selection.is_none_or(|chosen| chosen.contains(service))
     }
 
     /// Ours, and in no stack any more; of services that were chosen only those of which there are too many now. Volumes
@@ -378,6 +441,7 @@ impl Planner<'_> {
             let remove = Action::RemoveContainer { container: found.name.clone() };
             removed.push(self.add(Verb::Remove, id, &group, remove, Cause::Orphaned, vec![stop]));
         }
+        self.old_copies();
         if wish.selection.is_some() {
             return;
         }

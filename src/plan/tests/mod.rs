@@ -321,6 +321,7 @@ fn a_network_with_another_subnet_moves_and_takes_its_containers_along() {
 }
 
 mod chosen;
+mod copies;
 mod ending;
 mod files;
 mod hooks;

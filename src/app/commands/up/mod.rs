@@ -17,7 +17,7 @@ use crate::app::resolver::ResolverFiles;
 use crate::app::survey::{Look, Survey, survey_with};
 use crate::app::trace::{Recorder, SentTrace};
 use crate::app::{Consent, Error, Prepared, Session, Wanted, expected, prepare, remap};
-use crate::app::{reach, resolver};
+use crate::app::{engine_paths, reach, resolver};
 use crate::apply::{Outcome, Timing};
 use crate::config::Loaded;
 use crate::doctor::proof::Record;
@@ -160,7 +160,11 @@ async fn traced(
         Some(no_dns) => no_dns,
         None => state.no_dns(session.host()).await?,
     };
-    recorder.phase("choose the way", reach::choose(session, &loaded.platform)).await?;
+    let way = async {
+        reach::choose(session, &loaded.platform).await?;
+        engine_paths::ask(session, &loaded.platform).await
+    };
+    recorder.phase("choose the way", way).await?;
     let mut prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
     if let Some(foreign) = prepared.survey.foreign() {
         return Err(foreign);

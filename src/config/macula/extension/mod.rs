@@ -8,8 +8,8 @@ use crate::config::files::{Files, clean, join};
 use crate::config::read::read_text;
 use crate::config::yaml::{Kind, Node, Report, Shaper, Span, listed, shape};
 use crate::model::{
-    Alphabet, ConfigTemplate, Database, Extension, Generated, IngressRule, Metrics, PrepareStep, Probe, ProbeKind,
-    Provider, Reload, Role, Scale, SecretSource, Server, is_dns_label, to_dns_label,
+    Alphabet, ConfigTemplate, Database, Extension, Generated, IngressRule, Metrics, MountsElsewhere, PrepareStep,
+    Probe, ProbeKind, Provider, Reload, Role, Scale, SecretSource, Server, is_dns_label, to_dns_label,
 };
 use crate::render;
 
@@ -145,6 +145,10 @@ pub(in crate::config) fn build(
         build_note: node.get("build").and_then(|build| build.get_text("note")).map(str::to_owned),
         sources: node.texts("sources"),
         scale: node.get("scale").and_then(|scale| scale_of(scale, &path, report)),
+        mounts: match node.get_text("mounts") {
+            Some("refuse") => MountsElsewhere::Refuse,
+            _ => MountsElsewhere::Copy,
+        },
     }
 }
 

@@ -17,6 +17,10 @@ use tokio::sync::mpsc;
 
 use crate::config::{DiskFiles, Files};
 
+mod copied;
+
+pub use copied::{changed_here, copied_root, pack_copy};
+
 /// The Dockerfile's name in the context: one that no context holds and no `.dockerignore` names.
 pub(super) const DOCKERFILE: &str = ".macula.Dockerfile";
 /// The file of rules that says what stays out.

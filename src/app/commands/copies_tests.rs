@@ -1,0 +1,157 @@
+//! Runs of `up` on an engine, in memory, whose machine does not have what services mount.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::app::testing::{Agrees, Heard, heard_session, shop};
+use crate::app::{Choices, DownOptions, Error, Session, UpOptions, UpResult, Wanted, down, prepare, status, up};
+use crate::config::Loaded;
+use crate::doctor::proof::Record;
+use crate::engine::Engine;
+use crate::engine::fake::FakeEngine;
+use crate::host::fake::FakeHost;
+use crate::model::label;
+
+struct Project {
+    folder: tempfile::TempDir,
+    engine: FakeEngine,
+    heard: Arc<Heard>,
+    session: Session,
+}
+
+impl Project {
+    /// `inside`: this process is in a container.
+    async fn new(inside: bool) -> Self {
+        let engine = FakeEngine::new().with_image("acme/web:1").elsewhere_with(&[(Path::new("/etc/hosts"), 7)]);
+        let maps = "00400000-00500000 r-xp 00000000 08:01 1 /usr/local/bin/macula\n";
+        let host = FakeHost::new().file("/proc/self/maps", maps).file("/proc/self/exe", "program");
+        let host = host.facts_with(|facts| facts.container = inside);
+        // that its containers run is known
+        Record::now(&engine, &host, &engine.facts().await.unwrap()).await.keep(&host).await;
+        let heard = Arc::new(Heard::default());
+        let session = heard_session(host, &engine, "macula up", &heard);
+        let project = Self { folder: tempfile::tempdir().unwrap(), engine, heard, session };
+        project.write("site/a.html", "one");
+        project.write("app.conf", "level = 1");
+        project
+    }
+
+    fn write(&self, file: &str, content: &str) {
+        let path = self.folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// With these mounts, `.` in front of which is the project's folder.
+    fn loaded(&self, more: &str, mounts: &[&str]) -> Loaded {
+        let root = self.folder.path().display().to_string();
+        let mounts: Vec<String> = mounts.iter().map(|mount| mount.replacen('.', &root, 1)).collect();
+        let mounts = serde_json::to_string(&mounts).unwrap();
+        let stack = format!("services:\n  web:\n    image: acme/web:1\n{more}    volumes: {mounts}\n");
+        shop(&FakeHost::new(), "", &stack)
+    }
+
+    async fn up(&self, loaded: &Loaded) -> Result<UpResult, Error> {
+        let options = UpOptions { no_dns: Some(true), choices: Choices::default(), ..UpOptions::default() };
+        self.engine.clear_journal();
+        up(&self.session, loaded, &options, &Agrees).await
+    }
+
+    /// The volumes, each with how often it was filled by the last run.
+    fn volumes(&self) -> Vec<(String, usize)> {
+        let journal = self.engine.journal();
+        let filled = |name: &str| {
+            let line = format!("copying to /copy in container {name}.unfinished: /copy/a.html");
+            journal.iter().filter(|found| **found == line).count()
+        };
+        self.engine.volume_names().into_iter().map(|name| (name.clone(), filled(&name))).collect()
+    }
+
+    fn said(&self) -> Vec<String> {
+        let root = self.folder.path().display().to_string();
+        self.heard.said().iter().map(|line| line.replace(&root, ".")).collect()
+    }
+}
+
+const MOUNTS: [&str; 4] = ["./site:/srv", "./app.conf:/etc/app.conf:ro", "./site:/read:ro", "/etc/hosts:/etc/hosts:ro"];
+
+#[tokio::test]
+async fn what_the_engine_lacks_is_copied_and_copied_again_when_it_changes() {
+    let project = Project::new(false).await;
+    let loaded = project.loaded("", &MOUNTS);
+    project.up(&loaded).await.unwrap();
+    let [(first, filled)] = project.volumes().try_into().unwrap();
+    assert!(first.starts_with("macula-shop-copy-site-"), "{first}");
+    assert_eq!(filled, 1, "{:?}", project.engine.journal());
+    let file = project.engine.file("macula-shop-web-1", "/etc/app.conf").unwrap();
+    assert_eq!(String::from_utf8(file.content).unwrap(), "level = 1");
+    let said = project.said();
+    let written = "web: ./site is copied to the engine's machine, and what the container writes there does not come back \
+                   (add `:ro` if it only reads)";
+    assert_eq!(said.iter().filter(|line| line.contains("copied")).collect::<Vec<_>>(), [written]);
+
+    // what is there costs nothing, also for whoever only looks
+    assert_eq!(project.up(&loaded).await.unwrap().steps, 0);
+    assert_eq!(project.volumes(), [(first.clone(), 0)]);
+    let changes = async || status(&project.session, &loaded).await.unwrap().changes;
+    assert_eq!(changes().await, [""; 0]);
+
+    project.write("site/a.html", "two");
+    assert_eq!(changes().await, ["web"]);
+    project.up(&loaded).await.unwrap();
+    let [(second, filled)] = project.volumes().try_into().unwrap();
+    assert!(second != first && filled == 1, "{second}");
+    let creation = project.engine.journal().iter().position(|line| line == "starting container macula-shop-web-1");
+    assert!(creation.is_some(), "{:?}", project.engine.journal());
+
+    // a file is a part of its container
+    project.write("app.conf", "level = 2");
+    project.up(&loaded).await.unwrap();
+    assert_eq!(project.volumes(), [(second, 0)]);
+    let file = project.engine.file("macula-shop-web-1", "/etc/app.conf").unwrap();
+    assert_eq!(String::from_utf8(file.content).unwrap(), "level = 2");
+
+    down(&project.session, &loaded.platform.name, DownOptions::default()).await.unwrap();
+    assert_eq!(project.volumes(), []);
+    assert_eq!(project.engine.containers(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_copied_is_refused_before_anything_is_made() {
+    let project = Project::new(false).await;
+    std::os::unix::net::UnixListener::bind(project.folder.path().join("app.sock")).unwrap();
+    let refused = async |more: &str, mounts: &[&str]| {
+        let loaded = project.loaded(more, mounts);
+        let Err(Error::Mounts(problems)) = project.up(&loaded).await else { panic!("{mounts:?} is mounted") };
+        let made = project.engine.journal();
+        let made: Vec<&String> = made.iter().filter(|line| line.contains("macula-shop")).collect();
+        assert!(made.is_empty(), "{made:?}");
+        let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(problems.iter().all(|problem| problem.service == "web" && problem.target.starts_with("/in/")));
+        said.join("\n").replace(&project.folder.path().display().to_string(), ".")
+    };
+    let all = [
+        refused("", &["./app.sock:/in/sock", "./gone:/in/gone", "./site:/in/site"]).await,
+        refused("    x-macula: {mounts: refuse}\n", &["./site:/in/site", "/etc/hosts:/etc/hosts"]).await,
+    ];
+    insta::assert_snapshot!(all.join("\n"), @r"
+    web mounts ./app.sock, which is a socket of this machine and cannot be copied to the engine's
+    web mounts ./gone, which exists neither on this machine nor on the engine's
+    web mounts ./site, which the engine's machine does not have, and its `x-macula.mounts` is `refuse`
+    ");
+}
+
+#[tokio::test]
+async fn a_plan_before_the_first_up_knows_what_a_container_does_not_share() {
+    let mounts = ["./site:/srv"];
+    for (inside, copied) in [(true, true), (false, false)] {
+        let project = Project::new(inside).await;
+        let loaded = project.loaded("", &mounts);
+        let prepared = prepare(&project.session, &loaded, &Wanted::default()).await.unwrap();
+        let copies = &prepared.survey.resources.containers[0].copies;
+        assert_eq!(!copies.is_empty(), copied, "{copies:?}");
+        let volumes = &prepared.survey.resources.volumes;
+        assert_eq!(volumes.iter().any(|volume| volume.labels.contains_key(label::COPY_OF)), copied);
+        assert_eq!(project.engine.journal(), [""; 0], "nobody is asked");
+    }
+}

@@ -1,0 +1,252 @@
+//! Bind mounts of what the engine's machine does not have: what is here is read, and takes their place.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::compile::{
+    Here, LONGEST_FILE, MOST_BYTES, MOST_FILES, MountProblem, Part, There, Why, is_copied, lay, parts, shown,
+};
+use crate::config::{DiskFiles, Files};
+use crate::daemon::reach::Table;
+use crate::engine::ContextCache;
+use crate::model::{CopiedFolder, Facts, FileMount, FolderContent, Mount, Platform};
+use crate::words;
+
+use super::engine_paths::{EnginePaths, guessed, is_here, mounted};
+use super::mounts::on_the_machine;
+use super::session::Session;
+
+/// What became of the bind mounts of a platform.
+#[derive(Debug, Default)]
+pub struct Copies {
+    /// Those that can be neither mounted nor copied.
+    pub problems: Vec<MountProblem>,
+    /// Service -> what is copied although it may write to it.
+    pub written: BTreeMap<String, Vec<String>>,
+    /// Service, folder and how many sockets, pipes and devices of it stay here.
+    pub left: Vec<(String, String, u64)>,
+}
+
+impl Copies {
+    /// What is said of the services that `chosen` takes.
+    pub(super) fn warnings(&self, chosen: &dyn Fn(&String) -> bool) -> Vec<String> {
+        let written = self.written.iter().filter(|(service, _)| chosen(service)).map(|(service, shown)| {
+            format!(
+                "{service}: {} {} copied to the engine's machine, and what the container writes there does not come back \
+                 (add `:ro` if it only reads)",
+                words::list(shown),
+                if shown.len() == 1 { "is" } else { "are" }
+            )
+        });
+        let left = self.left.iter().filter(|(service, ..)| chosen(service)).map(|(service, shown, count)| {
+            let (what, are) =
+                if *count == 1 { ("socket, pipe or device", "is") } else { ("sockets, pipes and devices", "are") };
+            format!("{service}: {count} {what} in {shown} {are} not copied to the engine's machine")
+        });
+        written.chain(left).collect()
+    }
+}
+
+/// What of one service's mounts is copied.
+struct Request {
+    /// Its stack, by number, and its key there.
+    stack: usize,
+    service: String,
+    parts: BTreeMap<usize, Part<(PathBuf, String)>>,
+}
+
+/// Puts volumes and files in the place of what the engine's machine does not have, as the last `up` has heard. `own`:
+/// the mounts of this process's container, below which nothing is copied.
+pub(super) async fn copy(
+    session: &Session,
+    facts: &Facts,
+    table: Option<&Table>,
+    own: &[(PathBuf, PathBuf)],
+    platform: &mut Platform,
+) -> Copies {
+    let host = session.host();
+    let sources = mounted(platform);
+    let home = table.map(|table| table.home.as_str()).unwrap_or_default();
+    if sources.is_empty() || is_here(host, facts, home).await {
+        return Copies::default();
+    }
+    let known = EnginePaths::read(host, session.state(&platform.name).folder()).await;
+    let guesses = if known.is_none() { guessed(host, &sources).await } else { BTreeMap::new() };
+    let there = |path: &Path| match (on_the_machine(own, path), &known) {
+        (Some(_), _) => Some(There::Same),
+        (None, Some(known)) => Some(known.there(path)),
+        (None, None) => guesses.get(path).copied(),
+    };
+    let (requests, mut copies) = requests(platform, &there);
+    if requests.is_empty() {
+        return copies;
+    }
+    let cache = host.folders().cache.join("copies.json");
+    let read = tokio::task::spawn_blocking(move || {
+        let mut known = ContextCache::read(&cache);
+        let mut seen = Vec::new();
+        let all: Vec<_> = requests.into_iter().map(|request| read(request, &mut known, &mut seen)).collect();
+        // what is not remembered is read again next time
+        if let Err(error) = known.write(&cache) {
+            tracing::debug!(%error, "cannot remember the copied folders");
+        }
+        all
+    });
+    for Read { stack, service, parts, problems, left } in read.await.unwrap_or_default() {
+        let Some(stack) = platform.stacks.get_mut(stack) else { continue };
+        let Some(found) = stack.services.get(&service) else { continue };
+        let shown = |at: usize| match found.mounts.get(at) {
+            Some(Mount::Bind { source, .. }) => shown(source, stack.origin.folder()),
+            _ => String::new(),
+        };
+        for (at, why) in problems {
+            let Some(Mount::Bind { source, target, .. }) = found.mounts.get(at) else { continue };
+            copies.problems.push(MountProblem {
+                service: found.name.clone(),
+                target: target.clone(),
+                path: source.clone(),
+                shown: shown(at),
+                why,
+            });
+        }
+        copies.left.extend(left.into_iter().map(|(at, count)| (found.name.clone(), shown(at), count)));
+        let may_write = |at: &&usize| matches!(found.mounts.get(**at), Some(Mount::Bind { read_only: false, .. }));
+        let written: Vec<String> = parts.keys().filter(may_write).map(|at| shown(*at)).collect();
+        if !written.is_empty() {
+            copies.written.insert(found.name.clone(), written);
+        }
+        lay(stack, &service, parts);
+    }
+    copies
+}
+
+/// What is to be read, and what cannot be copied whatever is read.
+fn requests(platform: &Platform, there: &dyn Fn(&Path) -> Option<There>) -> (Vec<Request>, Copies) {
+    let mut requests = Vec::new();
+    let mut copies = Copies::default();
+    for (number, stack) in platform.stacks.iter().enumerate() {
+        let base = stack.origin.folder();
+        for (key, service) in &stack.services {
+            let mut kinds = BTreeMap::new();
+            for (at, mount) in service.mounts.iter().enumerate() {
+                let Mount::Bind { source, target, .. } = mount else { continue };
+                let here = here(source);
+                let copied = match here {
+                    Ok(here) => is_copied(source, here, there(source), service.extension.mounts),
+                    Err(_) if there(source).is_none_or(|there| there == There::Same) => Ok(false),
+                    Err(ref error) => Err(Why::Unreadable(error.to_string())),
+                };
+                match copied {
+                    Ok(true) => {
+                        kinds.insert(at, matches!(here, Ok(Here::Folder)));
+                    }
+                    Ok(false) => {}
+                    Err(why) => copies.problems.push(MountProblem {
+                        service: service.name.clone(),
+                        target: target.clone(),
+                        path: source.clone(),
+                        shown: shown(source, base),
+                        why,
+                    }),
+                }
+            }
+            let parts = parts(service, &kinds, base);
+            if !parts.is_empty() {
+                requests.push(Request { stack: number, service: key.clone(), parts });
+            }
+        }
+    }
+    (requests, copies)
+}
+
+fn here(path: &Path) -> io::Result<Here> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Here::Nothing);
+        }
+        Err(error) => return Err(error),
+    };
+    let kind = metadata.file_type();
+    Ok(match () {
+        () if path.starts_with("/dev") => Here::Special("a device"),
+        () if kind.is_dir() => Here::Folder,
+        () if kind.is_file() => Here::File,
+        () if kind.is_socket() => Here::Special("a socket"),
+        () if kind.is_fifo() => Here::Special("a pipe"),
+        () => Here::Special("a device"),
+    })
+}
+
+/// What was read for one service.
+struct Read {
+    stack: usize,
+    service: String,
+    parts: BTreeMap<usize, Part<FileMount>>,
+    problems: Vec<(usize, Why)>,
+    /// Sockets, pipes and devices of a folder.
+    left: Vec<(usize, u64)>,
+}
+
+/// Folders that were looked at for another service.
+type Seen = Vec<(CopiedFolder, Result<FolderContent, Why>)>;
+
+fn read(request: Request, known: &mut ContextCache, seen: &mut Seen) -> Read {
+    let Request { stack, service, parts } = request;
+    let mut read = Read { stack, service, parts: BTreeMap::new(), problems: Vec::new(), left: Vec::new() };
+    for (at, part) in parts {
+        let part = match part {
+            Part::Inside => Ok(Part::Inside),
+            Part::File((path, target)) => file(&path, target).map(Part::File),
+            Part::Folder(folder) => content(&folder, known, seen).map(|content| {
+                if content.special > 0 {
+                    read.left.push((at, content.special));
+                }
+                Part::Folder(CopiedFolder { digest: content.digest, ..folder })
+            }),
+        };
+        match part {
+            Ok(part) => {
+                read.parts.insert(at, part);
+            }
+            Err(why) => read.problems.push((at, why)),
+        }
+    }
+    read
+}
+
+fn content(folder: &CopiedFolder, known: &mut ContextCache, seen: &mut Seen) -> Result<FolderContent, Why> {
+    let folder = CopiedFolder { shown: String::new(), ..folder.clone() };
+    if let Some((_, content)) = seen.iter().find(|(other, _)| *other == folder) {
+        return content.clone();
+    }
+    let content = match known.look_at_copy(&folder, (MOST_FILES, MOST_BYTES)) {
+        Ok(content) if content.digest.is_empty() => Err(Why::Large { files: content.files, bytes: content.bytes }),
+        Ok(content) => Ok(content),
+        Err(error) => Err(Why::Unreadable(error.to_string())),
+    };
+    seen.push((folder, content.clone()));
+    content
+}
+
+/// With owner and rights as they are here.
+fn file(path: &Path, target: String) -> Result<FileMount, Why> {
+    let unreadable = |error: io::Error| Why::Unreadable(error.to_string());
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if metadata.len() > LONGEST_FILE {
+        return Err(Why::LongFile { bytes: metadata.len() });
+    }
+    Ok(FileMount {
+        target,
+        content: DiskFiles.read(path, LONGEST_FILE).map_err(unreadable)?,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        mode: metadata.permissions().mode() & 0o7777,
+        secret: false,
+        source: String::new(),
+        external: None,
+    })
+}

@@ -1,0 +1,362 @@
+//! Which of the paths that services mount the engine's machine has. Where it is another one, or this process is in a
+//! container, the engine is asked: a container that is never started mounts them, and what it has there is compared with
+//! what is here. The answers hold until the engine is started again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::There;
+use crate::daemon::reach::Table;
+use crate::doctor::proof::Record;
+use crate::engine::{Engine, EngineError, changed_here};
+use crate::host::Host;
+use crate::model::{ContainerSpec, Facts, Mount, MountSpec, Platform};
+use crate::system::own_image::LABEL;
+use crate::system::{OwnImage, OwnImageError};
+use crate::words;
+
+use super::Error;
+use super::mounts::{on_the_machine, own};
+use super::session::Session;
+use super::state::ENGINE_PATHS;
+
+const MOUNTS: &str = "/proc/self/mountinfo";
+const FORMAT: u64 = 1;
+/// Of file systems that keep whole seconds only.
+const SECOND: i128 = 1_000_000_000;
+
+/// What the engine has said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct EnginePaths {
+    format: u64,
+    engine: Record,
+    paths: BTreeMap<PathBuf, There>,
+}
+
+impl EnginePaths {
+    fn file(folder: &Path) -> PathBuf {
+        folder.join(ENGINE_PATHS)
+    }
+
+    /// As the last `up` has heard it. `folder`: the platform's.
+    pub(super) async fn read(host: &dyn Host, folder: &Path) -> Option<Self> {
+        let text = host.read(&Self::file(folder)).await.ok()?;
+        serde_json::from_slice::<Self>(&text).ok().filter(|known| known.format == FORMAT)
+    }
+
+    async fn keep(&self, host: &dyn Host, folder: &Path) -> Result<(), Error> {
+        let path = Self::file(folder);
+        let text = serde_json::to_vec_pretty(self).map_err(Error::other)?;
+        host.write(&path, &text, 0o600).await.map_err(|source| Error::Io { path, source })
+    }
+
+    /// The engine has said that it does not have it.
+    pub(super) fn lacks(&self, path: &Path) -> bool {
+        self.paths.get(path).is_some_and(|there| *there != There::Same)
+    }
+
+    /// A path that nobody has asked for yet is like the others: an engine on another machine has none of ours.
+    pub(super) fn there(&self, path: &Path) -> There {
+        let elsewhere = self.paths.values().any(|there| *there != There::Same);
+        let usual = if elsewhere { There::Nothing } else { There::Same };
+        self.paths.get(path).copied().unwrap_or(usual)
+    }
+}
+
+/// The paths of this machine that services mount.
+pub(super) fn mounted(platform: &Platform) -> BTreeSet<PathBuf> {
+    let mounts = platform.services().flat_map(|(_, service)| &service.mounts);
+    let sources = mounts.filter_map(|mount| match mount {
+        Mount::Bind { source, .. } => Some(source.clone()),
+        _ => None,
+    });
+    sources.collect()
+}
+
+/// The engine sees what this process sees. `home`: this process's own container.
+pub(super) async fn is_here(host: &dyn Host, facts: &Facts, home: &str) -> bool {
+    match &facts.data_root {
+        Some(root) if home.is_empty() => host.exists(Path::new(root)).await,
+        _ => false,
+    }
+}
+
+/// What the last `up` has heard of an engine that is elsewhere.
+pub(super) async fn elsewhere(session: &Session, platform: &Platform) -> Result<Option<EnginePaths>, Error> {
+    let host = session.host();
+    let folder = session.state(&platform.name).folder().to_owned();
+    let Some(known) = EnginePaths::read(host, &folder).await else { return Ok(None) };
+    let facts = session.engine()?.facts().await?;
+    let home = Table::read(host, &folder).await.map(|table| table.home).unwrap_or_default();
+    Ok(if is_here(host, &facts, &home).await { None } else { Some(known) })
+}
+
+/// Asks the engine for what nobody knows yet, and writes it down for all other commands.
+pub(super) async fn ask(session: &Session, platform: &Platform) -> Result<(), Error> {
+    let host = session.host();
+    let mut open = mounted(platform);
+    if open.is_empty() {
+        return Ok(());
+    }
+    let engine = session.engine()?;
+    let facts = engine.facts().await?;
+    let folder = session.state(&platform.name).folder().to_owned();
+    let table = Table::read(host, &folder).await;
+    let home = table.as_ref().map(|table| table.home.as_str()).unwrap_or_default();
+    if is_here(host, &facts, home).await {
+        return Ok(());
+    }
+    let own = own(&*engine, home).await?;
+    let now = Record::now(&*engine, host, &facts).await;
+    let known = EnginePaths::read(host, &folder).await.filter(|known| known.engine == now);
+    let mut paths = known.map(|known| known.paths).unwrap_or_default();
+    // somebody may have made what was missing on both machines
+    paths.retain(|path, there| *there != There::Nothing || changed_here(path).is_some());
+    open.retain(|path| !paths.contains_key(path) && on_the_machine(&own, path).is_none());
+    if open.is_empty() {
+        return Ok(());
+    }
+    paths.extend(look(&*engine, host, &facts, &open).await?);
+    EnginePaths { format: FORMAT, engine: now, paths }.keep(host, &folder).await
+}
+
+async fn look(
+    engine: &dyn Engine,
+    host: &dyn Host,
+    facts: &Facts,
+    paths: &BTreeSet<PathBuf>,
+) -> Result<BTreeMap<PathBuf, There>, Error> {
+    let image = match OwnImage::obtain(engine, host, facts).await {
+        Ok(image) => image,
+        Err(OwnImageError::NotHere(_)) => return Ok(guessed(host, paths).await),
+        Err(error) => return Err(error.into()),
+    };
+    let all: Vec<&PathBuf> = paths.iter().collect();
+    let together = if all.len() > 1 { look_at(engine, &image, &all).await? } else { None };
+    if let Some(found) = together {
+        return Ok(found);
+    }
+    // an engine makes no container where one of them is missing, and names only the first
+    let mut found = BTreeMap::new();
+    for path in all {
+        let mut there = look_at(engine, &image, &[path]).await?.and_then(|found| found.get(path).copied());
+        if there.is_none() && changed_here(path).is_none() {
+            // in a folder that both sides share the engine makes what is missing, and it is here, too
+            let above = path.ancestors().find(|above| changed_here(above).is_some()).map(Path::to_owned);
+            if let Some(above) = above {
+                let found = look_at(engine, &image, &[&above]).await?;
+                there = found.and_then(|found| found.get(&above).copied()).filter(|there| *there == There::Same);
+            }
+        }
+        found.insert(path.clone(), there.unwrap_or(There::Nothing));
+    }
+    Ok(found)
+}
+
+/// `None`: the engine makes no container with them.
+async fn look_at(
+    engine: &dyn Engine,
+    image: &OwnImage,
+    paths: &[&PathBuf],
+) -> Result<Option<BTreeMap<PathBuf, There>>, Error> {
+    // processes in several containers may have one number
+    let mut name = [0; 6];
+    getrandom::fill(&mut name)?;
+    let target = |at: usize| format!("/look/{at}");
+    let mount = |(at, path): (usize, &&PathBuf)| MountSpec::Bind {
+        source: (*path).clone(),
+        target: target(at),
+        read_only: true,
+        create_host_path: false,
+        propagation: None,
+        selinux: None,
+    };
+    let spec = ContainerSpec {
+        name: format!("macula-look-{}", words::hex(name)),
+        image: image.reference.clone(),
+        entrypoint: Some(image.entrypoint.clone()),
+        network_mode: Some("none".to_owned()),
+        mounts: paths.iter().enumerate().map(mount).collect(),
+        // one that a killed run has left goes with the next proof
+        labels: [(LABEL.to_owned(), std::process::id().to_string())].into(),
+        ..ContainerSpec::default()
+    };
+    match engine.create_container(&spec, &image.reference, &spec.labels).await {
+        Ok(_) => {}
+        Err(error @ (EngineError::Unreachable { .. } | EngineError::Timeout { .. } | EngineError::Gone { .. })) => {
+            return Err(error.into());
+        }
+        Err(error) => {
+            tracing::debug!(%error, "the engine does not have every path");
+            return Ok(None);
+        }
+    }
+    let mut found = BTreeMap::new();
+    for (at, path) in paths.iter().enumerate() {
+        let there = match (engine.changed_at(&spec.name, &target(at)).await, changed_here(path)) {
+            (Some(theirs), Some(ours)) if is_same(theirs, ours) => There::Same,
+            _ => There::Other,
+        };
+        found.insert((*path).clone(), there);
+    }
+    engine.discard_container(&spec.name).await?;
+    Ok(Some(found))
+}
+
+/// Two times of change, in nanoseconds, of one file, which one of the sides may know by the second only.
+fn is_same(one: i128, other: i128) -> bool {
+    let whole = |time: i128| time % SECOND == 0;
+    one == other || ((whole(one) || whole(other)) && one.div_euclid(SECOND) == other.div_euclid(SECOND))
+}
+
+/// Where the engine cannot be asked: what a container does not have from its machine. Nothing outside of one, where a
+/// virtual machine may have all of it.
+pub(super) async fn guessed(host: &dyn Host, paths: &BTreeSet<PathBuf>) -> BTreeMap<PathBuf, There> {
+    if !host.facts().container {
+        return BTreeMap::new();
+    }
+    let mounts = String::from_utf8_lossy(&host.read(Path::new(MOUNTS)).await.unwrap_or_default()).into_owned();
+    let there = |path: &PathBuf| if is_shared(&mounts, path) { There::Same } else { There::Other };
+    paths.iter().map(|path| (path.clone(), there(path))).collect()
+}
+
+/// Whether a path of this container is a mount of the same path of the machine, as far as
+/// /proc/self/mountinfo (proc(5)) says.
+fn is_shared(mounts: &str, path: &Path) -> bool {
+    let deepest = mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(3);
+            Some((PathBuf::from(fields.next()?), PathBuf::from(fields.next()?)))
+        })
+        .filter(|(_, at)| path.starts_with(at))
+        .max_by_key(|(_, at)| at.components().count());
+    // the root of a container is none of the machine's
+    deepest.is_some_and(|(root, at)| at != Path::new("/") && root.ends_with(at.strip_prefix("/").unwrap_or(&at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::{session, shop};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+
+    const JOB: &str = "\
+600 500 0:55 / / rw,relatime master:100 - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/A
+601 600 0:58 / /proc rw - proc proc rw
+602 600 254:1 /var/lib/docker/containers/8f1c/hostname /etc/hostname rw - ext4 /dev/vda1 rw
+603 600 254:1 /home/ann/shop /home/ann/shop rw - ext4 /dev/vda1 rw
+604 600 254:1 /home/ann/shop /build rw - ext4 /dev/vda1 rw
+605 600 254:2 /ann/tools /home/ann/tools rw - ext4 /dev/vda2 rw
+";
+
+    #[test]
+    fn a_path_is_shared_where_it_is_mounted_under_its_own_name() {
+        let shared = |path: &str| is_shared(JOB, Path::new(path));
+        assert!(shared("/home/ann/shop/conf") && shared("/home/ann/shop"));
+        // under another name, and not at all
+        assert!(!shared("/build/conf") && !shared("/proj/conf") && !shared("/home/ann/shopping"));
+        assert!(!is_shared("", Path::new("/proj/conf")));
+    }
+
+    #[test]
+    fn the_same_file_was_changed_at_the_same_time() {
+        let second = 1_700_000_000 * SECOND;
+        for (one, other, same) in [
+            (second + 5, second + 5, true),
+            (second + 5, second + 6, false),
+            // a file system of whole seconds on either side
+            (second, second + 6, true),
+            (second + 6, second, true),
+            (second, second + SECOND, false),
+            (second, second - 1, false),
+        ] {
+            assert_eq!(is_same(one, other), same, "{one} {other}");
+        }
+    }
+
+    /// A machine whose program can be put into an image.
+    fn machine() -> FakeHost {
+        let maps = "00400000-00500000 r-xp 00000000 08:01 1 /usr/local/bin/macula\n";
+        FakeHost::new().file("/proc/self/maps", maps).file("/proc/self/exe", "program")
+    }
+
+    #[tokio::test]
+    async fn the_engine_is_asked_once_for_each_path() {
+        let project = tempfile::tempdir().unwrap();
+        let at = |name: &str| project.path().join(name);
+        for name in ["same", "other", "only"] {
+            std::fs::write(at(name), "x").unwrap();
+        }
+        let (same, other) = (at("same"), at("other"));
+        let there = [(same.as_path(), changed_here(&same).unwrap()), (other.as_path(), 7)];
+        let engine = FakeEngine::new().elsewhere_with(&there);
+        let session = session(machine(), &engine, "macula up");
+        let stack = |names: &[&str]| {
+            let mounts: Vec<String> = names.iter().map(|name| format!("{}:/{name}", at(name).display())).collect();
+            format!("services:\n  web:\n    image: a\n    volumes: {}\n", serde_json::to_string(&mounts).unwrap())
+        };
+        let of = |names: &[&str]| shop(&machine(), "", &stack(names)).platform;
+        let platform = of(&["same"]);
+        let folder = session.state(&platform.name).folder().to_owned();
+        ask(&session, &platform).await.unwrap();
+        let known = EnginePaths::read(session.host(), &folder).await.unwrap();
+        assert_eq!(known.there(&same), There::Same);
+        assert_eq!(known.there(&at("only")), There::Same, "it is as the others");
+        let looks = || engine.journal().iter().filter(|line| line.contains("creating container macula-look")).count();
+        assert_eq!(looks(), 1);
+
+        let platform = of(&["same", "other", "only", "gone"]);
+        ask(&session, &platform).await.unwrap();
+        let known = EnginePaths::read(session.host(), &folder).await.unwrap();
+        let found: Vec<There> = ["same", "other", "only", "gone"].iter().map(|name| known.there(&at(name))).collect();
+        assert_eq!(found, [There::Same, There::Other, There::Nothing, There::Nothing]);
+        assert_eq!(known.there(&at("new")), There::Nothing);
+        let asked = looks();
+        ask(&session, &of(&["same", "other", "only"])).await.unwrap();
+        assert_eq!(looks(), asked, "it has said so");
+        // what is on neither machine is asked for again
+        ask(&session, &platform).await.unwrap();
+        assert_eq!(looks(), asked + 2, "and the folder around it");
+        let left = engine.labelled(LABEL).await.unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_in_a_shared_folder_is_made_in_it() {
+        let project = tempfile::tempdir().unwrap();
+        let there = [(project.path(), changed_here(project.path()).unwrap())];
+        let engine = FakeEngine::new().elsewhere_with(&there);
+        let session = session(machine(), &engine, "macula up");
+        let data = project.path().join("deep/data");
+        let stack = format!("services: {{web: {{image: a, volumes: ['{}:/data']}}}}", data.display());
+        let platform = shop(&machine(), "", &stack).platform;
+        ask(&session, &platform).await.unwrap();
+        let known = EnginePaths::read(session.host(), session.state(&platform.name).folder()).await.unwrap();
+        assert_eq!(known.there(&data), There::Same);
+    }
+
+    #[tokio::test]
+    async fn an_engine_of_this_machine_is_not_asked() {
+        let engine = FakeEngine::new().elsewhere_with(&[]);
+        let host = machine().folder("/var/lib/docker");
+        let session = session(host, &engine, "macula up");
+        let platform = shop(&machine(), "", "services: {web: {image: a, volumes: [/p/conf:/c]}}").platform;
+        ask(&session, &platform).await.unwrap();
+        assert_eq!(engine.journal(), [""; 0]);
+        assert_eq!(EnginePaths::read(session.host(), session.state(&platform.name).folder()).await, None);
+    }
+
+    #[tokio::test]
+    async fn where_no_image_can_be_made_the_mounts_of_a_container_are_looked_at() {
+        let paths: BTreeSet<PathBuf> = ["/home/ann/shop/conf", "/proj/conf"].map(PathBuf::from).into();
+        let outside = FakeHost::new().file(MOUNTS, JOB);
+        assert!(guessed(&outside, &paths).await.is_empty());
+        let inside = FakeHost::new().file(MOUNTS, JOB).facts_with(|facts| facts.container = true);
+        let there = guessed(&inside, &paths).await;
+        assert_eq!(there.values().copied().collect::<Vec<_>>(), [There::Same, There::Other]);
+    }
+}

@@ -1,0 +1,389 @@
+//! Bind mounts where the engine is elsewhere: what only this machine has is copied there. A folder becomes a volume that
+//! is filled before anybody has it, a file is copied into the container as a config is.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::model::{CopiedFolder, FileMount, Mount, MountsElsewhere, Service, Stack, Volume, label};
+use crate::words;
+
+/// What of these is mounted is the engine's machine's, whatever is here.
+const OF_THE_KERNEL: [&str; 2] = ["/proc", "/sys"];
+/// Whoever mounts one of these means the machine's, where it has one: the engine's socket, a time zone.
+const OF_THE_SYSTEM: [&str; 6] = ["/dev", "/etc", "/lib", "/run", "/usr", "/var"];
+/// How much is copied of one folder.
+pub const MOST_FILES: u64 = 50_000;
+/// The same in bytes.
+pub const MOST_BYTES: u64 = 256_000_000;
+/// How long a file may be that is mounted by itself: it is sent to the engine as a whole.
+pub const LONGEST_FILE: u64 = 64_000_000;
+
+/// What this machine has at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Here {
+    Nothing,
+    File,
+    Folder,
+    /// A socket, a pipe, a device: in words.
+    Special(&'static str),
+}
+
+/// What the engine's machine has at the same path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum There {
+    Nothing,
+    /// The very same file or folder.
+    Same,
+    Other,
+}
+
+/// Why a bind mount can be neither mounted nor copied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    #[error("which exists neither on this machine nor on the engine's")]
+    Missing,
+    #[error("which is {0} of this machine and cannot be copied to the engine's")]
+    Special(&'static str),
+    #[error("which the engine's machine does not have, and its `x-macula.mounts` is `refuse`")]
+    Refused,
+    #[error(
+        "which is too large to be copied to the engine's machine: {} in {}, of at most {} and {MOST_FILES}",
+        words::bytes(*bytes), words::count(usize::try_from(*files).unwrap_or(usize::MAX), "file"), words::bytes(MOST_BYTES)
+    )]
+    Large { files: u64, bytes: u64 },
+    #[error(
+        "which is too large to be copied to the engine's machine: a single file of {}, of at most {}",
+        words::bytes(*bytes), words::bytes(LONGEST_FILE)
+    )]
+    LongFile { bytes: u64 },
+    #[error("which cannot be read to be copied to the engine's machine: {0}")]
+    Unreadable(String),
+}
+
+/// A bind mount that keeps its service from being started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{service} mounts {shown}, {why}")]
+pub struct MountProblem {
+    pub service: String,
+    /// Where it is mounted in the container.
+    pub target: String,
+    pub path: PathBuf,
+    pub shown: String,
+    pub why: Why,
+}
+
+/// Whether what a service mounts is copied; else it is mounted as it is written. `there`: nothing where nobody knows.
+pub fn is_copied(path: &Path, here: Here, there: Option<There>, setting: MountsElsewhere) -> Result<bool, Why> {
+    let below = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
+    let of_the_machine = path.parent().is_none() || below(&OF_THE_KERNEL);
+    match (there, here) {
+        _ if of_the_machine => Ok(false),
+        (None | Some(There::Same), _) => Ok(false),
+        // the engine's machine has something that only it has
+        (Some(There::Other), Here::Nothing) => Ok(false),
+        (Some(There::Other), _) if below(&OF_THE_SYSTEM) => Ok(false),
+        (Some(There::Nothing), Here::Nothing) => Err(Why::Missing),
+        (Some(_), Here::Special(what)) => Err(Why::Special(what)),
+        (Some(_), Here::File | Here::Folder) => match setting {
+            MountsElsewhere::Copy => Ok(true),
+            MountsElsewhere::Refuse => Err(Why::Refused),
+        },
+    }
+}
+
+/// A path as its stack file would have it, whose folder is `base`.
+pub fn shown(path: &Path, base: Option<&Path>) -> String {
+    match base.and_then(|base| path.strip_prefix(base).ok()) {
+        Some(below) if below.as_os_str().is_empty() => ".".to_owned(),
+        Some(below) => format!("./{}", below.display()),
+        None => path.display().to_string(),
+    }
+}
+
+/// What a mount becomes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part<F> {
+    Folder(CopiedFolder),
+    File(F),
+    /// A part of the folder that it is mounted into.
+    Inside,
+}
+
+/// What the copied mounts of a service become, by their place among its mounts. `kinds`: which are copied, and whether
+/// each is a folder. Nothing is read.
+pub fn parts(
+    service: &Service,
+    kinds: &BTreeMap<usize, bool>,
+    base: Option<&Path>,
+) -> BTreeMap<usize, Part<(PathBuf, String)>> {
+    let target = |mount: &Mount| mount.target().trim_end_matches('/').to_owned();
+    let targets: Vec<String> = service.mounts.iter().map(target).collect();
+    let inside = |path: &str, folder: &str| {
+        let rest = path.strip_prefix(folder)?.strip_prefix('/')?;
+        (!rest.is_empty()).then(|| rest.to_owned())
+    };
+    // the innermost of the mounts that a path lies in
+    let holder = |path: &str| {
+        let all = targets.iter().enumerate().filter_map(|(at, target)| Some((at, target, inside(path, target)?)));
+        all.max_by_key(|(_, target, _)| target.len()).map(|(at, _, below)| (at, below))
+    };
+    let mut all = BTreeMap::new();
+    let mut with: Vec<(usize, String, PathBuf)> = Vec::new();
+    for (at, mount) in service.mounts.iter().enumerate() {
+        let (Mount::Bind { source, target, .. }, Some(folder)) = (mount, kinds.get(&at)) else { continue };
+        let part = match (folder, holder(target.trim_end_matches('/'))) {
+            (true, _) => Part::Folder(CopiedFolder {
+                path: source.clone(),
+                shown: shown(source, base),
+                ..CopiedFolder::default()
+            }),
+            (false, Some((outer, below))) if kinds.get(&outer) == Some(&true) => {
+                with.push((outer, below, source.clone()));
+                Part::Inside
+            }
+            (false, _) => Part::File((source.clone(), target.clone())),
+        };
+        all.insert(at, part);
+    }
+    for target in &targets {
+        if let Some((at, below)) = holder(target)
+            && let Some(Part::Folder(folder)) = all.get_mut(&at)
+        {
+            folder.without.insert(below);
+        }
+    }
+    for (at, below, path) in with {
+        if let Some(Part::Folder(folder)) = all.get_mut(&at) {
+            folder.with.insert(below, path);
+        }
+    }
+    all
+}
+
+/// Puts what was read in the place of the mounts. What is not in `read` stays as it is written.
+pub fn lay(stack: &mut Stack, service: &str, mut read: BTreeMap<usize, Part<FileMount>>) {
+    let Some(service) = stack.services.get_mut(service) else { return };
+    let mut mounts = Vec::new();
+    let mut files = Vec::new();
+    for (at, mount) in std::mem::take(&mut service.mounts).into_iter().enumerate() {
+        match (read.remove(&at), mount) {
+            (Some(Part::Folder(folder)), Mount::Bind { target, read_only, .. }) => {
+                let key = folder.volume();
+                // an engine writes nothing into what a container may only read
+                let written = service.files.iter().any(|file| Path::new(&file.target).starts_with(&target));
+                let labels = [
+                    (label::FILES, "true".to_owned()),
+                    (label::COPY_OF, folder.path.to_string_lossy().into_owned()),
+                    (label::CONTENT, folder.digest.clone()),
+                    (label::SERVICE, service.name.clone()),
+                ];
+                stack.volumes.entry(key.clone()).or_insert_with(|| Volume {
+                    labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
+                    copy: Some(folder),
+                    ..Volume::default()
+                });
+                let read_only = read_only && !written;
+                mounts.push(Mount::Volume { source: Some(key), target, read_only, no_copy: true, subpath: None });
+            }
+            (Some(Part::File(file)), _) => files.push(file),
+            (Some(Part::Inside), _) => {}
+            (_, mount) => mounts.push(mount),
+        }
+    }
+    service.mounts = mounts;
+    service.files.extend(files);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Origin;
+
+    #[test]
+    fn what_only_this_machine_has_is_copied_or_refused() {
+        use Here::{File, Folder, Special};
+        use There::{Nothing, Other, Same};
+        let socket = Special("a socket");
+        for (path, here, there, expected) in [
+            // what nobody knows, and what the engine has
+            ("/p/conf", Folder, None, Ok(false)),
+            ("/p/conf", Folder, Some(Same), Ok(false)),
+            ("/p/app.sock", socket, Some(Same), Ok(false)),
+            // files and folders of this machine, also where the other one has something else of that name
+            ("/p/conf", Folder, Some(Nothing), Ok(true)),
+            ("/p/conf", Folder, Some(Other), Ok(true)),
+            ("/p/a.conf", File, Some(Nothing), Ok(true)),
+            // data of the engine's own machine
+            ("/srv/models", Here::Nothing, Some(Other), Ok(false)),
+            ("/srv/models", Here::Nothing, Some(Nothing), Err(Why::Missing)),
+            ("/p/app.sock", socket, Some(Nothing), Err(Why::Special("a socket"))),
+            ("/p/app.sock", socket, Some(Other), Err(Why::Special("a socket"))),
+            // what machines have is meant, not this one's, unless only this one has it
+            ("/var/run/docker.sock", socket, Some(Other), Ok(false)),
+            ("/etc/localtime", File, Some(Other), Ok(false)),
+            ("/etc/shop.conf", File, Some(Nothing), Ok(true)),
+            ("/dev/ttyUSB0", Special("a device"), Some(Nothing), Err(Why::Special("a device"))),
+            ("/proc", Folder, Some(Other), Ok(false)),
+            ("/sys/class/net", Folder, Some(Nothing), Ok(false)),
+            ("/", Folder, Some(Other), Ok(false)),
+            // a name that only begins so
+            ("/variable", Folder, Some(Other), Ok(true)),
+        ] {
+            let found = is_copied(Path::new(path), here, there, MountsElsewhere::Copy);
+            assert_eq!(found, expected, "{path} {here:?} {there:?}");
+            let refused = is_copied(Path::new(path), here, there, MountsElsewhere::Refuse);
+            let expected = if expected == Ok(true) { Err(Why::Refused) } else { expected };
+            assert_eq!(refused, expected, "{path} {here:?} {there:?}, refused");
+        }
+    }
+
+    #[test]
+    fn a_problem_says_what_is_mounted_and_why_not() {
+        let said = |why| {
+            let path = PathBuf::from("/p/data");
+            let shown = shown(&path, Some(Path::new("/p")));
+            MountProblem { service: "shop".into(), target: "/data".into(), path, shown, why }.to_string()
+        };
+        let all = [
+            said(Why::Missing),
+            said(Why::Special("a socket")),
+            said(Why::Refused),
+            said(Why::Large { files: 61_234, bytes: 41_200_000 }),
+            said(Why::LongFile { bytes: 70_000_000 }),
+            said(Why::Unreadable("permission denied".into())),
+        ];
+        insta::assert_snapshot!(all.join("\n"), @r"
+        shop mounts ./data, which exists neither on this machine nor on the engine's
+        shop mounts ./data, which is a socket of this machine and cannot be copied to the engine's
+        shop mounts ./data, which the engine's machine does not have, and its `x-macula.mounts` is `refuse`
+        shop mounts ./data, which is too large to be copied to the engine's machine: 41.2 MB in 61234 files, of at most 256.0 MB and 50000
+        shop mounts ./data, which is too large to be copied to the engine's machine: a single file of 70.0 MB, of at most 64.0 MB
+        shop mounts ./data, which cannot be read to be copied to the engine's machine: permission denied
+        ");
+        assert_eq!(shown(Path::new("/p"), Some(Path::new("/p"))), ".");
+        assert_eq!(shown(Path::new("/q/x"), Some(Path::new("/p"))), "/q/x");
+    }
+
+    fn bind(source: &str, target: &str) -> Mount {
+        Mount::Bind {
+            source: source.into(),
+            target: target.into(),
+            read_only: true,
+            create_host_path: true,
+            propagation: None,
+            selinux: None,
+        }
+    }
+
+    fn anonymous(target: &str) -> Mount {
+        Mount::Volume { source: None, target: target.into(), read_only: false, no_copy: false, subpath: None }
+    }
+
+    fn service(mounts: Vec<Mount>) -> Service {
+        Service { name: "shop".into(), mounts, ..Service::default() }
+    }
+
+    /// `folders` and `files`: places among the mounts that are copied.
+    fn found(service: &Service, folders: &[usize], files: &[usize]) -> Vec<String> {
+        let kinds = folders.iter().map(|at| (*at, true)).chain(files.iter().map(|at| (*at, false))).collect();
+        let text = |(at, part): (&usize, &Part<(PathBuf, String)>)| match part {
+            Part::Folder(folder) => {
+                let without: Vec<&str> = folder.without.iter().map(String::as_str).collect();
+                let with: Vec<String> =
+                    folder.with.iter().map(|(at, path)| format!("{at} <- {}", path.display())).collect();
+                format!("{at} {} without [{}] with [{}]", folder.shown, without.join(", "), with.join(", "))
+            }
+            Part::File((path, target)) => format!("{at} {} -> {target}", path.display()),
+            Part::Inside => format!("{at} inside"),
+        };
+        parts(service, &kinds, Some(Path::new("/p"))).iter().map(text).collect()
+    }
+
+    #[test]
+    fn what_is_mounted_over_a_folder_is_no_part_of_its_copy() {
+        let node = service(vec![bind("/p", "/app"), anonymous("/app/node_modules")]);
+        assert_eq!(found(&node, &[0], &[]), ["0 . without [node_modules] with []"]);
+        // by the innermost: what is deeper is hidden there already
+        let deep = service(vec![
+            bind("/p/src", "/app/src/"),
+            anonymous("/app/src/gen/x"),
+            bind("/p", "/app"),
+            bind("/q/gen", "/app/src/gen"),
+            anonymous("/application"),
+        ]);
+        assert_eq!(
+            found(&deep, &[0, 2], &[]),
+            ["0 ./src without [gen] with []", "2 . without [src] with []"],
+            "one that is mounted as it is counts, too"
+        );
+        assert_eq!(found(&deep, &[], &[]), [""; 0]);
+    }
+
+    #[test]
+    fn a_file_is_copied_into_its_container_or_into_the_folder_around_it() {
+        let all = service(vec![
+            bind("/p/nginx.conf", "/etc/nginx/nginx.conf"),
+            bind("/p/site", "/srv"),
+            bind("/p/.env.ci", "/srv/conf/.env"),
+            bind("/p/x", "/other/x"),
+            bind("/q", "/other"),
+        ]);
+        assert_eq!(
+            found(&all, &[1], &[0, 2, 3]),
+            [
+                "0 /p/nginx.conf -> /etc/nginx/nginx.conf",
+                "1 ./site without [conf/.env] with [conf/.env <- /p/.env.ci]",
+                "2 inside",
+                "3 /p/x -> /other/x",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_parts_take_the_place_of_the_mounts() {
+        let file = |target: &str| FileMount {
+            target: target.into(),
+            content: b"x".to_vec(),
+            uid: 0,
+            gid: 0,
+            mode: 0o644,
+            secret: false,
+            source: String::new(),
+            external: None,
+        };
+        let folder = |path: &str| CopiedFolder { path: path.into(), digest: "1".into(), ..CopiedFolder::default() };
+        let mounts =
+            vec![bind("/p/a.conf", "/etc/a.conf"), bind("/p/site", "/srv"), bind("/p/x", "/srv/x"), bind("/q", "/q")];
+        let mut stack = Stack {
+            scoped: false,
+            name: "shop".into(),
+            origin: Origin::File("/p/compose.yaml".into()),
+            services: [("shop".to_owned(), service(mounts))].into_iter().collect(),
+            networks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+        };
+        let read = [(0, Part::File(file("/etc/a.conf"))), (1, Part::Folder(folder("/p/site"))), (2, Part::Inside)];
+        let mut other = stack.clone();
+        lay(&mut stack, "shop", read.clone().into());
+        let key = folder("/p/site").volume();
+        let service = &stack.services["shop"];
+        let volume = Mount::Volume {
+            source: Some(key.clone()),
+            target: "/srv".into(),
+            read_only: true,
+            no_copy: true,
+            subpath: None,
+        };
+        assert_eq!(service.mounts, [volume, bind("/q", "/q")]);
+        assert_eq!(service.files, [file("/etc/a.conf")]);
+        let declared = &stack.volumes[&key];
+        assert_eq!(declared.labels[label::COPY_OF], "/p/site");
+        assert_eq!(declared.labels[label::FILES], "true", "it goes with the platform");
+        assert_eq!(declared.copy, Some(folder("/p/site")));
+        // a file of another origin that lies in it can be written there
+        other.services.get_mut("shop").unwrap().files.push(file("/srv/b.conf"));
+        lay(&mut other, "shop", read.into());
+        assert!(matches!(other.services["shop"].mounts[0], Mount::Volume { read_only: false, .. }));
+    }
+}

@@ -1,0 +1,304 @@
+//! A folder of this machine that is copied into a volume: looked at, and packed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use super::{CHUNK, ContextCache, Digest, LARGEST_READ, Pieces, WAITING, hex, named};
+use crate::model::{CopiedFolder, FolderContent};
+
+/// What is copied, the folders before what is in them.
+struct Entry {
+    path: PathBuf,
+    /// Its path in the copy.
+    inside: String,
+    metadata: Metadata,
+}
+
+/// Every file, folder and link that is copied. Sockets, pipes and devices are counted and left out.
+fn entries(folder: &CopiedFolder) -> io::Result<(Vec<Entry>, u64)> {
+    let mut found = Vec::new();
+    let mut special = 0;
+    let mut open = vec![(folder.path.clone(), String::new())];
+    while let Some((path, inside)) = open.pop() {
+        let names =
+            fs::read_dir(&path).and_then(|all| all.map(|one| Ok(one?.file_name())).collect::<io::Result<Vec<_>>>());
+        let mut names = names.map_err(|error| named(&path, error))?;
+        names.sort();
+        for name in names {
+            let path = path.join(&name);
+            let name = name.to_string_lossy();
+            let inside = if inside.is_empty() { name.into_owned() } else { format!("{inside}/{name}") };
+            let metadata = match fs::symlink_metadata(&path) {
+                Ok(metadata) => metadata,
+                // removed meanwhile
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(named(&path, error)),
+            };
+            let hidden = folder.without.contains(&inside);
+            let kind = metadata.file_type();
+            if kind.is_dir() {
+                if !hidden {
+                    open.push((path.clone(), inside.clone()));
+                }
+            } else if hidden {
+                continue;
+            } else if !kind.is_file() && !kind.is_symlink() {
+                special += 1;
+                continue;
+            }
+            // something is mounted over a hidden folder: it has to be there for that
+            found.push(Entry { path, inside, metadata });
+        }
+    }
+    let mut all: BTreeMap<String, Entry> = found.into_iter().map(|entry| (entry.inside.clone(), entry)).collect();
+    for (inside, path) in &folder.with {
+        let metadata = fs::metadata(path).map_err(|error| named(path, error))?;
+        all.insert(inside.clone(), Entry { path: path.clone(), inside: inside.clone(), metadata });
+    }
+    Ok((all.into_values().collect(), special))
+}
+
+impl ContextCache {
+    /// What would be copied. A folder with more than these is looked at no further than to say how much it holds, and
+    /// has no digest.
+    ///
+    /// # Errors
+    /// A file or folder that cannot be read.
+    pub fn look_at_copy(&mut self, folder: &CopiedFolder, most: (u64, u64)) -> io::Result<FolderContent> {
+        let (entries, special) = entries(folder)?;
+        let bytes = entries.iter().filter(|entry| entry.metadata.is_file()).map(|entry| entry.metadata.len()).sum();
+        let files = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+        let mut content = FolderContent { files, bytes, special, digest: String::new() };
+        if files > most.0 || bytes > most.1 {
+            return Ok(content);
+        }
+        let root = fs::metadata(&folder.path).map_err(|error| named(&folder.path, error))?;
+        let mut hash = Sha256::new();
+        let mut add = |inside: &str, metadata: &Metadata, content: &[u8]| {
+            let owner = [metadata.permissions().mode(), metadata.uid(), metadata.gid()].map(u32::to_be_bytes);
+            for part in [inside.as_bytes(), &owner.concat(), content] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+        };
+        add("", &root, b"");
+        let mut seen = Digest { hash: Sha256::new(), known: self, seen: Default::default() };
+        for Entry { path, inside, metadata } in &entries {
+            let content = if metadata.is_symlink() {
+                fs::read_link(path).map_err(|error| named(path, error))?.as_os_str().as_bytes().to_vec()
+            } else if metadata.is_file() && metadata.len() <= LARGEST_READ {
+                seen.content(path, metadata).map_err(|error| named(path, error))?.into_bytes()
+            } else if metadata.is_file() {
+                format!("{} {} {}", metadata.len(), metadata.mtime(), metadata.mtime_nsec()).into_bytes()
+            } else {
+                Vec::new()
+            };
+            add(inside, metadata, &content);
+        }
+        let Digest { seen, .. } = seen;
+        let before = self.files.len();
+        // another copy may hold what is hidden in this one
+        let hidden = |path: &Path| {
+            path.strip_prefix(&folder.path)
+                .is_ok_and(|below| folder.without.iter().any(|hidden| below.starts_with(hidden)))
+        };
+        self.files.retain(|path, _| !path.starts_with(&folder.path) || hidden(path) || seen.contains_key(path));
+        self.changed |= self.files.len() != before;
+        self.files.extend(seen);
+        content.digest = hex(hash);
+        Ok(content)
+    }
+}
+
+/// The folder itself as an archive with one entry, which is called so: a volume gets owner and rights of it.
+pub fn copied_root(folder: &CopiedFolder, name: &str) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(&folder.path).map_err(|error| named(&folder.path, error))?;
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = header(&metadata);
+    header.set_entry_type(tar::EntryType::Directory);
+    builder.append_data(&mut header, format!("{name}/"), io::empty())?;
+    builder.into_inner()
+}
+
+/// What is in the folder, packed on a thread of its own while the engine reads. What cannot be read ends it with an error.
+pub fn pack_copy(folder: CopiedFolder) -> BoxStream<'static, io::Result<Bytes>> {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    tokio::task::spawn_blocking(move || {
+        let mut writer = Pieces { sender: sender.clone(), piece: Vec::with_capacity(CHUNK) };
+        if let Err(error) = pack(&folder, &mut writer).and_then(|()| writer.flush()) {
+            // a closed channel: the engine reads no more, and says why
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|piece| (piece, receiver)) }).boxed()
+}
+
+fn pack(folder: &CopiedFolder, out: &mut dyn Write) -> io::Result<()> {
+    let mut builder = tar::Builder::new(out);
+    for Entry { path, inside, metadata } in entries(folder)?.0 {
+        let mut header = header(&metadata);
+        let added = if metadata.is_symlink() {
+            header.set_entry_type(tar::EntryType::Symlink);
+            fs::read_link(&path).and_then(|to| builder.append_link(&mut header, &inside, to))
+        } else if metadata.is_dir() {
+            header.set_entry_type(tar::EntryType::Directory);
+            builder.append_data(&mut header, format!("{inside}/"), io::empty())
+        } else {
+            File::open(&path).and_then(|file| {
+                header.set_entry_type(tar::EntryType::Regular);
+                header.set_size(metadata.len());
+                // a file that grows or shrinks meanwhile must not shift what follows it
+                builder.append_data(&mut header, &inside, file.chain(io::repeat(0)).take(metadata.len()))
+            })
+        };
+        added.map_err(|error| named(&path, error))?;
+    }
+    builder.finish()
+}
+
+/// Owners and rights as they are here: whoever mounts the folder sees these, too.
+fn header(metadata: &Metadata) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(metadata.permissions().mode() & 0o7777);
+    header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or_default());
+    header.set_uid(metadata.uid().into());
+    header.set_gid(metadata.gid().into());
+    header
+}
+
+/// What lies at a path of this machine: when it was changed last, in nanoseconds since the epoch.
+pub fn changed_here(path: &Path) -> Option<i128> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn folder() -> (tempfile::TempDir, CopiedFolder) {
+        let temporary = tempfile::tempdir().unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        for name in ["site/deep", "site/node_modules/x"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        fs::write(at("site/deep/a.txt"), "text").unwrap();
+        fs::write(at("site/node_modules/x/index.js"), "x").unwrap();
+        fs::write(at("site/run"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(at("site/run"), fs::Permissions::from_mode(0o755)).unwrap();
+        symlink("deep/a.txt", at("site/link")).unwrap();
+        std::os::unix::net::UnixListener::bind(at("site/socket")).unwrap();
+        fs::write(at("ci.env"), "A=1\n").unwrap();
+        let copied = CopiedFolder {
+            path: at("site"),
+            without: ["node_modules".to_owned(), ".env".to_owned()].into(),
+            with: [(".env".to_owned(), at("ci.env"))].into(),
+            ..CopiedFolder::default()
+        };
+        (temporary, copied)
+    }
+
+    const MOST: (u64, u64) = (100, 1000);
+
+    async fn packed(folder: &CopiedFolder) -> Vec<String> {
+        let mut archive = Vec::new();
+        let mut pieces = pack_copy(folder.clone());
+        while let Some(piece) = pieces.next().await {
+            archive.extend_from_slice(&piece.unwrap());
+        }
+        let mut read = tar::Archive::new(archive.as_slice());
+        let entry = |entry: io::Result<tar::Entry<'_, &[u8]>>| {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            let path = entry.path().unwrap().display().to_string();
+            match entry.link_name().unwrap() {
+                Some(to) => format!("{path} -> {}", to.display()),
+                None => format!("{path} {:?}", text.trim_end()),
+            }
+        };
+        read.entries().unwrap().map(entry).collect()
+    }
+
+    #[tokio::test]
+    async fn a_copy_holds_what_a_mount_would_show() {
+        let (_keep, folder) = folder();
+        assert_eq!(
+            packed(&folder).await,
+            [
+                ".env \"A=1\"",
+                "deep/ \"\"",
+                "deep/a.txt \"text\"",
+                "link -> deep/a.txt",
+                // for what is mounted there
+                "node_modules/ \"\"",
+                "run \"#!/bin/sh\"",
+            ]
+        );
+        let content = ContextCache::default().look_at_copy(&folder, MOST).unwrap();
+        assert_eq!((content.files, content.bytes, content.special), (6, 18, 1));
+        let root = copied_root(&folder, "copy").unwrap();
+        let mut read = tar::Archive::new(root.as_slice());
+        let entry = read.entries().unwrap().next().unwrap().unwrap();
+        let own = fs::metadata(&folder.path).unwrap();
+        assert_eq!(entry.path().unwrap(), Path::new("copy/"));
+        assert_eq!(entry.header().mode().unwrap(), own.permissions().mode() & 0o7777);
+        assert_eq!(entry.header().uid().unwrap(), u64::from(own.uid()));
+    }
+
+    #[test]
+    fn a_digest_changes_with_what_is_copied_and_with_nothing_else() {
+        let (keep, folder) = folder();
+        let at = |name: &str| keep.path().join(name);
+        let of = |cache: &mut ContextCache| cache.look_at_copy(&folder, MOST).unwrap().digest;
+        let mut cache = ContextCache::default();
+        let mut last = of(&mut cache);
+        assert_eq!(of(&mut ContextCache::default()), last);
+        fs::write(at("site/node_modules/x/index.js"), "y").unwrap();
+        assert_eq!(of(&mut cache), last, "nobody sees it");
+        let mut changed = |what: &str| {
+            let now = of(&mut cache);
+            assert_ne!(now, last, "{what}");
+            assert_eq!(now, of(&mut ContextCache::default()), "{what}: whoever has not looked before sees the same");
+            last = now;
+        };
+        fs::write(at("site/deep/a.txt"), "other").unwrap();
+        changed("a file");
+        fs::write(at("ci.env"), "A=2\n").unwrap();
+        changed("a file that is mounted into it");
+        fs::set_permissions(at("site/run"), fs::Permissions::from_mode(0o700)).unwrap();
+        changed("rights");
+        fs::remove_file(at("site/link")).unwrap();
+        changed("a link less");
+        fs::create_dir(at("site/empty")).unwrap();
+        changed("an empty folder");
+        fs::set_permissions(at("site"), fs::Permissions::from_mode(0o711)).unwrap();
+        changed("rights of the folder itself");
+    }
+
+    #[test]
+    fn too_much_is_counted_and_not_read() {
+        let (keep, folder) = folder();
+        let look = |most| ContextCache::default().look_at_copy(&folder, most).unwrap();
+        for most in [(5, 1000), (100, 17)] {
+            let content = look(most);
+            assert_eq!((content.files, content.bytes, content.digest.as_str()), (6, 18, ""), "{most:?}");
+        }
+        assert!(!look((6, 18)).digest.is_empty());
+        let gone = CopiedFolder { path: keep.path().join("gone"), ..CopiedFolder::default() };
+        let error = ContextCache::default().look_at_copy(&gone, MOST).unwrap_err();
+        assert!(error.to_string().contains("/gone"), "{error}");
+    }
+}
