@@ -62,7 +62,8 @@ mod tests {
         assert!(ahead.take(|lists| &mut lists.networks).is_some());
         assert!(ahead.take(|lists| &mut lists.networks).is_none());
         assert!(ahead.take(|lists| &mut lists.volumes).is_none());
-        let stat = || PathStatResponse { size: 3, ..PathStatResponse::default() };
+        let told = r#"{"name":"x","size":3,"mode":420,"mtime":"2026-11-28T10:00:00Z","linkTarget":""}"#;
+        let stat = || serde_json::from_str::<PathStatResponse>(told).unwrap();
         let stats = || BTreeMap::from([(("a".to_owned(), "/x".to_owned()), stat())]);
         ahead.keep(Lists { stats: stats(), ..Lists::default() });
         assert!(ahead.take_stat("b", "/x").is_none());
