@@ -283,7 +283,7 @@ fn leave_stopped_ingress(session: &Session, survey: &Survey, named: &[String], c
         }
         let up = session.line(macula("up").arg(&ingress.name));
         session.events.warn(format!(
-            "{} does not run and is left as it is: names that lead through it do not answer until `{up}`",
+            "{} does not run, and --no-deps leaves it alone: names that lead through it do not answer until `{up}`",
             ingress.name
         ));
     }
@@ -360,14 +360,13 @@ mod tests {
             let wanted = Wanted { services: web().into(), scaled: web().into(), no_deps, ..Wanted::default() };
             let plan = prepare(&session, &loaded, &wanted).await.unwrap().plan;
             let creates = |step: &&crate::plan::Step| matches!(step.action, Action::CreateContainer { .. });
-            let groups: BTreeSet<String> =
-                plan.steps.iter().filter(creates).map(|step| step.group.clone()).collect();
-            let about = heard.said().into_iter().filter(|line| line.contains("left as it is"));
+            let groups: BTreeSet<String> = plan.steps.iter().filter(creates).map(|step| step.group.clone()).collect();
+            let about = heard.said().into_iter().filter(|line| line.contains("--no-deps"));
             (groups.into_iter().collect::<Vec<_>>().join(" "), about.collect::<Vec<_>>().join("; "))
         };
         let engine = || FakeEngine::new().with_image("acme/gate:1").with_image("acme/web:1");
         assert_eq!(told(engine(), false).await, ("gate web".to_owned(), String::new()));
-        let left = "gate does not run and is left as it is: names that lead through it do not answer until `macula up gate`";
+        let left = "gate does not run, and --no-deps leaves it alone: names that lead through it do not answer until `macula up gate`";
         assert_eq!(told(engine(), true).await, ("web".to_owned(), left.to_owned()));
         let gate = ObservedContainer {
             id: "f".repeat(64),
