@@ -98,6 +98,7 @@ impl Bench {
             reload_check: Vec::new(),
             optional: false,
             provider: None,
+            copies: BTreeMap::new(),
             fingerprint: Some(Fingerprint::of_bytes(part.as_bytes())),
             parts: String::new(),
         }
@@ -514,6 +515,7 @@ async fn data_of_an_image_is_kept_in_a_named_volume() {
         driver_opts: BTreeMap::new(),
         labels: BTreeMap::from([(label::PLATFORM.to_owned(), format!("{}-x", bench.name))]),
         provider: None,
+        copy: None,
     };
     engine.create_volume(&foreign, &BTreeMap::new()).await.unwrap();
     let refused = bench.create(&bench.spec("other", &["true"])).await.unwrap_err();
@@ -546,6 +548,7 @@ async fn a_read_only_container_gets_its_files_into_volumes() {
         driver_opts: BTreeMap::new(),
         labels: bench.labels(),
         provider: None,
+        copy: None,
     };
     bench.engine.create_volume(&volume, &BTreeMap::new()).await.unwrap();
     spec.files = vec![file("/etc/app/app.conf", "in a volume", 0, 0o644)];

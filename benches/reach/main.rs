@@ -12,6 +12,7 @@
 mod load;
 mod pipe;
 mod serve;
+#[expect(dead_code, reason = "shared with another benchmark, which uses more of it")]
 #[path = "../common/tool.rs"]
 mod tool;
 

@@ -241,6 +241,7 @@ fn is_shared(mounts: &str, path: &Path) -> bool {
 mod tests {
     use super::*;
     use crate::app::testing::{session, shop};
+    use crate::engine::Containers as _;
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
 

@@ -109,7 +109,7 @@ fn answers(text: &str) -> BTreeMap<(String, String), u64> {
 mod tests {
     use super::*;
     use crate::config::{MemoryFiles, Request, load};
-    use crate::host::FakeHost;
+    use crate::host::fake::FakeHost;
     use crate::model::EngineKind;
 
     const STACK: &str = "services:\n  web: {image: 'x:1', deploy: {replicas: 2}, x-macula: {ingress: {port: 80}}}\n  \

@@ -52,7 +52,7 @@ pub(super) async fn fill(tools: &Tools, volume: &VolumeSpec) -> Result<(), StepE
         let one: std::io::Result<bytes::Bytes> = Ok(root.into());
         let one = futures_util::stream::iter([one]);
         engine.unpack_in(&spec.name, "/", Box::pin(one)).await?;
-        engine.unpack_in(&spec.name, &format!("/{PLACE}"), pack_copy(folder.clone())).await?;
+        engine.unpack_in(&spec.name, &format!("/{PLACE}"), pack_copy((**folder).clone())).await?;
         Ok::<(), StepError>(())
     };
     let copied = copied.await;

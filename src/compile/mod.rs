@@ -235,7 +235,7 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
                 driver: declared.driver.clone(),
                 driver_opts: declared.driver_opts.clone(),
                 labels,
-                copy: declared.copy.clone(),
+                copy: declared.copy.clone().map(Box::new),
             });
         }
     }

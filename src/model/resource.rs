@@ -176,7 +176,7 @@ pub struct VolumeSpec {
     pub provider: Option<super::Provider>,
     /// What it is filled with before anybody has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub copy: Option<super::CopiedFolder>,
+    pub copy: Option<Box<super::CopiedFolder>>,
 }
 
 /// An image and the ways to get it, in order.

@@ -43,7 +43,7 @@ pub fn entries() -> Vec<Entry> {
 
 fn left_out() -> Cause {
     let services = ["grafana", "loki", "tempo", "alloy", "alloy-docker"].map(str::to_owned);
-    Cause { services: services.into(), why: "docker.io cannot be reached".into() }
+    Cause { services: services.into(), why: "docker.io cannot be reached".into(), fix: None }
 }
 
 pub fn notices() -> Vec<Notice> {

@@ -107,7 +107,8 @@ fn a_mount_that_is_gone_takes_its_copy_along() {
     alone.volumes.extend(world("old").volumes.into_iter().filter(|found| found.name == volume("old")));
     assert_snapshot!(shown(&plan_of(&platform(), &alone)), @"- remove volume OLD (no longer wanted)");
     // neither somebody else's nor data
-    let changes: [fn(&mut BTreeMap<String, String>) -> Option<String>; 2] =
+    type Change = fn(&mut BTreeMap<String, String>) -> Option<String>;
+    let changes: [Change; 2] =
         [|labels| labels.remove(label::COPY_OF), |labels| labels.insert(label::PLATFORM.into(), "other".into())];
     for change in changes {
         let mut other = alone.clone();
