@@ -284,7 +284,7 @@ fn leave_stopped_ingress(session: &Session, survey: &Survey, named: &[String], c
         }
         let up = session.line(macula("up").arg(&ingress.name));
         session.events.warn(format!(
-            "{} does not run, and --no-deps leaves it alone: names that lead through it do not answer until `{up}`",
+            "{} is not running, and --no-deps leaves it alone: names that lead through it do not answer until `{up}`",
             ingress.name
         ));
     }

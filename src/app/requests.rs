@@ -59,7 +59,9 @@ impl Ingress {
         };
         let asked: Vec<&ObservedContainer> = containers.iter().filter(passes).collect();
         for found in &asked {
-            let spec = specs.iter().find(|spec| spec.name == found.name)?;
+            // one more ingress may have come since the specifications were made
+            let service = found.label(label::SERVICE)?;
+            let spec = specs.iter().find(|spec| spec.service == service)?;
             let address = outside_address(host, facts, spec, found, INGRESS_COUNTERS).await?;
             let answer = host.http_get(address, &spec.service, PATH, PATIENCE).await.ok()?;
             if answer.status != 200 {
@@ -76,7 +78,7 @@ impl Ingress {
         let seconds = after.at.saturating_duration_since(before.at).as_secs_f64();
         let mut all: BTreeMap<String, f64> = self.owners.values().map(|service| (service.clone(), 0.0)).collect();
         for (key, now) in &after.of {
-            // one that has begun again counts from nothing, and so does another container
+            // one that has begun again gives nothing in this reading, and so does another container
             let more = now.saturating_sub(before.of.get(key).copied().unwrap_or(*now));
             if let Some(rate) = self.owners.get(&key.1).and_then(|service| all.get_mut(service)) {
                 *rate += more as f64;

@@ -31,7 +31,7 @@ use super::ui::{Tone, size_of_stdout, terminal_is_back, text};
 /// and name; / filters; enter shows the log of the chosen row, in which / searches; r restarts it, after a question;
 /// ? shows all keys. In a pipe, with `--once` and with `-o json`, one table of what was used in one second.
 ///
-/// REQ/s counts what the ingress passes on to a service, from this machine and from containers.
+/// REQ/s is the number of requests per second that the ingress passes to a service, from this machine and from containers.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only these services, or host names they answer to (default: all)

@@ -20,8 +20,10 @@ import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-# as far as the sender's clock may be off, and as long as a signature is remembered
+# seconds that a request may be old, and as long as a signature is remembered
 WINDOW = 300
+# seconds that a sender's clock may be ahead
+AHEAD = 10
 # letters of a secret that nobody guesses
 SHORTEST = 32
 # bytes of a body
@@ -123,8 +125,8 @@ class Engine:
         while True:
             try:
                 update = self.told("GET", f"/services/{id}").get("UpdateStatus") or {}
-                # the engine tells of the last update until the new one has begun
-                if update.get("StartedAt") != before:
+                # nothing is told until the new one has begun
+                if update.get("State") and update.get("StartedAt") != before:
                     state, message = update["State"], update.get("Message", "")
             except Refused as refused:
                 # the update goes on without us, and under another manager
@@ -152,23 +154,23 @@ class Deployer:
         self.busy = {service: threading.Lock() for service in self.allowed}
 
     def admit(self, stamp, given, body):
-        """Refuses what was not signed with the secret, is too old or too new, or was here before."""
+        """Refuses what was not signed with the secret, is too old or too new, or was already received."""
         wanted = b"sha256=" + hmac.new(self.secret, stamp + b"." + body, hashlib.sha256).hexdigest().encode()
         # in constant time: how long it takes says nothing about how much of it is right
         if not hmac.compare_digest(wanted, given):
-            raise Refused(401, "the signature is not right")
+            raise Refused(401, "the signature is wrong")
         if not re.fullmatch(rb"[0-9]{1,12}", stamp):
             raise Refused(401, "X-Timestamp is not in seconds since 1970")
         signed, now = int(stamp), self.clock()
-        if abs(now - signed) > WINDOW:
+        if not -AHEAD <= now - signed <= WINDOW:
             raise Refused(401, f"the time is {abs(now - signed):.0f} seconds off")
         # what came before the start is not remembered, and might be a replay
-        if signed < self.began:
-            raise Refused(401, "signed before this service started: sign it again")
+        if signed <= self.began + AHEAD:
+            raise Refused(401, f"signed too early after this service started: sign it again in {AHEAD} seconds")
         with self.lock:
             self.seen = {known: end for known, end in self.seen.items() if end >= now}
             if wanted in self.seen:
-                raise Refused(409, "this request was here before: sign a new one")
+                raise Refused(409, "this request was already received: sign a new one")
             self.seen[wanted] = signed + WINDOW
 
     def wish(self, body):
@@ -193,7 +195,7 @@ class Deployer:
     def deploy(self, service, image):
         """The status of the answer, the update's state, and what the engine says of it."""
         if not self.busy[service].acquire(blocking=False):
-            raise Refused(503, f"another update of {service} is under way")
+            raise Refused(503, f"another update of {service} is under way: sign it again later")
         try:
             id, before = self.engine.update(f"{self.stack}_{service}", image)
             state, message = self.engine.followed(id, before, self.patience)
@@ -213,8 +215,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")
-        if status == 503:
-            self.send_header("Retry-After", "10")
         self.end_headers()
         self.wfile.write(body)
 
@@ -249,7 +249,7 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as refused:
             status, said = refused.status, {**wish, "error": refused.why}
         except OSError:
-            status, said = 408, {"error": "the body did not come"}
+            status, said = 408, {"error": "the body did not arrive in time"}
         forwarded = self.headers.get_all("X-Forwarded-For") or [self.client_address[0]]
         log("deploy", status=status, seconds=round(time.monotonic() - begun, 1), client=forwarded[-1], **said)
         try:

@@ -51,7 +51,7 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         if path not in ("/services/shop_api", "/services/s1"):
             return 404, {"message": f"service {path.rsplit('/', 1)[1]} not found"}
         if self.left:
-            # the first look still finds the update before
+            # the first look finds no update yet
             state = self.left.pop(0)
             if state:
                 self.service["UpdateStatus"] = {"State": state, "StartedAt": f"t{len(self.updates)}", "Message": f"update {state}"}
@@ -65,6 +65,8 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         if path != f"/services/s1/update?version={self.service['Version']['Index']}":
             return 500, {"message": "rpc error: code = Unknown desc = update out of sequence"}
         self.updates.append(body)
+        # as a swarm does, which tells nothing until the new update has begun
+        self.service.pop("UpdateStatus", None)
         self.service.update(Spec=body, Version={"Index": index + 1})
         self.left = [None, *self.course]
         return 200, {"Warnings": None}
@@ -108,6 +110,8 @@ class Case(unittest.TestCase):
         allowed = deployer.repositories("api=shop/api,r.test/shop/api web=shop/web")
         self.deployer = deployer.Deployer(
             SECRET, allowed, "shop", deployer.Engine(str(self.socket)), patience=5, clock=lambda: self.now)
+        # some time ago, or nothing would be taken yet
+        self.deployer.began -= 3600
         self.port = self.running(deployer.server(self.deployer, 0)).server_address[1]
         patch = mock.patch.object(deployer.Engine.followed, "__defaults__", (0.01,))
         patch.start()
@@ -238,9 +242,7 @@ class Refuses(Case):
         self.assertEqual(len(self.lines()), len(bad))
 
     def test_a_time_that_is_off(self):
-        # what was signed before the start is another matter
-        self.deployer.began -= 3600
-        for off in (-301, 302, -86400):
+        for off in (-301, 12, 302, -86400):
             with self.subTest(off=off):
                 stamp = int(self.now) + off
                 status, said = self.send(asked(), signed(stamp, asked()))
@@ -254,9 +256,11 @@ class Refuses(Case):
                 self.assertEqual(self.send(body, headers)[0], 401)
 
     def test_what_was_signed_before_the_start(self):
-        status, said = self.send(asked(), signed(int(self.now) - 2, asked()))
-        self.assertEqual(status, 401)
-        self.assertIn("before this service started", said["error"])
+        self.deployer.began = int(self.now)
+        for after in (-2, 0, 10):
+            status, said = self.send(asked(), signed(int(self.now) + after, asked()))
+            self.assertEqual(status, 401)
+            self.assertIn("after this service started", said["error"])
 
     def test_what_is_not_on_the_list(self):
         for wish in (
@@ -331,11 +335,24 @@ class Replays(Case):
 
     def test_a_request_dated_ahead_is_remembered_for_as_long_as_it_is_valid(self):
         body, begun = asked(), int(self.now)
-        headers = signed(begun + 290, body)
+        headers = signed(begun + 9, body)
         self.assertEqual(self.send(body, headers)[0], 200)
-        self.now = begun + 580
+        self.now = begun + 300
         self.order()
         self.assertEqual(self.send(body, headers)[0], 409)
+        self.assertEqual(self.send(body, signed(int(self.now) + 60, body))[0], 401)
+
+    def test_what_was_taken_before_a_start_is_no_good_after_it(self):
+        body = asked()
+        # by a sender whose clock is ahead
+        headers = signed(int(self.now) + 8, body)
+        self.assertEqual(self.send(body, headers)[0], 200)
+        self.now += 3
+        self.deployer.began, self.deployer.seen = int(self.now), {}
+        for later in (0, 6, 20):
+            self.now += later
+            self.assertEqual(self.send(body, headers)[0], 401)
+        self.assertEqual(self.order()[0], 200)
 
     def test_of_several_at_once_one_is_taken(self):
         body = asked()
@@ -388,7 +405,15 @@ class Program(Case):
         self.assertEqual(json.loads(process.stdout.readline())["msg"], "ready")
         commands = commands.replace("127.0.0.1:8088", f"127.0.0.1:{port}")
         environment = {**os.environ, "DEPLOY_SECRET": SECRET.decode()}
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", commands], env=environment, capture_output=True, text=True, timeout=60)
+        send = ["bash", "-euo", "pipefail", "-c", commands]
+        # what is signed right after the start is refused, and says so
+        for _ in range(30):
+            done = subprocess.run(send, env=environment, capture_output=True, text=True, timeout=60)
+            if done.returncode == 0:
+                break
+            self.assertIn("after this service started", done.stdout)
+            self.assertEqual(json.loads(process.stdout.readline())["status"], 401)
+            time.sleep(1)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(json.loads(done.stdout)["state"], "completed")
         self.assertEqual(self.image(), "registry.macula.local/shop/api:2")

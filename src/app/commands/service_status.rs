@@ -374,7 +374,11 @@ fn row(
         None => Condition::Missing,
     };
     let worst = worst.map(|(_, found)| found);
-    let wanted = survey.resources.containers.iter().filter(|spec| spec.service == service.name).count();
+    let wanted = match survey.resources.containers.iter().filter(|spec| spec.service == service.name).count() {
+        // nothing is compiled of one that is left out, whose containers may run on
+        0 => usize::try_from(service.replicas).unwrap_or(usize::MAX),
+        compiled => compiled,
+    };
     // those too of which there are too many now
     let own = survey.observed.containers.iter();
     let own = own.filter(|found| found.replica_of(platform.name.as_str()) == Some(service.name.as_str()));

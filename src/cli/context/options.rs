@@ -9,7 +9,7 @@ use crate::app::Error;
 use crate::cli::error::CliError;
 use crate::cli::ui::{self, ColorChoice};
 use crate::config::Scale;
-use crate::model::{ImagePolicy, Platform, PlatformName, macula};
+use crate::model::{ImagePolicy, MaculaCommand, Platform, PlatformName};
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -113,8 +113,8 @@ impl ScaleOptions {
         let mut back = self.scale.iter().filter(|(_, scale)| *scale == Scale::Back).map(|(name, _)| name);
         let Some(name) = back.find(|name| services.contains(name) && !stands(name)) else { return Ok(()) };
         let error = Error::UnknownService { names: vec![name.clone()], known: platform.service_names() };
-        let forget =
-            macula("up --scale").arg(format!("{name}=")).why("to forget the number that the last `up` gave it");
+        let forget = MaculaCommand::of(["up".to_owned(), "--scale".to_owned(), format!("{name}=")]);
+        let forget = forget.why("to forget the number that the last `up` gave it");
         Err(CliError::from(error).suggest(forget))
     }
 

@@ -47,7 +47,7 @@ static TOP_ROW: Object = Object {
         f(
             "requests_per_second",
             OrNull(&Number),
-            "That the ingress passes on to it; null: it has no name there, or that is not counted.",
+            "Requests per second that the ingress passes to it; null where it has no name there or they are not counted.",
         ),
     ],
 };

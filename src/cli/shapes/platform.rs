@@ -87,7 +87,7 @@ static REPLICAS: Object = Object {
     name: "Replicas",
     fields: &[
         f("running", Whole, "Containers that run."),
-        f("wanted", WHOLE_OR_NULL, "How many there are to be; null where its stack is not at hand."),
+        f("wanted", WHOLE_OR_NULL, "How many there are to be; null where its stack is not loaded."),
     ],
 };
 

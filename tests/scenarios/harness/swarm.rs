@@ -73,8 +73,10 @@ impl SwarmNodes {
     /// `None`, said aloud: they cannot be started here.
     pub fn start(scenario: &str, count: usize) -> Option<Self> {
         let folder = possible(scenario)?;
-        // for tests of networks (RFC 2544): nobody else's, and no two at once have the same
-        let number = (std::process::id() + NETWORKS.fetch_add(1, Ordering::Relaxed)) % 250;
+        // for tests of networks (RFC 2544), and not one that another process has just now
+        let taken = |number: &u32| Path::new(&format!("/sys/class/net/macula-sw{number}")).exists();
+        let numbers = (0..250).map(|_| (std::process::id() + NETWORKS.fetch_add(1, Ordering::Relaxed)) % 250);
+        let number = numbers.into_iter().find(|number| !taken(number)).unwrap();
         let network = format!("198.18.{number}");
         let (process, said) = started("swarm-nodes", &folder, &[&network, &count.to_string()]);
         let socket = |node: usize| folder.path().join(node.to_string()).join("docker.sock");

@@ -304,6 +304,8 @@ impl Run {
             return None;
         }
         let pace = self.pace();
+        // a service that starts waits for itself, and not for this machine
+        let by = |step: &Step| if matches!(step.doing, Doing::Await | Doing::Job) { 1.0 } else { pace };
         // of what does not answer in its usual time nobody knows when it will, nor of work that takes half as long again
         // as at the pace of the others
         let late = |step: &Step| {
@@ -311,7 +313,8 @@ impl Run {
             let expected = step.expected.unwrap_or_default();
             let usual = match step.doing {
                 Doing::Await | Doing::Job => expected,
-                _ => expected.mul_f64(pace * 1.5),
+                _ if expected >= LONG => expected.mul_f64(pace.max(1.0) * 1.5),
+                _ => return false,
             };
             step.state == State::Running && worked > usual + LATE
         };
@@ -326,7 +329,7 @@ impl Run {
         let open = self.groups.iter().flat_map(|group| &group.steps).filter(|step| step.state.is_open());
         let mut tasks: Vec<(usize, Task<'_>)> = open
             .map(|step| {
-                let expected = step.expected.unwrap_or_default().mul_f64(pace);
+                let expected = step.expected.unwrap_or_default().mul_f64(by(step));
                 let worked = step.started.map_or(Duration::ZERO, |start| now.saturating_sub(start));
                 // what takes longer than expected is taken to need a little more, again and again
                 let left = match step.state {

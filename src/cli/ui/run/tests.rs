@@ -176,6 +176,17 @@ fn the_time_that_is_left_shrinks() {
     start(&mut unanswered, "a", 0);
     assert_eq!(unanswered.left(at(12)), Some(at(10)));
     assert_eq!(unanswered.left(at(14)), None, "it is over its own time");
+    let mut steps: Vec<StepInfo> = ["a", "b"].iter().map(|id| info(id, id, Doing::Build, &[])).collect();
+    steps.push(info("s", "s", Doing::Stop, &[]));
+    for (step, millis) in steps.iter_mut().zip([10_000, 60_000, 400]) {
+        step.expected_millis = Some(millis);
+    }
+    let mut cached = Run::new("macula up".into(), "macula".into(), steps, 0, at(0));
+    start(&mut cached, "a", 0);
+    done(&mut cached, "a", 1);
+    start(&mut cached, "b", 1);
+    start(&mut cached, "s", 1);
+    assert_eq!(cached.left(at(56)), Some(at(3)), "what was built before says nothing of what is not late yet");
     let mut silent = Run::default();
     assert_eq!(silent.left(at(1)), None);
 }
