@@ -1,4 +1,5 @@
-//! Bind mounts of what the engine's machine does not have: what is here is read, and takes their place.
+//! Bind mounts of what the engine's machine does not have, of services that ask for copies: what is here is read, and takes
+//! their place.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,8 +13,7 @@ use crate::compile::{
 use crate::config::{DiskFiles, Files};
 use crate::daemon::reach::Table;
 use crate::engine::ContextCache;
-use crate::model::{CopiedFolder, Facts, FileMount, FolderContent, Mount, Platform};
-use crate::words;
+use crate::model::{CopiedFolder, Facts, FileMount, FolderContent, Mount, MountsElsewhere, Platform};
 
 use super::engine_paths::{EnginePaths, guessed, is_here, mounted};
 use super::mounts::on_the_machine;
@@ -24,8 +24,6 @@ use super::session::Session;
 pub struct Copies {
     /// Those that can be neither mounted nor copied.
     pub problems: Vec<MountProblem>,
-    /// Service -> what is copied although it may write to it.
-    pub written: BTreeMap<String, Vec<String>>,
     /// Service, folder and how many sockets, pipes and devices of it stay here.
     pub left: Vec<(String, String, u64)>,
 }
@@ -33,20 +31,12 @@ pub struct Copies {
 impl Copies {
     /// What is said of the services that `chosen` takes.
     pub(super) fn warnings(&self, chosen: &dyn Fn(&String) -> bool) -> Vec<String> {
-        let written = self.written.iter().filter(|(service, _)| chosen(service)).map(|(service, shown)| {
-            format!(
-                "{service}: {} {} copied to the engine's machine, and what the container writes there does not come back \
-                 (add `:ro` if it only reads)",
-                words::list(shown),
-                if shown.len() == 1 { "is" } else { "are" }
-            )
-        });
         let left = self.left.iter().filter(|(service, ..)| chosen(service)).map(|(service, shown, count)| {
             let (what, are) =
                 if *count == 1 { ("socket, pipe or device", "is") } else { ("sockets, pipes and devices", "are") };
             format!("{service}: {count} {what} in {shown} {are} not copied to the engine's machine")
         });
-        written.chain(left).collect()
+        left.collect()
     }
 }
 
@@ -113,11 +103,6 @@ pub(super) async fn copy(
             });
         }
         copies.left.extend(left.into_iter().map(|(at, count)| (found.name.clone(), shown(at), count)));
-        let may_write = |at: &&usize| matches!(found.mounts.get(**at), Some(Mount::Bind { read_only: false, .. }));
-        let written: Vec<String> = parts.keys().filter(may_write).map(|at| shown(*at)).collect();
-        if !written.is_empty() {
-            copies.written.insert(found.name.clone(), written);
-        }
         lay(stack, &service, parts);
     }
     copies
@@ -130,12 +115,16 @@ fn requests(platform: &Platform, there: &dyn Fn(&Path) -> Option<There>) -> (Vec
     for (number, stack) in platform.stacks.iter().enumerate() {
         let base = stack.origin.folder();
         for (key, service) in &stack.services {
+            let setting = service.extension.mounts;
+            if setting == MountsElsewhere::AsWritten {
+                continue;
+            }
             let mut kinds = BTreeMap::new();
             for (at, mount) in service.mounts.iter().enumerate() {
-                let Mount::Bind { source, target, .. } = mount else { continue };
+                let Mount::Bind { source, target, read_only, .. } = mount else { continue };
                 let here = here(source);
                 let copied = match here {
-                    Ok(here) => is_copied(source, here, there(source), service.extension.mounts),
+                    Ok(here) => is_copied(source, here, there(source), (setting, *read_only)),
                     Err(_) if there(source).is_none_or(|there| there == There::Same) => Ok(false),
                     Err(ref error) => Err(Why::Unreadable(error.to_string())),
                 };

@@ -1,6 +1,7 @@
-//! Which of the paths that services mount the engine's machine has. Where it is another one, or this process is in a
-//! container, the engine is asked: a container that is never started mounts them, and what it has there is compared with
-//! what is here. The answers hold until the engine is started again.
+//! Which of the paths that services mount the engine's machine has, where `x-macula.mounts` makes a difference of it.
+//! Where the engine's machine is another one, or this process is in a container, the engine is asked: a container that is
+//! never started mounts them, and what it has there is compared with what is here. The answers hold until the engine is
+//! started again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,17 +13,17 @@ use crate::daemon::reach::Table;
 use crate::doctor::proof::Record;
 use crate::engine::{Engine, EngineError, changed_here};
 use crate::host::Host;
-use crate::model::{ContainerSpec, Facts, Mount, MountSpec, Platform};
+use crate::model::{ContainerSpec, Facts, Mount, MountSpec, MountsElsewhere, Platform};
 use crate::system::own_image::LABEL;
 use crate::system::{OwnImage, OwnImageError};
 use crate::words;
 
 use super::Error;
+use super::apart::{MOUNTS, is_shared};
 use super::mounts::{on_the_machine, own};
 use super::session::Session;
 use super::state::ENGINE_PATHS;
 
-const MOUNTS: &str = "/proc/self/mountinfo";
 const FORMAT: u64 = 1;
 /// Of file systems that keep whole seconds only.
 const SECOND: i128 = 1_000_000_000;
@@ -65,9 +66,12 @@ impl EnginePaths {
     }
 }
 
-/// The paths of this machine that services mount.
+/// The paths of this machine that services mount which have said what becomes of what only this machine has. Nobody else
+/// is affected by any of this.
 pub(super) fn mounted(platform: &Platform) -> BTreeSet<PathBuf> {
-    let mounts = platform.services().flat_map(|(_, service)| &service.mounts);
+    let services = platform.services().map(|(_, service)| service);
+    let services = services.filter(|service| service.extension.mounts != MountsElsewhere::AsWritten);
+    let mounts = services.flat_map(|service| &service.mounts);
     let sources = mounts.filter_map(|mount| match mount {
         Mount::Bind { source, .. } => Some(source.clone()),
         _ => None,
@@ -86,6 +90,9 @@ pub(super) async fn is_here(host: &dyn Host, facts: &Facts, home: &str) -> bool 
 /// What the last `up` has heard of an engine that is elsewhere.
 pub(super) async fn elsewhere(session: &Session, platform: &Platform) -> Result<Option<EnginePaths>, Error> {
     let host = session.host();
+    if mounted(platform).is_empty() {
+        return Ok(None);
+    }
     let folder = session.state(&platform.name).folder().to_owned();
     let Some(known) = EnginePaths::read(host, &folder).await else { return Ok(None) };
     let facts = session.engine()?.facts().await?;
@@ -108,7 +115,7 @@ pub(super) async fn ask(session: &Session, platform: &Platform) -> Result<(), Er
     if is_here(host, &facts, home).await {
         return Ok(());
     }
-    let own = own(&*engine, home).await?;
+    let own = own(&*engine, home, platform).await?;
     let now = Record::now(&*engine, host, &facts).await;
     let known = EnginePaths::read(host, &folder).await.filter(|known| known.engine == now);
     let mut paths = known.map(|known| known.paths).unwrap_or_default();
@@ -222,21 +229,6 @@ pub(super) async fn guessed(host: &dyn Host, paths: &BTreeSet<PathBuf>) -> BTree
     paths.iter().map(|path| (path.clone(), there(path))).collect()
 }
 
-/// Whether a path of this container is a mount of the same path of the machine, as far as
-/// /proc/self/mountinfo (proc(5)) says.
-fn is_shared(mounts: &str, path: &Path) -> bool {
-    let deepest = mounts
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ').skip(3);
-            Some((PathBuf::from(fields.next()?), PathBuf::from(fields.next()?)))
-        })
-        .filter(|(_, at)| path.starts_with(at))
-        .max_by_key(|(_, at)| at.components().count());
-    // the root of a container is none of the machine's
-    deepest.is_some_and(|(root, at)| at != Path::new("/") && root.ends_with(at.strip_prefix("/").unwrap_or(&at)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,15 +245,6 @@ mod tests {
 604 600 254:1 /home/ann/shop /build rw - ext4 /dev/vda1 rw
 605 600 254:2 /ann/tools /home/ann/tools rw - ext4 /dev/vda2 rw
 ";
-
-    #[test]
-    fn a_path_is_shared_where_it_is_mounted_under_its_own_name() {
-        let shared = |path: &str| is_shared(JOB, Path::new(path));
-        assert!(shared("/home/ann/shop/conf") && shared("/home/ann/shop"));
-        // under another name, and not at all
-        assert!(!shared("/build/conf") && !shared("/proj/conf") && !shared("/home/ann/shopping"));
-        assert!(!is_shared("", Path::new("/proj/conf")));
-    }
 
     #[test]
     fn the_same_file_was_changed_at_the_same_time() {
@@ -298,7 +281,8 @@ mod tests {
         let session = session(machine(), &engine, "macula up");
         let stack = |names: &[&str]| {
             let mounts: Vec<String> = names.iter().map(|name| format!("{}:/{name}", at(name).display())).collect();
-            format!("services:\n  web:\n    image: a\n    volumes: {}\n", serde_json::to_string(&mounts).unwrap())
+            let mounts = serde_json::to_string(&mounts).unwrap();
+            format!("services:\n  web:\n    image: a\n    x-macula: {{mounts: copy}}\n    volumes: {mounts}\n")
         };
         let of = |names: &[&str]| shop(&machine(), "", &stack(names)).platform;
         let platform = of(&["same"]);
@@ -333,22 +317,32 @@ mod tests {
         let engine = FakeEngine::new().elsewhere_with(&there);
         let session = session(machine(), &engine, "macula up");
         let data = project.path().join("deep/data");
-        let stack = format!("services: {{web: {{image: a, volumes: ['{}:/data']}}}}", data.display());
+        let stack = format!(
+            "services: {{web: {{image: a, x-macula: {{mounts: copy}}, volumes: ['{}:/data']}}}}",
+            data.display()
+        );
         let platform = shop(&machine(), "", &stack).platform;
         ask(&session, &platform).await.unwrap();
         let known = EnginePaths::read(session.host(), session.state(&platform.name).folder()).await.unwrap();
         assert_eq!(known.there(&data), There::Same);
     }
 
+    /// An engine of this machine, and services that have not asked for anything.
     #[tokio::test]
-    async fn an_engine_of_this_machine_is_not_asked() {
-        let engine = FakeEngine::new().elsewhere_with(&[]);
-        let host = machine().folder("/var/lib/docker");
-        let session = session(host, &engine, "macula up");
-        let platform = shop(&machine(), "", "services: {web: {image: a, volumes: [/p/conf:/c]}}").platform;
-        ask(&session, &platform).await.unwrap();
-        assert_eq!(engine.journal(), [""; 0]);
-        assert_eq!(EnginePaths::read(session.host(), session.state(&platform.name).folder()).await, None);
+    async fn an_engine_is_not_asked_without_need() {
+        for (host, mounts) in [
+            (machine().folder("/var/lib/docker"), "mounts: copy"),
+            (machine().folder("/var/lib/docker"), "mounts: refuse"),
+            (machine(), ""),
+        ] {
+            let engine = FakeEngine::new().elsewhere_with(&[]);
+            let session = session(host, &engine, "macula up");
+            let stack = format!("services: {{web: {{image: a, x-macula: {{{mounts}}}, volumes: ['/p/conf:/c:ro']}}}}");
+            let platform = shop(&machine(), "", &stack).platform;
+            ask(&session, &platform).await.unwrap();
+            assert_eq!(engine.journal(), [""; 0], "{mounts}");
+            assert_eq!(EnginePaths::read(session.host(), session.state(&platform.name).folder()).await, None);
+        }
     }
 
     #[tokio::test]

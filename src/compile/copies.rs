@@ -1,5 +1,5 @@
-//! Bind mounts where the engine is elsewhere: what only this machine has is copied there. A folder becomes a volume that
-//! is filled before anybody has it, a file is copied into the container as a config is.
+//! Bind mounts where the engine is elsewhere, of services that ask for it: what only this machine has is copied there. A
+//! folder becomes a volume that is filled before anybody has it, a file is copied into the container as a config is.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,8 @@ pub enum Why {
     Special(&'static str),
     #[error("which the engine's machine does not have, and its `x-macula.mounts` is `refuse`")]
     Refused,
+    #[error("which its container may write to; only what it reads is copied (add `:ro`, or mount a named volume)")]
+    Writable,
     #[error(
         "which is too large to be copied to the engine's machine: {} in {}, of at most {} and {MOST_FILES}",
         words::bytes(*bytes), words::count(usize::try_from(*files).unwrap_or(usize::MAX), "file"), words::bytes(MOST_BYTES)
@@ -74,11 +76,16 @@ pub struct MountProblem {
 }
 
 /// Whether what a service mounts is copied; else it is mounted as it is written. `there`: nothing where nobody knows.
-pub fn is_copied(path: &Path, here: Here, there: Option<There>, setting: MountsElsewhere) -> Result<bool, Why> {
+pub fn is_copied(
+    path: &Path,
+    here: Here,
+    there: Option<There>,
+    (setting, read_only): (MountsElsewhere, bool),
+) -> Result<bool, Why> {
     let below = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
     let of_the_machine = path.parent().is_none() || below(&OF_THE_KERNEL);
     match (there, here) {
-        _ if of_the_machine => Ok(false),
+        _ if of_the_machine || setting == MountsElsewhere::AsWritten => Ok(false),
         (None | Some(There::Same), _) => Ok(false),
         // the engine's machine has something that only it has
         (Some(There::Other), Here::Nothing) => Ok(false),
@@ -86,7 +93,10 @@ pub fn is_copied(path: &Path, here: Here, there: Option<There>, setting: MountsE
         (Some(There::Nothing), Here::Nothing) => Err(Why::Missing),
         (Some(_), Here::Special(what)) => Err(Why::Special(what)),
         (Some(_), Here::File | Here::Folder) => match setting {
-            MountsElsewhere::Copy => Ok(true),
+            MountsElsewhere::AsWritten => Ok(false),
+            // what a container writes would be lost with the next change here
+            MountsElsewhere::Copy if read_only => Ok(true),
+            MountsElsewhere::Copy => Err(Why::Writable),
             MountsElsewhere::Refuse => Err(Why::Refused),
         },
     }
@@ -168,10 +178,8 @@ pub fn lay(stack: &mut Stack, service: &str, mut read: BTreeMap<usize, Part<File
     let mut files = Vec::new();
     for (at, mount) in std::mem::take(&mut service.mounts).into_iter().enumerate() {
         match (read.remove(&at), mount) {
-            (Some(Part::Folder(folder)), Mount::Bind { target, read_only, .. }) => {
+            (Some(Part::Folder(folder)), Mount::Bind { target, .. }) => {
                 let key = folder.volume();
-                // an engine writes nothing into what a container may only read
-                let written = service.files.iter().any(|file| Path::new(&file.target).starts_with(&target));
                 let labels = [
                     (label::FILES, "true".to_owned()),
                     (label::COPY_OF, folder.path.to_string_lossy().into_owned()),
@@ -183,8 +191,7 @@ pub fn lay(stack: &mut Stack, service: &str, mut read: BTreeMap<usize, Part<File
                     copy: Some(folder),
                     ..Volume::default()
                 });
-                let read_only = read_only && !written;
-                mounts.push(Mount::Volume { source: Some(key), target, read_only, no_copy: true, subpath: None });
+                mounts.push(Mount::Volume { source: Some(key), target, read_only: true, no_copy: true, subpath: None });
             }
             (Some(Part::File(file)), _) => files.push(file),
             (Some(Part::Inside), _) => {}
@@ -203,6 +210,7 @@ mod tests {
     #[test]
     fn what_only_this_machine_has_is_copied_or_refused() {
         use Here::{File, Folder, Special};
+        use MountsElsewhere::{AsWritten, Copy, Refuse};
         use There::{Nothing, Other, Same};
         let socket = Special("a socket");
         for (path, here, there, expected) in [
@@ -230,11 +238,14 @@ mod tests {
             // a name that only begins so
             ("/variable", Folder, Some(Other), Ok(true)),
         ] {
-            let found = is_copied(Path::new(path), here, there, MountsElsewhere::Copy);
-            assert_eq!(found, expected, "{path} {here:?} {there:?}");
-            let refused = is_copied(Path::new(path), here, there, MountsElsewhere::Refuse);
-            let expected = if expected == Ok(true) { Err(Why::Refused) } else { expected };
-            assert_eq!(refused, expected, "{path} {here:?} {there:?}, refused");
+            let found = |setting, read_only| is_copied(Path::new(path), here, there, (setting, read_only));
+            let instead = |why| if expected == Ok(true) { Err(why) } else { expected.clone() };
+            assert_eq!(found(Copy, true), expected, "{path} {here:?} {there:?}");
+            assert_eq!(found(Copy, false), instead(Why::Writable), "{path} {here:?} {there:?}, to be written to");
+            for read_only in [true, false] {
+                assert_eq!(found(Refuse, read_only), instead(Why::Refused), "{path} {here:?} {there:?}, refused");
+                assert_eq!(found(AsWritten, read_only), Ok(false), "{path} {here:?} {there:?}, not asked for");
+            }
         }
     }
 
@@ -249,6 +260,7 @@ mod tests {
             said(Why::Missing),
             said(Why::Special("a socket")),
             said(Why::Refused),
+            said(Why::Writable),
             said(Why::Large { files: 61_234, bytes: 41_200_000 }),
             said(Why::LongFile { bytes: 70_000_000 }),
             said(Why::Unreadable("permission denied".into())),
@@ -257,6 +269,7 @@ mod tests {
         shop mounts ./data, which exists neither on this machine nor on the engine's
         shop mounts ./data, which is a socket of this machine and cannot be copied to the engine's
         shop mounts ./data, which the engine's machine does not have, and its `x-macula.mounts` is `refuse`
+        shop mounts ./data, which its container may write to; only what it reads is copied (add `:ro`, or mount a named volume)
         shop mounts ./data, which is too large to be copied to the engine's machine: 41.2 MB in 61234 files, of at most 256.0 MB and 50000
         shop mounts ./data, which is too large to be copied to the engine's machine: a single file of 70.0 MB, of at most 64.0 MB
         shop mounts ./data, which cannot be read to be copied to the engine's machine: permission denied
@@ -364,8 +377,7 @@ mod tests {
             volumes: BTreeMap::new(),
         };
         let read = [(0, Part::File(file("/etc/a.conf"))), (1, Part::Folder(folder("/p/site"))), (2, Part::Inside)];
-        let mut other = stack.clone();
-        lay(&mut stack, "shop", read.clone().into());
+        lay(&mut stack, "shop", read.into());
         let key = folder("/p/site").volume();
         let service = &stack.services["shop"];
         let volume = Mount::Volume {
@@ -381,9 +393,5 @@ mod tests {
         assert_eq!(declared.labels[label::COPY_OF], "/p/site");
         assert_eq!(declared.labels[label::FILES], "true", "it goes with the platform");
         assert_eq!(declared.copy, Some(folder("/p/site")));
-        // a file of another origin that lies in it can be written there
-        other.services.get_mut("shop").unwrap().files.push(file("/srv/b.conf"));
-        lay(&mut other, "shop", read.into());
-        assert!(matches!(other.services["shop"].mounts[0], Mount::Volume { read_only: false, .. }));
     }
 }

@@ -34,9 +34,9 @@ const TELEMETRY_ASIDE: &str = "telemetry.aside";
 /// Names of programs that are remembered: those before them have long ended.
 const PROGRAMS: usize = 16;
 
-/// What the process says that keeps the platform's programs.
 /// Which of the paths that services mount the engine's machine has.
 pub(super) const ENGINE_PATHS: &str = "mounts.json";
+/// What the process says that keeps the platform's programs.
 pub(super) const KEEPER_LOG: &str = "keeper.log";
 pub(super) const KEEPER_RECORD: &str = "keeper.json";
 
