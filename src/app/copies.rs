@@ -142,7 +142,17 @@ fn requests(platform: &Platform, there: &dyn Fn(&Path) -> Option<There>) -> (Vec
                     }),
                 }
             }
-            let parts = parts(service, &kinds, base);
+            let (parts, refused) = parts(service, &kinds, base);
+            for (at, why) in refused {
+                let Some(Mount::Bind { source, target, .. }) = service.mounts.get(at) else { continue };
+                copies.problems.push(MountProblem {
+                    service: service.name.clone(),
+                    target: target.clone(),
+                    path: source.clone(),
+                    shown: shown(source, base),
+                    why,
+                });
+            }
             if !parts.is_empty() {
                 requests.push(Request { stack: number, service: key.clone(), parts });
             }

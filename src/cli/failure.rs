@@ -275,6 +275,7 @@ fn mounts(problems: &[MountProblem]) -> CliError {
              take the files into the image with `build`, or copy them with `develop.watch`",
         ),
         Why::LongFile { .. } => Some("mount its folder, or a named volume"),
+        Why::Inside(_) => Some("mount the folder that it lies in, or mount it at a path outside of the other mount"),
         Why::Unreadable(_) => Some("make it readable, or mount another folder"),
     }));
     ways.into_iter().fold(new, CliError::hint)

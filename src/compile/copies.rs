@@ -59,6 +59,8 @@ pub enum Why {
         words::bytes(*bytes), words::bytes(LONGEST_FILE)
     )]
     LongFile { bytes: u64 },
+    #[error("whose place in the container lies in another mount ({0}), and nothing is copied into that")]
+    Inside(String),
     #[error("which cannot be read to be copied to the engine's machine: {0}")]
     Unreadable(String),
 }
@@ -120,13 +122,13 @@ pub enum Part<F> {
     Inside,
 }
 
-/// What the copied mounts of a service become, by their place among its mounts. `kinds`: which are copied, and whether
-/// each is a folder. Nothing is read.
+/// What the copied mounts of a service become, by their place among its mounts; and which of them cannot be copied for
+/// where they lie. `kinds`: which are copied, and whether each is a folder. Nothing is read.
 pub fn parts(
     service: &Service,
     kinds: &BTreeMap<usize, bool>,
     base: Option<&Path>,
-) -> BTreeMap<usize, Part<(PathBuf, String)>> {
+) -> (BTreeMap<usize, Part<(PathBuf, String)>>, Vec<(usize, Why)>) {
     let target = |mount: &Mount| mount.target().trim_end_matches('/').to_owned();
     let targets: Vec<String> = service.mounts.iter().map(target).collect();
     let inside = |path: &str, folder: &str| {
@@ -139,6 +141,7 @@ pub fn parts(
         all.max_by_key(|(_, target, _)| target.len()).map(|(at, _, below)| (at, below))
     };
     let mut all = BTreeMap::new();
+    let mut refused = Vec::new();
     let mut with: Vec<(usize, String, PathBuf)> = Vec::new();
     for (at, mount) in service.mounts.iter().enumerate() {
         let (Mount::Bind { source, target, .. }, Some(folder)) = (mount, kinds.get(&at)) else { continue };
@@ -151,6 +154,11 @@ pub fn parts(
             (false, Some((outer, below))) if kinds.get(&outer) == Some(&true) => {
                 with.push((outer, below, source.clone()));
                 Part::Inside
+            }
+            // it would be written into data, or into a folder of the engine's machine
+            (false, Some((outer, _))) if !matches!(service.mounts.get(outer), Some(Mount::Tmpfs { .. })) => {
+                refused.push((at, Why::Inside(targets.get(outer).cloned().unwrap_or_default())));
+                continue;
             }
             (false, _) => Part::File((source.clone(), target.clone())),
         };
@@ -168,7 +176,7 @@ pub fn parts(
             folder.with.insert(below, path);
         }
     }
-    all
+    (all, refused)
 }
 
 /// Puts what was read in the place of the mounts. What is not in `read` stays as it is written.
@@ -263,6 +271,7 @@ mod tests {
             said(Why::Writable),
             said(Why::Large { files: 61_234, bytes: 41_200_000 }),
             said(Why::LongFile { bytes: 70_000_000 }),
+            said(Why::Inside("/srv".into())),
             said(Why::Unreadable("permission denied".into())),
         ];
         insta::assert_snapshot!(all.join("\n"), @r"
@@ -272,6 +281,7 @@ mod tests {
         shop mounts ./data, which its container may write to; only what it reads is copied (add `:ro`, or mount a named volume)
         shop mounts ./data, which is too large to be copied to the engine's machine: 41.2 MB in 61234 files, of at most 256.0 MB and 50000
         shop mounts ./data, which is too large to be copied to the engine's machine: a single file of 70.0 MB, of at most 64.0 MB
+        shop mounts ./data, whose place in the container lies in another mount (/srv), and nothing is copied into that
         shop mounts ./data, which cannot be read to be copied to the engine's machine: permission denied
         ");
         assert_eq!(shown(Path::new("/p"), Some(Path::new("/p"))), ".");
@@ -310,7 +320,9 @@ mod tests {
             Part::File((path, target)) => format!("{at} {} -> {target}", path.display()),
             Part::Inside => format!("{at} inside"),
         };
-        parts(service, &kinds, Some(Path::new("/p"))).iter().map(text).collect()
+        let (parts, refused) = parts(service, &kinds, Some(Path::new("/p")));
+        let refused = refused.iter().map(|(at, why)| format!("{at} {why}"));
+        parts.iter().map(text).chain(refused).collect()
     }
 
     #[test]
@@ -339,8 +351,7 @@ mod tests {
             bind("/p/nginx.conf", "/etc/nginx/nginx.conf"),
             bind("/p/site", "/srv"),
             bind("/p/.env.ci", "/srv/conf/.env"),
-            bind("/p/x", "/other/x"),
-            bind("/q", "/other"),
+            bind("/p/x", "/var/x"),
         ]);
         assert_eq!(
             found(&all, &[1], &[0, 2, 3]),
@@ -348,9 +359,35 @@ mod tests {
                 "0 /p/nginx.conf -> /etc/nginx/nginx.conf",
                 "1 ./site without [conf/.env] with [conf/.env <- /p/.env.ci]",
                 "2 inside",
-                "3 /p/x -> /other/x",
+                "3 /p/x -> /var/x",
             ]
         );
+    }
+
+    #[test]
+    fn nothing_is_copied_into_what_another_mount_holds() {
+        let data = |source: Option<&str>| Mount::Volume {
+            source: source.map(str::to_owned),
+            target: "/data/".into(),
+            read_only: false,
+            no_copy: false,
+            subpath: None,
+        };
+        let memory = Mount::Tmpfs { target: "/data".into(), size: None, mode: None, options: Vec::new() };
+        let refused = "0 whose place in the container lies in another mount (/data), and nothing is copied into that";
+        for (outer, expected) in [
+            (data(Some("db")), refused),
+            (data(None), refused),
+            (bind("/q", "/data"), refused),
+            // its folder becomes a volume of the container's own
+            (memory, "0 /p/x -> /data/deep/x"),
+        ] {
+            let service = service(vec![bind("/p/x", "/data/deep/x"), outer]);
+            assert_eq!(found(&service, &[], &[0]), [expected]);
+            // a folder is mounted over it, as it would be
+            let folder = found(&service, &[0], &[]);
+            assert_eq!(folder, ["0 ./x without [] with []"]);
+        }
     }
 
     #[test]
