@@ -31,7 +31,7 @@ mod moment;
 mod operation;
 mod swarm;
 
-pub use docker::{ContextCache, PathRules, changed_here, copied_root, pack_copy};
+pub use docker::{ContextCache, PathRules, changed_here, pack_copy};
 pub use error::{EngineError, ImageError, Wait};
 pub use moment::for_a_moment;
 pub use swarm::Swarm;

@@ -63,7 +63,7 @@ impl Project {
     fn volumes(&self) -> Vec<(String, usize)> {
         let journal = self.engine.journal();
         let filled = |name: &str| {
-            let line = format!("copying to /copy in container {name}.unfinished: /copy/a.html");
+            let line = format!("copying to / in container {name}.unfinished: /copy/a.html");
             journal.iter().filter(|found| **found == line).count()
         };
         self.engine.volume_names().into_iter().map(|name| (name.clone(), filled(&name))).collect()
