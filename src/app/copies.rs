@@ -15,6 +15,7 @@ use crate::daemon::reach::Table;
 use crate::engine::ContextCache;
 use crate::model::{CopiedFolder, Facts, FileMount, FolderContent, Mount, MountsElsewhere, Platform};
 
+use super::Error;
 use super::engine_paths::{EnginePaths, guessed, is_here, mounted};
 use super::mounts::on_the_machine;
 use super::session::Session;
@@ -56,12 +57,12 @@ pub(super) async fn copy(
     table: Option<&Table>,
     own: &[(PathBuf, PathBuf)],
     platform: &mut Platform,
-) -> Copies {
+) -> Result<Copies, Error> {
     let host = session.host();
     let sources = mounted(platform);
     let home = table.map(|table| table.home.as_str()).unwrap_or_default();
     if sources.is_empty() || is_here(host, facts, home).await {
-        return Copies::default();
+        return Ok(Copies::default());
     }
     let known = EnginePaths::read(host, session.state(&platform.name).folder()).await;
     let guesses = if known.is_none() { guessed(host, &sources).await } else { BTreeMap::new() };
@@ -72,7 +73,7 @@ pub(super) async fn copy(
     };
     let (requests, mut copies) = requests(platform, &there);
     if requests.is_empty() {
-        return copies;
+        return Ok(copies);
     }
     let cache = host.folders().cache.join("copies.json");
     let read = tokio::task::spawn_blocking(move || {
@@ -85,7 +86,7 @@ pub(super) async fn copy(
         }
         all
     });
-    for Read { stack, service, parts, problems, left } in read.await.unwrap_or_default() {
+    for Read { stack, service, parts, problems, left } in read.await.map_err(Error::other)? {
         let Some(stack) = platform.stacks.get_mut(stack) else { continue };
         let Some(found) = stack.services.get(&service) else { continue };
         let shown = |at: usize| match found.mounts.get(at) {
@@ -105,7 +106,7 @@ pub(super) async fn copy(
         copies.left.extend(left.into_iter().map(|(at, count)| (found.name.clone(), shown(at), count)));
         lay(stack, &service, parts);
     }
-    copies
+    Ok(copies)
 }
 
 /// What is to be read, and what cannot be copied whatever is read.

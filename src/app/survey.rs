@@ -314,7 +314,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         Some(table) => mounts::own(&*engine, &table.home, &platform).await?,
         None => Vec::new(),
     };
-    let copies = copy(session, &facts, reach.as_ref(), &own, &mut platform).await;
+    let copies = copy(session, &facts, reach.as_ref(), &own, &mut platform).await?;
     mounts::translate(&own, &mut platform);
     let mut secrets = state.secrets(host).await?;
     let foreign = owner::other(Owner::read(host).await?.as_ref(), &full.name, &observed);

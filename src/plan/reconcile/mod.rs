@@ -305,7 +305,8 @@ impl Planner<'_> {
                     let labels = found.labels.clone();
                     self.foreign(id, &labels);
                 }
-                // a run that was interrupted may have left it half full: whoever has it got it whole
+                // a run that was interrupted may have left it half full: whoever has it got it whole. To fill one again that
+                // was whole changes nothing, since nobody writes to it
                 Some(_) if self.users_of(&spec.name).next().is_none() => self.fill(id, spec, user),
                 // a data volume is never replaced, whatever its specification
                 Some(_) => {}
