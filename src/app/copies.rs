@@ -64,7 +64,7 @@ pub(super) async fn copy(
     if sources.is_empty() || is_here(host, facts, home).await {
         return Ok(Copies::default());
     }
-    let known = EnginePaths::read(host, session.state(&platform.name).folder()).await;
+    let known = EnginePaths::read(session, facts, session.state(&platform.name).folder()).await;
     let guesses = if known.is_none() { guessed(host, &sources).await } else { BTreeMap::new() };
     let there = |path: &Path| match (on_the_machine(own, path), &known) {
         (Some(_), _) => Some(There::Same),

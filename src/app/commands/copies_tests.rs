@@ -112,7 +112,10 @@ async fn what_the_engine_lacks_is_copied_and_copied_again_when_it_changes() {
     let file = project.engine.file("macula-shop-web-1", "/etc/app.conf").unwrap();
     assert_eq!(String::from_utf8(file.content).unwrap(), "level = 2");
 
+    let known = project.session.state(&loaded.platform.name).folder().join("mounts.json");
+    assert!(project.session.host().exists(&known).await);
     down(&project.session, &loaded.platform.name, DownOptions::default()).await.unwrap();
+    assert!(!project.session.host().exists(&known).await, "it is asked again");
     assert_eq!(project.volumes(), []);
     assert_eq!(project.engine.containers(), [""; 0]);
 }
