@@ -8,12 +8,14 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::compile::{
-    Here, LONGEST_FILE, MOST_BYTES, MOST_FILES, MountProblem, Part, There, Why, is_copied, lay, parts, shown,
+    Here, LONGEST_FILE, MOST_BYTES, MOST_FILES, MountProblem, Part, There, Why, is_copied, is_copied_without_help, lay,
+    parts, shown,
 };
 use crate::config::{DiskFiles, Files};
 use crate::daemon::reach::Table;
 use crate::engine::ContextCache;
 use crate::model::{CopiedFolder, Facts, FileMount, FolderContent, Mount, MountsElsewhere, Platform};
+use crate::system::{OwnImage, OwnImageError};
 
 use super::Error;
 use super::engine_paths::{EnginePaths, guessed, is_here, mounted};
@@ -71,7 +73,12 @@ pub(super) async fn copy(
         (None, Some(known)) => Some(known.there(path)),
         (None, None) => guesses.get(path).copied(),
     };
-    let (requests, mut copies) = requests(platform, &there);
+    // whoever cannot put a container of its own there carries nothing to it
+    let reason = match OwnImage::of(host, facts).await {
+        Err(OwnImageError::NotHere(reason)) => Some(reason.to_string()),
+        Ok(_) | Err(OwnImageError::Engine(_)) => None,
+    };
+    let (requests, mut copies) = requests(platform, &there, reason.as_deref());
     if requests.is_empty() {
         return Ok(copies);
     }
@@ -110,7 +117,12 @@ pub(super) async fn copy(
 }
 
 /// What is to be read, and what cannot be copied whatever is read.
-fn requests(platform: &Platform, there: &dyn Fn(&Path) -> Option<There>) -> (Vec<Request>, Copies) {
+/// `reason`: why nothing can be copied at all.
+fn requests(
+    platform: &Platform,
+    there: &dyn Fn(&Path) -> Option<There>,
+    reason: Option<&str>,
+) -> (Vec<Request>, Copies) {
     let mut requests = Vec::new();
     let mut copies = Copies::default();
     for (number, stack) in platform.stacks.iter().enumerate() {
@@ -125,7 +137,12 @@ fn requests(platform: &Platform, there: &dyn Fn(&Path) -> Option<There>) -> (Vec
                 let Mount::Bind { source, target, read_only, .. } = mount else { continue };
                 let here = here(source);
                 let copied = match here {
-                    Ok(here) => is_copied(source, here, there(source), (setting, *read_only)),
+                    Ok(here) => match reason {
+                        None => is_copied(source, here, there(source), (setting, *read_only)),
+                        Some(reason) => {
+                            is_copied_without_help(source, here, there(source), (setting, *read_only), reason)
+                        }
+                    },
                     Err(_) if there(source).is_none_or(|there| there == There::Same) => Ok(false),
                     Err(ref error) => Err(Why::Unreadable(error.to_string())),
                 };

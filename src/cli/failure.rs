@@ -275,6 +275,10 @@ fn mounts(problems: &[MountProblem]) -> CliError {
              take the files into the image with `build`, or copy them with `develop.watch`",
         ),
         Why::LongFile { .. } => Some("mount its folder, or a named volume"),
+        Why::NotFromHere(_) => Some(
+            "run macula on Linux with the engine's processor, or leave out `mounts: copy` here, for example in an override \
+             file",
+        ),
         Why::Inside(_) => Some("mount the folder that it lies in, or mount it at a path outside of the other mount"),
         Why::Unreadable(_) => Some("make it readable, or mount another folder"),
     }));

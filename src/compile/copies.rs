@@ -59,6 +59,8 @@ pub enum Why {
         words::bytes(*bytes), words::bytes(LONGEST_FILE)
     )]
     LongFile { bytes: u64 },
+    #[error("which cannot be copied to the engine's machine from here: {0}")]
+    NotFromHere(String),
     #[error("whose place in the container lies in another mount ({0}), and nothing is copied into that")]
     Inside(String),
     #[error("which cannot be read to be copied to the engine's machine: {0}")]
@@ -101,6 +103,24 @@ pub fn is_copied(
             MountsElsewhere::Copy => Err(Why::Writable),
             MountsElsewhere::Refuse => Err(Why::Refused),
         },
+    }
+}
+
+/// The same where nothing can be carried to the engine's machine, for this reason: nothing can be looked for there either.
+pub fn is_copied_without_help(
+    path: &Path,
+    here: Here,
+    there: Option<There>,
+    (setting, read_only): (MountsElsewhere, bool),
+    reason: &str,
+) -> Result<bool, Why> {
+    let machines = OF_THE_KERNEL.iter().chain(&OF_THE_SYSTEM).any(|folder| path.starts_with(folder));
+    match is_copied(path, here, there, (setting, read_only)) {
+        Ok(true) => Err(Why::NotFromHere(reason.to_owned())),
+        Ok(false) if setting == MountsElsewhere::Copy && there.is_none() && path.parent().is_some() && !machines => {
+            Err(Why::NotFromHere(reason.to_owned()))
+        }
+        other => other,
     }
 }
 
@@ -258,6 +278,29 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_cannot_be_made_from_here_is_refused() {
+        use Here::{File, Folder, Nothing};
+        use MountsElsewhere::{AsWritten, Copy, Refuse};
+        let not = || Err(Why::NotFromHere("no program".into()));
+        for (path, here, there, setting, expected) in [
+            // whether the engine has it nobody knows
+            ("/p/conf", Folder, None, Copy, not()),
+            ("/p/conf", Nothing, None, Copy, not()),
+            ("/p/a.conf", File, Some(There::Other), Copy, not()),
+            ("/p/conf", Folder, Some(There::Same), Copy, Ok(false)),
+            ("/etc/localtime", File, None, Copy, Ok(false)),
+            ("/proc", Folder, None, Copy, Ok(false)),
+            ("/", Folder, None, Copy, Ok(false)),
+            ("/p/conf", Folder, None, Refuse, Ok(false)),
+            ("/p/conf", Folder, Some(There::Other), Refuse, Err(Why::Refused)),
+            ("/p/conf", Folder, None, AsWritten, Ok(false)),
+        ] {
+            let found = is_copied_without_help(Path::new(path), here, there, (setting, true), "no program");
+            assert_eq!(found, expected, "{path} {here:?} {there:?} {setting:?}");
+        }
+    }
+
+    #[test]
     fn a_problem_says_what_is_mounted_and_why_not() {
         let said = |why| {
             let path = PathBuf::from("/p/data");
@@ -272,6 +315,7 @@ mod tests {
             said(Why::Large { files: 61_234, bytes: 41_200_000 }),
             said(Why::LongFile { bytes: 70_000_000 }),
             said(Why::Inside("/srv".into())),
+            said(Why::NotFromHere("the engine runs on another processor than this program".into())),
             said(Why::Unreadable("permission denied".into())),
         ];
         insta::assert_snapshot!(all.join("\n"), @r"
@@ -282,6 +326,7 @@ mod tests {
         shop mounts ./data, which is too large to be copied to the engine's machine: 41.2 MB in 61234 files, of at most 256.0 MB and 50000
         shop mounts ./data, which is too large to be copied to the engine's machine: a single file of 70.0 MB, of at most 64.0 MB
         shop mounts ./data, whose place in the container lies in another mount (/srv), and nothing is copied into that
+        shop mounts ./data, which cannot be copied to the engine's machine from here: the engine runs on another processor than this program
         shop mounts ./data, which cannot be read to be copied to the engine's machine: permission denied
         ");
         assert_eq!(shown(Path::new("/p"), Some(Path::new("/p"))), ".");

@@ -22,10 +22,14 @@ struct Project {
 impl Project {
     /// `inside`: this process is in a container.
     async fn new(inside: bool) -> Self {
+        Self::on(|host| host.facts_with(|facts| facts.container = inside)).await
+    }
+
+    async fn on(machine: impl FnOnce(FakeHost) -> FakeHost) -> Self {
         let engine = FakeEngine::new().with_image("acme/web:1").elsewhere_with(&[(Path::new("/etc/hosts"), 7)]);
         let maps = "00400000-00500000 r-xp 00000000 08:01 1 /usr/local/bin/macula\n";
         let host = FakeHost::new().file("/proc/self/maps", maps).file("/proc/self/exe", "program");
-        let host = host.facts_with(|facts| facts.container = inside);
+        let host = machine(host);
         // that its containers run is known
         Record::now(&engine, &host, &engine.facts().await.unwrap()).await.keep(&host).await;
         let heard = Arc::new(Heard::default());
@@ -160,6 +164,28 @@ async fn a_plan_before_the_first_up_knows_what_a_container_does_not_share() {
         let volumes = &prepared.survey.resources.volumes;
         assert_eq!(volumes.iter().any(|volume| volume.labels.contains_key(label::COPY_OF)), copied);
         assert_eq!(project.engine.journal(), [""; 0], "nobody is asked");
+    }
+}
+
+/// A program that no container there can run carries nothing there: whoever wants it is told before anything is made.
+#[tokio::test]
+async fn another_processor_is_a_reason_to_refuse() {
+    let project = Project::on(|host| host.facts_with(|facts| facts.arch = "aarch64".into())).await;
+    let loaded = project.loaded("copy", &["./site:/srv:ro", "/etc/hosts:/etc/hosts:ro"]);
+    let Err(Error::Mounts(problems)) = prepare(&project.session, &loaded, &Wanted::default()).await else {
+        panic!("it is mounted");
+    };
+    let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let said = said.join("\n").replace(&project.folder.path().display().to_string(), ".");
+    assert_eq!(
+        said,
+        "web mounts ./site, which cannot be copied to the engine's machine from here: the engine runs on another \
+         processor than this program"
+    );
+    // what is not asked for is no trouble
+    for setting in ["", "refuse"] {
+        let loaded = project.loaded(setting, &["./site:/srv:ro"]);
+        prepare(&project.session, &loaded, &Wanted::default()).await.unwrap();
     }
 }
 
