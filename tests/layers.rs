@@ -54,6 +54,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("lease", 0),
         ("error", 0),
         ("state", 1),
+        ("apart", 1),
         ("mounts", 1),
         ("durations", 1),
         ("session", 2),

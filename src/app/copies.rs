@@ -1,4 +1,5 @@
-//! Bind mounts of what the engine's machine does not have: what is here is read, and takes their place.
+//! Bind mounts of what the engine's machine does not have, of services that ask for copies: what is here is read, and takes
+//! their place.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,14 +8,16 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::compile::{
-    Here, LONGEST_FILE, MOST_BYTES, MOST_FILES, MountProblem, Part, There, Why, is_copied, lay, parts, shown,
+    Here, LONGEST_FILE, MOST_BYTES, MOST_FILES, MountProblem, Part, There, Why, is_copied, is_copied_without_help, lay,
+    parts, shown,
 };
 use crate::config::{DiskFiles, Files};
 use crate::daemon::reach::Table;
 use crate::engine::ContextCache;
-use crate::model::{CopiedFolder, Facts, FileMount, FolderContent, Mount, Platform};
-use crate::words;
+use crate::model::{CopiedFolder, Facts, FileMount, FolderContent, Mount, MountsElsewhere, Platform};
+use crate::system::{OwnImage, OwnImageError};
 
+use super::Error;
 use super::engine_paths::{EnginePaths, guessed, is_here, mounted};
 use super::mounts::on_the_machine;
 use super::session::Session;
@@ -24,8 +27,6 @@ use super::session::Session;
 pub struct Copies {
     /// Those that can be neither mounted nor copied.
     pub problems: Vec<MountProblem>,
-    /// Service -> what is copied although it may write to it.
-    pub written: BTreeMap<String, Vec<String>>,
     /// Service, folder and how many sockets, pipes and devices of it stay here.
     pub left: Vec<(String, String, u64)>,
 }
@@ -33,20 +34,12 @@ pub struct Copies {
 impl Copies {
     /// What is said of the services that `chosen` takes.
     pub(super) fn warnings(&self, chosen: &dyn Fn(&String) -> bool) -> Vec<String> {
-        let written = self.written.iter().filter(|(service, _)| chosen(service)).map(|(service, shown)| {
-            format!(
-                "{service}: {} {} copied to the engine's machine, and what the container writes there does not come back \
-                 (add `:ro` if it only reads)",
-                words::list(shown),
-                if shown.len() == 1 { "is" } else { "are" }
-            )
-        });
         let left = self.left.iter().filter(|(service, ..)| chosen(service)).map(|(service, shown, count)| {
             let (what, are) =
                 if *count == 1 { ("socket, pipe or device", "is") } else { ("sockets, pipes and devices", "are") };
             format!("{service}: {count} {what} in {shown} {are} not copied to the engine's machine")
         });
-        written.chain(left).collect()
+        left.collect()
     }
 }
 
@@ -66,23 +59,28 @@ pub(super) async fn copy(
     table: Option<&Table>,
     own: &[(PathBuf, PathBuf)],
     platform: &mut Platform,
-) -> Copies {
+) -> Result<Copies, Error> {
     let host = session.host();
     let sources = mounted(platform);
     let home = table.map(|table| table.home.as_str()).unwrap_or_default();
     if sources.is_empty() || is_here(host, facts, home).await {
-        return Copies::default();
+        return Ok(Copies::default());
     }
-    let known = EnginePaths::read(host, session.state(&platform.name).folder()).await;
+    let known = EnginePaths::read(session, facts, session.state(&platform.name).folder()).await;
     let guesses = if known.is_none() { guessed(host, &sources).await } else { BTreeMap::new() };
     let there = |path: &Path| match (on_the_machine(own, path), &known) {
         (Some(_), _) => Some(There::Same),
         (None, Some(known)) => Some(known.there(path)),
         (None, None) => guesses.get(path).copied(),
     };
-    let (requests, mut copies) = requests(platform, &there);
+    // whoever cannot put a container of its own there carries nothing to it
+    let reason = match OwnImage::of(host, facts).await {
+        Err(OwnImageError::NotHere(reason)) => Some(reason.to_string()),
+        Ok(_) | Err(OwnImageError::Engine(_)) => None,
+    };
+    let (requests, mut copies) = requests(platform, &there, reason.as_deref());
     if requests.is_empty() {
-        return copies;
+        return Ok(copies);
     }
     let cache = host.folders().cache.join("copies.json");
     let read = tokio::task::spawn_blocking(move || {
@@ -95,7 +93,7 @@ pub(super) async fn copy(
         }
         all
     });
-    for Read { stack, service, parts, problems, left } in read.await.unwrap_or_default() {
+    for Read { stack, service, parts, problems, left } in read.await.map_err(Error::other)? {
         let Some(stack) = platform.stacks.get_mut(stack) else { continue };
         let Some(found) = stack.services.get(&service) else { continue };
         let shown = |at: usize| match found.mounts.get(at) {
@@ -113,29 +111,38 @@ pub(super) async fn copy(
             });
         }
         copies.left.extend(left.into_iter().map(|(at, count)| (found.name.clone(), shown(at), count)));
-        let may_write = |at: &&usize| matches!(found.mounts.get(**at), Some(Mount::Bind { read_only: false, .. }));
-        let written: Vec<String> = parts.keys().filter(may_write).map(|at| shown(*at)).collect();
-        if !written.is_empty() {
-            copies.written.insert(found.name.clone(), written);
-        }
         lay(stack, &service, parts);
     }
-    copies
+    Ok(copies)
 }
 
 /// What is to be read, and what cannot be copied whatever is read.
-fn requests(platform: &Platform, there: &dyn Fn(&Path) -> Option<There>) -> (Vec<Request>, Copies) {
+/// `reason`: why nothing can be copied at all.
+fn requests(
+    platform: &Platform,
+    there: &dyn Fn(&Path) -> Option<There>,
+    reason: Option<&str>,
+) -> (Vec<Request>, Copies) {
     let mut requests = Vec::new();
     let mut copies = Copies::default();
     for (number, stack) in platform.stacks.iter().enumerate() {
         let base = stack.origin.folder();
         for (key, service) in &stack.services {
+            let setting = service.extension.mounts;
+            if setting == MountsElsewhere::AsWritten {
+                continue;
+            }
             let mut kinds = BTreeMap::new();
             for (at, mount) in service.mounts.iter().enumerate() {
-                let Mount::Bind { source, target, .. } = mount else { continue };
+                let Mount::Bind { source, target, read_only, .. } = mount else { continue };
                 let here = here(source);
                 let copied = match here {
-                    Ok(here) => is_copied(source, here, there(source), service.extension.mounts),
+                    Ok(here) => match reason {
+                        None => is_copied(source, here, there(source), (setting, *read_only)),
+                        Some(reason) => {
+                            is_copied_without_help(source, here, there(source), (setting, *read_only), reason)
+                        }
+                    },
                     Err(_) if there(source).is_none_or(|there| there == There::Same) => Ok(false),
                     Err(ref error) => Err(Why::Unreadable(error.to_string())),
                 };
@@ -153,7 +160,17 @@ fn requests(platform: &Platform, there: &dyn Fn(&Path) -> Option<There>) -> (Vec
                     }),
                 }
             }
-            let parts = parts(service, &kinds, base);
+            let (parts, refused) = parts(service, &kinds, base);
+            for (at, why) in refused {
+                let Some(Mount::Bind { source, target, .. }) = service.mounts.get(at) else { continue };
+                copies.problems.push(MountProblem {
+                    service: service.name.clone(),
+                    target: target.clone(),
+                    path: source.clone(),
+                    shown: shown(source, base),
+                    why,
+                });
+            }
             if !parts.is_empty() {
                 requests.push(Request { stack: number, service: key.clone(), parts });
             }

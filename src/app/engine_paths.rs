@@ -1,6 +1,7 @@
-//! Which of the paths that services mount the engine's machine has. Where it is another one, or this process is in a
-//! container, the engine is asked: a container that is never started mounts them, and what it has there is compared with
-//! what is here. The answers hold until the engine is started again.
+//! Which of the paths that services mount the engine's machine has, where `x-macula.mounts` makes a difference of it.
+//! Where the engine's machine is another one, or this process is in a container, the engine is asked: a container that is
+//! never started mounts them, and what it has there is compared with what is here. The answers hold until the engine is
+//! started again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,17 +13,17 @@ use crate::daemon::reach::Table;
 use crate::doctor::proof::Record;
 use crate::engine::{Engine, EngineError, changed_here};
 use crate::host::Host;
-use crate::model::{ContainerSpec, Facts, Mount, MountSpec, Platform};
+use crate::model::{ContainerSpec, Facts, Mount, MountSpec, MountsElsewhere, Platform};
 use crate::system::own_image::LABEL;
 use crate::system::{OwnImage, OwnImageError};
 use crate::words;
 
 use super::Error;
+use super::apart::{MOUNTS, is_shared};
 use super::mounts::{on_the_machine, own};
 use super::session::Session;
 use super::state::ENGINE_PATHS;
 
-const MOUNTS: &str = "/proc/self/mountinfo";
 const FORMAT: u64 = 1;
 /// Of file systems that keep whole seconds only.
 const SECOND: i128 = 1_000_000_000;
@@ -32,6 +33,8 @@ const SECOND: i128 = 1_000_000_000;
 pub(super) struct EnginePaths {
     format: u64,
     engine: Record,
+    /// Where it was asked.
+    endpoint: Option<String>,
     paths: BTreeMap<PathBuf, There>,
 }
 
@@ -40,8 +43,14 @@ impl EnginePaths {
         folder.join(ENGINE_PATHS)
     }
 
-    /// As the last `up` has heard it. `folder`: the platform's.
-    pub(super) async fn read(host: &dyn Host, folder: &Path) -> Option<Self> {
+    /// As the last `up` has heard it from the engine that is asked now. One that was started again since is most often as
+    /// it was, and asked again by the next `up`. `folder`: the platform's.
+    pub(super) async fn read(session: &Session, facts: &Facts, folder: &Path) -> Option<Self> {
+        let known = Self::stored(session.host(), folder).await?;
+        (known.engine.engine == facts.engine && known.endpoint == session.endpoint()).then_some(known)
+    }
+
+    async fn stored(host: &dyn Host, folder: &Path) -> Option<Self> {
         let text = host.read(&Self::file(folder)).await.ok()?;
         serde_json::from_slice::<Self>(&text).ok().filter(|known| known.format == FORMAT)
     }
@@ -65,9 +74,12 @@ impl EnginePaths {
     }
 }
 
-/// The paths of this machine that services mount.
+/// The paths of this machine that services mount which have said what becomes of what only this machine has. Nobody else
+/// is affected by any of this.
 pub(super) fn mounted(platform: &Platform) -> BTreeSet<PathBuf> {
-    let mounts = platform.services().flat_map(|(_, service)| &service.mounts);
+    let services = platform.services().map(|(_, service)| service);
+    let services = services.filter(|service| service.extension.mounts != MountsElsewhere::AsWritten);
+    let mounts = services.flat_map(|service| &service.mounts);
     let sources = mounts.filter_map(|mount| match mount {
         Mount::Bind { source, .. } => Some(source.clone()),
         _ => None,
@@ -86,9 +98,12 @@ pub(super) async fn is_here(host: &dyn Host, facts: &Facts, home: &str) -> bool 
 /// What the last `up` has heard of an engine that is elsewhere.
 pub(super) async fn elsewhere(session: &Session, platform: &Platform) -> Result<Option<EnginePaths>, Error> {
     let host = session.host();
+    if mounted(platform).is_empty() {
+        return Ok(None);
+    }
     let folder = session.state(&platform.name).folder().to_owned();
-    let Some(known) = EnginePaths::read(host, &folder).await else { return Ok(None) };
     let facts = session.engine()?.facts().await?;
+    let Some(known) = EnginePaths::read(session, &facts, &folder).await else { return Ok(None) };
     let home = Table::read(host, &folder).await.map(|table| table.home).unwrap_or_default();
     Ok(if is_here(host, &facts, &home).await { None } else { Some(known) })
 }
@@ -108,63 +123,88 @@ pub(super) async fn ask(session: &Session, platform: &Platform) -> Result<(), Er
     if is_here(host, &facts, home).await {
         return Ok(());
     }
-    let own = own(&*engine, home).await?;
+    let own = own(&*engine, home, platform).await?;
     let now = Record::now(&*engine, host, &facts).await;
-    let known = EnginePaths::read(host, &folder).await.filter(|known| known.engine == now);
+    let known = EnginePaths::stored(host, &folder).await;
+    let known = known.filter(|known| known.engine == now && known.endpoint == session.endpoint());
     let mut paths = known.map(|known| known.paths).unwrap_or_default();
-    // somebody may have made what was missing on both machines
-    paths.retain(|path, there| *there != There::Nothing || changed_here(path).is_some());
+    paths.retain(|path, there| match there {
+        There::Same => true,
+        // somebody may have made what was missing on both machines
+        There::Nothing => changed_here(path).is_some(),
+        // two times are no proof
+        There::Other => changed_here(path).is_none(),
+    });
     open.retain(|path| !paths.contains_key(path) && on_the_machine(&own, path).is_none());
     if open.is_empty() {
         return Ok(());
     }
-    paths.extend(look(&*engine, host, &facts, &open).await?);
-    EnginePaths { format: FORMAT, engine: now, paths }.keep(host, &folder).await
-}
-
-async fn look(
-    engine: &dyn Engine,
-    host: &dyn Host,
-    facts: &Facts,
-    paths: &BTreeSet<PathBuf>,
-) -> Result<BTreeMap<PathBuf, There>, Error> {
-    let image = match OwnImage::obtain(engine, host, facts).await {
+    let image = match OwnImage::obtain(&*engine, host, &facts).await {
         Ok(image) => image,
-        Err(OwnImageError::NotHere(_)) => return Ok(guessed(host, paths).await),
+        // nobody knows, and whoever wants copies is told so
+        Err(OwnImageError::NotHere(_)) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
+    paths.extend(look(&*engine, &image, &open).await?);
+    EnginePaths { format: FORMAT, engine: now, endpoint: session.endpoint(), paths }.keep(host, &folder).await
+}
+
+/// What is left out the engine has told nothing of.
+async fn look(
+    engine: &dyn Engine,
+    image: &OwnImage,
+    paths: &BTreeSet<PathBuf>,
+) -> Result<BTreeMap<PathBuf, There>, Error> {
     let all: Vec<&PathBuf> = paths.iter().collect();
-    let together = if all.len() > 1 { look_at(engine, &image, &all).await? } else { None };
-    if let Some(found) = together {
+    if all.len() > 1
+        && let Look::Found(found) = look_at(engine, image, &all).await?
+    {
         return Ok(found);
     }
     // an engine makes no container where one of them is missing, and names only the first
     let mut found = BTreeMap::new();
     for path in all {
-        let mut there = look_at(engine, &image, &[path]).await?.and_then(|found| found.get(path).copied());
-        if there.is_none() && changed_here(path).is_none() {
-            // in a folder that both sides share the engine makes what is missing, and it is here, too
-            let above = path.ancestors().find(|above| changed_here(above).is_some()).map(Path::to_owned);
-            if let Some(above) = above {
-                let found = look_at(engine, &image, &[&above]).await?;
-                there = found.and_then(|found| found.get(&above).copied()).filter(|there| *there == There::Same);
-            }
-        }
-        found.insert(path.clone(), there.unwrap_or(There::Nothing));
+        let there = match look_at(engine, image, &[path]).await? {
+            Look::Found(found) => found.get(path).copied(),
+            Look::Missing if changed_here(path).is_some() => Some(There::Nothing),
+            Look::Missing => around(engine, image, path).await?,
+            Look::Refused => None,
+        };
+        found.extend(there.map(|there| (path.clone(), there)));
     }
     Ok(found)
 }
 
-/// `None`: the engine makes no container with them.
-async fn look_at(
-    engine: &dyn Engine,
-    image: &OwnImage,
-    paths: &[&PathBuf],
-) -> Result<Option<BTreeMap<PathBuf, There>>, Error> {
+/// Of a path that neither side has: in a folder that both share the engine makes what is missing, and it is here, too.
+async fn around(engine: &dyn Engine, image: &OwnImage, path: &Path) -> Result<Option<There>, Error> {
+    let above = path.ancestors().find(|above| changed_here(above).is_some()).map(Path::to_owned);
+    let Some(above) = above else { return Ok(Some(There::Nothing)) };
+    Ok(match look_at(engine, image, &[&above]).await? {
+        Look::Found(found) if found.get(&above) == Some(&There::Same) => Some(There::Same),
+        Look::Found(_) | Look::Missing => Some(There::Nothing),
+        Look::Refused => None,
+    })
+}
+
+/// What came of one look.
+enum Look {
+    /// The paths that the engine tells of.
+    Found(BTreeMap<PathBuf, There>),
+    /// One of the paths is not on its machine.
+    Missing,
+    /// It makes no container with them for another reason, which says nothing of what is there.
+    Refused,
+}
+
+/// Where a path is mounted that is looked at.
+fn target(at: usize) -> String {
+    format!("/look/{at}")
+}
+
+async fn look_at(engine: &dyn Engine, image: &OwnImage, paths: &[&PathBuf]) -> Result<Look, Error> {
     // processes in several containers may have one number
     let mut name = [0; 6];
     getrandom::fill(&mut name)?;
-    let target = |at: usize| format!("/look/{at}");
     let mount = |(at, path): (usize, &&PathBuf)| MountSpec::Bind {
         source: (*path).clone(),
         target: target(at),
@@ -189,20 +229,47 @@ async fn look_at(
             return Err(error.into());
         }
         Err(error) => {
-            tracing::debug!(%error, "the engine does not have every path");
-            return Ok(None);
+            tracing::debug!(%error, "the engine makes no container with these paths");
+            return Ok(if is_missing(&error.to_string(), paths) { Look::Missing } else { Look::Refused });
         }
     }
+    let found = compare(engine, &spec.name, paths).await;
+    let removed = engine.discard_container(&spec.name).await;
+    let found = found?;
+    removed?;
+    Ok(Look::Found(found))
+}
+
+async fn compare(
+    engine: &dyn Engine,
+    container: &str,
+    paths: &[&PathBuf],
+) -> Result<BTreeMap<PathBuf, There>, EngineError> {
     let mut found = BTreeMap::new();
     for (at, path) in paths.iter().enumerate() {
-        let there = match (engine.changed_at(&spec.name, &target(at)).await, changed_here(path)) {
-            (Some(theirs), Some(ours)) if is_same(theirs, ours) => There::Same,
-            _ => There::Other,
-        };
-        found.insert((*path).clone(), there);
+        let mut there = None;
+        // what is changed between the two looks is looked at again before it counts as another one
+        for _ in 0..2 {
+            let Some(theirs) = engine.changed_at(container, &target(at)).await? else { break };
+            there = match changed_here(path) {
+                Some(ours) if is_same(theirs, ours) => Some(There::Same),
+                _ => Some(There::Other),
+            };
+            if there == Some(There::Same) {
+                break;
+            }
+        }
+        found.extend(there.map(|there| ((*path).clone(), there)));
     }
-    engine.discard_container(&spec.name).await?;
-    Ok(Some(found))
+    Ok(found)
+}
+
+/// In the words of the engines: Docker's *bind source path does not exist*, Podman's *statfs /p: no such file or
+/// directory*. An engine whose virtual machine does not share a path has other words.
+fn is_missing(error: &str, paths: &[&PathBuf]) -> bool {
+    error.contains("bind source path does not exist")
+        || error.contains("no such file or directory")
+            && paths.iter().any(|path| error.contains(&path.display().to_string()))
 }
 
 /// Two times of change, in nanoseconds, of one file, which one of the sides may know by the second only.
@@ -211,7 +278,7 @@ fn is_same(one: i128, other: i128) -> bool {
     one == other || ((whole(one) || whole(other)) && one.div_euclid(SECOND) == other.div_euclid(SECOND))
 }
 
-/// Where the engine cannot be asked: what a container does not have from its machine. Nothing outside of one, where a
+/// Where the engine was not asked: what a container does not have from its machine. Nothing outside of one, where a
 /// virtual machine may have all of it.
 pub(super) async fn guessed(host: &dyn Host, paths: &BTreeSet<PathBuf>) -> BTreeMap<PathBuf, There> {
     if !host.facts().container {
@@ -220,21 +287,6 @@ pub(super) async fn guessed(host: &dyn Host, paths: &BTreeSet<PathBuf>) -> BTree
     let mounts = String::from_utf8_lossy(&host.read(Path::new(MOUNTS)).await.unwrap_or_default()).into_owned();
     let there = |path: &PathBuf| if is_shared(&mounts, path) { There::Same } else { There::Other };
     paths.iter().map(|path| (path.clone(), there(path))).collect()
-}
-
-/// Whether a path of this container is a mount of the same path of the machine, as far as
-/// /proc/self/mountinfo (proc(5)) says.
-fn is_shared(mounts: &str, path: &Path) -> bool {
-    let deepest = mounts
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ').skip(3);
-            Some((PathBuf::from(fields.next()?), PathBuf::from(fields.next()?)))
-        })
-        .filter(|(_, at)| path.starts_with(at))
-        .max_by_key(|(_, at)| at.components().count());
-    // the root of a container is none of the machine's
-    deepest.is_some_and(|(root, at)| at != Path::new("/") && root.ends_with(at.strip_prefix("/").unwrap_or(&at)))
 }
 
 #[cfg(test)]
@@ -253,15 +305,6 @@ mod tests {
 604 600 254:1 /home/ann/shop /build rw - ext4 /dev/vda1 rw
 605 600 254:2 /ann/tools /home/ann/tools rw - ext4 /dev/vda2 rw
 ";
-
-    #[test]
-    fn a_path_is_shared_where_it_is_mounted_under_its_own_name() {
-        let shared = |path: &str| is_shared(JOB, Path::new(path));
-        assert!(shared("/home/ann/shop/conf") && shared("/home/ann/shop"));
-        // under another name, and not at all
-        assert!(!shared("/build/conf") && !shared("/proj/conf") && !shared("/home/ann/shopping"));
-        assert!(!is_shared("", Path::new("/proj/conf")));
-    }
 
     #[test]
     fn the_same_file_was_changed_at_the_same_time() {
@@ -298,13 +341,14 @@ mod tests {
         let session = session(machine(), &engine, "macula up");
         let stack = |names: &[&str]| {
             let mounts: Vec<String> = names.iter().map(|name| format!("{}:/{name}", at(name).display())).collect();
-            format!("services:\n  web:\n    image: a\n    volumes: {}\n", serde_json::to_string(&mounts).unwrap())
+            let mounts = serde_json::to_string(&mounts).unwrap();
+            format!("services:\n  web:\n    image: a\n    x-macula: {{mounts: copy}}\n    volumes: {mounts}\n")
         };
         let of = |names: &[&str]| shop(&machine(), "", &stack(names)).platform;
         let platform = of(&["same"]);
         let folder = session.state(&platform.name).folder().to_owned();
         ask(&session, &platform).await.unwrap();
-        let known = EnginePaths::read(session.host(), &folder).await.unwrap();
+        let known = EnginePaths::stored(session.host(), &folder).await.unwrap();
         assert_eq!(known.there(&same), There::Same);
         assert_eq!(known.there(&at("only")), There::Same, "it is as the others");
         let looks = || engine.journal().iter().filter(|line| line.contains("creating container macula-look")).count();
@@ -312,18 +356,53 @@ mod tests {
 
         let platform = of(&["same", "other", "only", "gone"]);
         ask(&session, &platform).await.unwrap();
-        let known = EnginePaths::read(session.host(), &folder).await.unwrap();
+        let known = EnginePaths::stored(session.host(), &folder).await.unwrap();
         let found: Vec<There> = ["same", "other", "only", "gone"].iter().map(|name| known.there(&at(name))).collect();
         assert_eq!(found, [There::Same, There::Other, There::Nothing, There::Nothing]);
         assert_eq!(known.there(&at("new")), There::Nothing);
         let asked = looks();
-        ask(&session, &of(&["same", "other", "only"])).await.unwrap();
+        ask(&session, &of(&["same", "only"])).await.unwrap();
         assert_eq!(looks(), asked, "it has said so");
-        // what is on neither machine is asked for again
+        // another one of that name may have been the same one, changed just then
+        ask(&session, &of(&["same", "other", "only"])).await.unwrap();
+        assert_eq!(looks(), asked + 1);
+        // what is on neither machine is asked for again, too
         ask(&session, &platform).await.unwrap();
-        assert_eq!(looks(), asked + 2, "and the folder around it");
+        assert_eq!(looks(), asked + 5, "both at once, each by itself, and the folder around it");
         let left = engine.labelled(LABEL).await.unwrap();
         assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[tokio::test]
+    async fn what_another_engine_has_said_is_not_read() {
+        let engine = FakeEngine::new().elsewhere_with(&[]);
+        let session = session(machine(), &engine, "macula up");
+        let stack = "services: {web: {image: a, x-macula: {mounts: copy}, volumes: ['/p/conf:/c:ro']}}";
+        let platform = shop(&machine(), "", stack).platform;
+        ask(&session, &platform).await.unwrap();
+        let folder = session.state(&platform.name).folder().to_owned();
+        let facts = engine.facts().await.unwrap();
+        let known = EnginePaths::read(&session, &facts, &folder).await.unwrap();
+        let other = Facts { engine: "Docker 1.0".into(), ..facts.clone() };
+        assert_eq!(EnginePaths::read(&session, &other, &folder).await, None);
+        let elsewhere = EnginePaths { endpoint: Some("tcp://other:2375".into()), ..known };
+        elsewhere.keep(session.host(), &folder).await.unwrap();
+        assert_eq!(EnginePaths::read(&session, &facts, &folder).await, None);
+    }
+
+    #[test]
+    fn an_error_of_another_kind_says_nothing_of_a_path() {
+        let (conf, data) = (PathBuf::from("/p/conf"), PathBuf::from("/p/data"));
+        for (error, missing) in [
+            ("making x: invalid mount config for type \"bind\": bind source path does not exist: /p/conf", true),
+            ("making x: statfs /p/data: no such file or directory", true),
+            // of something else than these
+            ("making x: runc: exec: no such file or directory", false),
+            ("making x: mounts denied: the path /p/conf is not shared from the host", false),
+            ("making x: invalid mount config for type \"bind\": stat /p/conf: permission denied", false),
+        ] {
+            assert_eq!(is_missing(error, &[&conf, &data]), missing, "{error}");
+        }
     }
 
     #[tokio::test]
@@ -333,22 +412,32 @@ mod tests {
         let engine = FakeEngine::new().elsewhere_with(&there);
         let session = session(machine(), &engine, "macula up");
         let data = project.path().join("deep/data");
-        let stack = format!("services: {{web: {{image: a, volumes: ['{}:/data']}}}}", data.display());
+        let stack = format!(
+            "services: {{web: {{image: a, x-macula: {{mounts: copy}}, volumes: ['{}:/data']}}}}",
+            data.display()
+        );
         let platform = shop(&machine(), "", &stack).platform;
         ask(&session, &platform).await.unwrap();
-        let known = EnginePaths::read(session.host(), session.state(&platform.name).folder()).await.unwrap();
+        let known = EnginePaths::stored(session.host(), session.state(&platform.name).folder()).await.unwrap();
         assert_eq!(known.there(&data), There::Same);
     }
 
+    /// An engine of this machine, and services that have not asked for anything.
     #[tokio::test]
-    async fn an_engine_of_this_machine_is_not_asked() {
-        let engine = FakeEngine::new().elsewhere_with(&[]);
-        let host = machine().folder("/var/lib/docker");
-        let session = session(host, &engine, "macula up");
-        let platform = shop(&machine(), "", "services: {web: {image: a, volumes: [/p/conf:/c]}}").platform;
-        ask(&session, &platform).await.unwrap();
-        assert_eq!(engine.journal(), [""; 0]);
-        assert_eq!(EnginePaths::read(session.host(), session.state(&platform.name).folder()).await, None);
+    async fn an_engine_is_not_asked_without_need() {
+        for (host, mounts) in [
+            (machine().folder("/var/lib/docker"), "mounts: copy"),
+            (machine().folder("/var/lib/docker"), "mounts: refuse"),
+            (machine(), ""),
+        ] {
+            let engine = FakeEngine::new().elsewhere_with(&[]);
+            let session = session(host, &engine, "macula up");
+            let stack = format!("services: {{web: {{image: a, x-macula: {{{mounts}}}, volumes: ['/p/conf:/c:ro']}}}}");
+            let platform = shop(&machine(), "", &stack).platform;
+            ask(&session, &platform).await.unwrap();
+            assert_eq!(engine.journal(), [""; 0], "{mounts}");
+            assert_eq!(EnginePaths::stored(session.host(), session.state(&platform.name).folder()).await, None);
+        }
     }
 
     #[tokio::test]

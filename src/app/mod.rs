@@ -4,6 +4,7 @@
 //! (files to a plan), which stands on `cluster` (its part of the plan), then `records` and `renewal`, `resolver`,
 //! `survey` (one look at everything), and at the bottom `session`, `state` and `error`.
 
+mod apart;
 mod builds;
 mod certificate;
 mod choices;

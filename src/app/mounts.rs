@@ -1,5 +1,6 @@
 //! A path of this container is another one on the engine's machine, or none at all: what lies below one of its mounts
-//! is mounted from there, and the rest is copied (`copies`). And paths that services want to find, and that are not there.
+//! is mounted from there, and of the rest services may have copies (`copies`). And paths that services want to find, and
+//! that are not there.
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +13,17 @@ use super::Error;
 use super::error::MissingPath;
 
 /// What this process's own container has of the engine's machine: the path here, and the one there. `home`: its id;
-/// nothing where it is in none.
-pub(super) async fn own(engine: &dyn Engine, home: &str) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
-    if home.is_empty() { Ok(Vec::new()) } else { Ok(engine.mounts(home).await?) }
+/// nothing where it is in none, or where nothing is mounted by its path.
+pub(super) async fn own(
+    engine: &dyn Engine,
+    home: &str,
+    platform: &Platform,
+) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
+    let binds = |mount: &Mount| matches!(mount, Mount::Bind { .. });
+    if home.is_empty() || !platform.services().any(|(_, service)| service.mounts.iter().any(binds)) {
+        return Ok(Vec::new());
+    }
+    Ok(engine.mounts(home).await?)
 }
 
 /// Bind mounts as the engine's machine has them. `mounts`: see [`own`].

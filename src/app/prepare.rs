@@ -16,6 +16,7 @@ use crate::model::{ContainerState, DEFAULT_NODE_IMAGE, Healthcheck, Invocation, 
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{Action, LeftOut, OtherProject, Plan, SupplyProblem, replaced_projects, select};
 
+use super::apart;
 use super::cluster::join::{self, Joined};
 use super::survey::{KeptStacks, Look, Survey, survey_with};
 use super::{Error, Session, durations, mounts, reach, resolver};
@@ -203,6 +204,14 @@ pub(super) async fn prepare_without(
         if !addons::image_names().contains(&unused.as_str()) && *unused != node_image(&survey.platform) {
             session.events.warn(format!("images.overrides: no stack has the image {unused}"));
         }
+    }
+    for unseen in apart::unseen_by_the_engine(session.host(), &survey.facts, &survey.platform, selection.as_ref()).await
+    {
+        session.events.warn(format!(
+            "{unseen} is in this container only, and the engine, which is outside of it, mounts its own path of that name: mount \
+             the project into this container under the path that it has on the engine's machine, use `configs:`, or have what \
+             is only read copied with `x-macula: {{mounts: copy}}`"
+        ));
     }
     let chosen = |service: &String| selection.as_ref().is_none_or(|chosen| chosen.contains(service));
     let refused = survey.copies.problems.iter().filter(|problem| chosen(&problem.service));

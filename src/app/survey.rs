@@ -33,7 +33,6 @@ use super::certificate::{self, Current};
 use super::choices::{Choices, Refused};
 use super::cluster::look::{ClusterLook, Sought};
 use super::copies::{Copies, copy};
-use super::engine_paths::mounted;
 use super::exports::render_exports_with;
 use super::mounts;
 use super::owner::{self, Owner};
@@ -67,7 +66,8 @@ pub struct Survey {
     pub foreign: Option<String>,
     /// How the last `up` made its addresses reachable.
     pub reach: Option<Table>,
-    /// What became of bind mounts of what the engine's machine does not have.
+    /// What became of bind mounts of what the engine's machine does not have, of services that say what is to become of
+    /// them.
     pub(super) copies: Copies,
     /// The background process is to run.
     pub resolver: bool,
@@ -311,10 +311,10 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     platform.programs.extend(state.programs(host).await);
     platform.written = Some(state.stacks_folder());
     let own = match &reach {
-        Some(table) if !mounted(&platform).is_empty() => mounts::own(&*engine, &table.home).await?,
-        _ => Vec::new(),
+        Some(table) => mounts::own(&*engine, &table.home, &platform).await?,
+        None => Vec::new(),
     };
-    let copies = copy(session, &facts, reach.as_ref(), &own, &mut platform).await;
+    let copies = copy(session, &facts, reach.as_ref(), &own, &mut platform).await?;
     mounts::translate(&own, &mut platform);
     let mut secrets = state.secrets(host).await?;
     let foreign = owner::other(Owner::read(host).await?.as_ref(), &full.name, &observed);

@@ -1,10 +1,9 @@
 //! Folders of this machine that are copied into a volume. A volume takes files by way of a container alone: one that is
 //! made of this very program, has the volume and is never started.
 
-use super::files::file_error;
 use super::{StepError, Tools};
-use crate::engine::{copied_root, pack_copy};
-use crate::model::{ContainerSpec, MountSpec, UNFINISHED, VolumeSpec, label};
+use crate::engine::pack_copy;
+use crate::model::{ContainerSpec, EngineKind, MountSpec, UNFINISHED, VolumeSpec, label};
 use crate::system::OwnImage;
 
 /// Where the container has the volume.
@@ -33,6 +32,15 @@ fn carrier(volume: &VolumeSpec, image: &OwnImage) -> ContainerSpec {
     }
 }
 
+/// Where the archive is unpacked, and what the folder is called in it. Docker refuses links that lead out of where it
+/// unpacks (`../shared`), and nothing leads out of `/`. Podman refuses none, and reaches a volume by its own path alone.
+fn unpacked(engine: EngineKind) -> (&'static str, &'static str) {
+    match engine {
+        EngineKind::Docker => ("/", PLACE),
+        EngineKind::Podman => ("/copy", "."),
+    }
+}
+
 pub(super) async fn fill(tools: &Tools, volume: &VolumeSpec) -> Result<(), StepError> {
     let Some(folder) = &volume.copy else {
         return Err(StepError::Broken(format!("nothing is known that {} is filled with", volume.name)));
@@ -43,21 +51,10 @@ pub(super) async fn fill(tools: &Tools, volume: &VolumeSpec) -> Result<(), StepE
     let mut labels = spec.labels.clone();
     labels.extend(tools.labels.clone());
     engine.create_container(&spec, &image.reference, &labels).await?;
-    let copied = async {
-        let own = folder.clone();
-        let root = tokio::task::spawn_blocking(move || copied_root(&own, PLACE)).await;
-        let root = root.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        let root = root.map_err(|error| file_error(&folder.path, error))?;
-        // the folder's own rights; Podman leaves those of a volume as they are
-        let one: std::io::Result<bytes::Bytes> = Ok(root.into());
-        let one = futures_util::stream::iter([one]);
-        engine.unpack_in(&spec.name, "/", Box::pin(one)).await?;
-        engine.unpack_in(&spec.name, &format!("/{PLACE}"), pack_copy((**folder).clone())).await?;
-        Ok::<(), StepError>(())
-    };
-    let copied = copied.await;
+    let (at, name) = unpacked(tools.facts.engine_kind);
+    let copied = engine.unpack_in(&spec.name, at, pack_copy((**folder).clone(), name)).await;
     let removed = engine.discard_container(&spec.name).await;
-    copied.and(removed.map_err(StepError::from))
+    Ok(copied.and(removed)?)
 }
 
 #[cfg(test)]
@@ -83,5 +80,10 @@ mod tests {
         assert!(spec.ports.is_empty() && spec.files.is_empty() && spec.command.is_none());
         let kept: Vec<&str> = spec.labels.keys().map(String::as_str).collect();
         assert_eq!(kept, [label::PLATFORM, label::SERVICE], "a copy is what the volume holds");
+        for engine in [EngineKind::Docker, EngineKind::Podman] {
+            let (at, name) = unpacked(engine);
+            let path = std::path::Path::new(at).join(name);
+            assert!(path.components().eq(std::path::Path::new("/copy").components()), "{engine:?}: {path:?}");
+        }
     }
 }

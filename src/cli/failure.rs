@@ -262,15 +262,25 @@ fn mounts(problems: &[MountProblem]) -> CliError {
     if problems.len() > 1 {
         new.details.extend(problems.iter().map(ToString::to_string));
     }
-    let ways = words::unique(problems.iter().map(|problem| match problem.why {
-        Why::Missing => "create what is missing, or correct the path",
-        Why::Special(_) => "leave the mount out where the engine is on another machine, for example in an override file",
-        Why::Refused => "remove `mounts: refuse`, or mount a named volume",
-        Why::Large { .. } => {
-            "mount a volume over what the container does not need of it (`node_modules`), mount a part of the folder, take the              files into the image with `build`, or copy them with `develop.watch`"
+    let ways = words::unique(problems.iter().filter_map(|problem| match problem.why {
+        Why::Missing => Some("create it on the engine's machine, or mount a named volume"),
+        Why::Special(_) => {
+            Some("leave the mount out where the engine is on another machine, for example in an override file")
         }
-        Why::LongFile { .. } => "mount its folder, or a named volume",
-        Why::Unreadable(_) => "make it readable, or mount another folder",
+        Why::Refused => Some("remove `mounts: refuse`, or mount a named volume"),
+        // it says so itself
+        Why::Writable => None,
+        Why::Large { .. } => Some(
+            "mount a volume over what the container does not need of it (`node_modules`), mount a part of the folder, \
+             take the files into the image with `build`, or copy them with `develop.watch`",
+        ),
+        Why::LongFile { .. } => Some("mount its folder, or a named volume"),
+        Why::NotFromHere(_) => Some(
+            "run macula on Linux with the engine's processor, or leave out `mounts: copy` here, for example in an override \
+             file",
+        ),
+        Why::Inside(_) => Some("mount the folder that it lies in, or mount it at a path outside of the other mount"),
+        Why::Unreadable(_) => Some("make it readable, or mount another folder"),
     }));
     ways.into_iter().fold(new, CliError::hint)
 }

@@ -1,10 +1,10 @@
 //! A service becomes its containers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, Fingerprint, MountSpec, Platform, PortBinding,
-    Readiness, Role, Service, TaskInputs, TaskSpec, label,
+    Condition, ContainerOptions, ContainerSpec, CopiedFolder, DependsOn, FileSpec, Fingerprint, MountSpec, Platform,
+    PortBinding, Readiness, Role, Service, TaskInputs, TaskSpec, label,
 };
 
 use super::attachments::{attachments, holds_names, names, network_mode, network_name, searched};
@@ -111,7 +111,7 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
         let mounted = mounts.iter().any(|mount| matches!(mount, MountSpec::Volume { source, .. } if *source == name));
         Some((name, declared.copy.clone().filter(|_| mounted)?))
     });
-    let copies = copies.collect();
+    let copies: BTreeMap<String, CopiedFolder> = copies.collect();
     let mut labels = service.labels.clone();
     labels.extend(super::own_labels(platform, site, Some(&stack.name)));
     labels.extend(compose_labels(scene, service, replica));
@@ -135,7 +135,7 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
     if !reloaded.is_empty() {
         labels.insert(label::RELOADED.into(), serde_json::to_string(&reloaded).unwrap_or_default());
     }
-    let task = task(platform, service);
+    let task = task(platform, service, &copies);
     if let Some(task) = &task {
         labels.insert(label::TASK.into(), task.inputs.text());
     }
@@ -214,8 +214,8 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
 }
 
 /// What decides whether a task runs. Where it names the files that it works on, a new build of its image is no
-/// reason: an application is built again with every change of its own.
-fn task(platform: &Platform, service: &Service) -> Option<TaskSpec> {
+/// reason: an application is built again with every change of its own. Nor are files that are copied for it.
+fn task(platform: &Platform, service: &Service, copies: &BTreeMap<String, CopiedFolder>) -> Option<TaskSpec> {
     let job = service.extension.task.as_ref()?;
     let spec = image::image_spec(platform, service);
     let image = match (&service.image, &spec.build) {
@@ -225,7 +225,10 @@ fn task(platform: &Platform, service: &Service) -> Option<TaskSpec> {
         (image, _) => image.clone().unwrap_or_default(),
     };
     let command = Fingerprint::of(&service.command).0;
-    let inputs = TaskInputs::new(job, command, Fingerprint::of(&image).0);
+    let mut inputs = TaskInputs::new(job, command, Fingerprint::of(&image).0);
+    for folder in copies.values().filter(|_| job.changed.is_empty()) {
+        inputs.0.entry(format!("files of {}", folder.shown)).or_default().push_str(&folder.volume());
+    }
     Some(TaskSpec { name: job.name.clone(), inputs, otherwise: job.otherwise })
 }
 

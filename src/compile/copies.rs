@@ -1,5 +1,5 @@
-//! Bind mounts where the engine is elsewhere: what only this machine has is copied there. A folder becomes a volume that
-//! is filled before anybody has it, a file is copied into the container as a config is.
+//! Bind mounts where the engine is elsewhere, of services that ask for it: what only this machine has is copied there. A
+//! folder becomes a volume that is filled before anybody has it, a file is copied into the container as a config is.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,8 @@ pub enum Why {
     Special(&'static str),
     #[error("which the engine's machine does not have, and its `x-macula.mounts` is `refuse`")]
     Refused,
+    #[error("which its container may write to; only what it reads is copied (add `:ro`, or mount a named volume)")]
+    Writable,
     #[error(
         "which is too large to be copied to the engine's machine: {} in {}, of at most {} and {MOST_FILES}",
         words::bytes(*bytes), words::count(usize::try_from(*files).unwrap_or(usize::MAX), "file"), words::bytes(MOST_BYTES)
@@ -57,6 +59,10 @@ pub enum Why {
         words::bytes(*bytes), words::bytes(LONGEST_FILE)
     )]
     LongFile { bytes: u64 },
+    #[error("which cannot be copied to the engine's machine from here: {0}")]
+    NotFromHere(String),
+    #[error("whose place in the container lies in another mount ({0}), and nothing is copied into that")]
+    Inside(String),
     #[error("which cannot be read to be copied to the engine's machine: {0}")]
     Unreadable(String),
 }
@@ -74,11 +80,16 @@ pub struct MountProblem {
 }
 
 /// Whether what a service mounts is copied; else it is mounted as it is written. `there`: nothing where nobody knows.
-pub fn is_copied(path: &Path, here: Here, there: Option<There>, setting: MountsElsewhere) -> Result<bool, Why> {
+pub fn is_copied(
+    path: &Path,
+    here: Here,
+    there: Option<There>,
+    (setting, read_only): (MountsElsewhere, bool),
+) -> Result<bool, Why> {
     let below = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
     let of_the_machine = path.parent().is_none() || below(&OF_THE_KERNEL);
     match (there, here) {
-        _ if of_the_machine => Ok(false),
+        _ if of_the_machine || setting == MountsElsewhere::AsWritten => Ok(false),
         (None | Some(There::Same), _) => Ok(false),
         // the engine's machine has something that only it has
         (Some(There::Other), Here::Nothing) => Ok(false),
@@ -86,9 +97,30 @@ pub fn is_copied(path: &Path, here: Here, there: Option<There>, setting: MountsE
         (Some(There::Nothing), Here::Nothing) => Err(Why::Missing),
         (Some(_), Here::Special(what)) => Err(Why::Special(what)),
         (Some(_), Here::File | Here::Folder) => match setting {
-            MountsElsewhere::Copy => Ok(true),
+            MountsElsewhere::AsWritten => Ok(false),
+            // what a container writes would be lost with the next change here
+            MountsElsewhere::Copy if read_only => Ok(true),
+            MountsElsewhere::Copy => Err(Why::Writable),
             MountsElsewhere::Refuse => Err(Why::Refused),
         },
+    }
+}
+
+/// The same where nothing can be carried to the engine's machine, for this reason: nothing can be looked for there either.
+pub fn is_copied_without_help(
+    path: &Path,
+    here: Here,
+    there: Option<There>,
+    (setting, read_only): (MountsElsewhere, bool),
+    reason: &str,
+) -> Result<bool, Why> {
+    let machines = OF_THE_KERNEL.iter().chain(&OF_THE_SYSTEM).any(|folder| path.starts_with(folder));
+    match is_copied(path, here, there, (setting, read_only)) {
+        Ok(true) => Err(Why::NotFromHere(reason.to_owned())),
+        Ok(false) if setting == MountsElsewhere::Copy && there.is_none() && path.parent().is_some() && !machines => {
+            Err(Why::NotFromHere(reason.to_owned()))
+        }
+        other => other,
     }
 }
 
@@ -110,13 +142,13 @@ pub enum Part<F> {
     Inside,
 }
 
-/// What the copied mounts of a service become, by their place among its mounts. `kinds`: which are copied, and whether
-/// each is a folder. Nothing is read.
+/// What the copied mounts of a service become, by their place among its mounts; and which of them cannot be copied for
+/// where they lie. `kinds`: which are copied, and whether each is a folder. Nothing is read.
 pub fn parts(
     service: &Service,
     kinds: &BTreeMap<usize, bool>,
     base: Option<&Path>,
-) -> BTreeMap<usize, Part<(PathBuf, String)>> {
+) -> (BTreeMap<usize, Part<(PathBuf, String)>>, Vec<(usize, Why)>) {
     let target = |mount: &Mount| mount.target().trim_end_matches('/').to_owned();
     let targets: Vec<String> = service.mounts.iter().map(target).collect();
     let inside = |path: &str, folder: &str| {
@@ -129,6 +161,7 @@ pub fn parts(
         all.max_by_key(|(_, target, _)| target.len()).map(|(at, _, below)| (at, below))
     };
     let mut all = BTreeMap::new();
+    let mut refused = Vec::new();
     let mut with: Vec<(usize, String, PathBuf)> = Vec::new();
     for (at, mount) in service.mounts.iter().enumerate() {
         let (Mount::Bind { source, target, .. }, Some(folder)) = (mount, kinds.get(&at)) else { continue };
@@ -141,6 +174,11 @@ pub fn parts(
             (false, Some((outer, below))) if kinds.get(&outer) == Some(&true) => {
                 with.push((outer, below, source.clone()));
                 Part::Inside
+            }
+            // it would be written into data, or into a folder of the engine's machine
+            (false, Some((outer, _))) if !matches!(service.mounts.get(outer), Some(Mount::Tmpfs { .. })) => {
+                refused.push((at, Why::Inside(targets.get(outer).cloned().unwrap_or_default())));
+                continue;
             }
             (false, _) => Part::File((source.clone(), target.clone())),
         };
@@ -158,7 +196,7 @@ pub fn parts(
             folder.with.insert(below, path);
         }
     }
-    all
+    (all, refused)
 }
 
 /// Puts what was read in the place of the mounts. What is not in `read` stays as it is written.
@@ -168,10 +206,8 @@ pub fn lay(stack: &mut Stack, service: &str, mut read: BTreeMap<usize, Part<File
     let mut files = Vec::new();
     for (at, mount) in std::mem::take(&mut service.mounts).into_iter().enumerate() {
         match (read.remove(&at), mount) {
-            (Some(Part::Folder(folder)), Mount::Bind { target, read_only, .. }) => {
+            (Some(Part::Folder(folder)), Mount::Bind { target, .. }) => {
                 let key = folder.volume();
-                // an engine writes nothing into what a container may only read
-                let written = service.files.iter().any(|file| Path::new(&file.target).starts_with(&target));
                 let labels = [
                     (label::FILES, "true".to_owned()),
                     (label::COPY_OF, folder.path.to_string_lossy().into_owned()),
@@ -183,8 +219,7 @@ pub fn lay(stack: &mut Stack, service: &str, mut read: BTreeMap<usize, Part<File
                     copy: Some(folder),
                     ..Volume::default()
                 });
-                let read_only = read_only && !written;
-                mounts.push(Mount::Volume { source: Some(key), target, read_only, no_copy: true, subpath: None });
+                mounts.push(Mount::Volume { source: Some(key), target, read_only: true, no_copy: true, subpath: None });
             }
             (Some(Part::File(file)), _) => files.push(file),
             (Some(Part::Inside), _) => {}
@@ -203,6 +238,7 @@ mod tests {
     #[test]
     fn what_only_this_machine_has_is_copied_or_refused() {
         use Here::{File, Folder, Special};
+        use MountsElsewhere::{AsWritten, Copy, Refuse};
         use There::{Nothing, Other, Same};
         let socket = Special("a socket");
         for (path, here, there, expected) in [
@@ -230,11 +266,37 @@ mod tests {
             // a name that only begins so
             ("/variable", Folder, Some(Other), Ok(true)),
         ] {
-            let found = is_copied(Path::new(path), here, there, MountsElsewhere::Copy);
-            assert_eq!(found, expected, "{path} {here:?} {there:?}");
-            let refused = is_copied(Path::new(path), here, there, MountsElsewhere::Refuse);
-            let expected = if expected == Ok(true) { Err(Why::Refused) } else { expected };
-            assert_eq!(refused, expected, "{path} {here:?} {there:?}, refused");
+            let found = |setting, read_only| is_copied(Path::new(path), here, there, (setting, read_only));
+            let instead = |why| if expected == Ok(true) { Err(why) } else { expected.clone() };
+            assert_eq!(found(Copy, true), expected, "{path} {here:?} {there:?}");
+            assert_eq!(found(Copy, false), instead(Why::Writable), "{path} {here:?} {there:?}, to be written to");
+            for read_only in [true, false] {
+                assert_eq!(found(Refuse, read_only), instead(Why::Refused), "{path} {here:?} {there:?}, refused");
+                assert_eq!(found(AsWritten, read_only), Ok(false), "{path} {here:?} {there:?}, not asked for");
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_made_from_here_is_refused() {
+        use Here::{File, Folder, Nothing};
+        use MountsElsewhere::{AsWritten, Copy, Refuse};
+        let not = || Err(Why::NotFromHere("no program".into()));
+        for (path, here, there, setting, expected) in [
+            // whether the engine has it nobody knows
+            ("/p/conf", Folder, None, Copy, not()),
+            ("/p/conf", Nothing, None, Copy, not()),
+            ("/p/a.conf", File, Some(There::Other), Copy, not()),
+            ("/p/conf", Folder, Some(There::Same), Copy, Ok(false)),
+            ("/etc/localtime", File, None, Copy, Ok(false)),
+            ("/proc", Folder, None, Copy, Ok(false)),
+            ("/", Folder, None, Copy, Ok(false)),
+            ("/p/conf", Folder, None, Refuse, Ok(false)),
+            ("/p/conf", Folder, Some(There::Other), Refuse, Err(Why::Refused)),
+            ("/p/conf", Folder, None, AsWritten, Ok(false)),
+        ] {
+            let found = is_copied_without_help(Path::new(path), here, there, (setting, true), "no program");
+            assert_eq!(found, expected, "{path} {here:?} {there:?} {setting:?}");
         }
     }
 
@@ -249,16 +311,22 @@ mod tests {
             said(Why::Missing),
             said(Why::Special("a socket")),
             said(Why::Refused),
+            said(Why::Writable),
             said(Why::Large { files: 61_234, bytes: 41_200_000 }),
             said(Why::LongFile { bytes: 70_000_000 }),
+            said(Why::Inside("/srv".into())),
+            said(Why::NotFromHere("the engine runs on another processor than this program".into())),
             said(Why::Unreadable("permission denied".into())),
         ];
         insta::assert_snapshot!(all.join("\n"), @r"
         shop mounts ./data, which exists neither on this machine nor on the engine's
         shop mounts ./data, which is a socket of this machine and cannot be copied to the engine's
         shop mounts ./data, which the engine's machine does not have, and its `x-macula.mounts` is `refuse`
+        shop mounts ./data, which its container may write to; only what it reads is copied (add `:ro`, or mount a named volume)
         shop mounts ./data, which is too large to be copied to the engine's machine: 41.2 MB in 61234 files, of at most 256.0 MB and 50000
         shop mounts ./data, which is too large to be copied to the engine's machine: a single file of 70.0 MB, of at most 64.0 MB
+        shop mounts ./data, whose place in the container lies in another mount (/srv), and nothing is copied into that
+        shop mounts ./data, which cannot be copied to the engine's machine from here: the engine runs on another processor than this program
         shop mounts ./data, which cannot be read to be copied to the engine's machine: permission denied
         ");
         assert_eq!(shown(Path::new("/p"), Some(Path::new("/p"))), ".");
@@ -297,7 +365,9 @@ mod tests {
             Part::File((path, target)) => format!("{at} {} -> {target}", path.display()),
             Part::Inside => format!("{at} inside"),
         };
-        parts(service, &kinds, Some(Path::new("/p"))).iter().map(text).collect()
+        let (parts, refused) = parts(service, &kinds, Some(Path::new("/p")));
+        let refused = refused.iter().map(|(at, why)| format!("{at} {why}"));
+        parts.iter().map(text).chain(refused).collect()
     }
 
     #[test]
@@ -326,8 +396,7 @@ mod tests {
             bind("/p/nginx.conf", "/etc/nginx/nginx.conf"),
             bind("/p/site", "/srv"),
             bind("/p/.env.ci", "/srv/conf/.env"),
-            bind("/p/x", "/other/x"),
-            bind("/q", "/other"),
+            bind("/p/x", "/var/x"),
         ]);
         assert_eq!(
             found(&all, &[1], &[0, 2, 3]),
@@ -335,9 +404,35 @@ mod tests {
                 "0 /p/nginx.conf -> /etc/nginx/nginx.conf",
                 "1 ./site without [conf/.env] with [conf/.env <- /p/.env.ci]",
                 "2 inside",
-                "3 /p/x -> /other/x",
+                "3 /p/x -> /var/x",
             ]
         );
+    }
+
+    #[test]
+    fn nothing_is_copied_into_what_another_mount_holds() {
+        let data = |source: Option<&str>| Mount::Volume {
+            source: source.map(str::to_owned),
+            target: "/data/".into(),
+            read_only: false,
+            no_copy: false,
+            subpath: None,
+        };
+        let memory = Mount::Tmpfs { target: "/data".into(), size: None, mode: None, options: Vec::new() };
+        let refused = "0 whose place in the container lies in another mount (/data), and nothing is copied into that";
+        for (outer, expected) in [
+            (data(Some("db")), refused),
+            (data(None), refused),
+            (bind("/q", "/data"), refused),
+            // its folder becomes a volume of the container's own
+            (memory, "0 /p/x -> /data/deep/x"),
+        ] {
+            let service = service(vec![bind("/p/x", "/data/deep/x"), outer]);
+            assert_eq!(found(&service, &[], &[0]), [expected]);
+            // a folder is mounted over it, as it would be
+            let folder = found(&service, &[0], &[]);
+            assert_eq!(folder, ["0 ./x without [] with []"]);
+        }
     }
 
     #[test]
@@ -364,8 +459,7 @@ mod tests {
             volumes: BTreeMap::new(),
         };
         let read = [(0, Part::File(file("/etc/a.conf"))), (1, Part::Folder(folder("/p/site"))), (2, Part::Inside)];
-        let mut other = stack.clone();
-        lay(&mut stack, "shop", read.clone().into());
+        lay(&mut stack, "shop", read.into());
         let key = folder("/p/site").volume();
         let service = &stack.services["shop"];
         let volume = Mount::Volume {
@@ -381,9 +475,5 @@ mod tests {
         assert_eq!(declared.labels[label::COPY_OF], "/p/site");
         assert_eq!(declared.labels[label::FILES], "true", "it goes with the platform");
         assert_eq!(declared.copy, Some(folder("/p/site")));
-        // a file of another origin that lies in it can be written there
-        other.services.get_mut("shop").unwrap().files.push(file("/srv/b.conf"));
-        lay(&mut other, "shop", read.into());
-        assert!(matches!(other.services["shop"].mounts[0], Mount::Volume { read_only: false, .. }));
     }
 }

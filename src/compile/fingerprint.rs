@@ -1,6 +1,8 @@
 //! The hash that decides whether a container is still the wanted one, and its parts, which let a
 //! plan say what changed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -45,9 +47,12 @@ fn copied_folders(map: &mut serde_json::Map<String, Value>, spec: &ContainerSpec
             *source = Value::String(folder.path.to_string_lossy().into_owned());
         }
     }
+    // one folder may be copied twice, without what is mounted over one of them
+    let mut parts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for folder in spec.copies.values() {
-        map.insert(Fingerprint::copy_part(&folder.shown), Value::String(folder.volume()));
+        parts.entry(Fingerprint::copy_part(&folder.shown)).or_default().insert(folder.volume());
     }
+    map.extend(parts.into_iter().map(|(part, volumes)| (part, volumes.into_iter().collect())));
 }
 
 fn own_labels_apart(spec: &ContainerSpec) -> Value {
@@ -145,6 +150,15 @@ mod tests {
         assert_ne!(before, after);
         assert_eq!(Fingerprint::changed_parts(&old, &new), ["files of ./a_b_c"]);
         assert_eq!(of(&copied("1"), &[]), (before, old.clone()));
+        // two copies of one folder: a change of either is seen
+        let twice = |deep: &str| {
+            let whole = CopiedFolder { path: "/p/a".into(), shown: "./a".into(), ..CopiedFolder::default() };
+            let part = CopiedFolder { without: ["x".to_owned()].into(), digest: deep.into(), ..whole.clone() };
+            ContainerSpec { copies: [whole, part].map(|folder| (folder.volume(), folder)).into(), ..spec() }
+        };
+        let ((before, old_parts), (after, new_parts)) = (of(&twice("1"), &[]), of(&twice("2"), &[]));
+        assert_ne!(before, after);
+        assert_eq!(Fingerprint::changed_parts(&old_parts, &new_parts), ["files of ./a"]);
         let (_, none) = of(&spec(), &[]);
         assert_eq!(Fingerprint::changed_parts(&none, &old), ["files of ./a_b_c", "mounts"]);
     }

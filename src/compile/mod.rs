@@ -41,7 +41,8 @@ pub use cluster::{
 pub use container::{WantedNames, certificate_file, wanted_names};
 pub use context::TemplateContext;
 pub use copies::{
-    Here, LONGEST_FILE, MOST_BYTES, MOST_FILES, MountProblem, Part, There, Why, is_copied, lay, parts, shown,
+    Here, LONGEST_FILE, MOST_BYTES, MOST_FILES, MountProblem, Part, There, Why, is_copied, is_copied_without_help, lay,
+    parts, shown,
 };
 pub use held::{Held, held};
 pub use image::{BASE_SUITE, Source, image_specs, lockable, mirrored};

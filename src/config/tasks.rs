@@ -218,6 +218,7 @@ fn job(loaded: &Loaded, one: &Declared, names: &Names, selection: &Selection, re
             trust: extension.trust,
             optional: extension.optional,
             profiles: extension.profiles.clone(),
+            mounts: extension.mounts,
             once: true,
             task: Some(TaskJob {
                 name: one.name.clone(),

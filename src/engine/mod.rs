@@ -31,7 +31,7 @@ mod moment;
 mod operation;
 mod swarm;
 
-pub use docker::{ContextCache, PathRules, changed_here, copied_root, pack_copy};
+pub use docker::{ContextCache, PathRules, changed_here, pack_copy};
 pub use error::{EngineError, ImageError, Wait};
 pub use moment::for_a_moment;
 pub use swarm::Swarm;
@@ -402,9 +402,9 @@ pub trait Streams: Send + Sync {
     async fn look_at(&self, container: &str, path: &str) -> Result<Option<PathInfo>, EngineError>;
     /// When what lies at a path of a container, running or not, was changed last: nanoseconds since the epoch. `None`:
     /// nothing lies there, or the engine does not say.
-    async fn changed_at(&self, container: &str, path: &str) -> Option<i128> {
+    async fn changed_at(&self, container: &str, path: &str) -> Result<Option<i128>, EngineError> {
         let _ = (container, path);
-        None
+        Ok(None)
     }
     /// A file, a link, or a folder with everything in it, as an archive, piece by piece.
     async fn pack(

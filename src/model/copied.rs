@@ -11,15 +11,17 @@ use super::Fingerprint;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MountsElsewhere {
-    /// It is copied to the engine's machine.
+    /// It is mounted as it is written: the engine has something of its own at that path, or makes an empty folder.
     #[default]
+    AsWritten,
+    /// It is copied to the engine's machine, if its container only reads it.
     Copy,
     /// Nothing is started.
     Refuse,
 }
 
 impl MountsElsewhere {
-    /// Without a word about it.
+    /// Nothing is given.
     pub fn is_usual(&self) -> bool {
         *self == Self::default()
     }

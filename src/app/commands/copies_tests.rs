@@ -10,7 +10,7 @@ use crate::doctor::proof::Record;
 use crate::engine::Engine;
 use crate::engine::fake::FakeEngine;
 use crate::host::fake::FakeHost;
-use crate::model::label;
+use crate::model::{MountSpec, label};
 
 struct Project {
     folder: tempfile::TempDir,
@@ -22,10 +22,14 @@ struct Project {
 impl Project {
     /// `inside`: this process is in a container.
     async fn new(inside: bool) -> Self {
+        Self::on(|host| host.facts_with(|facts| facts.container = inside)).await
+    }
+
+    async fn on(machine: impl FnOnce(FakeHost) -> FakeHost) -> Self {
         let engine = FakeEngine::new().with_image("acme/web:1").elsewhere_with(&[(Path::new("/etc/hosts"), 7)]);
         let maps = "00400000-00500000 r-xp 00000000 08:01 1 /usr/local/bin/macula\n";
         let host = FakeHost::new().file("/proc/self/maps", maps).file("/proc/self/exe", "program");
-        let host = host.facts_with(|facts| facts.container = inside);
+        let host = machine(host);
         // that its containers run is known
         Record::now(&engine, &host, &engine.facts().await.unwrap()).await.keep(&host).await;
         let heard = Arc::new(Heard::default());
@@ -42,12 +46,14 @@ impl Project {
         std::fs::write(path, content).unwrap();
     }
 
-    /// With these mounts, `.` in front of which is the project's folder.
-    fn loaded(&self, more: &str, mounts: &[&str]) -> Loaded {
+    /// With this `x-macula.mounts` and these mounts, `.` in front of which is the project's folder.
+    fn loaded(&self, setting: &str, mounts: &[&str]) -> Loaded {
         let root = self.folder.path().display().to_string();
         let mounts: Vec<String> = mounts.iter().map(|mount| mount.replacen('.', &root, 1)).collect();
         let mounts = serde_json::to_string(&mounts).unwrap();
-        let stack = format!("services:\n  web:\n    image: acme/web:1\n{more}    volumes: {mounts}\n");
+        let extension = if setting.is_empty() { String::new() } else { format!("mounts: {setting}") };
+        let stack =
+            format!("services:\n  web:\n    image: acme/web:1\n    x-macula: {{{extension}}}\n    volumes: {mounts}\n");
         shop(&FakeHost::new(), "", &stack)
     }
 
@@ -61,7 +67,7 @@ impl Project {
     fn volumes(&self) -> Vec<(String, usize)> {
         let journal = self.engine.journal();
         let filled = |name: &str| {
-            let line = format!("copying to /copy in container {name}.unfinished: /copy/a.html");
+            let line = format!("copying to / in container {name}.unfinished: /copy/a.html");
             journal.iter().filter(|found| **found == line).count()
         };
         self.engine.volume_names().into_iter().map(|name| (name.clone(), filled(&name))).collect()
@@ -73,12 +79,13 @@ impl Project {
     }
 }
 
-const MOUNTS: [&str; 4] = ["./site:/srv", "./app.conf:/etc/app.conf:ro", "./site:/read:ro", "/etc/hosts:/etc/hosts:ro"];
+const MOUNTS: [&str; 4] =
+    ["./site:/srv:ro", "./app.conf:/etc/app.conf:ro", "./site:/read:ro", "/etc/hosts:/etc/hosts:ro"];
 
 #[tokio::test]
 async fn what_the_engine_lacks_is_copied_and_copied_again_when_it_changes() {
     let project = Project::new(false).await;
-    let loaded = project.loaded("", &MOUNTS);
+    let loaded = project.loaded("copy", &MOUNTS);
     project.up(&loaded).await.unwrap();
     let [(first, filled)] = project.volumes().try_into().unwrap();
     assert!(first.starts_with("macula-shop-copy-site-"), "{first}");
@@ -86,9 +93,7 @@ async fn what_the_engine_lacks_is_copied_and_copied_again_when_it_changes() {
     let file = project.engine.file("macula-shop-web-1", "/etc/app.conf").unwrap();
     assert_eq!(String::from_utf8(file.content).unwrap(), "level = 1");
     let said = project.said();
-    let written = "web: ./site is copied to the engine's machine, and what the container writes there does not come back \
-                   (add `:ro` if it only reads)";
-    assert_eq!(said.iter().filter(|line| line.contains("copied")).collect::<Vec<_>>(), [written]);
+    assert!(said.iter().all(|line| !line.contains("copied")), "{said:?}");
 
     // what is there costs nothing, also for whoever only looks
     assert_eq!(project.up(&loaded).await.unwrap().steps, 0);
@@ -111,7 +116,10 @@ async fn what_the_engine_lacks_is_copied_and_copied_again_when_it_changes() {
     let file = project.engine.file("macula-shop-web-1", "/etc/app.conf").unwrap();
     assert_eq!(String::from_utf8(file.content).unwrap(), "level = 2");
 
+    let known = project.session.state(&loaded.platform.name).folder().join("mounts.json");
+    assert!(project.session.host().exists(&known).await);
     down(&project.session, &loaded.platform.name, DownOptions::default()).await.unwrap();
+    assert!(!project.session.host().exists(&known).await, "it is asked again");
     assert_eq!(project.volumes(), []);
     assert_eq!(project.engine.containers(), [""; 0]);
 }
@@ -120,8 +128,8 @@ async fn what_the_engine_lacks_is_copied_and_copied_again_when_it_changes() {
 async fn what_cannot_be_copied_is_refused_before_anything_is_made() {
     let project = Project::new(false).await;
     std::os::unix::net::UnixListener::bind(project.folder.path().join("app.sock")).unwrap();
-    let refused = async |more: &str, mounts: &[&str]| {
-        let loaded = project.loaded(more, mounts);
+    let refused = async |setting: &str, mounts: &[&str]| {
+        let loaded = project.loaded(setting, mounts);
         let Err(Error::Mounts(problems)) = project.up(&loaded).await else { panic!("{mounts:?} is mounted") };
         let made = project.engine.journal();
         let made: Vec<&String> = made.iter().filter(|line| line.contains("macula-shop")).collect();
@@ -131,22 +139,25 @@ async fn what_cannot_be_copied_is_refused_before_anything_is_made() {
         said.join("\n").replace(&project.folder.path().display().to_string(), ".")
     };
     let all = [
-        refused("", &["./app.sock:/in/sock", "./gone:/in/gone", "./site:/in/site"]).await,
-        refused("    x-macula: {mounts: refuse}\n", &["./site:/in/site", "/etc/hosts:/etc/hosts"]).await,
+        refused("copy", &["./app.sock:/in/sock:ro", "./gone:/in/gone:ro", "./site:/in/site:ro"]).await,
+        refused("copy", &["./site:/in/site", "./app.conf:/in/app.conf", "./site:/in/read:ro"]).await,
+        refused("refuse", &["./site:/in/site", "/etc/hosts:/etc/hosts"]).await,
     ];
     insta::assert_snapshot!(all.join("\n"), @r"
     web mounts ./app.sock, which is a socket of this machine and cannot be copied to the engine's
     web mounts ./gone, which exists neither on this machine nor on the engine's
+    web mounts ./site, which its container may write to; only what it reads is copied (add `:ro`, or mount a named volume)
+    web mounts ./app.conf, which its container may write to; only what it reads is copied (add `:ro`, or mount a named volume)
     web mounts ./site, which the engine's machine does not have, and its `x-macula.mounts` is `refuse`
     ");
 }
 
 #[tokio::test]
 async fn a_plan_before_the_first_up_knows_what_a_container_does_not_share() {
-    let mounts = ["./site:/srv"];
+    let mounts = ["./site:/srv:ro"];
     for (inside, copied) in [(true, true), (false, false)] {
         let project = Project::new(inside).await;
-        let loaded = project.loaded("", &mounts);
+        let loaded = project.loaded("copy", &mounts);
         let prepared = prepare(&project.session, &loaded, &Wanted::default()).await.unwrap();
         let copies = &prepared.survey.resources.containers[0].copies;
         assert_eq!(!copies.is_empty(), copied, "{copies:?}");
@@ -154,4 +165,44 @@ async fn a_plan_before_the_first_up_knows_what_a_container_does_not_share() {
         assert_eq!(volumes.iter().any(|volume| volume.labels.contains_key(label::COPY_OF)), copied);
         assert_eq!(project.engine.journal(), [""; 0], "nobody is asked");
     }
+}
+
+/// A program that no container there can run carries nothing there: whoever wants it is told before anything is made.
+#[tokio::test]
+async fn another_processor_is_a_reason_to_refuse() {
+    let project = Project::on(|host| host.facts_with(|facts| facts.arch = "aarch64".into())).await;
+    let loaded = project.loaded("copy", &["./site:/srv:ro", "/etc/hosts:/etc/hosts:ro"]);
+    let Err(Error::Mounts(problems)) = prepare(&project.session, &loaded, &Wanted::default()).await else {
+        panic!("it is mounted");
+    };
+    let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let said = said.join("\n").replace(&project.folder.path().display().to_string(), ".");
+    assert_eq!(
+        said,
+        "web mounts ./site, which cannot be copied to the engine's machine from here: the engine runs on another \
+         processor than this program"
+    );
+    // what is not asked for is no trouble
+    for setting in ["", "refuse"] {
+        let loaded = project.loaded(setting, &["./site:/srv:ro"]);
+        prepare(&project.session, &loaded, &Wanted::default()).await.unwrap();
+    }
+}
+
+/// Whoever has not asked for copies has what was there before them: the mount as it is written.
+#[tokio::test]
+async fn without_a_word_nothing_is_looked_at_nor_copied() {
+    let project = Project::new(false).await;
+    let loaded = project.loaded("", &MOUNTS[..3]);
+    project.up(&loaded).await.unwrap();
+    assert_eq!(project.volumes(), []);
+    let journal = project.engine.journal();
+    assert!(journal.iter().all(|line| !line.contains("macula-look") && !line.contains("copying")), "{journal:?}");
+    let prepared = prepare(&project.session, &loaded, &Wanted::default()).await.unwrap();
+    let spec = &prepared.survey.resources.containers[0];
+    assert!(spec.copies.is_empty() && spec.files.is_empty());
+    let binds: Vec<bool> = spec.mounts.iter().map(|mount| matches!(mount, MountSpec::Bind { .. })).collect();
+    assert_eq!(binds, [true, true, true]);
+    let known = project.session.state(&loaded.platform.name).folder().join("mounts.json");
+    assert!(!project.session.host().exists(&known).await);
 }

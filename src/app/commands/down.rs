@@ -186,6 +186,7 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     }
     session.state(name).keep_lease(session.host(), None).await?;
     session.state(name).forget_programs(session.host()).await?;
+    session.state(name).forget_engine_paths(session.host()).await?;
     if options.volumes {
         // passwords of data that is gone open nothing
         session.state(name).forget(session.host()).await?;

@@ -434,6 +434,30 @@ async fn a_stop_that_a_killed_run_has_asked_for_is_waited_for() {
     assert!(!host.exists(&note).await);
 }
 
+/// Files of a job's container, and the engine outside of it.
+#[tokio::test]
+async fn a_folder_that_the_engine_does_not_see_is_told() {
+    const SHARED: &str = "603 600 254:1 /p/shared /p/shared rw - ext4 /dev/vda1 rw\n";
+    let stack = "services:\n  web:\n    image: 'acme/web:1'\n    volumes: ['./conf:/etc/conf', './shared:/shared', \
+                 './none:/none', '/etc/localtime:/etc/localtime:ro', '/:/host:ro']\n";
+    let loaded = shop(&FakeHost::new(), "", stack);
+    let told = async |container: bool| {
+        let host = FakeHost::new()
+            .env_var("HTTPS_PROXY", "http://proxy:3128")
+            .facts_with(|facts| facts.container = container)
+            .file("/proc/self/mountinfo", SHARED)
+            .file("/p/conf/a.txt", "hello")
+            .file("/p/shared/b.txt", "hello")
+            .file("/etc/localtime", "");
+        let heard = Arc::new(Heard::default());
+        let session = heard_session(host, &FakeEngine::new().pullable("acme/web:1"), "macula plan", &heard);
+        prepare(&session, &loaded, &Wanted::default()).await.unwrap();
+        heard.said()
+    };
+    insta::assert_snapshot!(told(true).await.join("\n"), @"web: /p/conf is in this container only, and the engine, which is outside of it, mounts its own path of that name: mount the project into this container under the path that it has on the engine's machine, use `configs:`, or have what is only read copied with `x-macula: {mounts: copy}`");
+    assert!(told(false).await.is_empty());
+}
+
 /// `docker rm` is not `macula down`, and what was left to start is not gone.
 #[tokio::test]
 async fn what_was_brought_up_and_removed_by_hand_is_missed_until_down() {

@@ -17,7 +17,7 @@ use crate::compile::container_name;
 use crate::config::Loaded;
 use crate::engine::{AttachedExec, Engine};
 use crate::event::Event;
-use crate::model::{Hook, Mount, Service, WatchAction, WatchRule};
+use crate::model::{Hook, Mount, MountsElsewhere, Service, WatchAction, WatchRule};
 use crate::watch::{Batch, Files, Filter, Told, Tree, gathered, inside, look, pack};
 use crate::words;
 
@@ -237,22 +237,20 @@ fn rules(
     Ok(all)
 }
 
-/// Why files of a rule are not copied: the container sees the folder of this machine, or may not write to its copy.
+/// Why files of a rule are not copied: the container sees the folder of this machine, or a copy that it only reads.
 fn mounted(service: &Service, rule: &WatchRule, copied: &dyn Fn(&Path) -> bool) -> Option<String> {
     if !rule.action.copies() {
         return None;
     }
     service.mounts.iter().find_map(|mount| match mount {
         Mount::Bind { source, target, read_only, .. } if rule.path.starts_with(source) => {
-            match (copied(source), *read_only && source.is_dir()) {
-                (false, _) => Some(format!(
-                    "is mounted into the container already ({target}); its changes are there by themselves"
-                )),
-                (true, true) => Some(format!(
-                    "was copied to where the container may only read it ({target}); `macula up` takes up its changes"
-                )),
-                (true, false) => None,
-            }
+            let is_copy = service.extension.mounts == MountsElsewhere::Copy && *read_only && copied(source);
+            Some(match is_copy {
+                true => format!("was copied for the container to read ({target}); `macula up` takes up its changes"),
+                false => {
+                    format!("is mounted into the container already ({target}); its changes are there by themselves")
+                }
+            })
         }
         _ => None,
     })
@@ -398,29 +396,39 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::apply::Outcome;
+    use crate::model::Extension;
 
     #[test]
-    fn a_copy_is_kept_in_step_and_a_mount_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let bind = |target: &str, read_only| Mount::Bind {
-            source: folder.path().to_owned(),
-            target: target.into(),
-            read_only,
-            create_host_path: true,
-            propagation: None,
-            selinux: None,
+    fn what_is_mounted_is_not_copied_by_a_rule() {
+        use MountsElsewhere::{AsWritten, Copy, Refuse};
+        let service = |mounts, read_only| {
+            let bind = Mount::Bind {
+                source: "/p".into(),
+                target: "/app".into(),
+                read_only,
+                create_host_path: true,
+                propagation: None,
+                selinux: None,
+            };
+            let extension = Extension { mounts, ..Extension::default() };
+            Service { mounts: vec![bind], extension, ..Service::default() }
         };
-        let rule = WatchRule::new(folder.path().join("src"), WatchAction::Sync);
-        let why = |read_only, copied: bool| {
-            let service = Service { mounts: vec![bind("/app", read_only)], ..Service::default() };
-            mounted(&service, &rule, &|_| copied).unwrap_or_default()
-        };
-        assert!(why(false, false).starts_with("is mounted into the container already (/app)"));
-        assert!(why(true, true).contains("`macula up` takes up its changes"));
-        assert_eq!(why(false, true), "");
-        let restart = WatchRule { action: WatchAction::Restart, ..rule.clone() };
-        let service = Service { mounts: vec![bind("/app", true)], ..Service::default() };
-        assert_eq!(mounted(&service, &restart, &|_| false), None, "nothing is copied for it");
+        let rule = WatchRule::new("/p/src".into(), WatchAction::Sync);
+        let there = "is mounted into the container already (/app); its changes are there by themselves";
+        let copy = "was copied for the container to read (/app); `macula up` takes up its changes";
+        for (setting, read_only, lacks, expected) in [
+            (Copy, true, true, copy),
+            (Copy, true, false, there),
+            (Copy, false, true, there),
+            (Refuse, true, true, there),
+            // whatever another service of the platform has had asked
+            (AsWritten, true, true, there),
+        ] {
+            let found = mounted(&service(setting, read_only), &rule, &|_| lacks);
+            assert_eq!(found.as_deref(), Some(expected), "{setting:?} {read_only} {lacks}");
+        }
+        let restart = WatchRule { action: WatchAction::Restart, ..rule };
+        assert_eq!(mounted(&service(Copy, true), &restart, &|_| true), None, "nothing is copied for it");
     }
 
     #[test]

@@ -34,9 +34,9 @@ const TELEMETRY_ASIDE: &str = "telemetry.aside";
 /// Names of programs that are remembered: those before them have long ended.
 const PROGRAMS: usize = 16;
 
-/// What the process says that keeps the platform's programs.
 /// Which of the paths that services mount the engine's machine has.
 pub(super) const ENGINE_PATHS: &str = "mounts.json";
+/// What the process says that keeps the platform's programs.
 pub(super) const KEEPER_LOG: &str = "keeper.log";
 pub(super) const KEEPER_RECORD: &str = "keeper.json";
 
@@ -339,6 +339,12 @@ impl State {
         host.remove(&path).await.map_err(|source| Error::Io { path, source })
     }
 
+    /// The engine is asked again by the next `up`.
+    pub(super) async fn forget_engine_paths(&self, host: &dyn Host) -> Result<(), Error> {
+        let path = self.folder.join(ENGINE_PATHS);
+        host.remove(&path).await.map_err(|source| Error::Io { path, source })
+    }
+
     /// What the background process looks after.
     pub(super) fn looked_after(&self) -> [PathBuf; 4] {
         [self.lease_file(), self.cluster_file(), self.followed_file(), self.folder.join(KEEPER_RECORD)]
@@ -382,11 +388,11 @@ impl State {
     /// Everything of the platform's, after its last volume is gone, and the folder where nothing else is in it. The caller
     /// has the lock: who waits for it sees that the file is gone, and makes another.
     pub async fn forget(&self, host: &dyn Host) -> Result<(), Error> {
+        self.forget_engine_paths(host).await?;
         let own =
             [self.secrets_file(), self.platform_file(), self.stopped_file(), self.choices_file(), self.runs_file()];
-        let of_runs = [self.brought_file(), self.used_file(), self.programs_file()];
-        let further = [self.folder.join(KEEPER_LOG), self.folder.join(ENGINE_PATHS)];
-        for path in own.into_iter().chain(of_runs).chain(further) {
+        let of_runs = [self.brought_file(), self.used_file(), self.programs_file(), self.folder.join(KEEPER_LOG)];
+        for path in own.into_iter().chain(of_runs) {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         let folders = [self.folder.join(TELEMETRY), self.folder.join(TELEMETRY_ASIDE), TaskRun::folder(&self.folder)];
@@ -489,6 +495,7 @@ mod tests {
             "tasks/migrate.json",
             "stacks/metrics.yaml",
             "programs.json",
+            "mounts.json",
             "lock",
         ];
         let host = files.iter().fold(FakeHost::new(), |host, file| host.file(format!("/data/macula/{file}"), "x"));

@@ -142,10 +142,10 @@ fn reloaded_by(listed: &Listed, platform: &str) -> Vec<(String, String)> {
     }
 }
 
-pub(super) async fn changed_at(docker: &Docker, container: &str, path: &str) -> Option<i128> {
-    let stat = stat(docker, container, path).await.ok().flatten()?;
-    let time: jiff::Timestamp = stat.modification_time?.parse().ok()?;
-    Some(time.as_nanosecond())
+pub(super) async fn changed_at(docker: &Docker, container: &str, path: &str) -> Result<Option<i128>, EngineError> {
+    let time = stat(docker, container, path).await?.and_then(|stat| stat.modification_time);
+    let time = time.and_then(|time| time.parse::<jiff::Timestamp>().ok());
+    Ok(time.map(|time| time.as_nanosecond()))
 }
 
 async fn download(

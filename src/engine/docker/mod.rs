@@ -46,7 +46,7 @@ mod swarm;
 mod take_over;
 mod version;
 
-pub use context::{ContextCache, Ignore as PathRules, changed_here, copied_root, pack_copy};
+pub use context::{ContextCache, Ignore as PathRules, changed_here, pack_copy};
 pub use known::KnownEngines;
 pub(super) use logins::{Logins, Settings as LoginSettings};
 

@@ -56,7 +56,7 @@ impl Streams for Docker {
         container_paths::look_at(self, container, path).await
     }
 
-    async fn changed_at(&self, container: &str, path: &str) -> Option<i128> {
+    async fn changed_at(&self, container: &str, path: &str) -> Result<Option<i128>, EngineError> {
         container_files::changed_at(self, container, path).await
     }
 

@@ -86,10 +86,11 @@ impl Streams for FakeEngine {
         })
     }
 
-    async fn changed_at(&self, container: &str, path: &str) -> Option<i128> {
-        let world = self.call(&operation::look_at(container, path)).ok()?;
-        let source = world.find(container).ok()?.binds.get(path)?;
-        world.paths.as_ref()?.get(source).copied()
+    async fn changed_at(&self, container: &str, path: &str) -> Result<Option<i128>, EngineError> {
+        let operation = operation::look_at(container, path);
+        let world = self.call(&operation)?;
+        let source = world.find(container).map_err(missing(&operation))?.binds.get(path);
+        Ok(source.and_then(|source| world.paths.as_ref()?.get(source).copied()))
     }
 
     async fn pack(

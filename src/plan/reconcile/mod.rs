@@ -88,6 +88,7 @@ pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Obser
     }
     planner.own_registry(&wanted);
     planner.orphans();
+    planner.spare_copies();
     planner.free_ports(&wanted);
     planner.move_networks(&replaced);
     if planner.conflicts.is_empty() {
@@ -305,7 +306,8 @@ impl Planner<'_> {
                     let labels = found.labels.clone();
                     self.foreign(id, &labels);
                 }
-                // a run that was interrupted may have left it half full: whoever has it got it whole
+                // a run that was interrupted may have left it half full: whoever has it got it whole. To fill one again that
+                // was whole changes nothing, since nobody writes to it
                 Some(_) if self.users_of(&spec.name).next().is_none() => self.fill(id, spec, user),
                 // a data volume is never replaced, whatever its specification
                 Some(_) => {}
@@ -331,6 +333,25 @@ impl Planner<'_> {
         }
         let action = Action::FillVolume { spec: Box::new(spec.clone()) };
         self.add(Verb::CopyFilesInto, id, &user.service, action, cause, after);
+    }
+
+    /// A copy is of no use where no container is made that has it. A task that was done is such a case.
+    fn spare_copies(&mut self) {
+        let made = |step: &Step, volume: &str| match &step.action {
+            Action::CreateContainer { spec, .. } => mounts(spec, volume),
+            _ => false,
+        };
+        let used = |volume: &str| self.steps.iter().any(|step| made(step, volume));
+        let is_spare = |step: &&Step| match &step.action {
+            Action::FillVolume { spec } => !used(&spec.name),
+            Action::CreateVolume { spec, .. } => spec.copy.is_some() && !used(&spec.name),
+            _ => false,
+        };
+        let spare: BTreeSet<StepId> = self.steps.iter().filter(is_spare).map(|step| step.id.clone()).collect();
+        self.steps.retain(|step| !spare.contains(&step.id));
+        for step in &mut self.steps {
+            step.after.retain(|id| !spare.contains(id));
+        }
     }
 
     /// The containers that have this volume; whole ones, whoever's.

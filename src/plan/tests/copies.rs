@@ -72,6 +72,18 @@ fn what_is_copied_already_costs_nothing() {
     assert!(plan.contains("create container macula-web-2") && !plan.contains("copy files"), "{plan}");
 }
 
+/// As for a task that was done: its container is gone, and is not made again.
+#[test]
+fn nothing_is_copied_for_containers_that_are_not_made() {
+    let mut world = world("new");
+    for name in ["macula-web-1", "macula-migrate-1"] {
+        container(&mut world, name).reads.clear();
+    }
+    assert_snapshot!(plan_of(&copied("new"), &world), @"nothing to do");
+    world.volumes.retain(|found| found.name != volume("new"));
+    assert_snapshot!(plan_of(&copied("new"), &world), @"nothing to do");
+}
+
 #[test]
 fn changed_files_are_another_copy_and_the_old_one_goes_with_the_last_that_has_it() {
     assert_snapshot!(shown(&plan_of(&copied("new"), &world("old"))), @"

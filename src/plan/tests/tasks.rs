@@ -96,6 +96,42 @@ fn what_is_different_makes_a_task_run_and_others_wait_for_it() {
 }
 
 #[test]
+fn a_task_is_done_again_for_files_that_are_copied_for_it_unless_it_names_its_own() {
+    let copied = |digest: &str, named: bool| {
+        let (mut platform, _) = shop_with_task();
+        let service = platform.stacks[0].services.get_mut("migrate").unwrap();
+        if !named {
+            let job = service.extension.task.as_mut().unwrap();
+            job.changed.clear();
+            job.contents.clear();
+        }
+        service.mounts = vec![Mount::Bind {
+            source: "/shop/sql".into(),
+            target: "/sql".into(),
+            read_only: true,
+            create_host_path: true,
+            propagation: None,
+            selinux: None,
+        }];
+        let folder = CopiedFolder {
+            path: "/shop/sql".into(),
+            shown: "./sql".into(),
+            digest: digest.into(),
+            ..CopiedFolder::default()
+        };
+        crate::compile::lay(&mut platform.stacks[0], "migrate", [(0, crate::compile::Part::Folder(folder))].into());
+        platform
+    };
+    for (named, expected) in [(false, "files of ./sql changed"), (true, "")] {
+        let platform = copied("1", named);
+        let (_, mut world) = shop_with_task();
+        noted(&platform, &mut world);
+        assert_eq!(try_plan(&platform, &world, None).unwrap(), Plan::default(), "no copy for a task that was done");
+        assert_eq!(why_it_runs(&copied("2", named), &world), expected);
+    }
+}
+
+#[test]
 fn other_data_makes_a_task_run() {
     let (platform, mut world) = shop_with_task();
     noted(&platform, &mut world);

@@ -146,8 +146,9 @@ pub(in crate::config) fn build(
         sources: node.texts("sources"),
         scale: node.get("scale").and_then(|scale| scale_of(scale, &path, report)),
         mounts: match node.get_text("mounts") {
+            Some("copy") => MountsElsewhere::Copy,
             Some("refuse") => MountsElsewhere::Refuse,
-            _ => MountsElsewhere::Copy,
+            _ => MountsElsewhere::AsWritten,
         },
     }
 }

@@ -26,7 +26,7 @@ pub(in crate::config) static EXTENSION: Object = closed(
         f("environment", Kind::Options).doc("Environment variables put together from what templates know, such as `postgres://u:{{ secrets.db.POSTGRES_PASSWORD }}@db/shop`."),
         f("secrets", Kind::Map(&Kind::Object(&SECRET))).doc("Environment variables whose values are generated once, or taken from another service."),
         f("configs", Kind::Map(&Kind::Short(template, &Kind::Object(&CONFIG)))).doc("Files by their path in the container, rendered and copied in before the start: the name of a template, or a mapping."),
-        f("mounts", Kind::Choice(&["copy", "refuse"])).doc("What becomes of bind mounts of files and folders that the engine's machine does not have: `copy` copies them there at each change, unless given; `refuse` is an error."),
+        f("mounts", Kind::Choice(&["copy", "refuse"])).doc("What becomes of bind mounts of files and folders that the engine's machine does not have: `copy` copies them there at each change, if they are read-only; `refuse` is an error; without it they are mounted as they are written."),
         f("reload", Kind::Object(&RELOAD)).doc("How a changed file is taken up without a new container: `signal`, `exec` or `watch`."),
         f("build", Kind::Object(&BUILD)).doc("What is done on this machine before the image is built."),
         f("provider", Kind::Object(&PROVIDER)).doc("Who writes the data volumes: a volume of one is never opened by another."),

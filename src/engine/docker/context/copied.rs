@@ -120,22 +120,13 @@ impl ContextCache {
     }
 }
 
-/// The folder itself as an archive with one entry, which is called so: a volume gets owner and rights of it.
-pub fn copied_root(folder: &CopiedFolder, name: &str) -> io::Result<Vec<u8>> {
-    let metadata = fs::metadata(&folder.path).map_err(|error| named(&folder.path, error))?;
-    let mut builder = tar::Builder::new(Vec::new());
-    let mut header = header(&metadata);
-    header.set_entry_type(tar::EntryType::Directory);
-    builder.append_data(&mut header, format!("{name}/"), io::empty())?;
-    builder.into_inner()
-}
-
-/// What is in the folder, packed on a thread of its own while the engine reads. What cannot be read ends it with an error.
-pub fn pack_copy(folder: CopiedFolder) -> BoxStream<'static, io::Result<Bytes>> {
+/// The folder and what is in it, packed on a thread of its own while the engine reads. `name`: what the folder is called
+/// in the archive. What cannot be read ends it with an error.
+pub fn pack_copy(folder: CopiedFolder, name: &'static str) -> BoxStream<'static, io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(WAITING);
     tokio::task::spawn_blocking(move || {
         let mut writer = Pieces { sender: sender.clone(), piece: Vec::with_capacity(CHUNK) };
-        if let Err(error) = pack(&folder, &mut writer).and_then(|()| writer.flush()) {
+        if let Err(error) = pack(&folder, name, &mut writer).and_then(|()| writer.flush()) {
             // a closed channel: the engine reads no more, and says why
             let _ = sender.blocking_send(Err(error));
         }
@@ -143,9 +134,15 @@ pub fn pack_copy(folder: CopiedFolder) -> BoxStream<'static, io::Result<Bytes>> 
     stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|piece| (piece, receiver)) }).boxed()
 }
 
-fn pack(folder: &CopiedFolder, out: &mut dyn Write) -> io::Result<()> {
+fn pack(folder: &CopiedFolder, name: &str, out: &mut dyn Write) -> io::Result<()> {
     let mut builder = tar::Builder::new(out);
+    // a volume gets owner and rights of the folder itself
+    let metadata = fs::metadata(&folder.path).map_err(|error| named(&folder.path, error))?;
+    let mut root = header(&metadata);
+    root.set_entry_type(tar::EntryType::Directory);
+    builder.append_data(&mut root, format!("{name}/"), io::empty())?;
     for Entry { path, inside, metadata } in entries(folder)?.0 {
+        let inside = format!("{name}/{inside}");
         let mut header = header(&metadata);
         let added = if metadata.is_symlink() {
             header.set_entry_type(tar::EntryType::Symlink);
@@ -214,7 +211,7 @@ mod tests {
 
     async fn packed(folder: &CopiedFolder) -> Vec<String> {
         let mut archive = Vec::new();
-        let mut pieces = pack_copy(folder.clone());
+        let mut pieces = pack_copy(folder.clone(), "copy");
         while let Some(piece) = pieces.next().await {
             archive.extend_from_slice(&piece.unwrap());
         }
@@ -238,22 +235,24 @@ mod tests {
         assert_eq!(
             packed(&folder).await,
             [
-                ".env \"A=1\"",
-                "deep/ \"\"",
-                "deep/a.txt \"text\"",
-                "link -> deep/a.txt",
+                "copy/ \"\"",
+                "copy/.env \"A=1\"",
+                "copy/deep/ \"\"",
+                "copy/deep/a.txt \"text\"",
+                "copy/link -> deep/a.txt",
                 // for what is mounted there
-                "node_modules/ \"\"",
-                "run \"#!/bin/sh\"",
+                "copy/node_modules/ \"\"",
+                "copy/run \"#!/bin/sh\"",
             ]
         );
         let content = ContextCache::default().look_at_copy(&folder, MOST).unwrap();
         assert_eq!((content.files, content.bytes, content.special), (6, 18, 1));
-        let root = copied_root(&folder, "copy").unwrap();
-        let mut read = tar::Archive::new(root.as_slice());
+        let mut archive = Vec::new();
+        pack(&folder, ".", &mut archive).unwrap();
+        let mut read = tar::Archive::new(archive.as_slice());
         let entry = read.entries().unwrap().next().unwrap().unwrap();
         let own = fs::metadata(&folder.path).unwrap();
-        assert_eq!(entry.path().unwrap(), Path::new("copy/"));
+        assert_eq!(entry.path_bytes().as_ref(), b"./");
         assert_eq!(entry.header().mode().unwrap(), own.permissions().mode() & 0o7777);
         assert_eq!(entry.header().uid().unwrap(), u64::from(own.uid()));
     }

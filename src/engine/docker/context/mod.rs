@@ -19,7 +19,7 @@ use crate::config::{DiskFiles, Files};
 
 mod copied;
 
-pub use copied::{changed_here, copied_root, pack_copy};
+pub use copied::{changed_here, pack_copy};
 
 /// The Dockerfile's name in the context: one that no context holds and no `.dockerignore` names.
 pub(super) const DOCKERFILE: &str = ".macula.Dockerfile";
