@@ -142,13 +142,12 @@ pub enum Part<F> {
     Inside,
 }
 
+/// What mounts become before anything is read, by their place among a service's; of a file its path here and in the container.
+pub type Parts = BTreeMap<usize, Part<(PathBuf, String)>>;
+
 /// What the copied mounts of a service become, by their place among its mounts; and which of them cannot be copied for
 /// where they lie. `kinds`: which are copied, and whether each is a folder. Nothing is read.
-pub fn parts(
-    service: &Service,
-    kinds: &BTreeMap<usize, bool>,
-    base: Option<&Path>,
-) -> (BTreeMap<usize, Part<(PathBuf, String)>>, Vec<(usize, Why)>) {
+pub fn parts(service: &Service, kinds: &BTreeMap<usize, bool>, base: Option<&Path>) -> (Parts, Vec<(usize, Why)>) {
     let target = |mount: &Mount| mount.target().trim_end_matches('/').to_owned();
     let targets: Vec<String> = service.mounts.iter().map(target).collect();
     let inside = |path: &str, folder: &str| {
