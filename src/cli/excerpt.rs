@@ -382,7 +382,7 @@ mod tests {
         };
         let all = [shown(vec![socket()]), shown(vec![socket(), large])];
         insta::assert_snapshot!(all.join("\n"), @r#"
-        error: shop mounts ./app.sock, which is a socket of this machine and cannot be copied to the engine's
+        error: shop mounts ./app.sock, which is a socket on this machine and cannot be copied to the engine's
           nothing was changed
           compose.yaml:4:15: shop mounts it here
               4 |     volumes: ["./app.sock:/s", "./big:/b"]
@@ -390,8 +390,8 @@ mod tests {
           hint: leave the mount out where the engine is on another machine, for example in an override file
 
         error: nothing was changed: some services mount what the engine's machine does not have
-          shop mounts ./app.sock, which is a socket of this machine and cannot be copied to the engine's
-          shop mounts ./big, which is too large to be copied to the engine's machine: 300.0 MB in 3 files, of at most 256.0 MB and 50000
+          shop mounts ./app.sock, which is a socket on this machine and cannot be copied to the engine's
+          shop mounts ./big, which is too large to be copied to the engine's machine: at least 300.0 MB in 3 files (limit: 256.0 MB and 50,000 files)
           compose.yaml:4:15: shop mounts it here
               4 |     volumes: ["./app.sock:/s", "./big:/b"]
                 |               ^^^^^^^^^^^^^^^

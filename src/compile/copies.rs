@@ -43,19 +43,19 @@ pub enum There {
 pub enum Why {
     #[error("which exists neither on this machine nor on the engine's")]
     Missing,
-    #[error("which is {0} of this machine and cannot be copied to the engine's")]
+    #[error("which is {0} on this machine and cannot be copied to the engine's")]
     Special(&'static str),
     #[error("which the engine's machine does not have, and its `x-macula.mounts` is `refuse`")]
     Refused,
     #[error("which its container may write to; only what it reads is copied (add `:ro`, or mount a named volume)")]
     Writable,
     #[error(
-        "which is too large to be copied to the engine's machine: {} in {}, of at most {} and {MOST_FILES}",
+        "which is too large to be copied to the engine's machine: at least {} in {} (limit: {} and 50,000 files)",
         words::bytes(*bytes), words::count(usize::try_from(*files).unwrap_or(usize::MAX), "file"), words::bytes(MOST_BYTES)
     )]
     Large { files: u64, bytes: u64 },
     #[error(
-        "which is too large to be copied to the engine's machine: a single file of {}, of at most {}",
+        "which is too large to be copied to the engine's machine: a single file of {} (limit: {})",
         words::bytes(*bytes), words::bytes(LONGEST_FILE)
     )]
     LongFile { bytes: u64 },
@@ -319,11 +319,11 @@ mod tests {
         ];
         insta::assert_snapshot!(all.join("\n"), @r"
         shop mounts ./data, which exists neither on this machine nor on the engine's
-        shop mounts ./data, which is a socket of this machine and cannot be copied to the engine's
+        shop mounts ./data, which is a socket on this machine and cannot be copied to the engine's
         shop mounts ./data, which the engine's machine does not have, and its `x-macula.mounts` is `refuse`
         shop mounts ./data, which its container may write to; only what it reads is copied (add `:ro`, or mount a named volume)
-        shop mounts ./data, which is too large to be copied to the engine's machine: 41.2 MB in 61234 files, of at most 256.0 MB and 50000
-        shop mounts ./data, which is too large to be copied to the engine's machine: a single file of 70.0 MB, of at most 64.0 MB
+        shop mounts ./data, which is too large to be copied to the engine's machine: at least 41.2 MB in 61234 files (limit: 256.0 MB and 50,000 files)
+        shop mounts ./data, which is too large to be copied to the engine's machine: a single file of 70.0 MB (limit: 64.0 MB)
         shop mounts ./data, whose place in the container lies in another mount (/srv), and nothing is copied into that
         shop mounts ./data, which cannot be copied to the engine's machine from here: the engine runs on another processor than this program
         shop mounts ./data, which cannot be read to be copied to the engine's machine: permission denied

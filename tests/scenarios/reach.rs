@@ -232,7 +232,7 @@ fn what_the_engines_machine_does_not_have_is_copied_there() {
     platform.stack(&more);
     write("compose.yaml", &std::fs::read_to_string(platform.project().join("compose.yaml")).unwrap());
     let refused = elsewhere("up");
-    refused.exits(3).says("./app.sock, which is a socket of this machine").says("./gone, which exists neither");
+    refused.exits(3).says("./app.sock, which is a socket on this machine").says("./gone, which exists neither");
     refused.says("./data, which its container may write to").says("compose.yaml:8:");
     assert_eq!(copies(&platform), second);
     let stack = COPIED.replace("mounts: copy", "mounts: refuse");

@@ -144,7 +144,7 @@ async fn what_cannot_be_copied_is_refused_before_anything_is_made() {
         refused("refuse", &["./site:/in/site", "/etc/hosts:/etc/hosts"]).await,
     ];
     insta::assert_snapshot!(all.join("\n"), @r"
-    web mounts ./app.sock, which is a socket of this machine and cannot be copied to the engine's
+    web mounts ./app.sock, which is a socket on this machine and cannot be copied to the engine's
     web mounts ./gone, which exists neither on this machine nor on the engine's
     web mounts ./site, which its container may write to; only what it reads is copied (add `:ro`, or mount a named volume)
     web mounts ./app.conf, which its container may write to; only what it reads is copied (add `:ro`, or mount a named volume)

@@ -13,7 +13,7 @@ use futures_util::stream::{self, BoxStream};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::{CHUNK, ContextCache, Digest, LARGEST_READ, Pieces, WAITING, hex, named};
+use super::{CHUNK, ContextCache, Digest, Pieces, WAITING, hex, named};
 use crate::model::{CopiedFolder, FolderContent};
 
 /// What is copied, the folders before what is in them.
@@ -24,10 +24,12 @@ struct Entry {
     metadata: Metadata,
 }
 
-/// Every file, folder and link that is copied. Sockets, pipes and devices are counted and left out.
-fn entries(folder: &CopiedFolder) -> io::Result<(Vec<Entry>, u64)> {
+/// Every file, folder and link that is copied, and what they come to. Sockets, pipes and devices are counted and left out.
+/// Where there is more than `most`, the rest is not looked at.
+fn entries(folder: &CopiedFolder, most: Option<(u64, u64)>) -> io::Result<(Vec<Entry>, FolderContent)> {
     let mut found = Vec::new();
-    let mut special = 0;
+    let mut sum = FolderContent::default();
+    let is_more = |sum: &FolderContent| most.is_some_and(|(files, bytes)| sum.files > files || sum.bytes > bytes);
     let mut open = vec![(folder.path.clone(), String::new())];
     while let Some((path, inside)) = open.pop() {
         let names =
@@ -36,8 +38,10 @@ fn entries(folder: &CopiedFolder) -> io::Result<(Vec<Entry>, u64)> {
         names.sort();
         for name in names {
             let path = path.join(&name);
-            let name = name.to_string_lossy();
-            let inside = if inside.is_empty() { name.into_owned() } else { format!("{inside}/{name}") };
+            let Some(name) = name.to_str() else {
+                return Err(named(&path, io::Error::new(io::ErrorKind::InvalidData, "its name is not UTF-8")));
+            };
+            let inside = if inside.is_empty() { name.to_owned() } else { format!("{inside}/{name}") };
             let metadata = match fs::symlink_metadata(&path) {
                 Ok(metadata) => metadata,
                 // removed meanwhile
@@ -53,8 +57,13 @@ fn entries(folder: &CopiedFolder) -> io::Result<(Vec<Entry>, u64)> {
             } else if hidden {
                 continue;
             } else if !kind.is_file() && !kind.is_symlink() {
-                special += 1;
+                sum.special += 1;
                 continue;
+            }
+            sum.files += 1;
+            sum.bytes += if kind.is_file() { metadata.len() } else { 0 };
+            if is_more(&sum) {
+                return Ok((Vec::new(), sum));
             }
             // something is mounted over a hidden folder: it has to be there for that
             found.push(Entry { path, inside, metadata });
@@ -63,23 +72,21 @@ fn entries(folder: &CopiedFolder) -> io::Result<(Vec<Entry>, u64)> {
     let mut all: BTreeMap<String, Entry> = found.into_iter().map(|entry| (entry.inside.clone(), entry)).collect();
     for (inside, path) in &folder.with {
         let metadata = fs::metadata(path).map_err(|error| named(path, error))?;
+        sum.files += 1;
+        sum.bytes += metadata.len();
         all.insert(inside.clone(), Entry { path: path.clone(), inside: inside.clone(), metadata });
     }
-    Ok((all.into_values().collect(), special))
+    Ok((all.into_values().collect(), sum))
 }
 
 impl ContextCache {
-    /// What would be copied. A folder with more than these is looked at no further than to say how much it holds, and
-    /// has no digest.
+    /// What would be copied. A folder with more files or bytes than these is looked at no further, and has no digest.
     ///
     /// # Errors
     /// A file or folder that cannot be read.
     pub fn look_at_copy(&mut self, folder: &CopiedFolder, most: (u64, u64)) -> io::Result<FolderContent> {
-        let (entries, special) = entries(folder)?;
-        let bytes = entries.iter().filter(|entry| entry.metadata.is_file()).map(|entry| entry.metadata.len()).sum();
-        let files = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-        let mut content = FolderContent { files, bytes, special, digest: String::new() };
-        if files > most.0 || bytes > most.1 {
+        let (entries, mut content) = entries(folder, Some(most))?;
+        if content.files > most.0 || content.bytes > most.1 {
             return Ok(content);
         }
         let root = fs::metadata(&folder.path).map_err(|error| named(&folder.path, error))?;
@@ -96,10 +103,8 @@ impl ContextCache {
         for Entry { path, inside, metadata } in &entries {
             let content = if metadata.is_symlink() {
                 fs::read_link(path).map_err(|error| named(path, error))?.as_os_str().as_bytes().to_vec()
-            } else if metadata.is_file() && metadata.len() <= LARGEST_READ {
-                seen.content(path, metadata).map_err(|error| named(path, error))?.into_bytes()
             } else if metadata.is_file() {
-                format!("{} {} {}", metadata.len(), metadata.mtime(), metadata.mtime_nsec()).into_bytes()
+                seen.content(path, metadata).map_err(|error| named(path, error))?.into_bytes()
             } else {
                 Vec::new()
             };
@@ -141,7 +146,7 @@ fn pack(folder: &CopiedFolder, name: &str, out: &mut dyn Write) -> io::Result<()
     let mut root = header(&metadata);
     root.set_entry_type(tar::EntryType::Directory);
     builder.append_data(&mut root, format!("{name}/"), io::empty())?;
-    for Entry { path, inside, metadata } in entries(folder)?.0 {
+    for Entry { path, inside, metadata } in entries(folder, None)?.0 {
         let inside = format!("{name}/{inside}");
         let mut header = header(&metadata);
         let added = if metadata.is_symlink() {
@@ -288,16 +293,39 @@ mod tests {
     }
 
     #[test]
-    fn too_much_is_counted_and_not_read() {
+    fn too_much_is_not_looked_at_further() {
         let (keep, folder) = folder();
         let look = |most| ContextCache::default().look_at_copy(&folder, most).unwrap();
-        for most in [(5, 1000), (100, 17)] {
+        for most in [(5, 1000), (100, 17), (0, 1000)] {
             let content = look(most);
-            assert_eq!((content.files, content.bytes, content.digest.as_str()), (6, 18, ""), "{most:?}");
+            assert!(content.files > most.0 || content.bytes > most.1, "{most:?} {content:?}");
+            assert!(content.files <= most.0 + 1 && content.digest.is_empty(), "{most:?} {content:?}");
         }
         assert!(!look((6, 18)).digest.is_empty());
         let gone = CopiedFolder { path: keep.path().join("gone"), ..CopiedFolder::default() };
         let error = ContextCache::default().look_at_copy(&gone, MOST).unwrap_err();
         assert!(error.to_string().contains("/gone"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_is_not_text_is_an_error() {
+        let (keep, folder) = folder();
+        let name = std::ffi::OsStr::from_bytes(b"site/caf\xe9");
+        fs::write(keep.path().join(name), "x").unwrap();
+        let error = ContextCache::default().look_at_copy(&folder, MOST).unwrap_err();
+        assert!(error.to_string().ends_with("/site/caf\u{fffd}: its name is not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn a_large_file_counts_by_what_it_holds() {
+        let (keep, folder) = folder();
+        let large = keep.path().join("site/large");
+        let of = || ContextCache::default().look_at_copy(&folder, (100, 1 << 30)).unwrap().digest;
+        fs::write(&large, vec![1; 17 << 20]).unwrap();
+        let before = of();
+        let time = fs::metadata(&large).unwrap().modified().unwrap();
+        fs::write(&large, vec![2; 17 << 20]).unwrap();
+        fs::File::options().write(true).open(&large).unwrap().set_modified(time).unwrap();
+        assert_ne!(of(), before);
     }
 }

@@ -235,7 +235,15 @@ impl Digest<'_> {
             return Ok(digest);
         }
         let mut hash = Sha256::new();
-        hash.update(std::fs::read(path)?);
+        let mut file = std::fs::File::open(path)?;
+        let mut piece = vec![0; CHUNK];
+        loop {
+            let length = io::Read::read(&mut file, &mut piece)?;
+            if length == 0 {
+                break;
+            }
+            hash.update(piece.get(..length).unwrap_or_default());
+        }
         let digest = hex(hash);
         if stamp.is_settled() {
             self.known.changed = true;
