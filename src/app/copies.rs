@@ -116,8 +116,7 @@ pub(super) async fn copy(
     Ok(copies)
 }
 
-/// What is to be read, and what cannot be copied whatever is read.
-/// `reason`: why nothing can be copied at all.
+/// What is to be read, and what cannot be copied whatever is read. `reason`: why nothing can be copied at all.
 fn requests(
     platform: &Platform,
     there: &dyn Fn(&Path) -> Option<There>,
