@@ -376,7 +376,7 @@ mod tests {
         };
         let engine = || FakeEngine::new().with_image("acme/gate:1").with_image("acme/web:1");
         assert_eq!(told(engine(), false).await, ("gate web".to_owned(), String::new()));
-        let left = "gate does not run, and --no-deps leaves it alone: names that lead through it do not answer until `macula up gate`";
+        let left = "gate is not running, and --no-deps leaves it alone: names that lead through it do not answer until `macula up gate`";
         assert_eq!(told(engine(), true).await, ("web".to_owned(), left.to_owned()));
         let gate = ObservedContainer {
             id: "f".repeat(64),

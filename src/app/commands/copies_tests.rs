@@ -60,7 +60,8 @@ impl Project {
     async fn up(&self, loaded: &Loaded) -> Result<UpResult, Error> {
         let options = UpOptions { no_dns: Some(true), choices: Choices::default(), ..UpOptions::default() };
         self.engine.clear_journal();
-        up(&self.session, loaded, &options, &Agrees).await
+        // a test's thread has a small stack
+        Box::pin(up(&self.session, loaded, &options, &Agrees)).await
     }
 
     /// The volumes, each with how often it was filled by the last run.
@@ -120,7 +121,7 @@ async fn what_the_engine_lacks_is_copied_and_copied_again_when_it_changes() {
     assert!(project.session.host().exists(&known).await);
     down(&project.session, &loaded.platform.name, DownOptions::default()).await.unwrap();
     assert!(!project.session.host().exists(&known).await, "it is asked again");
-    assert_eq!(project.volumes(), []);
+    assert_eq!(project.volumes(), [], "{:?}", project.engine.journal());
     assert_eq!(project.engine.containers(), [""; 0]);
 }
 

@@ -353,8 +353,8 @@ fn example_with(name: &str, variables: &[(&str, &str)]) -> Loaded {
     let file = root.join("examples").join(name).join("compose.yaml");
     assert!(DiskFiles.exists(&file), "{}", file.display());
     let request = Request {
-        // variables of Compose's own count in the project's folder
-        cwd: file.parent().unwrap().to_owned(),
+        // variables of Compose's own count in the project's folder alone
+        cwd: if variables.is_empty() { root } else { file.parent().unwrap() }.to_owned(),
         file: Some(file.with_file_name("macula.yaml")),
         // a worktree of this repository has a name of its own
         name: Some(crate::model::PlatformName::default()),
