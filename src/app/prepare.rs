@@ -292,8 +292,9 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
     if services.is_empty() {
         return Ok(None);
     }
-    let ingress = || {
-        let all = platform.services().filter(|(_, service)| service.extension.role == Some(Role::Ingress));
+    let having = |roles: &[Role]| {
+        let all =
+            platform.services().filter(|(_, service)| service.extension.role.is_some_and(|role| roles.contains(&role)));
         all.map(|(_, service)| service.name.clone()).collect::<Vec<_>>()
     };
     let chosen = select(platform, services).and_then(|mut chosen| {
@@ -301,7 +302,7 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
         let guarded =
             streams(platform).into_iter().any(|stream| !stream.hosts.is_empty() && chosen.contains(&stream.service));
         if guarded {
-            chosen.extend(select(platform, &ingress())?);
+            chosen.extend(select(platform, &having(&[Role::Ingress]))?);
         }
         Ok(chosen)
     });
@@ -311,7 +312,32 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
     if let Ok(chosen) = &mut chosen
         && wanted.scaled.iter().filter(routed).any(|name| chosen.contains(name))
     {
-        chosen.extend(ingress());
+        chosen.extend(having(&[Role::Ingress, Role::Names]));
     }
     chosen.map(Some).map_err(|names| Error::UnknownService { names, known: platform.service_names() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::shop;
+    use crate::host::fake::FakeHost;
+
+    #[test]
+    fn all_that_names_lead_to_learns_of_a_new_number_of_containers() {
+        let stack = "services:\n  web: {image: 'acme/web:1', x-macula: {ingress: {port: 80}}}\n  \
+                     worker: {image: 'acme/worker:1'}\n  edge: {image: 'acme/edge:1', x-macula: {role: ingress}}\n  \
+                     inside: {image: 'acme/edge:1', x-macula: {role: names}}\n";
+        let loaded = shop(&FakeHost::new(), "", stack);
+        let chosen = |service: &str, scaled: bool| {
+            let services = vec![service.to_owned()];
+            let scaled = services.iter().filter(|_| scaled).cloned().collect();
+            let wanted = Wanted { services, scaled, ..Wanted::default() };
+            selection(&loaded.platform, &wanted).unwrap().unwrap().into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(chosen("web", true), ["edge", "inside", "web"]);
+        assert_eq!(chosen("web", false), ["web"]);
+        // no name leads to it
+        assert_eq!(chosen("worker", true), ["worker"]);
+    }
 }
