@@ -193,6 +193,7 @@ mod tests {
         }
         "#);
     }
+
     #[test]
     fn labels_come_to_podman_in_the_same_order_each_time() {
         let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
