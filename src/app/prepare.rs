@@ -287,7 +287,9 @@ fn leave_stopped_ingress(session: &Session, survey: &Survey, named: &[String], c
             found.replica_of(platform.name.as_str()) == Some(service) && found.state == ContainerState::Running
         })
     };
-    for (_, ingress) in platform.services().filter(|(_, service)| service.extension.role == Some(Role::Ingress)) {
+    for (_, ingress) in
+        platform.services().filter(|(_, service)| matches!(service.extension.role, Some(Role::Ingress | Role::Names)))
+    {
         if named.contains(&ingress.name) || runs(&ingress.name) || !chosen.remove(&ingress.name) {
             continue;
         }
@@ -326,8 +328,9 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
     if services.is_empty() {
         return Ok(None);
     }
-    let ingress = || {
-        let all = platform.services().filter(|(_, service)| service.extension.role == Some(Role::Ingress));
+    let having = |roles: &[Role]| {
+        let all =
+            platform.services().filter(|(_, service)| service.extension.role.is_some_and(|role| roles.contains(&role)));
         all.map(|(_, service)| service.name.clone()).collect::<Vec<_>>()
     };
     let chosen = select(platform, services).and_then(|mut chosen| {
@@ -335,7 +338,7 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
         let guarded =
             streams(platform).into_iter().any(|stream| !stream.hosts.is_empty() && chosen.contains(&stream.service));
         if guarded {
-            chosen.extend(select(platform, &ingress())?);
+            chosen.extend(select(platform, &having(&[Role::Ingress]))?);
         }
         Ok(chosen)
     });
@@ -345,7 +348,7 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
     if let Ok(chosen) = &mut chosen
         && wanted.scaled.iter().filter(routed).any(|name| chosen.contains(name))
     {
-        chosen.extend(ingress());
+        chosen.extend(having(&[Role::Ingress, Role::Names]));
     }
     chosen.map(Some).map_err(|names| Error::UnknownService { names, known: platform.service_names() })
 }
@@ -389,5 +392,23 @@ mod tests {
         };
         // of an older program, so that it is made once more
         assert_eq!(told(engine().with_container(gate), true).await, ("gate web".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn all_that_names_lead_to_learns_of_a_new_number_of_containers() {
+        let stack = "services:\n  web: {image: 'acme/web:1', x-macula: {ingress: {port: 80}}}\n  \
+                     worker: {image: 'acme/worker:1'}\n  edge: {image: 'acme/edge:1', x-macula: {role: ingress}}\n  \
+                     inside: {image: 'acme/edge:1', x-macula: {role: names}}\n";
+        let loaded = shop(&FakeHost::new(), "", stack);
+        let chosen = |service: &str, scaled: bool| {
+            let services = vec![service.to_owned()];
+            let scaled = services.iter().filter(|_| scaled).cloned().collect();
+            let wanted = Wanted { services, scaled, ..Wanted::default() };
+            selection(&loaded.platform, &wanted).unwrap().unwrap().into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(chosen("web", true), ["edge", "inside", "web"]);
+        assert_eq!(chosen("web", false), ["web"]);
+        // no name leads to it
+        assert_eq!(chosen("worker", true), ["worker"]);
     }
 }

@@ -136,14 +136,17 @@ fn files_are_copied_as_docker_copies_them() {
     let rows = platform.run("cp large web:/made/ -o json").ok().json();
     assert_eq!((&rows[1]["files"], &rows[0]["path"]), (&1.into(), &"/made/large".into()));
 
-    // out: the same rules, and links stay links unless they are followed
+    // out: the same rules, and links stay links unless they are followed, but for what Podman sends of one
     platform.run("cp web:/data out").ok().says("copied 3 files");
     assert_eq!((here("out/deep/b"), here("out/page").len()), ("b\n".into(), 3 << 20));
     platform.run("cp web:/data/deep out").ok();
     platform.run("cp web:/data/deep/. out").ok();
     assert_eq!(here("out/b"), "b\n");
     platform.run("cp web:/data/link kept").ok();
-    assert_eq!(std::fs::read_link(project.join("kept")).unwrap().to_str(), Some("page"));
+    match platform.engine.is_podman() {
+        true => assert_eq!(here("kept").len(), 3 << 20),
+        false => assert_eq!(std::fs::read_link(project.join("kept")).unwrap().to_str(), Some("page")),
+    }
     platform.run("cp -L web:/data/link followed").ok();
     assert_eq!(here("followed").len(), 3 << 20);
     platform.run("cp --index 2 web:/data/index.html from-second").ok();

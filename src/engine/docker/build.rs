@@ -3,6 +3,7 @@
 use bollard::errors::Error;
 use bollard::query_parameters::BuildImageOptions;
 use futures_util::StreamExt;
+use serde_json::{Value, json};
 
 use super::build_output::{Output, failure};
 use super::context::{DOCKERFILE, stream_context};
@@ -10,7 +11,7 @@ use super::version::spoken;
 use super::{Docker, buildkit, hash_map};
 use crate::engine::{BuildRequest, EngineError, Images, ProgressSink, operation};
 use crate::event::Progress;
-use crate::model::ObservedImage;
+use crate::model::{ObservedImage, Ulimit};
 
 pub(super) async fn build(
     docker: &Docker,
@@ -31,9 +32,9 @@ pub(super) async fn build(
     if docker.uses_buildkit(request) {
         return buildkit::build(docker, request, progress).await;
     }
-    let options = options(request);
+    let options = options(request, docker.podman());
     let context = stream_context(request.dockerfile.clone(), request.context.clone(), request.ignore.clone());
-    let client = with_ulimits(docker, request);
+    let client = with_more(docker, request);
     let mut lines =
         Box::pin(client.build_image(options, docker.logins.all().await, Some(bollard::body_try_stream(context))));
     let mut output = Output::default();
@@ -64,28 +65,41 @@ pub(super) async fn build(
     }
 }
 
-/// The client has no field for them.
-fn with_ulimits(docker: &Docker, request: &BuildRequest) -> bollard::Docker {
-    if request.ulimits.is_empty() {
+/// Asks with what the client has no field for.
+fn with_more(docker: &Docker, request: &BuildRequest) -> bollard::Docker {
+    let more = more(request, docker.podman());
+    if more.is_empty() {
         return docker.client.clone();
     }
-    let limits: Vec<serde_json::Value> = request
-        .ulimits
-        .iter()
-        .map(|(name, limit)| serde_json::json!({"Name": name, "Soft": limit.soft, "Hard": limit.hard}))
-        .collect();
-    let limits = super::answers::encoded(&serde_json::Value::from(limits).to_string());
     let api = docker.api;
     docker.client.clone().with_request_modifier(move |request| {
         let mut request = spoken(request, api);
-        if let Ok(uri) = format!("{}&ulimits={limits}", request.uri()).parse() {
+        if let Ok(uri) = format!("{}{more}", request.uri()).parse() {
             *request.uri_mut() = uri;
         }
         request
     })
 }
 
-fn options(request: &BuildRequest) -> BuildImageOptions {
+/// Podman takes the labels of a map in any order, and those of another order are not in its cache: what has not changed
+/// would be another image at every other build. A list, which Docker does not know, keeps its order.
+fn more(request: &BuildRequest, podman: bool) -> String {
+    let mut more = String::new();
+    let mut add = |key: &str, values: Vec<Value>| {
+        let values = super::answers::encoded(&Value::from(values).to_string());
+        more.push_str(&format!("&{key}={values}"));
+    };
+    if !request.ulimits.is_empty() {
+        let one = |(name, Ulimit { soft, hard }): (&String, &Ulimit)| json!({"Name": name, "Soft": soft, "Hard": hard});
+        add("ulimits", request.ulimits.iter().map(one).collect());
+    }
+    if podman && !request.labels.is_empty() {
+        add("labels", request.labels.iter().map(|(key, value)| format!("{key}={value}").into()).collect());
+    }
+    more
+}
+
+fn options(request: &BuildRequest, podman: bool) -> BuildImageOptions {
     BuildImageOptions {
         dockerfile: DOCKERFILE.to_owned(),
         t: Some(request.tag.clone()),
@@ -97,7 +111,7 @@ fn options(request: &BuildRequest) -> BuildImageOptions {
         rm: true,
         forcerm: true,
         buildargs: (!request.args.is_empty()).then(|| hash_map(&request.args)),
-        labels: (!request.labels.is_empty()).then(|| hash_map(&request.labels)),
+        labels: (!podman && !request.labels.is_empty()).then(|| hash_map(&request.labels)),
         networkmode: request.network.clone(),
         platform: request.platform.clone().unwrap_or_default(),
         target: request.target.clone().unwrap_or_default(),
@@ -128,7 +142,7 @@ mod tests {
             extra_hosts: vec!["a:1.2.3.4".into(), "b:::1".into()],
             ..BuildRequest::default()
         };
-        insta::assert_debug_snapshot!(options(&request), @r#"
+        insta::assert_debug_snapshot!(options(&request, false), @r#"
         BuildImageOptions {
             dockerfile: ".macula.Dockerfile",
             t: Some(
@@ -178,5 +192,21 @@ mod tests {
             version: BuilderV1,
         }
         "#);
+    }
+
+    #[test]
+    fn labels_come_to_podman_in_the_same_order_each_time() {
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        let request = BuildRequest { labels: map(&[("b", "2"), ("a", "1 & more")]), ..BuildRequest::default() };
+        assert_eq!(options(&request, true).labels, None);
+        assert_eq!(more(&request, true), "&labels=%5B%22a%3D1%20%26%20more%22%2C%22b%3D2%22%5D");
+        // Docker takes a map only
+        assert_eq!(options(&request, false).labels.map(|labels| labels.len()), Some(2));
+        assert_eq!(more(&request, false), "");
+        let limit = Ulimit { soft: 10, hard: 20 };
+        let request = BuildRequest { ulimits: [("nofile".to_owned(), limit)].into(), ..request };
+        let limits = "&ulimits=%5B%7B%22Name%22%3A%22nofile%22%2C%22Soft%22%3A10%2C%22Hard%22%3A20%7D%5D";
+        assert_eq!(more(&request, false), limits);
+        assert!(more(&request, true).starts_with(limits) && more(&request, true).contains("&labels="));
     }
 }
