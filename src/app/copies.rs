@@ -14,7 +14,7 @@ use crate::compile::{
 use crate::config::{DiskFiles, Files};
 use crate::daemon::reach::Table;
 use crate::engine::ContextCache;
-use crate::model::{CopiedFolder, Facts, FileMount, FolderContent, Mount, MountsElsewhere, Platform};
+use crate::model::{AnyError, CopiedFolder, Facts, FileMount, FolderContent, Mount, MountsElsewhere, Platform};
 use crate::system::{OwnImage, OwnImageError};
 
 use super::Error;
@@ -134,7 +134,7 @@ fn requests(
             let mut kinds = BTreeMap::new();
             for (at, mount) in service.mounts.iter().enumerate() {
                 let Mount::Bind { source, target, read_only, .. } = mount else { continue };
-                let here = here(source);
+                let here = here(source).map_err(AnyError::from);
                 let copied = match here {
                     Ok(here) => match reason {
                         None => is_copied(source, here, there(source), (setting, *read_only)),
@@ -143,7 +143,7 @@ fn requests(
                         }
                     },
                     Err(_) if there(source).is_none_or(|there| there == There::Same) => Ok(false),
-                    Err(ref error) => Err(Why::Unreadable(error.to_string())),
+                    Err(ref error) => Err(Why::Unreadable(error.clone())),
                 };
                 match copied {
                     Ok(true) => {
@@ -242,7 +242,7 @@ fn content(folder: &CopiedFolder, known: &mut ContextCache, seen: &mut Seen) -> 
     let content = match known.look_at_copy(&folder, (MOST_FILES, MOST_BYTES)) {
         Ok(content) if content.digest.is_empty() => Err(Why::Large { files: content.files, bytes: content.bytes }),
         Ok(content) => Ok(content),
-        Err(error) => Err(Why::Unreadable(error.to_string())),
+        Err(error) => Err(Why::Unreadable(error.into())),
     };
     seen.push((folder, content.clone()));
     content
@@ -250,7 +250,7 @@ fn content(folder: &CopiedFolder, known: &mut ContextCache, seen: &mut Seen) -> 
 
 /// With owner and rights as they are here.
 fn file(path: &Path, target: String) -> Result<FileMount, Why> {
-    let unreadable = |error: io::Error| Why::Unreadable(error.to_string());
+    let unreadable = |error: io::Error| Why::Unreadable(error.into());
     let metadata = fs::metadata(path).map_err(unreadable)?;
     if metadata.len() > LONGEST_FILE {
         return Err(Why::LongFile { bytes: metadata.len() });

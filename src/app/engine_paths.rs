@@ -230,7 +230,7 @@ async fn look_at(engine: &dyn Engine, image: &OwnImage, paths: &[&PathBuf]) -> R
         }
         Err(error) => {
             tracing::debug!(%error, "the engine makes no container with these paths");
-            return Ok(if is_missing(&error.to_string(), paths) { Look::Missing } else { Look::Refused });
+            return Ok(if is_missing(&format!("{error}"), paths) { Look::Missing } else { Look::Refused });
         }
     }
     let found = compare(engine, &spec.name, paths).await;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::model::{CopiedFolder, FileMount, Mount, MountsElsewhere, Service, Stack, Volume, label};
+use crate::model::{AnyError, CopiedFolder, FileMount, Mount, MountsElsewhere, Service, Stack, Volume, label};
 use crate::words;
 
 /// What of these is mounted is the engine's machine's, whatever is here.
@@ -64,7 +64,7 @@ pub enum Why {
     #[error("whose place in the container lies in another mount ({0}), and nothing is copied into that")]
     Inside(String),
     #[error("which cannot be read to be copied to the engine's machine: {0}")]
-    Unreadable(String),
+    Unreadable(AnyError),
 }
 
 /// A bind mount that keeps its service from being started.
@@ -315,7 +315,7 @@ mod tests {
             said(Why::LongFile { bytes: 70_000_000 }),
             said(Why::Inside("/srv".into())),
             said(Why::NotFromHere("the engine runs on another processor than this program".into())),
-            said(Why::Unreadable("permission denied".into())),
+            said(Why::Unreadable(AnyError::said("permission denied"))),
         ];
         insta::assert_snapshot!(all.join("\n"), @r"
         shop mounts ./data, which exists neither on this machine nor on the engine's

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-
-use super::Fingerprint;
+use sha2::{Digest, Sha256};
 
 /// `x-macula.mounts`: what becomes of a bind mount of what only this machine has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,8 +45,13 @@ impl CopiedFolder {
     pub fn volume(&self) -> String {
         let name = self.path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
         let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric()).take(24).collect();
-        let digest = Fingerprint::of(&(self.path.to_string_lossy(), &self.without, &self.digest)).0;
-        let digest = digest.get(..12).unwrap_or(&digest);
+        let path = self.path.to_string_lossy();
+        let mut hash = Sha256::new();
+        for part in [path.as_ref(), &self.digest].into_iter().chain(self.without.iter().map(String::as_str)) {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let digest: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         if name.is_empty() { format!("copy-{digest}") } else { format!("copy-{name}-{digest}") }
     }
 }

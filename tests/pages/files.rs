@@ -24,7 +24,7 @@ enum Shown {
 use Shown::{Foreign, Settings, Stack};
 
 /// Every block of YAML and JSON by its page and first line.
-const SHOWN: [(&str, &str, Shown); 30] = [
+const SHOWN: [(&str, &str, Shown); 31] = [
     ("README.md", "processes:", Settings),
     ("README.md", "services:", Stack),
     ("docs/catalog.md", "services:", Stack),
@@ -42,6 +42,7 @@ const SHOWN: [(&str, &str, Shown); 30] = [
     ("docs/dns.md", "dns:", Settings),
     ("docs/processes.md", "processes:", Settings),
     ("docs/processes.md", "stacks:", Settings),
+    ("docs/reach.md", "services:", Stack),
     ("docs/reach.md", "# GitLab,", Foreign("GitLab")),
     ("docs/reach.md", "// .devcontainer/devcontainer.json", Foreign("an editor")),
     ("docs/stacks.md", "# macula.yaml", Settings),

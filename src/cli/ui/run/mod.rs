@@ -39,7 +39,7 @@ const LATE: Duration = Duration::from_secs(2);
 
 /// What is expected to take so long tells how fast this machine is at present.
 const LONG: Duration = Duration::from_secs(5);
-/// What was fetched or built before is no promise for the rest.
+/// What was fetched or built before says nothing of the rest.
 const FASTEST: f64 = 0.5;
 
 /// What `Finished` said.
