@@ -8,8 +8,8 @@ mod sources;
 const PLACES: &[(&str, usize, &str)] = &[
     (
         "app",
-        32,
-        "events, warnings, reasons in rows and reports; what a registry said of a name, as `ImageError` has it",
+        33,
+        "events, warnings, reasons in rows and reports; what a registry said of a name, as `ImageError` has it, or an engine of a path",
     ),
     ("apply", 2, "events, and the note on a program that was to run before a stop"),
     ("changes", 1, "what came of undoing one, a row"),

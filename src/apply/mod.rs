@@ -240,12 +240,16 @@ pub async fn apply(command: &str, platform: &str, plan: &Plan, tools: Tools) -> 
     let mut waiting: Vec<(&Step, usize)> = plan
         .steps
         .iter()
-        .map(|step| (step, step.after.iter().filter(|id| known.contains(id.as_str())).count()))
+        .map(|step| {
+            // one that is named twice ends once
+            let before: BTreeSet<&str> = step.after.iter().map(String::as_str).collect();
+            (step, before.intersection(&known).count())
+        })
         .collect();
-    let mut dependents: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut dependents: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for step in &plan.steps {
         for before in &step.after {
-            dependents.entry(before).or_default().push(&step.id);
+            dependents.entry(before).or_default().insert(&step.id);
         }
     }
     let mut running: JoinSet<(StepId, Instant, Result<Option<String>, StepError>)> = JoinSet::new();

@@ -59,7 +59,9 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
         }
         let remove = Verb::Remove.step(&id);
         push(&mut plan, remove.clone(), id, service, Action::RemoveContainer { container: found.name.clone() }, before);
-        for volume in found.writes.iter().chain(&found.reads) {
+        // a container may have it in several places
+        let volumes: BTreeSet<&String> = found.writes.iter().chain(&found.reads).collect();
+        for volume in volumes {
             uses.entry(volume).or_default().push(remove.clone());
         }
         removals.push(remove);
@@ -70,7 +72,9 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
         let service = found.label(label::SERVICE).unwrap_or(&found.name);
         let action = Action::RemoveContainer { container: found.name.clone() };
         push(&mut plan, remove.clone(), id, service, action, Vec::new());
-        for volume in found.writes.iter().chain(&found.reads) {
+        // a container may have it in several places
+        let volumes: BTreeSet<&String> = found.writes.iter().chain(&found.reads).collect();
+        for volume in volumes {
             uses.entry(volume).or_default().push(remove.clone());
         }
         removals.push(remove);

@@ -119,12 +119,10 @@ async fn what_the_engine_lacks_is_copied_and_copied_again_when_it_changes() {
 
     let known = project.session.state(&loaded.platform.name).folder().join("mounts.json");
     assert!(project.session.host().exists(&known).await);
-    let look = crate::observe::ours(&project.engine, loaded.platform.name.as_str()).await.unwrap();
-    let planned = DownOptions { dry_run: true, ..DownOptions::default() };
-    let planned = down(&project.session, &loaded.platform.name, planned).await.unwrap().plan;
     down(&project.session, &loaded.platform.name, DownOptions::default()).await.unwrap();
     assert!(!project.session.host().exists(&known).await, "it is asked again");
-    assert_eq!(project.volumes(), [], "{:?}\n{planned}", look.volumes);
+    // one that a container has in two places, too
+    assert_eq!(project.volumes(), []);
     assert_eq!(project.engine.containers(), [""; 0]);
 }
 
