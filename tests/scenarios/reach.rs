@@ -149,6 +149,7 @@ services:
     command: [sleep, '1000000']
     x-macula: {mounts: copy}
     volumes: ['./site:/srv:ro', '/srv/skipped', './app.conf:/etc/app.conf:ro', './data:/data:ro']
+    ports: ['18099:80']
 ";
 
 /// Runs the program on a machine of its own, as far as files and its name go: another host name, and a project's folder

@@ -76,6 +76,17 @@ fn entries(folder: &CopiedFolder, most: Option<(u64, u64)>) -> io::Result<(Vec<E
         sum.bytes += metadata.len();
         all.insert(inside.clone(), Entry { path: path.clone(), inside: inside.clone(), metadata });
     }
+    // whoever has the copy may only read it: nobody makes a place there for what is mounted into it
+    if !folder.without.is_empty() {
+        let root = fs::metadata(&folder.path).map_err(|error| named(&folder.path, error))?;
+        for place in folder.without.iter().flat_map(|place| Path::new(place).ancestors()) {
+            let inside = place.to_string_lossy().into_owned();
+            if !inside.is_empty() && !folder.path.join(&inside).is_file() {
+                let entry = || Entry { path: folder.path.clone(), inside: inside.clone(), metadata: root.clone() };
+                all.entry(inside.clone()).or_insert_with(entry);
+            }
+        }
+    }
     Ok((all.into_values().collect(), sum))
 }
 
