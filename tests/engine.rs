@@ -125,8 +125,7 @@ impl Bench {
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
-    async fn network(&self, subnet: &str) -> String {
-        let subnet: ipnet::IpNet = subnet.parse().unwrap();
+    async fn network(&self, subnet: ipnet::Ipv4Net) -> String {
         let spec = NetworkSpec {
             name: self.name.clone(),
             external: false,
@@ -135,7 +134,11 @@ impl Bench {
             internal: false,
             attachable: false,
             enable_ipv6: false,
-            ipam: vec![IpamPool { subnet, gateway: subnet.hosts().next(), ip_range: None }],
+            ipam: vec![IpamPool {
+                subnet: subnet.into(),
+                gateway: subnet.hosts().next().map(Into::into),
+                ip_range: None,
+            }],
             subnet: None,
             labels: self.labels(),
         };
@@ -150,12 +153,14 @@ impl Bench {
 }
 
 impl Drop for Bench {
-    /// On a thread and a runtime of its own: the test's own may be unwinding.
+    /// On a thread, a runtime and a connection of its own: the test's own may be unwinding, and what drives its
+    /// connections stands still until this is over.
     fn drop(&mut self) {
-        let (engine, platform, image) = (self.engine.clone(), self.name.clone(), self.image.clone());
+        let (platform, image) = (self.name.clone(), self.image.clone());
         let cleanup = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
+                let engine = Docker::connect(&endpoint()).await.unwrap();
                 let found = engine.find(&Query { platform, ..Query::default() }).await.unwrap();
                 for container in found.containers {
                     engine.remove_container(&container.id).await.unwrap();
@@ -174,8 +179,8 @@ impl Drop for Bench {
                 }
             });
         });
-        if cleanup.join().is_err() {
-            eprintln!("{}: something is left behind", self.name);
+        if cleanup.join().is_err() && !std::thread::panicking() {
+            panic!("{}: something is left behind", self.name);
         }
     }
 }
@@ -238,6 +243,12 @@ async fn make_image(engine: &Docker, busybox: &Path, image: &str) {
         ..build_request(image)
     };
     engine.build(&request, &|_| {}).await.unwrap();
+}
+
+/// One of sixteen subnets that belong to this process, so that what a killed run left behind is not in the way.
+fn subnet(number: u8) -> ipnet::Ipv4Net {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    format!("10.{}.{low}.{}/28", 192 + high % 64, number * 16).parse().unwrap()
 }
 
 /// The image below the shared one, as it was imported.
@@ -336,7 +347,9 @@ async fn a_container_lives_and_dies() {
 async fn networks_addresses_and_names() {
     let Some(bench) = Bench::new("net").await else { return };
     let engine = &bench.engine;
-    let network = bench.network("10.213.77.0/28").await;
+    let subnet = subnet(0);
+    let address = subnet.hosts().nth(8).unwrap();
+    let network = bench.network(subnet).await;
     let again = engine
         .create_network(&NetworkSpec {
             name: network.clone(),
@@ -354,17 +367,17 @@ async fn networks_addresses_and_names() {
         .unwrap_err();
     assert!(matches!(again, EngineError::Conflict { .. }), "{again:?}");
 
-    let attached = |ipv4: Option<&str>, alias: &str| NetworkAttachment {
+    let attached = |ipv4: Option<std::net::Ipv4Addr>, alias: &str| NetworkAttachment {
         network: network.clone(),
         aliases: vec![alias.to_owned()],
         links: Vec::new(),
-        ipv4: ipv4.map(|ip| ip.parse().unwrap()),
+        ipv4,
         ipv6: None,
     };
     let listen = "while :; do echo answer | nc -l -p 8080; done";
     let mut server = bench.spec("server", &["sh", "-c", listen]);
     server.network_mode = None;
-    server.networks = vec![attached(Some("10.213.77.9"), "web.test")];
+    server.networks = vec![attached(Some(address), "web.test")];
     server.ports = vec![PortBinding {
         host_ip: "127.0.0.1".parse().unwrap(),
         host_port: None,
@@ -412,7 +425,7 @@ async fn networks_addresses_and_names() {
     let names: Vec<&str> = found.containers.iter().map(|container| container.name.as_str()).collect();
     assert_eq!(names, [client.name.as_str(), server.name.as_str()]);
     let seen = &found.containers[1];
-    assert_eq!(seen.addresses[&network], "10.213.77.9".parse::<std::net::Ipv4Addr>().unwrap());
+    assert_eq!(seen.addresses[&network], address);
     assert_eq!(seen.image, bench.image);
     let image = &found.images[&bench.image];
     assert_eq!(
@@ -424,7 +437,7 @@ async fn networks_addresses_and_names() {
     assert_eq!((port.host_ip.to_string().as_str(), port.container_port, seen.ports.len()), ("127.0.0.1", 8080, 1));
     assert!(port.host_port.is_some());
     assert_eq!(found.networks.len(), 1);
-    assert_eq!(found.networks[0].subnets, ["10.213.77.0/28".parse().unwrap()]);
+    assert_eq!(found.networks[0].subnets, [subnet.into()]);
     assert!(found.networks[0].labels.contains_key(label::FINGERPRINT));
 
     // the lists alone say who is there
@@ -452,7 +465,7 @@ async fn networks_addresses_and_names() {
     // a second container with the address, a network in use
     let mut thief = bench.spec("thief", &["sleep", "60"]);
     thief.network_mode = None;
-    thief.networks = vec![attached(Some("10.213.77.9"), "thief")];
+    thief.networks = vec![attached(Some(address), "thief")];
     let refused = match bench.create(&thief).await {
         Ok(id) => engine.start(&id).await.unwrap_err(),
         Err(error) => error,
@@ -469,7 +482,7 @@ async fn a_taken_port_and_a_taken_name_are_named() {
     let Some(bench) = Bench::new("taken").await else { return };
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();
-    let network = bench.network("10.213.77.16/28").await;
+    let network = bench.network(subnet(1)).await;
     let mut spec = bench.spec("web", &["sleep", "60"]);
     spec.network_mode = None;
     spec.networks = vec![NetworkAttachment { network, aliases: Vec::new(), links: Vec::new(), ipv4: None, ipv6: None }];
