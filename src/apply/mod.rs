@@ -73,6 +73,9 @@ pub enum StepError {
     /// Everything runs, and a name leads only to some of the services that share it.
     #[error("{name} leads to a part of its services: {reason}")]
     Unshared { name: String, reason: String, remedies: Vec<Remedy> },
+    /// A folder that is copied to the engine's machine.
+    #[error("the files of {folder} changed while they were copied")]
+    Changing { folder: String },
     /// The service itself finds its new files wrong; the old ones are back.
     #[error("{container} rejects its new configuration (`{command}`); the old one stays in use")]
     Refused { container: String, command: String, log_tail: Vec<String> },

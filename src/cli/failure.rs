@@ -482,6 +482,9 @@ fn one(failure: &Failure) -> CliError {
             }
             error.suggest(macula("cluster status"))
         }
+        StepError::Changing { .. } => new(ErrorKind::Unexpected).hint(
+            "run the same command again once nothing writes there: it copies them again, and no container has them yet",
+        ),
         StepError::File { .. } | StepError::Broken(_) => new(ErrorKind::Unexpected),
         StepError::Cancelled => new(ErrorKind::Interrupted),
     }
