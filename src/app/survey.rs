@@ -196,7 +196,13 @@ impl Survey {
 
     /// For a plan over these services, or over all.
     fn wish<'a>(&'a self, selection: Option<&'a BTreeSet<String>>) -> Wish<'a> {
-        Wish { platform: &self.platform.name, resources: &self.resources, supply: &self.supply, selection }
+        Wish {
+            platform: &self.platform.name,
+            resources: &self.resources,
+            supply: &self.supply,
+            selection,
+            relay: self.reach.as_ref().is_some_and(|table| table.way == Way::Relay),
+        }
     }
 
     /// For carrying out a plan; `cluster`: who does the cluster's steps, where there are some.

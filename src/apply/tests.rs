@@ -166,7 +166,8 @@ impl Machine {
         let present = Choice::Present { reference: "base:1".into(), id: image.id, source: ImageSource::Image };
         let choices = resources.containers.iter().map(|spec| (spec.service.clone(), present.clone())).collect();
         let supply = Supply { choices, ..Supply::default() };
-        reconcile(&Wish { platform: NAME, resources, supply: &supply, selection: None }, &observed).unwrap()
+        reconcile(&Wish { platform: NAME, resources, supply: &supply, selection: None, relay: false }, &observed)
+            .unwrap()
     }
 
     async fn tools(&self) -> Tools {

@@ -28,6 +28,8 @@ pub struct Wish<'a> {
     pub supply: &'a Supply,
     /// Only these services; nothing else is touched, nothing is an orphan.
     pub selection: Option<&'a BTreeSet<String>>,
+    /// The platform is reached through a relay, which belongs to no service.
+    pub relay: bool,
 }
 
 /// Something that is not ours stands where ours should be. Nothing is done then.
@@ -439,7 +441,7 @@ impl Planner<'_> {
             .iter()
             .filter(|found| self.is_ours(&found.labels))
             .filter(|found| !wish.resources.containers.iter().any(|spec| spec.name == found.name))
-            .filter(|found| !found.labels.contains_key(label::RELAY) || wish.resources.publishes())
+            .filter(|found| !found.labels.contains_key(label::RELAY) || !wish.relay)
             // somebody works in it; what was left behind goes
             .filter(|found| {
                 let over = matches!(found.state, ContainerState::Exited | ContainerState::Dead);

@@ -112,7 +112,7 @@ fn of_two_networks_with_one_name_none_is_chosen() {
     (world.networks[0].id, twin.id) = ("a1".repeat(32), "b2".repeat(32));
     world.networks.push(twin);
     let (resources, supply) = (resources(&platform), Supply::default());
-    let wish = Wish { platform: "macula", resources: &resources, supply: &supply, selection: None };
+    let wish = Wish { platform: "macula", resources: &resources, supply: &supply, selection: None, relay: false };
     let conflicts = reconcile(&wish, &world).unwrap_err();
     assert_eq!(conflicts[0].to_string(), "network macula: 2 networks have this name: a1a1a1a1a1a1, b2b2b2b2b2b2");
     // each can be named by its id when they go

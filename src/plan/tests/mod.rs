@@ -150,7 +150,7 @@ fn try_plan(platform: &Platform, world: &Observed, selection: Option<&BTreeSet<S
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let platform = without(platform, &left_out);
     let resources = resources_beside(&platform, world);
-    let wish = Wish { platform: &platform.name, resources: &resources, supply: &chosen, selection };
+    let wish = Wish { platform: &platform.name, resources: &resources, supply: &chosen, selection, relay: false };
     reconcile(&wish, world).map_err(|conflicts| {
         conflicts
             .iter()

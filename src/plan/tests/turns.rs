@@ -176,7 +176,7 @@ fn what_shares_something_of_a_container_is_made_again_with_it() {
         let supply =
             supply(&platform, &image_specs(&platform), &world, false, &|service| service_volumes(&platform, service)).0;
         for selection in [None, Some(&db)] {
-            let wish = Wish { platform: "macula", resources: &resources, supply: &supply, selection };
+            let wish = Wish { platform: "macula", resources: &resources, supply: &supply, selection, relay: false };
             let plan = reconcile_anew(&wish, &db, &world).unwrap();
             let create = plan.steps.iter().find(|step| step.id == "create container macula-web-1").unwrap();
             assert_eq!(create.cause.to_string(), "db is replaced");
@@ -215,7 +215,7 @@ fn who_depends_with_restart_follows_a_restart_and_a_replacement_of_one_service()
     let resources = resources(&platform);
     let supply =
         supply(&platform, &image_specs(&platform), &world, false, &|service| service_volumes(&platform, service)).0;
-    let wish = Wish { platform: "macula", resources: &resources, supply: &supply, selection: Some(&db) };
+    let wish = Wish { platform: "macula", resources: &resources, supply: &supply, selection: Some(&db), relay: false };
     let plan = reconcile_anew(&wish, &db, &world).unwrap();
     assert_eq!(groups(&plan), both);
     assert!(plan.to_string().contains("stop container macula-web-1 (db is replaced)"), "{plan}");
