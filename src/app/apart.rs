@@ -65,19 +65,11 @@ pub(super) fn is_shared(mounts: &str, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const JOB: &str = "\
-600 500 0:55 / / rw,relatime master:100 - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/A
-601 600 0:58 / /proc rw - proc proc rw
-602 600 254:1 /var/lib/docker/containers/8f1c/hostname /etc/hostname rw - ext4 /dev/vda1 rw
-603 600 254:1 /home/ann/shop /home/ann/shop rw - ext4 /dev/vda1 rw
-604 600 254:1 /home/ann/shop /build rw - ext4 /dev/vda1 rw
-605 600 254:2 /ann/tools /home/ann/tools rw - ext4 /dev/vda2 rw
-";
+    use crate::app::testing::JOB_MOUNTS;
 
     #[test]
     fn a_path_is_shared_where_it_is_mounted_under_its_own_name() {
-        let shared = |path: &str| is_shared(JOB, Path::new(path));
+        let shared = |path: &str| is_shared(JOB_MOUNTS, Path::new(path));
         assert!(shared("/home/ann/shop/conf") && shared("/home/ann/shop"));
         // under another name, and not at all
         assert!(!shared("/build/conf") && !shared("/proj/conf") && !shared("/home/ann/shopping"));

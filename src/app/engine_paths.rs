@@ -292,19 +292,10 @@ pub(super) async fn guessed(host: &dyn Host, paths: &BTreeSet<PathBuf>) -> BTree
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::testing::{session, shop};
+    use crate::app::testing::{JOB_MOUNTS, session, shop};
     use crate::engine::Containers as _;
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
-
-    const JOB: &str = "\
-600 500 0:55 / / rw,relatime master:100 - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/A
-601 600 0:58 / /proc rw - proc proc rw
-602 600 254:1 /var/lib/docker/containers/8f1c/hostname /etc/hostname rw - ext4 /dev/vda1 rw
-603 600 254:1 /home/ann/shop /home/ann/shop rw - ext4 /dev/vda1 rw
-604 600 254:1 /home/ann/shop /build rw - ext4 /dev/vda1 rw
-605 600 254:2 /ann/tools /home/ann/tools rw - ext4 /dev/vda2 rw
-";
 
     #[test]
     fn the_same_file_was_changed_at_the_same_time() {
@@ -443,9 +434,9 @@ mod tests {
     #[tokio::test]
     async fn where_no_image_can_be_made_the_mounts_of_a_container_are_looked_at() {
         let paths: BTreeSet<PathBuf> = ["/home/ann/shop/conf", "/proj/conf"].map(PathBuf::from).into();
-        let outside = FakeHost::new().file(MOUNTS, JOB);
+        let outside = FakeHost::new().file(MOUNTS, JOB_MOUNTS);
         assert!(guessed(&outside, &paths).await.is_empty());
-        let inside = FakeHost::new().file(MOUNTS, JOB).facts_with(|facts| facts.container = true);
+        let inside = FakeHost::new().file(MOUNTS, JOB_MOUNTS).facts_with(|facts| facts.container = true);
         let there = guessed(&inside, &paths).await;
         assert_eq!(there.values().copied().collect::<Vec<_>>(), [There::Same, There::Other]);
     }

@@ -287,9 +287,7 @@ fn leave_stopped_ingress(session: &Session, survey: &Survey, named: &[String], c
             found.replica_of(platform.name.as_str()) == Some(service) && found.state == ContainerState::Running
         })
     };
-    for (_, ingress) in
-        platform.services().filter(|(_, service)| matches!(service.extension.role, Some(Role::Ingress | Role::Names)))
-    {
+    for (_, ingress) in platform.services().filter(|(_, service)| service.extension.role.is_some()) {
         if named.contains(&ingress.name) || runs(&ingress.name) || !chosen.remove(&ingress.name) {
             continue;
         }
@@ -348,7 +346,7 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
     if let Ok(chosen) = &mut chosen
         && wanted.scaled.iter().filter(routed).any(|name| chosen.contains(name))
     {
-        chosen.extend(having(&[Role::Ingress, Role::Names]));
+        chosen.extend(having(&Role::ALL));
     }
     chosen.map(Some).map_err(|names| Error::UnknownService { names, known: platform.service_names() })
 }

@@ -19,6 +19,7 @@ use crate::model::{
 use crate::plan::{self, Action, Plan, REACH_GROUP};
 use crate::system::OwnImage;
 
+use super::apart::MOUNTS;
 use super::survey::Survey;
 use super::{Error, Session};
 
@@ -26,7 +27,6 @@ use super::{Error, Session};
 const VARIABLE: &str = "MACULA_REACH";
 /// Who has no rights on any machine.
 const NOBODY: &str = "65534:65534";
-const MOUNTS: &str = "/proc/self/mountinfo";
 const CGROUP: &str = "/proc/self/cgroup";
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 /// Files that engines bring into each container from a folder that has its id.

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+
 use crate::compile::{Block, INGRESS_COUNTERS, counted};
 use crate::host::Host;
-use crate::model::{ContainerSpec, ContainerState, Facts, ObservedContainer, Platform, Role, label};
+use crate::model::{ContainerSpec, ContainerState, Facts, ObservedContainer, Platform, label};
 use crate::probe::outside_address;
 
 const COUNTER: &str = "haproxy_server_http_responses_total";
@@ -34,10 +36,7 @@ pub(super) struct Ingress {
 impl Ingress {
     /// `None`: nothing is passed on to anybody.
     pub fn of(platform: &Platform, block: Block) -> Option<Self> {
-        let passes = platform.services().map(|(_, service)| service).filter(|service| {
-            let role = service.extension.role;
-            role == Some(Role::Ingress) || role == Some(Role::Names)
-        });
+        let passes = platform.services().map(|(_, service)| service).filter(|service| service.extension.role.is_some());
         let services: Vec<String> = passes.map(|service| service.name.clone()).collect();
         let owners = counted(platform, block);
         (!services.is_empty() && !owners.is_empty()).then_some(Self { services, owners })
@@ -51,25 +50,23 @@ impl Ingress {
         specs: &[ContainerSpec],
         containers: &[ObservedContainer],
     ) -> Option<Passed> {
-        let mut of = BTreeMap::new();
         let passes = |found: &&ObservedContainer| {
             let service = found.label(label::SERVICE);
             let known = self.services.iter().any(|name| service == Some(name.as_str()));
             known && found.state == ContainerState::Running
         };
         let asked: Vec<&ObservedContainer> = containers.iter().filter(passes).collect();
-        for found in &asked {
+        let ask = async |found: &ObservedContainer| {
             // one more ingress may have come since the specifications were made
             let service = found.label(label::SERVICE)?;
             let spec = specs.iter().find(|spec| spec.service == service)?;
             let address = outside_address(host, facts, spec, found, INGRESS_COUNTERS).await?;
             let answer = host.http_get(address, &spec.service, PATH, PATIENCE).await.ok()?;
-            if answer.status != 200 {
-                return None;
-            }
-            let places = answers(&String::from_utf8_lossy(&answer.body)).into_iter();
-            of.extend(places.map(|(place, number)| ((found.id.clone(), place), number)));
-        }
+            let places = (answer.status == 200).then(|| answers(&String::from_utf8_lossy(&answer.body)))?;
+            Some(places.into_iter().map(|(place, number)| ((found.id.clone(), place), number)).collect::<Vec<_>>())
+        };
+        let told: Option<Vec<_>> = join_all(asked.iter().map(|found| ask(found))).await.into_iter().collect();
+        let of = told?.into_iter().flatten().collect();
         (!asked.is_empty()).then(|| Passed { at: Instant::now(), of })
     }
 

@@ -19,6 +19,16 @@ use crate::system::System;
 use super::processes::{ProcessCondition, ProcessState};
 use super::{Consent, Error, Prepared, Session};
 
+/// The mounts (proc(5), mountinfo) of a CI job's container that shares a folder with the engine's machine under its own name.
+pub const JOB_MOUNTS: &str = "\
+600 500 0:55 / / rw,relatime master:100 - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/A
+601 600 0:58 / /proc rw - proc proc rw
+602 600 254:1 /var/lib/docker/containers/8f1c/hostname /etc/hostname rw - ext4 /dev/vda1 rw
+603 600 254:1 /home/ann/shop /home/ann/shop rw - ext4 /dev/vda1 rw
+604 600 254:1 /home/ann/shop /build rw - ext4 /dev/vda1 rw
+605 600 254:2 /ann/tools /home/ann/tools rw - ext4 /dev/vda2 rw
+";
+
 /// Agrees to everything.
 pub struct Agrees;
 

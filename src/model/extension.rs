@@ -89,6 +89,11 @@ pub enum Role {
     Names,
 }
 
+impl Role {
+    /// All of them: what has one passes requests on to other services.
+    pub const ALL: [Self; 2] = [Self::Ingress, Self::Names];
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct IngressRule {
     /// One label or `*.label` below the domain, or a full name below it.

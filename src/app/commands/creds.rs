@@ -19,7 +19,7 @@ use crate::app::survey::left_out;
 use crate::app::{Error, Session};
 use crate::words;
 
-use super::service_status::urls;
+use super::addresses::urls;
 
 /// What programs that speak OpenTelemetry read.
 pub(super) const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";

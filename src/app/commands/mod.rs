@@ -1,6 +1,7 @@
 //! One file a command: what it does, from the top to the bottom. What several of them need stands on the
 //! floors below.
 
+mod addresses;
 pub(in crate::app) mod bundle;
 pub(in crate::app) mod changes;
 pub(in crate::app) mod cluster;

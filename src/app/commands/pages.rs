@@ -8,7 +8,7 @@ use crate::config::Loaded;
 use crate::model::{ContainerState, Role, Service, label};
 use crate::observe;
 
-use super::service_status::urls;
+use super::addresses::urls;
 use crate::app::survey::left_out;
 
 /// A service or process that has a page, or none.

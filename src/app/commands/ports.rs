@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::service_status::{reached, urls};
+use super::addresses::{reached, urls};
 use crate::app::survey::survey;
 use crate::app::{Error, Session};
 use crate::config::Loaded;

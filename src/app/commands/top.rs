@@ -196,7 +196,7 @@ impl TopWatch {
 
     /// Since the counters were read; the ingress is asked last.
     pub fn age(&self) -> Duration {
-        self.passed.as_ref().map_or(self.sample.at, |passed| passed.at).elapsed()
+        self.passed.as_ref().map_or(self.sample.at, |passed| passed.at.max(self.sample.at)).elapsed()
     }
 
     /// Lists the containers, and asks for what the list does not say of those that are new or have changed.
@@ -329,7 +329,9 @@ impl TopWatch {
             services: rows,
             counts,
         };
-        (self.sample, self.machine, self.passed) = (now, machine, passed);
+        (self.sample, self.machine) = (now, machine);
+        // an ingress that was slow once has its requests in the next reading
+        self.passed = passed.or(self.passed.take());
         top
     }
 
