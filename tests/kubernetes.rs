@@ -248,6 +248,21 @@ fn a_stack_is_scaled_looked_at_and_removed() {
     shop/migrate  1/1    Job          web:1
     shop/web      3/3    Deployment   web:1
     ");
+    let node = |ready: &str, cordoned: bool| {
+        let condition = json!({"type": "Ready", "status": ready, "message": "kubelet stopped posting node status"});
+        json!({
+            "kind": "Node", "metadata": {"name": "node1"}, "spec": {"unschedulable": cordoned},
+            "status": {"conditions": [condition], "nodeInfo": {"kubeletVersion": "v1.34.9"}},
+        })
+    };
+    cluster.api().put("/api/v1/nodes/node1", node("True", false));
+    assert_snapshot!(cluster.run("validate shop").exits(0).out, @r"
+    + node      node1: ready, v1.34.9
+    + workload  StatefulSet shop/db: 1 of 1 ready
+    + workload  Job shop/migrate: 1 of 1 ready
+    + workload  Deployment shop/web: 3 of 3 ready
+    4 checks passed
+    ");
     // the number of the files comes back
     let back = cluster.run("deploy shop -o json").exits(0).json();
     assert_eq!(back["changes"]["changed"], json!(["Deployment shop/web"]));
@@ -259,6 +274,24 @@ fn a_stack_is_scaled_looked_at_and_removed() {
     let rows = cluster.run("status -o json").exits(7).json();
     assert_eq!((&rows[2]["service"], &rows[2]["running"], &rows[2]["wanted"]), (&json!("web"), &json!(0), &json!(2)));
 
+    cluster.api().put("/api/v1/nodes/node1", node("False", false));
+    let checked = cluster.run("validate shop");
+    assert_snapshot!(checked.exits(7).out, @r"
+    x node      node1: kubelet stopped posting node status
+      try: kubectl describe node node1
+    + workload  StatefulSet shop/db: 1 of 1 ready
+    + workload  Job shop/migrate: 1 of 1 ready
+    x workload  Deployment shop/web: pod shop/web-1: web ended with 1 (Error), restarted 4 times
+                    no database at db:5432
+      try: kubectl get events -n shop
+    ");
+    checked.says("2 of these checks failed");
+    let checked = cluster.run("validate -o json").exits(7).json();
+    let states: Vec<&str> =
+        checked["checks"].as_array().unwrap().iter().filter_map(|one| one["state"].as_str()).collect();
+    assert_eq!((&checked["ok"], states), (&json!(false), vec!["failed", "ok", "ok", "failed"]));
+    cluster.api().objects.remove("/api/v1/nodes/node1");
+
     cluster.api().sick.clear();
     cluster.run("remove shop --volumes").exits(8).says("--yes");
     let gone = cluster.run("remove shop");
@@ -266,6 +299,10 @@ fn a_stack_is_scaled_looked_at_and_removed() {
     assert_eq!(cluster.api().names(), ["namespaces/shop", "persistentvolumeclaims/data"]);
     cluster.run("remove shop").exits(2).says("there is no stack shop");
     cluster.run("status shop").exits(2);
+    cluster.run("validate shop").exits(2);
+    cluster.api().put("/api/v1/nodes/node1", node("True", true));
+    cluster.run("validate").exits(0).says("node1: cordoned");
+    cluster.api().objects.remove("/api/v1/nodes/node1");
     cluster.run("status").exits(0).says("no stack is deployed there");
     // what was kept is there when it comes back
     cluster.run("deploy shop").exits(0).says("7 created, 2 unchanged");
@@ -308,6 +345,8 @@ fn a_namespace_of_somebody_elses_is_used_and_stays() {
     assert_eq!(cluster.api().get("/namespaces/team").unwrap()["metadata"]["labels"], json!({"owner": "them"}));
     cluster.run("status shop").exits(2).says("it is in team");
     cluster.run("status shop --namespace team").exits(0);
+    cluster.run("validate shop").exits(2).says("it is in team");
+    cluster.run("validate shop --namespace team").exits(0).says("Deployment team/web");
     cluster.run("scale shop web=3").exits(2);
     cluster.run("scale shop web=3 --namespace team").exits(0).says("shop scaled: web 3");
     assert_eq!(cluster.api().get("/team/deployments/web").unwrap()["spec"]["replicas"], 3);

@@ -82,7 +82,7 @@ pub use commands::service_status::{Condition, Replicas, ServiceState, ServiceSta
 pub use commands::stack::{
     ClusterDeployed, ClusterRemoved, Deployed, DeployedService, InCluster, StackDeploy, StackRequest, all_on_cluster,
     deploy_to_cluster, deploy_to_swarm, remove_from_cluster, remove_from_swarm, scale_on_cluster, scale_on_swarm,
-    status_on_cluster, status_on_swarm, translate_stack,
+    status_on_cluster, status_on_swarm, translate_stack, validate_on_cluster, validate_on_swarm,
 };
 pub use commands::status::{
     Counts, NO_CLUSTER, PlatformStatus, ReachStatus, Status, status, status_at_a_glance, status_with_usage,

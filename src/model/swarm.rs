@@ -95,6 +95,32 @@ pub struct SwarmTask {
     pub iteration: u64,
 }
 
+/// An engine that is part of a swarm.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SwarmNode {
+    pub id: String,
+    /// Its host name.
+    pub name: String,
+    /// `ready`, `down`, `disconnected`, `unknown`
+    pub state: String,
+    /// Why it is not ready, in the swarm's words.
+    pub message: String,
+    /// `active`, `pause`, `drain`
+    pub availability: String,
+    /// Of a manager: whether the others reach it: `reachable`, `unreachable`, `unknown`.
+    pub manager: Option<String>,
+    /// By which the others reach it.
+    pub address: String,
+    pub labels: BTreeMap<String, String>,
+    /// Labels that its engine was started with.
+    pub engine_labels: BTreeMap<String, String>,
+    /// Version of its engine.
+    pub engine: String,
+    pub os: String,
+    /// In the words of `uname -m`: `x86_64`.
+    pub architecture: String,
+}
+
 /// What a swarm has of one stack, or of all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ObservedSwarm {
@@ -103,8 +129,8 @@ pub struct ObservedSwarm {
     pub configs: Vec<SwarmObject>,
     pub services: Vec<SwarmService>,
     pub tasks: Vec<SwarmTask>,
-    /// Names of nodes by their ids.
-    pub nodes: BTreeMap<String, String>,
+    /// All its nodes by their ids.
+    pub nodes: BTreeMap<String, SwarmNode>,
     /// Names of all its networks by their ids, whoever's.
     pub network_names: BTreeMap<String, String>,
 }
@@ -112,6 +138,11 @@ pub struct ObservedSwarm {
 impl ObservedSwarm {
     pub fn service(&self, name: &str) -> Option<&SwarmService> {
         self.services.iter().find(|service| service.name == name)
+    }
+
+    /// Its name, or the id of one that has left.
+    pub fn node_name<'a>(&'a self, id: &'a str) -> &'a str {
+        self.nodes.get(id).map_or(id, |node| &node.name)
     }
 
     pub fn tasks_of<'a>(&'a self, service: &'a SwarmService) -> impl Iterator<Item = &'a SwarmTask> {

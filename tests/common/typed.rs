@@ -221,11 +221,13 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("macula stack deploy shop --target swarm --dry-run", Read(SWARM)),
             ("macula stack deploy shop --target swarm", Read(SWARM)),
             ("macula stack status shop --target swarm", Read(SWARM)),
+            ("macula stack validate shop --target swarm", Read(SWARM)),
             ("macula stack scale shop web=3 --target swarm", Read(SWARM)),
             ("macula stack remove shop --target swarm", Read(SWARM)),
             ("macula stack deploy shop --target kubernetes --context staging --dry-run", Read(KUBERNETES)),
             ("macula stack deploy shop --target kubernetes --context staging", Read(KUBERNETES)),
             ("macula stack status shop --target kubernetes --context staging", Read(KUBERNETES)),
+            ("macula stack validate shop --target kubernetes --context staging", Read(KUBERNETES)),
             ("macula stack scale shop web=3 --target kubernetes --context staging", Read(KUBERNETES)),
             ("macula stack remove shop --target kubernetes --context staging", Read(KUBERNETES)),
             (

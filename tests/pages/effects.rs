@@ -141,7 +141,12 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("a_loss_ends_a_deployment_unless_it_is_accepted", &["stack deploy --accept-losses"]),
     (
         "a_namespace_of_somebody_elses_is_used_and_stays",
-        &["stack status --namespace", "stack scale --namespace", "stack remove --namespace"],
+        &[
+            "stack status --namespace",
+            "stack validate --namespace",
+            "stack scale --namespace",
+            "stack remove --namespace",
+        ],
     ),
     ("a_stack_is_scaled_looked_at_and_removed", &["stack remove --volumes"]),
     ("a_scaling_has_a_deadline", &["stack scale --timeout"]),
@@ -151,6 +156,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
             "stack deploy --target",
             "stack deploy --dry-run",
             "stack status --target",
+            "stack validate --target",
             "stack scale --target",
             "stack remove --target",
         ],
@@ -158,7 +164,13 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("what_does_not_run_on_a_swarm_says_why", &["stack deploy --timeout"]),
     (
         "every_command_about_a_swarm_asks_the_engine_of_its_context",
-        &["stack deploy --context", "stack status --context", "stack scale --context", "stack remove --context"],
+        &[
+            "stack deploy --context",
+            "stack status --context",
+            "stack validate --context",
+            "stack scale --context",
+            "stack remove --context",
+        ],
     ),
     ("init_writes_a_file_that_loads", &["config init --force"]),
     ("a_release_takes_the_place_and_the_mode_of_the_program", &["upgrade --from", "upgrade --check"]),

@@ -140,7 +140,7 @@ fn every_command_about_a_swarm_asks_the_engine_of_its_context() {
     }
     let home =
         Home::with(&[("macula.yaml", "stacks: [shop]\n"), ("shop/compose.yaml", "services: {web: {image: x}}\n")]);
-    for words in ["deploy shop", "status shop", "scale shop web=2", "remove shop"] {
+    for words in ["deploy shop", "status shop", "validate shop", "scale shop web=2", "remove shop"] {
         let words = format!("stack {words} --target swarm");
         home.run(&words).exits(4).says("unix:///nowhere/engine.sock");
         home.run(&format!("{words} --context nosuch")).exits(4).says("the Docker context `nosuch` does not exist");

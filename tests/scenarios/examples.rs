@@ -356,6 +356,8 @@ fn a_shop_loses_one_of_three_nodes() {
     load.end("a replica on each of three nodes changed by the webhook");
     assert_eq!(shop.asked(1, "/api/visit")["visits"], 1);
 
+    let checked = shop.platform.run("stack validate shop --target swarm");
+    checked.ok().prints("3 of 3 reachable").prints("shop_edge: accepts connections");
     let load = shop.load();
     std::thread::sleep(Duration::from_secs(3));
     let begun = Instant::now();
@@ -371,5 +373,7 @@ fn a_shop_loses_one_of_three_nodes() {
         answers.len() == 2 && !answers.contains_key("node3")
     });
     load.end(&format!("one of three nodes cut off, its tasks elsewhere after {moved:.1} s"));
+    let checked = shop.platform.run("stack validate shop --target swarm");
+    checked.exits(7).prints("2 of 3 reachable, not node3").prints("node3: down");
     assert_eq!(shop.asked(1, "/api/visit")["visits"], 2);
 }

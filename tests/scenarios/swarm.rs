@@ -90,6 +90,16 @@ fn a_stack_lives_on_a_swarm() {
     assert_eq!(acts(&changed), ["create secret shop_pw", "update service shop_web", "remove secret shop_pw"]);
     assert_eq!(node.named("secrets").len(), 1);
 
+    // its ports are in a network of its own, on a loopback address
+    let checked = platform.run("stack validate shop --target swarm");
+    checked
+        .exits(7)
+        .prints("1 of 1 reachable")
+        .prints("shop_db: node.role == manager: ")
+        .prints("nothing listens there");
+    checked.prints("shop_web: 1 of 1 running").says("1 of these checks failed");
+    platform.run("stack validate nothing --target swarm").exits(2).says("there is no stack nothing");
+
     platform.run("stack scale shop db=2 --target swarm").ok();
     let status = platform.run("stack status shop --target swarm -o json").ok().json();
     let row = |name: &str| status.as_array().unwrap().iter().find(|row| row["service"] == name).unwrap().clone();

@@ -123,6 +123,23 @@ static AUTOSCALER: Object = Object {
     ],
 };
 
+pub static VALIDATED: Object = Object {
+    name: "StackValidated",
+    fields: &[f("ok", Flag, "Nothing has failed."), f("checks", List(&Of(&STACK_CHECK)), "What was checked.")],
+};
+
+static STACK_CHECK: Object = Object {
+    name: "StackCheck",
+    fields: &[
+        f("kind", Word(&["managers", "node", "placement", "service", "port", "workload"]), "What was checked."),
+        f("name", Text, "Which one of that kind."),
+        f("state", Word(&["ok", "warning", "failed"]), "A warning is what will hurt next."),
+        f("seen", Text, "What was seen."),
+        f("hints", TEXTS, "What may help."),
+        f("try", TEXTS, "Commands that may help."),
+    ],
+};
+
 pub static REMOVED: Object = Object {
     name: "StackRemoved",
     fields: &[

@@ -87,6 +87,7 @@ pub static OUTPUTS: &[Output] = &[
     output("stack render", "What a target would get; with `--dir` the files that were written.", stacks::RENDER),
     output("stack deploy", "What was made of the stack, or would be.", Of(&stacks::DEPLOYED)),
     output("stack status", "The services of deployed stacks.", stacks::STATUS),
+    output("stack validate", "What deployed stacks need, and whether it is so.", Of(&stacks::VALIDATED)),
     output("stack scale", "Services and their numbers of replicas.", Names(&Whole)),
     output("stack remove", "What went, and what did not.", Of(&stacks::REMOVED)),
     output("upgrade", "The version that is there, and what became of this program.", Of(&UPGRADE)),

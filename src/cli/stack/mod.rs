@@ -9,6 +9,7 @@ mod deploy;
 mod deployed;
 mod render;
 mod trouble;
+mod validate;
 
 pub(super) use trouble::explained;
 
@@ -41,6 +42,7 @@ enum Action {
     Render(render::Args),
     Deploy(deploy::Args),
     Status(deployed::StatusArgs),
+    Validate(validate::Args),
     Scale(deployed::ScaleArgs),
     Remove(deployed::RemoveArgs),
 }
@@ -52,6 +54,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Action::Render(args) => render::run(context, args).await,
         Action::Deploy(args) => deploy::run(context, args).await,
         Action::Status(args) => deployed::status(context, args).await,
+        Action::Validate(args) => validate::run(context, args).await,
         Action::Scale(args) => deployed::scale(context, args).await,
         Action::Remove(args) => deployed::remove(context, args).await,
     }

@@ -14,7 +14,7 @@ use super::answers::encoded;
 use super::reference::Reference;
 use super::{CHANGE, Docker, unless_missing};
 use crate::engine::{EngineError, Swarm, operation};
-use crate::model::{ObservedSwarm, SwarmKind, SwarmObject, SwarmRole, SwarmService, SwarmTask, SwarmUpdate};
+use crate::model::{ObservedSwarm, SwarmKind, SwarmNode, SwarmObject, SwarmRole, SwarmService, SwarmTask, SwarmUpdate};
 
 #[async_trait]
 impl Swarm for Docker {
@@ -59,7 +59,7 @@ impl Swarm for Docker {
             configs: configs.into_iter().map(Into::into).collect(),
             services: services.into_iter().map(Into::into).collect(),
             tasks: tasks.into_iter().map(Into::into).collect(),
-            nodes: nodes.into_iter().map(|node| (node.id, node.description.hostname)).collect(),
+            nodes: nodes.into_iter().map(|node| (node.id.clone(), node.into())).collect(),
         })
     }
 
@@ -289,13 +289,81 @@ impl From<Task> for SwarmTask {
 struct Node {
     #[serde(rename = "ID")]
     id: String,
+    spec: NodeSpec,
     description: Description,
+    status: NodeStatus,
+    manager_status: Option<ManagerStatus>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct NodeSpec {
+    availability: String,
+    labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Description {
     hostname: String,
+    platform: NodePlatform,
+    engine: NodeEngine,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodePlatform {
+    #[serde(rename = "OS")]
+    os: String,
+    #[serde(rename = "Architecture")]
+    architecture: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct NodeEngine {
+    engine_version: String,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct NodeStatus {
+    state: String,
+    message: String,
+    addr: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct ManagerStatus {
+    reachability: String,
+    addr: String,
+}
+
+impl From<Node> for SwarmNode {
+    fn from(node: Node) -> Self {
+        // old engines know no address of the manager that is asked, but the one at which it is a manager
+        let managed = node.manager_status.as_ref().and_then(|manager| manager.addr.rsplit_once(':'));
+        let address = match node.status.addr.as_str() {
+            "" | "0.0.0.0" => managed.map_or("", |(address, _)| address.trim_matches(['[', ']'])).to_owned(),
+            address => address.to_owned(),
+        };
+        Self {
+            id: node.id,
+            name: node.description.hostname,
+            state: node.status.state,
+            message: node.status.message,
+            availability: node.spec.availability,
+            manager: node.manager_status.map(|manager| manager.reachability),
+            address,
+            labels: node.spec.labels.unwrap_or_default(),
+            engine_labels: node.description.engine.labels.unwrap_or_default(),
+            engine: node.description.engine.engine_version,
+            os: node.description.platform.os,
+            architecture: node.description.platform.architecture,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -326,5 +394,32 @@ mod tests {
         .unwrap();
         let task = SwarmTask::from(task);
         assert_eq!((task.error.as_str(), task.container, task.slot), ("No such image: a:1", None, None));
+    }
+
+    #[test]
+    fn a_node_is_read_whether_it_manages_or_not() {
+        let manager: Node = serde_json::from_value(json!({
+            "ID": "n1", "Spec": {"Availability": "drain", "Labels": {"data": "true"}},
+            "Description": {
+                "Hostname": "m1", "Platform": {"OS": "linux", "Architecture": "x86_64"},
+                "Engine": {"EngineVersion": "28.5.2", "Labels": {"disk": "ssd"}},
+            },
+            "Status": {"State": "ready", "Addr": "0.0.0.0"},
+            "ManagerStatus": {"Leader": true, "Reachability": "reachable", "Addr": "[fd00::5]:2377"},
+        }))
+        .unwrap();
+        let manager = SwarmNode::from(manager);
+        assert_eq!((manager.name.as_str(), manager.address.as_str()), ("m1", "fd00::5"));
+        assert_eq!((manager.manager.as_deref(), manager.availability.as_str()), (Some("reachable"), "drain"));
+        assert_eq!((manager.labels["data"].as_str(), manager.engine_labels["disk"].as_str()), ("true", "ssd"));
+        assert_eq!((manager.engine.as_str(), manager.os.as_str()), ("28.5.2", "linux"));
+        let worker: Node = serde_json::from_value(json!({
+            "ID": "n2", "Spec": {"Availability": "active", "Labels": null}, "Description": {"Hostname": "w1"},
+            "Status": {"State": "down", "Message": "heartbeat failure", "Addr": "10.0.0.7"},
+        }))
+        .unwrap();
+        let worker = SwarmNode::from(worker);
+        assert_eq!((worker.state.as_str(), worker.message.as_str()), ("down", "heartbeat failure"));
+        assert_eq!((worker.address.as_str(), worker.manager), ("10.0.0.7", None));
     }
 }

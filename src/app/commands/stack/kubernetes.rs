@@ -15,9 +15,12 @@ use super::steps::{Steps, step};
 use crate::app::{DeployError, Error, Session};
 use crate::cluster::kubeconfig;
 use crate::compile::addons::{Workload, WorkloadKind};
-use crate::compile::targets::Rendered;
+use crate::compile::targets::{Check, Checked, Rendered};
 use crate::event::Doing;
-use crate::kubernetes::{Applied, Kubernetes, KubernetesError, NotReady, StackOwner, StackWorkload, workload_of};
+use crate::kubernetes::{
+    Applied, Kubernetes, KubernetesError, NodeStatus, NotReady, StackOwner, StackWorkload, workload_of,
+};
+use crate::model::Remedy;
 
 /// Steps that are no workload's, whose names have a blank.
 const OBJECTS: &str = "objects";
@@ -422,4 +425,67 @@ pub async fn all_on_cluster(
 ) -> Result<Vec<StackWorkload>, Error> {
     let kubernetes = server(session, context).await?;
     kubernetes.stack_workloads(StackOwner { platform, stack: None, namespace }).await.map_err(before)
+}
+
+/// Checks the nodes of a cluster, and a stack there or all that this platform has deployed. Whoever may not list nodes
+/// learns of that, and of the rest.
+///
+/// # Errors
+/// No API server, no such stack.
+pub async fn validate_on_cluster(
+    session: &Session,
+    platform: &str,
+    (stack, namespace): (Option<&str>, Option<&str>),
+    context: Option<&str>,
+) -> Result<Vec<Check>, Error> {
+    let kubernetes = server(session, context).await?;
+    let workloads = async {
+        match stack {
+            Some(stack) => {
+                let namespace = namespace.unwrap_or(stack);
+                standing(&kubernetes, InCluster { platform, stack, namespace, context }).await
+            }
+            None => kubernetes.stack_workloads(StackOwner { platform, stack, namespace }).await.map_err(before),
+        }
+    };
+    let (nodes, workloads) = tokio::join!(kubernetes.nodes(), workloads);
+    let workloads = workloads?;
+    let mut all: Vec<Check> = match nodes {
+        Ok(nodes) => nodes.iter().map(node_check).collect(),
+        Err(error) => vec![Check::new("node", "all", Checked::Warning, format!("not known: {error}"))],
+    };
+    all.extend(workloads.iter().map(workload_check));
+    Ok(all)
+}
+
+fn node_check(node: &NodeStatus) -> Check {
+    let check = |state, seen: String| Check::new("node", &node.name, state, seen);
+    match (node.ready, node.unschedulable) {
+        (true, false) => check(Checked::Ok, format!("ready, {}", node.version)),
+        (true, true) => check(Checked::Warning, "cordoned: it takes no new pods".to_owned())
+            .remedy(Remedy::shell(["kubectl", "uncordon", &node.name])),
+        (false, _) => check(Checked::Failed, node.reason.clone().unwrap_or_else(|| "not ready".to_owned()))
+            .remedy(Remedy::shell(["kubectl", "describe", "node", &node.name])),
+    }
+}
+
+fn workload_check(row: &StackWorkload) -> Check {
+    let name = row.workload.to_string();
+    let ready = format!("{} of {} ready", row.ready, row.wanted);
+    let reasons: Vec<String> = row.reasons.iter().map(ToString::to_string).collect();
+    let unscaled = row.scaler.as_ref().and_then(|scaler| scaler.trouble.as_ref());
+    match (reasons.is_empty(), unscaled) {
+        (true, None) => Check::new("workload", name, Checked::Ok, ready),
+        // as many pods run as there are
+        (true, Some(why)) => {
+            Check::new("workload", name, Checked::Warning, format!("{ready}; its autoscaler does not count: {why}"))
+        }
+        (false, _) => Check::new("workload", name, Checked::Failed, reasons.join("; ")).remedy(Remedy::shell([
+            "kubectl",
+            "get",
+            "events",
+            "-n",
+            &row.workload.namespace,
+        ])),
+    }
 }

@@ -7,9 +7,11 @@ mod swarm;
 
 pub use kubernetes::{
     ClusterDeployed, ClusterRemoved, InCluster, all_on_cluster, deploy_to_cluster, remove_from_cluster,
-    scale_on_cluster, status_on_cluster,
+    scale_on_cluster, status_on_cluster, validate_on_cluster,
 };
-pub use swarm::{Deployed, DeployedService, deploy_to_swarm, remove_from_swarm, scale_on_swarm, status_on_swarm};
+pub use swarm::{
+    Deployed, DeployedService, deploy_to_swarm, remove_from_swarm, scale_on_swarm, status_on_swarm, validate_on_swarm,
+};
 
 use std::time::Duration;
 

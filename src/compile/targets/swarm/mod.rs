@@ -14,9 +14,11 @@ use super::{Part, Scene, hash};
 use crate::model::{FileSpec, Mount, NetworkDecl, Restart, RestartPolicy, Rollout, label};
 
 mod changes;
+mod checks;
 mod standing;
 
 pub use changes::{Pin, SwarmAct, SwarmChange, SwarmChanges, foreign, scaled, swarm_changes, with_ids};
+pub use checks::{Check, Checked, swarm_checks, swarm_ports};
 pub use standing::{Running, Standing, SwarmLook};
 
 /// By which `docker stack` knows what belongs together.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::model::{SwarmService, SwarmTask, SwarmUpdate};
+use crate::model::{SwarmNode, SwarmService, SwarmTask, SwarmUpdate};
 
 /// A task that fails so often will go on failing.
 const FAILURES: usize = 3;
@@ -16,8 +16,8 @@ const UNPLACED: Duration = Duration::from_secs(10);
 pub struct SwarmLook<'a> {
     pub service: &'a SwarmService,
     pub tasks: Vec<&'a SwarmTask>,
-    /// Names of nodes by their ids.
-    pub nodes: &'a BTreeMap<String, String>,
+    /// By their ids.
+    pub nodes: &'a BTreeMap<String, SwarmNode>,
     /// When the update had begun that was the last one before ours.
     pub before: Option<&'a str>,
     /// Tasks that had failed before.
@@ -99,7 +99,7 @@ impl SwarmLook<'_> {
             None => self.service.name.clone(),
         };
         match self.nodes.get(&task.node) {
-            Some(node) => format!("{name} on {node}"),
+            Some(node) => format!("{name} on {}", node.name),
             None => name,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{ObservedSwarm, SwarmKind, SwarmObject, SwarmService, SwarmTask, SwarmUpdate};
+use crate::model::{ObservedSwarm, SwarmKind, SwarmNode, SwarmObject, SwarmService, SwarmTask, SwarmUpdate};
 
 fn web(image: &str) -> Value {
     json!({
@@ -171,7 +171,7 @@ fn task(id: &str, desired: &str, state: &str, error: &str) -> SwarmTask {
 }
 
 fn stands(service: &SwarmService, tasks: &[SwarmTask], seconds: u64) -> Standing {
-    let nodes = [("n".to_owned(), "node1".to_owned())].into();
+    let nodes = [("n".to_owned(), SwarmNode { name: "node1".into(), ..SwarmNode::default() })].into();
     let old: BTreeSet<String> = ["old".to_owned()].into();
     let waited = Duration::from_secs(seconds);
     let tasks = tasks.iter().collect();

@@ -3,6 +3,7 @@
 //! A swarm starts everything at once and knows no order: each service is made here when those that it waits for
 //! run, and is watched until it runs itself or its tasks say why not.
 
+mod checks;
 mod rows;
 mod work;
 
@@ -25,6 +26,7 @@ use crate::engine::{Engine, Swarm};
 use crate::event::Doing;
 use crate::model::{ObservedSwarm, SwarmKind, SwarmRole, SwarmService, label};
 
+pub use checks::validate_on_swarm;
 pub use rows::{DeployedService, status_on_swarm};
 use work::{LEAVING, Stage, Watched, Work, step_id};
 

@@ -10,6 +10,7 @@ use super::work::look;
 use super::{found, manager, orders};
 use crate::app::{Error, Session};
 use crate::compile::targets::{Running, STACK_LABEL, Standing};
+use crate::engine::Swarm;
 use crate::model::{ObservedSwarm, SwarmService, SwarmTask, label};
 
 /// A service of a stack, as its swarm has it.
@@ -50,30 +51,36 @@ pub async fn status_on_swarm(
 ) -> Result<Vec<DeployedService>, Error> {
     let (engine, _) = manager(session).await?;
     let swarm = orders(&engine)?;
-    let observed = match stack {
+    Ok(rows(&deployed(swarm, stack, platform).await?))
+}
+
+/// A stack of this platform, or all that it has deployed.
+pub(super) async fn deployed(swarm: &dyn Swarm, stack: Option<&str>, platform: &str) -> Result<ObservedSwarm, Error> {
+    let mut observed = match stack {
         Some(stack) => found(swarm, stack, platform).await?,
         None => swarm.stacks(STACK_LABEL).await?,
     };
+    observed.services.retain(|service| service.labels.get(label::DEPLOYED_BY).is_some_and(|by| by == platform));
+    Ok(observed)
+}
+
+pub(super) fn rows(observed: &ObservedSwarm) -> Vec<DeployedService> {
     let none = BTreeSet::new();
-    let ours = observed
-        .services
-        .iter()
-        .filter(|service| service.labels.get(label::DEPLOYED_BY).is_some_and(|by| by == platform));
-    let rows = ours.map(|service| {
+    let rows = observed.services.iter().map(|service| {
         let last = service.update.as_ref().map(|update| update.started.as_str());
         // an update that ended long ago is no news, unless it is still in the way
         let stuck = service.update.as_ref().is_some_and(|update| update.state.ends_with("paused"));
-        let look = look(&observed, service, last.filter(|_| !stuck), &none, Duration::MAX);
+        let look = look(observed, service, last.filter(|_| !stuck), &none, Duration::MAX);
         let Running { running, wanted } = look.running();
         let trouble = match look.standing() {
             Standing::Ready => None,
             Standing::Waiting(reason) | Standing::Failed { reason, .. } => Some(reason),
         };
-        row(&observed, service, (running, wanted), trouble)
+        row(observed, service, (running, wanted), trouble)
     });
     let mut rows: Vec<DeployedService> = rows.collect();
     rows.sort_by(|a, b| (&a.stack, &a.service).cmp(&(&b.stack, &b.service)));
-    Ok(rows)
+    rows
 }
 
 fn row(
@@ -116,7 +123,7 @@ fn row(
         tasks: tasks
             .into_iter()
             .map(|task| DeployedTask {
-                node: observed.nodes.get(&task.node).unwrap_or(&task.node).clone(),
+                node: observed.node_name(&task.node).to_owned(),
                 slot: task.slot,
                 state: task.state.clone(),
                 since: task.since.clone(),
