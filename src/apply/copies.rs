@@ -2,8 +2,8 @@
 //! made of this very program, has the volume and is never started.
 
 use super::{StepError, Tools};
-use crate::engine::{ContextCache, pack_copy};
-use crate::model::{AnyError, ContainerSpec, CopiedFolder, EngineKind, MountSpec, UNFINISHED, VolumeSpec, label};
+use crate::engine::pack_copy;
+use crate::model::{ContainerSpec, EngineKind, MountSpec, UNFINISHED, VolumeSpec, label};
 use crate::system::OwnImage;
 
 /// Where the container has the volume.
@@ -52,45 +52,21 @@ pub(super) async fn fill(tools: &Tools, volume: &VolumeSpec) -> Result<(), StepE
     labels.extend(tools.labels.clone());
     engine.create_container(&spec, &image.reference, &labels).await?;
     let (at, name) = unpacked(tools.facts.engine_kind);
-    let copied = engine.unpack_in(&spec.name, at, pack_copy((**folder).clone(), name)).await;
+    let packing = pack_copy((**folder).clone(), name);
+    let copied = engine.unpack_in(&spec.name, at, packing.pieces).await;
     let removed = engine.discard_container(&spec.name).await;
     copied.and(removed)?;
-    still_the_same((**folder).clone()).await
-}
-
-/// The volume is called after what was there when the plan was made. One that holds something else gets no container, and
-/// the next run fills another.
-async fn still_the_same(folder: CopiedFolder) -> Result<(), StepError> {
-    let path = folder.path.clone();
-    let (seen, folder) = tokio::task::spawn_blocking(move || {
-        (ContextCache::default().look_at_copy(&folder, (u64::MAX, u64::MAX)).map_err(AnyError::from), folder)
-    })
-    .await
-    .map_err(|error| StepError::File { path: path.clone(), source: AnyError::boxed(error.into()) })?;
-    let seen = seen.map_err(|source| StepError::File { path, source })?;
-    if seen.digest == folder.digest { Ok(()) } else { Err(StepError::Changing { folder: folder.shown }) }
+    if packing.digest.await.is_ok_and(|digest| digest == folder.digest) {
+        return Ok(());
+    }
+    // it is called after what was there when the plan was made, and nobody has it yet
+    engine.remove_volume(&volume.name).await?;
+    Err(StepError::Changing { folder: folder.shown.clone() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_copy_of_what_has_changed_meanwhile_is_none() {
-        let files = tempfile::tempdir().unwrap();
-        let page = files.path().join("index.html");
-        std::fs::write(&page, "one").unwrap();
-        let mut folder =
-            CopiedFolder { path: files.path().to_owned(), shown: "./site".into(), ..CopiedFolder::default() };
-        folder.digest = ContextCache::default().look_at_copy(&folder, (10, 1000)).unwrap().digest;
-        still_the_same(folder.clone()).await.unwrap();
-        std::fs::write(&page, "two").unwrap();
-        let changed = still_the_same(folder.clone()).await.unwrap_err();
-        assert_eq!(changed.to_string(), "the files of ./site changed while they were copied");
-        drop(files);
-        let gone = still_the_same(folder).await.unwrap_err();
-        assert!(matches!(gone, StepError::File { .. }), "{gone:?}");
-    }
 
     #[test]
     fn what_carries_files_can_do_nothing_else_and_goes_with_the_platform() {

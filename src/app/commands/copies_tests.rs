@@ -4,13 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::testing::{Agrees, Heard, heard_session, shop};
-use crate::app::{Choices, DownOptions, Error, Session, UpOptions, UpResult, Wanted, down, prepare, status, up};
+use crate::app::{
+    Choices, Consent, DownOptions, Error, Prepared, Session, UpOptions, UpResult, Wanted, down, prepare, status, up,
+};
 use crate::config::Loaded;
 use crate::doctor::proof::Record;
+use crate::doctor::{Finding, Fix};
 use crate::engine::Engine;
 use crate::engine::fake::FakeEngine;
 use crate::host::fake::FakeHost;
 use crate::model::{MountSpec, label};
+use crate::plan::forecast::Forecast;
 
 struct Project {
     folder: tempfile::TempDir,
@@ -189,6 +193,36 @@ async fn another_processor_is_a_reason_to_refuse() {
         let loaded = project.loaded(setting, &["./site:/srv:ro"]);
         prepare(&project.session, &loaded, &Wanted::default()).await.unwrap();
     }
+}
+
+/// Agrees to everything, while somebody saves a file.
+struct Saves(std::path::PathBuf);
+
+#[async_trait::async_trait]
+impl Consent for Saves {
+    async fn planned(&self, _: &Prepared, _: &[Finding], _: &Forecast) {
+        std::fs::write(&self.0, "two").unwrap();
+    }
+
+    async fn install(&self, _: &str, _: &Fix) -> Result<bool, Error> {
+        Ok(true)
+    }
+}
+
+#[tokio::test]
+async fn files_that_change_after_the_plan_reach_no_container() {
+    let project = Project::new(false).await;
+    let loaded = project.loaded("copy", &["./site:/site:ro"]);
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    let saves = Saves(project.folder.path().join("site/a.html"));
+    let ended = Box::pin(up(&project.session, &loaded, &options, &saves)).await.map(drop);
+    let Err(Error::Failed(outcome)) = ended else { panic!("{ended:?}") };
+    let said: Vec<String> = outcome.failed.iter().map(|failure| failure.error.to_string()).collect();
+    assert!(said.len() == 1 && said[0].ends_with("site changed while they were copied"), "{said:?}");
+    assert!(project.engine.volume_names().is_empty(), "what it is called is not what it holds");
+    project.up(&loaded).await.unwrap();
+    let [(_, filled)] = project.volumes().try_into().unwrap();
+    assert_eq!(filled, 1);
 }
 
 /// Whoever has not asked for copies has what was there before them: the mount as it is written.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{CHUNK, ContextCache, Digest, Pieces, WAITING, hex, named};
 use crate::model::{CopiedFolder, FolderContent};
@@ -101,15 +101,8 @@ impl ContextCache {
             return Ok(content);
         }
         let root = fs::metadata(&folder.path).map_err(|error| named(&folder.path, error))?;
-        let mut hash = Sha256::new();
-        let mut add = |inside: &str, metadata: &Metadata, content: &[u8]| {
-            let owner = [metadata.permissions().mode(), metadata.uid(), metadata.gid()].map(u32::to_be_bytes);
-            for part in [inside.as_bytes(), &owner.concat(), content] {
-                hash.update((part.len() as u64).to_be_bytes());
-                hash.update(part);
-            }
-        };
-        add("", &root, b"");
+        let mut all = Whole::default();
+        all.add("", &root, b"");
         let mut seen = Digest { hash: Sha256::new(), known: self, seen: Default::default() };
         for Entry { path, inside, metadata } in &entries {
             let content = if metadata.is_symlink() {
@@ -119,7 +112,7 @@ impl ContextCache {
             } else {
                 Vec::new()
             };
-            add(inside, metadata, &content);
+            all.add(inside, metadata, &content);
         }
         let Digest { seen, .. } = seen;
         let before = self.files.len();
@@ -131,52 +124,100 @@ impl ContextCache {
         self.files.retain(|path, _| !path.starts_with(&folder.path) || hidden(path) || seen.contains_key(path));
         self.changed |= self.files.len() != before;
         self.files.extend(seen);
-        content.digest = hex(hash);
+        content.digest = hex(all.0);
         Ok(content)
     }
 }
 
-/// The folder and what is in it, packed on a thread of its own while the engine reads. `name`: what the folder is called
-/// in the archive. What cannot be read ends it with an error.
-pub fn pack_copy(folder: CopiedFolder, name: &'static str) -> BoxStream<'static, io::Result<Bytes>> {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    tokio::task::spawn_blocking(move || {
-        let mut writer = Pieces { sender: sender.clone(), piece: Vec::with_capacity(CHUNK) };
-        if let Err(error) = pack(&folder, name, &mut writer).and_then(|()| writer.flush()) {
-            // a closed channel: the engine reads no more, and says why
-            let _ = sender.blocking_send(Err(error));
+/// The digest of a copy: of paths, owners, rights and what is there.
+#[derive(Default)]
+struct Whole(Sha256);
+
+impl Whole {
+    /// `content`: the digest of a file's, or where a link leads.
+    fn add(&mut self, inside: &str, metadata: &Metadata, content: &[u8]) {
+        let owner = [metadata.permissions().mode(), metadata.uid(), metadata.gid()].map(u32::to_be_bytes);
+        for part in [inside.as_bytes(), &owner.concat(), content] {
+            self.0.update((part.len() as u64).to_be_bytes());
+            self.0.update(part);
         }
-    });
-    stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|piece| (piece, receiver)) }).boxed()
+    }
 }
 
-fn pack(folder: &CopiedFolder, name: &str, out: &mut dyn Write) -> io::Result<()> {
+/// What passes through is hashed.
+struct Hashed<R>(R, Sha256);
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.0.read(buffer)?;
+        self.1.update(buffer.get(..length).unwrap_or_default());
+        Ok(length)
+    }
+}
+
+/// A folder on its way into an archive.
+pub struct PackedCopy {
+    pub pieces: BoxStream<'static, io::Result<Bytes>>,
+    /// Of what was packed, once that is at its end: as [`ContextCache::look_at_copy`] makes it. Nothing comes where
+    /// something could not be read.
+    pub digest: oneshot::Receiver<String>,
+}
+
+/// The folder and what is in it, packed on a thread of its own while the engine reads. `name`: what the folder is called
+/// in the archive. What cannot be read ends it with an error.
+pub fn pack_copy(folder: CopiedFolder, name: &'static str) -> PackedCopy {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let (done, digest) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let mut writer = Pieces { sender: sender.clone(), piece: Vec::with_capacity(CHUNK) };
+        match pack(&folder, name, &mut writer).and_then(|digest| writer.flush().map(|()| digest)) {
+            // nobody waits for it any more
+            Ok(digest) => drop(done.send(digest)),
+            // a closed channel: the engine reads no more, and says why
+            Err(error) => drop(sender.blocking_send(Err(error))),
+        }
+    });
+    let next = |mut receiver: mpsc::Receiver<io::Result<Bytes>>| async move {
+        receiver.recv().await.map(|piece| (piece, receiver))
+    };
+    PackedCopy { pieces: stream::unfold(receiver, next).boxed(), digest }
+}
+
+fn pack(folder: &CopiedFolder, name: &str, out: &mut dyn Write) -> io::Result<String> {
+    let mut all = Whole::default();
     let mut builder = tar::Builder::new(out);
     // a volume gets owner and rights of the folder itself
     let metadata = fs::metadata(&folder.path).map_err(|error| named(&folder.path, error))?;
     let mut root = header(&metadata);
     root.set_entry_type(tar::EntryType::Directory);
+    all.add("", &metadata, b"");
     builder.append_data(&mut root, format!("{name}/"), io::empty())?;
-    for Entry { path, inside, metadata } in entries(folder, None)?.0 {
-        let inside = format!("{name}/{inside}");
+    for Entry { path, inside: place, metadata } in entries(folder, None)?.0 {
+        let inside = format!("{name}/{place}");
         let mut header = header(&metadata);
         let added = if metadata.is_symlink() {
             header.set_entry_type(tar::EntryType::Symlink);
-            fs::read_link(&path).and_then(|to| builder.append_link(&mut header, &inside, to))
+            fs::read_link(&path).and_then(|to| {
+                builder.append_link(&mut header, &inside, &to)?;
+                Ok(to.into_os_string().into_vec())
+            })
         } else if metadata.is_dir() {
             header.set_entry_type(tar::EntryType::Directory);
-            builder.append_data(&mut header, format!("{inside}/"), io::empty())
+            builder.append_data(&mut header, format!("{inside}/"), io::empty()).map(|()| Vec::new())
         } else {
             File::open(&path).and_then(|file| {
                 header.set_entry_type(tar::EntryType::Regular);
                 header.set_size(metadata.len());
                 // a file that grows or shrinks meanwhile must not shift what follows it
-                builder.append_data(&mut header, &inside, file.chain(io::repeat(0)).take(metadata.len()))
+                let mut content = Hashed(file.chain(io::repeat(0)).take(metadata.len()), Sha256::new());
+                builder.append_data(&mut header, &inside, &mut content)?;
+                Ok(hex(content.1).into_bytes())
             })
         };
-        added.map_err(|error| named(&path, error))?;
+        all.add(&place, &metadata, &added.map_err(|error| named(&path, error))?);
     }
-    builder.finish()
+    builder.finish()?;
+    Ok(hex(all.0))
 }
 
 /// Owners and rights as they are here: whoever mounts the folder sees these, too.
@@ -227,8 +268,8 @@ mod tests {
 
     async fn packed(folder: &CopiedFolder) -> Vec<String> {
         let mut archive = Vec::new();
-        let mut pieces = pack_copy(folder.clone(), "copy");
-        while let Some(piece) = pieces.next().await {
+        let mut packing = pack_copy(folder.clone(), "copy");
+        while let Some(piece) = packing.pieces.next().await {
             archive.extend_from_slice(&piece.unwrap());
         }
         let mut read = tar::Archive::new(archive.as_slice());
@@ -264,7 +305,7 @@ mod tests {
         let content = ContextCache::default().look_at_copy(&folder, MOST).unwrap();
         assert_eq!((content.files, content.bytes, content.special), (6, 18, 1));
         let mut archive = Vec::new();
-        pack(&folder, ".", &mut archive).unwrap();
+        assert_eq!(pack(&folder, ".", &mut archive).unwrap(), content.digest, "what was looked at is what was packed");
         let mut read = tar::Archive::new(archive.as_slice());
         let entry = read.entries().unwrap().next().unwrap().unwrap();
         let own = fs::metadata(&folder.path).unwrap();
@@ -301,6 +342,9 @@ mod tests {
         changed("an empty folder");
         fs::set_permissions(at("site"), fs::Permissions::from_mode(0o711)).unwrap();
         changed("rights of the folder itself");
+        assert_eq!(pack(&folder, "x", &mut Vec::new()).unwrap(), last);
+        fs::write(at("site/more"), "x").unwrap();
+        assert_ne!(pack(&folder, "x", &mut Vec::new()).unwrap(), last);
     }
 
     #[test]
