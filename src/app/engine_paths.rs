@@ -13,7 +13,7 @@ use crate::daemon::reach::Table;
 use crate::doctor::proof::Record;
 use crate::engine::{Engine, EngineError, changed_here};
 use crate::host::Host;
-use crate::model::{ContainerSpec, Facts, Mount, MountSpec, MountsElsewhere, Platform};
+use crate::model::{ContainerSpec, EngineKind, Facts, Mount, MountSpec, MountsElsewhere, Platform};
 use crate::system::own_image::LABEL;
 use crate::system::{OwnImage, OwnImageError};
 use crate::words;
@@ -145,17 +145,21 @@ pub(super) async fn ask(session: &Session, platform: &Platform) -> Result<(), Er
         Err(OwnImageError::NotHere(_)) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    paths.extend(look(&*engine, &image, &open).await?);
+    paths.extend(look(&*engine, facts.engine_kind, &image, &open).await?);
     EnginePaths { format: FORMAT, engine: now, endpoint: session.endpoint(), paths }.keep(host, &folder).await
 }
 
 /// What is left out the engine has told nothing of.
 async fn look(
     engine: &dyn Engine,
+    kind: EngineKind,
     image: &OwnImage,
     paths: &BTreeSet<PathBuf>,
 ) -> Result<BTreeMap<PathBuf, There>, Error> {
     let all: Vec<&PathBuf> = paths.iter().collect();
+    if kind == EngineKind::Podman {
+        return look_from_root(engine, image, &all).await;
+    }
     if all.len() > 1
         && let Look::Found(found) = look_at(engine, image, &all).await?
     {
@@ -173,6 +177,28 @@ async fn look(
         found.extend(there.map(|there| (path.clone(), there)));
     }
     Ok(found)
+}
+
+/// Podman makes each folder that it is to mount and does not have (seen on 5.4.2, asked as Docker is asked). Its machine's
+/// root is there, and tells of all that is below.
+async fn look_from_root(
+    engine: &dyn Engine,
+    image: &OwnImage,
+    paths: &[&PathBuf],
+) -> Result<BTreeMap<PathBuf, There>, Error> {
+    let above = paths.iter().map(|path| path.ancestors().find(|above| changed_here(above).is_some()));
+    let above: Vec<PathBuf> = above.map(|above| above.unwrap_or(Path::new("/")).to_owned()).collect();
+    let asked: BTreeMap<&Path, String> =
+        above.iter().map(|path| (path.as_path(), format!("{ROOT}{}", path.display()))).collect();
+    let root = [(PathBuf::from("/"), ROOT.to_owned())];
+    let Look::Found(found) = look_with(engine, image, &root, &asked).await? else { return Ok(BTreeMap::new()) };
+    let there = |(path, above): (&&PathBuf, &PathBuf)| {
+        let there = found.get(above).copied().unwrap_or(There::Nothing);
+        // of what neither side has: in a folder that both share the engine makes it, and it is here, too
+        let there = if above == *path || there == There::Same { there } else { There::Nothing };
+        ((*path).clone(), there)
+    };
+    Ok(paths.iter().zip(&above).map(there).collect())
 }
 
 /// Of a path that neither side has: in a folder that both share the engine makes what is missing, and it is here, too.
@@ -196,18 +222,31 @@ enum Look {
     Refused,
 }
 
-/// Where a path is mounted that is looked at.
-fn target(at: usize) -> String {
-    format!("/look/{at}")
+/// Where the root of the engine's machine is mounted.
+const ROOT: &str = "/look";
+
+/// Each path mounted by itself.
+async fn look_at(engine: &dyn Engine, image: &OwnImage, paths: &[&PathBuf]) -> Result<Look, Error> {
+    let target = |at: usize| format!("/look/{at}");
+    let mounts: Vec<(PathBuf, String)> =
+        paths.iter().enumerate().map(|(at, path)| ((*path).clone(), target(at))).collect();
+    let asked = mounts.iter().map(|(path, target)| (path.as_path(), target.clone())).collect();
+    look_with(engine, image, &mounts, &asked).await
 }
 
-async fn look_at(engine: &dyn Engine, image: &OwnImage, paths: &[&PathBuf]) -> Result<Look, Error> {
+/// `asked`: paths of this machine, and where in the container those of the engine's machine are looked for.
+async fn look_with(
+    engine: &dyn Engine,
+    image: &OwnImage,
+    mounts: &[(PathBuf, String)],
+    asked: &BTreeMap<&Path, String>,
+) -> Result<Look, Error> {
     // processes in several containers may have one number
     let mut name = [0; 6];
     getrandom::fill(&mut name)?;
-    let mount = |(at, path): (usize, &&PathBuf)| MountSpec::Bind {
-        source: (*path).clone(),
-        target: target(at),
+    let mount = |(source, target): &(PathBuf, String)| MountSpec::Bind {
+        source: source.clone(),
+        target: target.clone(),
         read_only: true,
         create_host_path: false,
         propagation: None,
@@ -218,7 +257,7 @@ async fn look_at(engine: &dyn Engine, image: &OwnImage, paths: &[&PathBuf]) -> R
         image: image.reference.clone(),
         entrypoint: Some(image.entrypoint.clone()),
         network_mode: Some("none".to_owned()),
-        mounts: paths.iter().enumerate().map(mount).collect(),
+        mounts: mounts.iter().map(mount).collect(),
         // one that a killed run has left goes with the next proof
         labels: [(LABEL.to_owned(), std::process::id().to_string())].into(),
         ..ContainerSpec::default()
@@ -230,10 +269,11 @@ async fn look_at(engine: &dyn Engine, image: &OwnImage, paths: &[&PathBuf]) -> R
         }
         Err(error) => {
             tracing::debug!(%error, "the engine makes no container with these paths");
-            return Ok(if is_missing(&format!("{error}"), paths) { Look::Missing } else { Look::Refused });
+            let paths: Vec<&PathBuf> = mounts.iter().map(|(source, _)| source).collect();
+            return Ok(if is_missing(&format!("{error}"), &paths) { Look::Missing } else { Look::Refused });
         }
     }
-    let found = compare(engine, &spec.name, paths).await;
+    let found = compare(engine, &spec.name, asked).await;
     let removed = engine.discard_container(&spec.name).await;
     let found = found?;
     removed?;
@@ -243,14 +283,14 @@ async fn look_at(engine: &dyn Engine, image: &OwnImage, paths: &[&PathBuf]) -> R
 async fn compare(
     engine: &dyn Engine,
     container: &str,
-    paths: &[&PathBuf],
+    asked: &BTreeMap<&Path, String>,
 ) -> Result<BTreeMap<PathBuf, There>, EngineError> {
     let mut found = BTreeMap::new();
-    for (at, path) in paths.iter().enumerate() {
+    for (path, target) in asked {
         let mut there = None;
         // what is changed between the two looks is looked at again before it counts as another one
         for _ in 0..2 {
-            let Some(theirs) = engine.changed_at(container, &target(at)).await? else { break };
+            let Some(theirs) = engine.changed_at(container, target).await? else { break };
             there = match changed_here(path) {
                 Some(ours) if is_same(theirs, ours) => Some(There::Same),
                 _ => Some(There::Other),
@@ -259,7 +299,7 @@ async fn compare(
                 break;
             }
         }
-        found.extend(there.map(|there| ((*path).clone(), there)));
+        found.extend(there.map(|there| ((*path).to_owned(), there)));
     }
     Ok(found)
 }
@@ -362,6 +402,35 @@ mod tests {
         assert_eq!(looks(), asked + 5, "both at once, each by itself, and the folder around it");
         let left = engine.labelled(LABEL).await.unwrap();
         assert!(left.is_empty(), "{left:?}");
+    }
+
+    /// It makes what it does not have, so that nothing but its root is mounted.
+    #[tokio::test]
+    async fn podman_is_asked_by_its_machines_root() {
+        let project = tempfile::tempdir().unwrap();
+        let at = |name: &str| project.path().join(name);
+        for name in ["same", "other", "only"] {
+            std::fs::write(at(name), "x").unwrap();
+        }
+        let mounts = ["same", "other", "only", "gone/deep"].map(|name| format!("{}:/{name}", at(name).display()));
+        let mounts = serde_json::to_string(&mounts).unwrap();
+        let stack = format!("services: {{web: {{image: a, x-macula: {{mounts: copy}}, volumes: {mounts}}}}}\n");
+        let platform = shop(&machine(), "", &stack).platform;
+        for (folder, gone) in [(7, There::Nothing), (changed_here(project.path()).unwrap(), There::Same)] {
+            let (same, other) = (at("same"), at("other"));
+            let there =
+                [(same.as_path(), changed_here(&same).unwrap()), (other.as_path(), 7), (project.path(), folder)];
+            let docker = FakeEngine::new().facts().await.unwrap();
+            let podman = Facts { engine: "Podman 5.4.2".into(), engine_kind: EngineKind::Podman, ..docker };
+            let engine = FakeEngine::new().with_facts(podman).elsewhere_with(&there);
+            let session = session(machine(), &engine, "macula up");
+            ask(&session, &platform).await.unwrap();
+            let known = EnginePaths::stored(session.host(), session.state(&platform.name).folder()).await.unwrap();
+            let found = ["same", "other", "only", "gone/deep"].map(|name| known.there(&at(name)));
+            assert_eq!(found, [There::Same, There::Other, There::Nothing, gone]);
+            let made: Vec<String> = engine.journal().into_iter().filter(|line| line.contains("macula-look")).collect();
+            assert_eq!(made.iter().filter(|line| line.starts_with("creating")).count(), 1, "{made:?}");
+        }
     }
 
     #[tokio::test]

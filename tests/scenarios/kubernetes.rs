@@ -39,7 +39,13 @@ fn what_a_stack_builds_is_pushed_and_pinned() {
     platform.run(&format!("{deploy} --dry-run")).ok().says("would be built and pushed");
     assert_eq!(registry.pushes(), 0);
     platform.run(&deploy).ok().says(&format!("pushing {there}"));
+    assert_eq!(registry.pushes(), 1);
     let first = image();
+    // it cannot be asked for what a registry has
+    if platform.engine.is_podman() {
+        assert_eq!(first, there);
+        return;
+    }
     assert!(first.starts_with(&format!("{there}@sha256:")), "{first}");
     // what the registry has is not pushed again
     platform.run(&deploy).ok().says("5 unchanged");

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -59,7 +60,9 @@ impl Making for FakeMaking<'_> {
                     volumes.insert(source.clone());
                 }
                 MountSpec::Bind { source, target, create_host_path, .. } => {
-                    if !create_host_path && world.paths.as_ref().is_some_and(|paths| !paths.contains_key(source)) {
+                    let lacks =
+                        |paths: &BTreeMap<PathBuf, i128>| source != Path::new("/") && !paths.contains_key(source);
+                    if !create_host_path && world.paths.as_ref().is_some_and(lacks) {
                         let message = format!(
                             "invalid mount config for type \"bind\": bind source path does not exist: {}",
                             source.display()

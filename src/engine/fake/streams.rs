@@ -1,6 +1,7 @@
 //! Files, logs and programs in the fake's containers.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -89,8 +90,12 @@ impl Streams for FakeEngine {
     async fn changed_at(&self, container: &str, path: &str) -> Result<Option<i128>, EngineError> {
         let operation = operation::look_at(container, path);
         let world = self.call(&operation)?;
-        let source = world.find(container).map_err(missing(&operation))?.binds.get(path);
-        Ok(source.and_then(|source| world.paths.as_ref()?.get(source).copied()))
+        let binds = &world.find(container).map_err(missing(&operation))?.binds;
+        let mut below =
+            binds.iter().filter_map(|(target, source)| Some(source.join(Path::new(path).strip_prefix(target).ok()?)));
+        // a path joined with nothing ends in a slash
+        let source = below.next().map(|source| source.components().collect::<PathBuf>());
+        Ok(source.and_then(|source| world.paths.as_ref()?.get(&source).copied()))
     }
 
     async fn pack(
