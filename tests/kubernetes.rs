@@ -259,7 +259,7 @@ fn a_stack_is_scaled_looked_at_and_removed() {
     assert_snapshot!(cluster.run("validate shop").exits(0).out, @r"
     + node      node1: ready, v1.34.9
     + workload  StatefulSet shop/db: 1 of 1 ready
-    + workload  Job shop/migrate: 1 of 1 ready
+    + workload  Job shop/migrate: 1 of 1 done
     + workload  Deployment shop/web: 3 of 3 ready
     4 checks passed
     ");
@@ -280,7 +280,7 @@ fn a_stack_is_scaled_looked_at_and_removed() {
     x node      node1: kubelet stopped posting node status
       try: kubectl describe node node1
     + workload  StatefulSet shop/db: 1 of 1 ready
-    + workload  Job shop/migrate: 1 of 1 ready
+    + workload  Job shop/migrate: 1 of 1 done
     x workload  Deployment shop/web: pod shop/web-1: web ended with 1 (Error), restarted 4 times
                     no database at db:5432
       try: kubectl get events -n shop

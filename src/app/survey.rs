@@ -201,7 +201,8 @@ impl Survey {
             resources: &self.resources,
             supply: &self.supply,
             selection,
-            relay: self.reach.as_ref().is_some_and(|table| table.way == Way::Relay),
+            // where nothing is known of a way, nothing is known of a relay either
+            relay: self.reach.as_ref().is_none_or(|table| table.way == Way::Relay),
         }
     }
 

@@ -19,7 +19,15 @@ use super::ui::text;
 
 /// The engine, installed and started first where there is none and the user agrees.
 pub(super) async fn with_engine(context: &Context, loaded: &Loaded) -> Result<Session, CliError> {
-    let mut session = context.session("up").await;
+    with_engine_of(context, loaded, context.session("up").await).await
+}
+
+/// The same for a session that is there already.
+pub(super) async fn with_engine_of(
+    context: &Context,
+    loaded: &Loaded,
+    mut session: Session,
+) -> Result<Session, CliError> {
     if session.system.engine.is_some() {
         return Ok(session);
     }

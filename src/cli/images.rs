@@ -9,7 +9,7 @@ use crate::app::{
 use crate::model::{ImagePolicy, macula};
 use crate::plan::{ImageSource, Reason};
 
-use super::context::{Context, ImageOptions, LoadOptions, StackOptions};
+use super::context::{Context, ImageOptions, LoadOptions, LookAhead, StackOptions};
 use super::error::CliError;
 use super::excerpt::located;
 use super::interrupt;
@@ -126,7 +126,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 }
 
 async fn list(context: &Context, stacks: &ImageOptions) -> Result<(), CliError> {
-    let session = context.session_ahead("images list", None);
+    let session = context.session_ahead("images list", LookAhead::Lists);
     let loaded = context.load_with_builds(stacks).await?;
     let session = session.await;
     let rows = image_rows(&session, &loaded).await?;

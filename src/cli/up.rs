@@ -13,8 +13,8 @@ use crate::plan::{CLUSTER_GROUP, leave_out_processes};
 use crate::words;
 
 use super::ci::markdown_table;
-use super::consent::{Asker, with_engine};
-use super::context::{Context, Forgets, ImageOptions, ScaleOptions, StackOptions, Upping};
+use super::consent::{Asker, with_engine_of};
+use super::context::{Context, Forgets, ImageOptions, LookAhead, ScaleOptions, StackOptions, Upping};
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
 use super::follow::follow;
@@ -115,13 +115,17 @@ impl Args {
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let forgets = Forgets { all: args.reset, cluster: args.cluster || args.no_cluster };
     let options = Upping { options: &args.stacks, scale: &args.scale, remap: args.remap };
+    let session = match args.dry_run {
+        true => context.session_ahead("up --dry-run", context.services_of(&options)),
+        false => context.session_ahead("up", LookAhead::Engine),
+    };
     let (loaded, choices) = context.load_for_up(&options, forgets)?;
     let mut services = args.services.clone();
     context.services_meant(&loaded.platform, &mut services);
     // programs of this machine are watched by the process that keeps them
     split_processes(&loaded.platform, &mut services);
     let then = args.watch.then_some(services);
-    bring_up(context, args, loaded, choices).await?;
+    bring_up(context, args, loaded, choices, session).await?;
     match then {
         // as this `up` has left it: a port may have moved
         Some(services) => {
@@ -153,7 +157,13 @@ pub(super) async fn bring_up_for(
     }
 }
 
-async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Choices) -> Result<(), CliError> {
+async fn bring_up(
+    context: &Context,
+    args: Args,
+    mut loaded: Loaded,
+    choices: Choices,
+    session: impl Future<Output = Session>,
+) -> Result<(), CliError> {
     let begun = Instant::now();
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let said = |no: bool, yes: bool| if no { Some(true) } else { (yes || args.reset).then_some(false) };
@@ -182,8 +192,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         ahead: args.dry_run,
     };
     if args.dry_run {
-        let session = context.session("up --dry-run").await;
-        let (session, first) = plan::or_an_empty_world(session, &loaded).await?;
+        let (session, first) = plan::or_an_empty_world(session.await, &loaded).await?;
         let mut services = wanted.services.clone();
         let chosen = split_processes(&loaded.platform, &mut services);
         let loaded = remap(&session, &loaded, &services).await?.unwrap_or(loaded);
@@ -199,7 +208,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     // a process that is not there is told before anything is done
     let mut asked = lease::Asked { time: args.lease, pid: args.lease_of, idle: args.idle };
     lease::wanted(&*context.host, asked, None, Vec::new()).await?;
-    let session = with_engine(context, &loaded).await?;
+    let session = with_engine_of(context, &loaded, session.await).await?;
     let options = UpOptions { wanted, no_dns, choices };
     let asker = Asker { context };
     let up = app::up(&session, &loaded, &options, &asker);

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use crate::app::{self, Absent, Session};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Status};
-use crate::model::{Platform, Remedy, macula};
+use crate::model::{Invocation, Platform, Remedy, macula};
 use crate::validate::{Cause, Evidence, Fault, Hop, Row, SoFar, State, Verdict, judge, seen};
 
 use super::ci::{Level, markdown, markdown_table};
-use super::context::{Context, StackOptions};
+use super::context::{Context, LookAhead, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::ui::table::{Cell, Fit, Table};
 use super::ui::{Style, Tone, left_out, text};
@@ -35,7 +35,7 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let session = context.session_ahead("validate", None);
+    let session = context.session_ahead("validate", LookAhead::Lists);
     let loaded = context.load(&args.stacks)?;
     let session = session.await;
     context.revive(&session, &loaded.platform.name).await;
@@ -379,17 +379,23 @@ pub fn faults(context: &Context, faults: &[Fault], style: Style) -> String {
         let line = format!("{:<8} {}", fault.cause.hop().name(), told(fault));
         let lines = text::wrap(&line, width.unwrap_or(usize::MAX).saturating_sub(2));
         out.push_str(&format!("{sign} {}\n", lines.join("\n  ")));
-        let mut first = true;
-        for remedy in fault.cause.remedies() {
-            let label = match remedy {
-                Remedy::Say(_) => "hint:",
-                _ if std::mem::take(&mut first) => "try:",
-                _ => " or:",
-            };
-            out.push_str(&format!("  {} {}\n", style.paint(Tone::Active, label), remedy.text(&invocation)));
-        }
+        out.push_str(&tries(&fault.cause.remedies(), style, &invocation));
     }
     out
+}
+
+/// A line for each remedy: what to type, what else, and what only a sentence says.
+pub fn tries(remedies: &[Remedy], style: Style, invocation: &Invocation) -> String {
+    let mut first = true;
+    let line = |remedy: &Remedy| {
+        let label = match remedy {
+            Remedy::Say(_) => "hint:",
+            _ if std::mem::take(&mut first) => "try:",
+            _ => " or:",
+        };
+        format!("  {} {}\n", style.paint(Tone::Active, label), remedy.text(invocation))
+    };
+    remedies.iter().map(line).collect()
 }
 
 /// What servers and labels say may hold escape sequences, which are no business of the terminal's.

@@ -36,6 +36,8 @@ use super::task::task_rows;
 
 /// Between two readings of the counters.
 const EVERY: Duration = Duration::from_secs(2);
+/// An ingress that was silent for longer has its requests counted from its next answer on.
+const KEPT: Duration = Duration::from_secs(7);
 /// Readings after which the containers are listed although nothing was announced.
 const LOOKS: u32 = 30;
 /// Between two questions to all services how they are, and while one of them is not well.
@@ -331,7 +333,7 @@ impl TopWatch {
         };
         (self.sample, self.machine) = (now, machine);
         // an ingress that was slow once has its requests in the next reading
-        self.passed = passed.or(self.passed.take());
+        self.passed = passed.or(self.passed.take().filter(|passed| passed.at.elapsed() < KEPT));
         top
     }
 

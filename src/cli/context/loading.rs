@@ -8,8 +8,8 @@ use crate::cli::excerpt::{annotated, place};
 use crate::config::{self, DiskFiles, Loaded};
 use crate::model::{Platform, PlatformName, macula};
 
-use super::Context;
 use super::options::{Forgets, LoadOptions, StackOptions};
+use super::{Context, LookAhead};
 
 /// What a platform is loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,11 @@ enum Purpose {
 }
 
 impl Context {
+    /// What is looked at meanwhile for who asks how services are.
+    pub fn services_of(&self, options: &impl LoadOptions) -> LookAhead {
+        self.request(options).map_or(LookAhead::Lists, |request| LookAhead::Services(Box::new(request)))
+    }
+
     /// What the command line says of the files that are to be read.
     pub fn request(&self, options: &impl LoadOptions) -> Result<config::Request, CliError> {
         let folder = std::env::current_dir().context("find the current folder")?;
@@ -183,7 +188,7 @@ impl Context {
         options: &impl LoadOptions,
         services: &mut [String],
     ) -> Result<(Loaded, Session), CliError> {
-        let session = self.session_ahead(command, self.request(options).ok());
+        let session = self.session_ahead(command, self.services_of(options));
         let loaded = self.load_or_built_in(options).await?;
         let session = session.await;
         if let Some(name) = &self.name {

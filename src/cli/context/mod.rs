@@ -54,6 +54,15 @@ pub struct Context {
     annotated: AtomicBool,
 }
 
+/// What is asked of an engine before the files are read.
+pub enum LookAhead {
+    /// Nothing but which one it is: what it has may be changed by somebody until it is looked at.
+    Engine,
+    Lists,
+    /// How services are, which files are read for this; containers say which files in them are looked at.
+    Services(Box<config::Request>),
+}
+
 impl Context {
     pub fn new(global: Global, name: Option<PlatformName>, stdout_closed: bool) -> Self {
         let terminal = Terminal::of_this_process();
@@ -150,10 +159,8 @@ impl Context {
         self.session_as(command, None).await
     }
 
-    /// The same for who reads files first and looks at the whole engine then: meanwhile the engine is found, and
-    /// makes its lists. `request`: for who asks how services are, which files are read; containers say which files
-    /// in them are looked at for that.
-    pub fn session_ahead(&self, command: &str, request: Option<config::Request>) -> impl Future<Output = Session> {
+    /// The same for who reads files first and looks at the engine then, which is found meanwhile.
+    pub fn session_ahead(&self, command: &str, look: LookAhead) -> impl Future<Output = Session> {
         let (found, finds) = tokio::sync::oneshot::channel();
         let host = self.host.clone();
         // of its own, since reading files leaves this thread no time for anything else
@@ -161,8 +168,12 @@ impl Context {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
             runtime.block_on(async {
                 let system = System::connect(host).await;
+                let platform = match look {
+                    LookAhead::Engine => return found.send(system).ok(),
+                    LookAhead::Lists => None,
+                    LookAhead::Services(request) => Some(config::platform_name(&request, &DiskFiles).0),
+                };
                 if let Some(engine) = &system.engine {
-                    let platform = request.map(|request| config::platform_name(&request, &DiskFiles).0);
                     engine.look_ahead(platform.as_ref().map(PlatformName::as_str)).await;
                 }
                 found.send(system).ok()

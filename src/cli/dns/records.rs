@@ -3,7 +3,7 @@ use serde_json::json;
 use crate::app::{add_record, list_records, remove_record};
 use crate::model::macula;
 
-use crate::cli::context::{Context, StackOptions};
+use crate::cli::context::{Context, LookAhead, StackOptions};
 use crate::cli::error::CliError;
 use crate::cli::ui::table::{Cell, Fit, Table};
 use crate::cli::ui::text;
@@ -44,7 +44,7 @@ pub struct RemoveArgs {
 }
 
 pub async fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
-    let session = context.session_ahead("dns list", None);
+    let session = context.session_ahead("dns list", LookAhead::Lists);
     let loaded = context.load(&args.stacks)?;
     let session = session.await;
     let (records, failed) = list_records(&session, &loaded).await?;

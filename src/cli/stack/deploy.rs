@@ -83,6 +83,18 @@ impl Place {
         }
     }
 
+    /// # Errors
+    /// A namespace on a swarm.
+    pub fn check_namespace(&self, namespace: Option<&str>) -> Result<(), CliError> {
+        match (self.target, namespace) {
+            (On::Swarm, Some(_)) => Err(CliError::usage(
+                "`--namespace` is for Kubernetes: on a swarm everything bears the name of the stack",
+            )
+            .hint("give the stack another name in its file: `name: NAME`")),
+            _ => Ok(()),
+        }
+    }
+
     /// Where in a cluster a stack is; a stack has the namespace of its name unless another one is given.
     pub fn in_cluster<'a>(&'a self, platform: &'a str, stack: &'a str, namespace: Option<&'a str>) -> InCluster<'a> {
         InCluster { platform, stack, namespace: namespace.unwrap_or(stack), context: self.context.as_deref() }
@@ -98,12 +110,7 @@ pub struct Patience {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let begun = Instant::now();
-    if args.place.target == On::Swarm && args.form.namespace.is_some() {
-        return Err(CliError::usage(
-            "`--namespace` is for Kubernetes: on a swarm everything bears the name of the stack",
-        )
-        .hint("give the stack another name in its file: `name: NAME`"));
-    }
+    args.place.check_namespace(args.form.namespace.as_deref())?;
     let loaded = context.load_orchestrated(&args.stacks)?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = args.place.session(context, "stack deploy").await;

@@ -88,6 +88,7 @@ fn number(text: &str) -> Result<(String, u64), String> {
 }
 
 pub async fn status(context: &Context, args: StatusArgs) -> Result<(), CliError> {
+    args.place.check_namespace(args.namespace.as_deref())?;
     let platform = context.platform_name()?;
     let session = args.place.session(context, "stack status").await;
     if args.place.target == On::Kubernetes {
@@ -144,6 +145,7 @@ fn shown(context: &Context, rows: &[DeployedService]) -> String {
 }
 
 pub async fn scale(context: &Context, args: ScaleArgs) -> Result<(), CliError> {
+    args.place.check_namespace(args.namespace.as_deref())?;
     let begun = Instant::now();
     let platform = context.platform_name()?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
@@ -167,6 +169,7 @@ pub async fn scale(context: &Context, args: ScaleArgs) -> Result<(), CliError> {
 }
 
 pub async fn remove(context: &Context, args: RemoveArgs) -> Result<(), CliError> {
+    args.place.check_namespace(args.namespace.as_deref())?;
     let begun = Instant::now();
     let platform = context.platform_name()?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;

@@ -8,6 +8,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::ui::text::{self, count};
 use crate::cli::ui::{Style, Tone};
+use crate::cli::validate::tries;
 use crate::compile::targets::{Check, Checked};
 use crate::model::{Invocation, Remedy};
 
@@ -17,7 +18,8 @@ use crate::model::{Invocation, Remedy};
 /// nodes are away or take no tasks, whether any node meets the constraints of each service, whether each runs as often as
 /// it should, and whether its published ports answer here over TCP. In a cluster: its nodes and the stack's workloads.
 ///
-/// No stack file is needed. The exit code is 7 if something does not work; a warning is what will hurt next.
+/// No stack file is needed. The exit code is 7 if something does not work; a warning is a problem that
+/// is still to come.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  macula stack validate shop --target swarm\n  \
                   macula stack validate --target kubernetes --context staging")]
@@ -33,15 +35,14 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    args.place.check_namespace(args.namespace.as_deref())?;
     let platform = context.platform_name()?;
     let session = args.place.session(context, "stack validate").await;
-    let (platform, stack) = (platform.as_str(), args.which.as_deref());
+    let (platform, stack, namespace) = (platform.as_str(), args.which.as_deref(), args.namespace.as_deref());
+    let docker_or_kubectl = args.place.context.as_deref();
     let all = match args.place.target {
-        On::Swarm => validate_on_swarm(&session, stack, platform).await?,
-        On::Kubernetes => {
-            let which = (stack, args.namespace.as_deref());
-            validate_on_cluster(&session, platform, which, args.place.context.as_deref()).await?
-        }
+        On::Swarm => validate_on_swarm(&session, stack, platform, docker_or_kubectl).await?,
+        On::Kubernetes => validate_on_cluster(&session, platform, (stack, namespace), docker_or_kubectl).await?,
     };
     let failed = all.iter().filter(|check| check.state == Checked::Failed).count();
     if context.json() {
@@ -87,15 +88,11 @@ fn shown(all: &[Check], style: Style, width: usize, invocation: &Invocation) -> 
         let indent = " ".repeat(kinds + 4);
         let lines = text::wrap(&line, width.saturating_sub(indent.len()));
         out.push_str(&format!("{} {}\n", style.paint(tone, sign), lines.join(&format!("\n{indent}"))));
-        let mut first = true;
-        for remedy in check.remedies.iter().filter(|_| check.state != Checked::Ok) {
-            let label = match remedy {
-                Remedy::Say(_) => "hint:",
-                _ if std::mem::take(&mut first) => "try:",
-                _ => " or:",
-            };
-            out.push_str(&format!("  {} {}\n", style.paint(Tone::Active, label), remedy.text(invocation)));
-        }
+        out.push_str(&tries(&check.remedies, style, invocation));
+    }
+    if !all.iter().any(|check| matches!(check.kind, "service" | "workload")) {
+        out.push_str("no stack is deployed there\n");
+        return out;
     }
     let warnings = all.iter().filter(|check| check.state == Checked::Warning).count();
     let failed = all.iter().any(|check| check.state == Checked::Failed);

@@ -343,10 +343,12 @@ struct ManagerStatus {
 
 impl From<Node> for SwarmNode {
     fn from(node: Node) -> Self {
-        // old engines know no address of the manager that is asked, but the one at which it is a manager
+        // of the manager that is asked engines may know no address, but the one at which it is a manager
         let managed = node.manager_status.as_ref().and_then(|manager| manager.addr.rsplit_once(':'));
         let address = match node.status.addr.as_str() {
-            "" | "0.0.0.0" => managed.map_or("", |(address, _)| address.trim_matches(['[', ']'])).to_owned(),
+            "" | "0.0.0.0" | "127.0.0.1" if managed.is_some() => {
+                managed.map_or("", |(address, _)| address.trim_matches(['[', ']'])).to_owned()
+            }
             address => address.to_owned(),
         };
         Self {

@@ -28,7 +28,7 @@ pub struct Wish<'a> {
     pub supply: &'a Supply,
     /// Only these services; nothing else is touched, nothing is an orphan.
     pub selection: Option<&'a BTreeSet<String>>,
-    /// The platform is reached through a relay, which belongs to no service.
+    /// The platform is, or may be, reached through a relay, which belongs to no service.
     pub relay: bool,
 }
 

@@ -16,6 +16,26 @@ fn orphans_go_and_their_volumes_stay() {
 }
 
 #[test]
+fn a_relay_stays_as_long_as_the_platform_may_be_reached_through_it() {
+    let platform = platform();
+    let mut world = right_world(&platform);
+    let labels = [(label::PLATFORM, "macula"), (label::SERVICE, "reach"), (label::RELAY, "/macula")];
+    world.containers.push(ObservedContainer {
+        name: "macula-reach".into(),
+        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        ..world.containers[0].clone()
+    });
+    let (resources, supply) = (resources_beside(&platform, &world), Supply::default());
+    let removed = |relay| {
+        let wish = Wish { platform: "macula", resources: &resources, supply: &supply, selection: None, relay };
+        let steps = reconcile(&wish, &world).unwrap().steps.into_iter();
+        steps.filter(|step| matches!(step.action, Action::RemoveContainer { .. })).map(|step| step.resource.name)
+    };
+    assert_eq!(removed(true).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(removed(false).collect::<Vec<_>>(), ["macula-reach"]);
+}
+
+#[test]
 fn a_port_of_another_stack_is_free_once_its_container_is_stopped_and_taken_while_it_stays() {
     let port = testing::published(8000, 80);
     let publishing = |stack: &str, name: &str| {

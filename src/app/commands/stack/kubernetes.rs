@@ -451,41 +451,43 @@ pub async fn validate_on_cluster(
     let (nodes, workloads) = tokio::join!(kubernetes.nodes(), workloads);
     let workloads = workloads?;
     let mut all: Vec<Check> = match nodes {
-        Ok(nodes) => nodes.iter().map(node_check).collect(),
-        Err(error) => vec![Check::new("node", "all", Checked::Warning, format!("not known: {error}"))],
+        Ok(nodes) => nodes.iter().map(|node| node_check(node, context)).collect(),
+        Err(error) => vec![Check::new("node", "all", Checked::Warning, format!("cannot list them: {error}"))],
     };
-    all.extend(workloads.iter().map(workload_check));
+    all.extend(workloads.iter().map(|row| workload_check(row, context)));
     Ok(all)
 }
 
-fn node_check(node: &NodeStatus) -> Check {
+fn kubectl(context: Option<&str>, words: &[&str]) -> Remedy {
+    let context = context.iter().flat_map(|context| ["--context", context]);
+    Remedy::shell(["kubectl"].into_iter().chain(context).chain(words.iter().copied()))
+}
+
+fn node_check(node: &NodeStatus, context: Option<&str>) -> Check {
     let check = |state, seen: String| Check::new("node", &node.name, state, seen);
     match (node.ready, node.unschedulable) {
         (true, false) => check(Checked::Ok, format!("ready, {}", node.version)),
         (true, true) => check(Checked::Warning, "cordoned: it takes no new pods".to_owned())
-            .remedy(Remedy::shell(["kubectl", "uncordon", &node.name])),
+            .remedy(kubectl(context, &["uncordon", &node.name])),
         (false, _) => check(Checked::Failed, node.reason.clone().unwrap_or_else(|| "not ready".to_owned()))
-            .remedy(Remedy::shell(["kubectl", "describe", "node", &node.name])),
+            .remedy(kubectl(context, &["describe", "node", &node.name])),
     }
 }
 
-fn workload_check(row: &StackWorkload) -> Check {
+fn workload_check(row: &StackWorkload, context: Option<&str>) -> Check {
     let name = row.workload.to_string();
-    let ready = format!("{} of {} ready", row.ready, row.wanted);
-    let reasons: Vec<String> = row.reasons.iter().map(ToString::to_string).collect();
-    let unscaled = row.scaler.as_ref().and_then(|scaler| scaler.trouble.as_ref());
-    match (reasons.is_empty(), unscaled) {
-        (true, None) => Check::new("workload", name, Checked::Ok, ready),
+    let done = if row.workload.kind == WorkloadKind::Job { "done" } else { "ready" };
+    let ready = format!("{} of {} {done}", row.ready, row.wanted);
+    let scaler = row.scaler.as_ref().and_then(|scaler| scaler.trouble.as_ref());
+    let scaler = scaler.map(|why| format!("its autoscaler does not work: {why}"));
+    if row.reasons.is_empty() {
         // as many pods run as there are
-        (true, Some(why)) => {
-            Check::new("workload", name, Checked::Warning, format!("{ready}; its autoscaler does not count: {why}"))
-        }
-        (false, _) => Check::new("workload", name, Checked::Failed, reasons.join("; ")).remedy(Remedy::shell([
-            "kubectl",
-            "get",
-            "events",
-            "-n",
-            &row.workload.namespace,
-        ])),
+        return match scaler {
+            Some(scaler) => Check::new("workload", name, Checked::Warning, format!("{ready}; {scaler}")),
+            None => Check::new("workload", name, Checked::Ok, ready),
+        };
     }
+    let reasons: Vec<String> = row.reasons.iter().map(ToString::to_string).chain(scaler).collect();
+    Check::new("workload", name, Checked::Failed, reasons.join("; "))
+        .remedy(kubectl(context, &["get", "events", "-n", &row.workload.namespace]))
 }

@@ -1,12 +1,13 @@
 //! What has to be so in a swarm for its stacks to work, by what a manager says of it: who answers after a reboot, who is
 //! still away, and what that means for services. Pure.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::{ObservedSwarm, Remedy, SwarmNode, SwarmService};
+use crate::model::{ObservedSwarm, Remedy, SwarmNode, SwarmService, SwarmTask};
 
 /// How something that was checked is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -19,7 +20,7 @@ pub enum Checked {
 }
 
 /// One thing that has to be so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// `managers`, `node`, `placement`, `service`, `port` or `workload`
     pub kind: &'static str,
@@ -28,7 +29,6 @@ pub struct Check {
     pub state: Checked,
     /// What was seen.
     pub seen: String,
-    #[serde(skip)]
     pub remedies: Vec<Remedy>,
 }
 
@@ -44,82 +44,95 @@ impl Check {
     }
 }
 
-/// The swarm itself, its nodes, and whether there is one for each service.
-pub fn swarm_checks(observed: &ObservedSwarm) -> Vec<Check> {
-    let mut nodes: Vec<&SwarmNode> = observed.nodes.values().collect();
-    nodes.sort_by(|a, b| a.name.cmp(&b.name));
-    let placed = observed.services.iter().filter_map(|service| placement(&nodes, service));
-    managers(&nodes).into_iter().chain(nodes.iter().map(|node| of_node(observed, node))).chain(placed).collect()
+/// A command of Docker's for the engine of this context.
+pub fn docker_remedy(context: Option<&str>, words: &[&str]) -> Remedy {
+    let context = context.iter().flat_map(|context| ["--context", context]);
+    Remedy::shell(["docker"].into_iter().chain(context).chain(words.iter().copied()))
 }
 
-/// A swarm takes orders as long as more than half of its managers reach each other
+/// The swarm itself, its nodes, and whether there is one for each service. `context`: of Docker's, by which it is asked.
+pub fn swarm_checks(observed: &ObservedSwarm, context: Option<&str>) -> Vec<Check> {
+    let mut nodes: Vec<&SwarmNode> = observed.nodes.values().collect();
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let seen = nodes.iter().map(|node| of_node(observed, node, context));
+    let placed = observed.services.iter().filter_map(|service| placement(observed, &nodes, service, context));
+    managers(&nodes).into_iter().chain(seen).chain(placed).collect()
+}
+
+/// A swarm can be changed as long as more than half of its managers reach each other
 /// (<https://docs.docker.com/engine/swarm/raft/>).
 fn managers(nodes: &[&SwarmNode]) -> Option<Check> {
     let all: Vec<&&SwarmNode> = nodes.iter().filter(|node| node.manager.is_some()).collect();
-    let away: Vec<&str> =
-        all.iter().filter(|node| node.manager.as_deref() != Some("reachable")).map(|node| node.name.as_str()).collect();
+    let is_away = |node: &&&&SwarmNode| node.manager.as_deref() != Some("reachable");
+    let away: Vec<&str> = all.iter().filter(is_away).map(|node| node.name.as_str()).collect();
     let reached = all.len() - away.len();
     let quorum = all.len() / 2 + 1;
-    let names = all.iter().map(|node| node.name.as_str());
     let seen = format!("{reached} of {} reachable", all.len());
-    let check = |state, seen: String| Check::new("managers", crate::words::list(names), state, seen);
+    let check = |state, seen: String| {
+        Check::new("managers", crate::words::list(all.iter().map(|node| node.name.as_str())), state, seen)
+    };
     if all.is_empty() {
         return None;
     }
-    Some(match away.as_slice() {
-        [] if all.len() == 2 => check(Checked::Warning, format!("{seen}; with either gone the swarm takes no orders"))
-            .remedy(Remedy::say("have one manager or three: two stand no more than one does")),
-        [] => check(Checked::Ok, seen),
-        away => {
-            let spare = reached.saturating_sub(quorum);
-            let more = match spare {
-                0 => "if one more goes, the swarm takes no orders".to_owned(),
-                1 => "one more may go".to_owned(),
-                number => format!("{number} more may go"),
-            };
-            let away = crate::words::list(away.iter().copied());
-            check(Checked::Warning, format!("{seen}, not {away}; {more}"))
-        }
+    if away.is_empty() && all.len() == 2 {
+        let seen = format!("{seen}; if either goes, the swarm cannot be changed");
+        let hint = "use one manager or three: two tolerate no more failures than one";
+        return Some(check(Checked::Warning, seen).remedy(Remedy::say(hint)));
+    }
+    if away.is_empty() {
+        return Some(check(Checked::Ok, seen));
+    }
+    let seen = format!("{seen}, not {}", crate::words::list(&away));
+    Some(match reached.checked_sub(quorum) {
+        None => check(Checked::Failed, format!("{seen}; the swarm cannot be changed until {quorum} are")),
+        Some(0) => check(Checked::Warning, format!("{seen}; if one more goes, the swarm cannot be changed")),
+        Some(1) => check(Checked::Warning, format!("{seen}; it can lose one more")),
+        Some(spare) => check(Checked::Warning, format!("{seen}; it can lose {spare} more")),
     })
 }
 
-fn of_node(observed: &ObservedSwarm, node: &SwarmNode) -> Check {
+fn of_node(observed: &ObservedSwarm, node: &SwarmNode, context: Option<&str>) -> Check {
     let check = |state, seen: String| Check::new("node", &node.name, state, seen);
-    let lost = || {
-        let theirs = observed.tasks.iter().filter(|task| task.node == node.id && task.desired == "running");
-        let services = theirs.filter_map(|task| observed.services.iter().find(|one| one.id == task.service));
-        let names = crate::words::unique(services.map(|service| service.name.clone()));
-        match names.as_slice() {
-            [] => String::new(),
-            names => format!("; tasks of {} are to run there", crate::words::list(names.iter().map(String::as_str))),
-        }
-    };
+    let activate = || docker_remedy(context, &["node", "update", "--availability", "active", &node.name]);
+    let message = if node.message.is_empty() { String::new() } else { format!(" ({})", node.message) };
     match (node.state.as_str(), node.availability.as_str()) {
         ("ready", "active") => {
             let version = if node.engine.is_empty() { String::new() } else { format!(", Docker {}", node.engine) };
             check(Checked::Ok, format!("ready{version}"))
         }
-        ("ready", "drain") => check(Checked::Warning, "drained: it takes no tasks".to_owned()).remedy(Remedy::shell([
-            "docker",
-            "node",
-            "update",
-            "--availability",
-            "active",
-            &node.name,
-        ])),
-        ("ready", availability) => check(Checked::Warning, format!("{availability}: it takes no new tasks"))
-            .remedy(Remedy::shell(["docker", "node", "update", "--availability", "active", &node.name])),
-        (state, _) => {
-            let message = if node.message.is_empty() { String::new() } else { format!(" ({})", node.message) };
-            check(Checked::Failed, format!("{state}{message}{}", lost()))
-                .remedy(Remedy::say("start its machine and its engine"))
-                .remedy(Remedy::shell(["docker", "node", "rm", &node.name]))
-        }
+        // managers often are, for good
+        ("ready", "drain") if node.manager.is_some() => check(Checked::Ok, "drained: it only manages".to_owned()),
+        ("ready", "drain") => check(Checked::Warning, "drained: it takes no tasks".to_owned()).remedy(activate()),
+        ("ready", _) => check(Checked::Warning, "paused: it takes no new tasks".to_owned()).remedy(activate()),
+        ("down", _) => check(Checked::Failed, format!("down{message}{}", last_tasks(observed, node)))
+            .remedy(Remedy::say("start its machine and its engine")),
+        (state, _) => check(Checked::Warning, format!("{state}{message}")).remedy(Remedy::say(
+            "a manager that has just become the leader hears from its nodes within seconds: ask again",
+        )),
     }
 }
 
-/// Nodes that could take a task of the service: none is a fault of its own, whatever runs still.
-fn placement(nodes: &[&SwarmNode], service: &SwarmService) -> Option<Check> {
+/// What ran on a node that is down. A swarm gives up such tasks, and keeps the state in which it last saw them.
+fn last_tasks(observed: &ObservedSwarm, node: &SwarmNode) -> String {
+    let theirs = observed.tasks.iter().filter(|task| task.node == node.id && task.state == "running");
+    let services = theirs.filter_map(|task| observed.services.iter().find(|one| one.id == task.service));
+    let names = crate::words::unique(services.map(|service| service.name.as_str()));
+    if names.is_empty() { String::new() } else { format!("; {} ran there", crate::words::list(names)) }
+}
+
+/// Nodes that could take a task of the service. `None`: it asks for nothing, needs none, or what it asks for is not
+/// understood here.
+fn placement(
+    observed: &ObservedSwarm,
+    nodes: &[&SwarmNode],
+    service: &SwarmService,
+    context: Option<&str>,
+) -> Option<Check> {
+    let mode = &service.spec["Mode"];
+    let is_job = mode.get("ReplicatedJob").is_some() || mode.get("GlobalJob").is_some();
+    if is_job || mode.pointer("/Replicated/Replicas").and_then(Value::as_u64) == Some(0) {
+        return None;
+    }
     let constraints = service.spec.pointer("/TaskTemplate/Placement/Constraints").and_then(Value::as_array)?;
     let constraints: Vec<&str> = constraints.iter().filter_map(Value::as_str).collect();
     if constraints.is_empty() {
@@ -127,31 +140,26 @@ fn placement(nodes: &[&SwarmNode], service: &SwarmService) -> Option<Check> {
     }
     let parsed: Vec<Constraint<'_>> = constraints.iter().map(|text| Constraint::parse(text)).collect::<Option<_>>()?;
     let fits = |node: &&&SwarmNode| parsed.iter().all(|one| one.holds(node));
-    let fitting: Vec<&&SwarmNode> = nodes.iter().filter(fits).collect();
-    let open = fitting.iter().filter(|node| node.state == "ready" && node.availability == "active");
-    let open: Vec<&str> = open.map(|node| node.name.as_str()).collect();
-    let said = crate::words::list(constraints.iter().copied());
-    let check = |state, seen: String| Some(Check::new("placement", &service.name, state, seen));
+    let (open, closed): (Vec<&SwarmNode>, Vec<&SwarmNode>) =
+        nodes.iter().filter(fits).partition(|node| node.state == "ready" && node.availability == "active");
+    let names = |nodes: &[&SwarmNode]| crate::words::list(nodes.iter().map(|node| &node.name));
+    let said = crate::words::list(constraints);
+    let check = |state, seen: String| Check::new("placement", &service.name, state, seen);
     if !open.is_empty() {
-        return check(Checked::Ok, format!("{said}: {}", crate::words::list(open.iter().copied())));
+        return Some(check(Checked::Ok, format!("{said}: {}", names(&open))));
     }
-    let away = crate::words::list(fitting.iter().map(|node| node.name.as_str()));
-    let text = match fitting.is_empty() {
-        true => format!("no node has {said}"),
-        false => format!("{said}: only {away}, which takes no tasks"),
-    };
-    let mut failed = Check::new("placement", &service.name, Checked::Failed, text);
-    if fitting.is_empty() {
-        let labels = parsed
-            .iter()
-            .filter(|one| one.equal)
-            .filter_map(|one| Some((one.key.strip_prefix("node.labels.")?, one.value)));
-        for (key, value) in labels {
-            let label = format!("{key}={value}");
-            failed = failed.remedy(Remedy::shell(["docker", "node", "update", "--label-add", &label, "NODE"]));
-        }
+    if closed.is_empty() {
+        let labels = parsed.iter().filter(|one| one.equal);
+        let labels = labels.filter_map(|one| Some((one.key.strip_prefix("node.labels.")?, one.value)));
+        let remedies = labels.map(|(key, value)| {
+            docker_remedy(context, &["node", "update", "--label-add", &format!("{key}={value}"), "NODE"])
+        });
+        return Some(remedies.fold(check(Checked::Failed, format!("no node has {said}")), Check::remedy));
     }
-    Some(failed)
+    let runs = observed.tasks_of(service).any(|task| task.state == "running" && task.desired == "running");
+    let takes = if closed.len() == 1 { "takes" } else { "take" };
+    let seen = format!("{said}: only {}, which {takes} no new tasks", names(&closed));
+    Some(check(if runs { Checked::Warning } else { Checked::Failed }, seen))
 }
 
 /// `node.labels.data == true` (<https://docs.docker.com/reference/cli/docker/service/create/#constraint>).
@@ -194,30 +202,30 @@ impl<'a> Constraint<'a> {
     }
 }
 
-/// Where the ports of a service should answer over TCP: with `mode: host` on the nodes of its tasks, with the routing
-/// mesh on each node that is ready.
-pub fn swarm_ports(observed: &ObservedSwarm, service: &SwarmService) -> Vec<SocketAddr> {
+/// Where a port of a service should answer over TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SwarmPort {
+    pub address: SocketAddr,
+    /// By the routing mesh, which passes it on to wherever a task runs.
+    pub meshed: bool,
+}
+
+/// With `mode: host` on the nodes of its tasks, with the routing mesh on each node that is ready. What no task is behind
+/// answers nowhere.
+pub fn swarm_ports(observed: &ObservedSwarm, service: &SwarmService) -> Vec<SwarmPort> {
     let ports = service.spec.pointer("/EndpointSpec/Ports").and_then(Value::as_array).into_iter().flatten();
-    let mut all = Vec::new();
+    let runs = |task: &&SwarmTask| task.state == "running" && task.desired == "running";
+    let on: BTreeSet<&str> = observed.tasks_of(service).filter(runs).map(|task| task.node.as_str()).collect();
+    let mut all = BTreeSet::new();
     for port in ports.filter(|port| port["Protocol"].as_str().unwrap_or("tcp") == "tcp") {
         let published = port["PublishedPort"].as_u64().and_then(|number| u16::try_from(number).ok());
-        let Some(published) = published else { continue };
-        let on_its_nodes = port["PublishMode"] == "host";
-        let runs = |node: &SwarmNode| {
-            observed
-                .tasks_of(service)
-                .any(|task| task.node == node.id && task.state == "running" && task.desired == "running")
-        };
-        let asked = observed.nodes.values().filter(|node| match on_its_nodes {
-            true => runs(node),
-            false => node.state == "ready",
-        });
-        let addresses = asked.filter_map(|node| node.address.parse::<IpAddr>().ok());
-        all.extend(addresses.map(|address| SocketAddr::new(address, published)));
+        let Some(published) = published.filter(|_| !on.is_empty()) else { continue };
+        let meshed = port["PublishMode"] != "host";
+        let asked = |node: &&SwarmNode| node.state == "ready" && (meshed || on.contains(node.id.as_str()));
+        let addresses = observed.nodes.values().filter(asked).filter_map(|node| node.address.parse::<IpAddr>().ok());
+        all.extend(addresses.map(|address| SwarmPort { address: SocketAddr::new(address, published), meshed }));
     }
-    all.sort();
-    all.dedup();
-    all
+    all.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -227,7 +235,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::SwarmTask;
 
     fn node(name: &str, state: &str, availability: &str, manager: Option<&str>) -> SwarmNode {
         SwarmNode {
@@ -275,54 +282,74 @@ mod tests {
             });
             format!("{:?} {} {}: {}{}", check.state, check.kind, check.name, check.seen, commands.collect::<String>())
         };
-        swarm_checks(observed).into_iter().map(line).collect()
+        swarm_checks(observed, Some("staging")).into_iter().map(line).collect()
     }
 
     #[test]
-    fn after_a_reboot_it_is_told_who_is_away_and_what_waits_for_it() {
-        let data = BTreeMap::from([("data".to_owned(), "true".to_owned())]);
+    fn after_a_reboot_it_is_told_who_is_away_and_what_ran_there() {
+        let data = || BTreeMap::from([("data".to_owned(), "true".to_owned())]);
         let nodes = vec![
             node("m1", "ready", "active", Some("reachable")),
             node("m2", "ready", "drain", Some("reachable")),
             SwarmNode {
-                labels: data,
+                labels: data(),
                 message: "heartbeat failure".into(),
                 ..node("m3", "down", "active", Some("unreachable"))
             },
+            node("w1", "ready", "drain", None),
+            SwarmNode { labels: data(), ..node("w2", "ready", "pause", None) },
+            node("w3", "unknown", "active", None),
         ];
-        let services =
-            vec![service("shop_db", &["node.labels.data == TRUE"], json!([])), service("shop_api", &[], json!([]))];
-        let observed =
-            swarm(nodes, services, vec![task("shop_db", "m3", "running"), task("shop_api", "m1", "running")]);
-        insta::assert_snapshot!(lines(&observed).join("\n"), @r#"
-        Warning managers m1, m2 and m3: 2 of 3 reachable, not m3; if one more goes, the swarm takes no orders
+        let services = vec![
+            service("shop_db", &["node.labels.data == TRUE"], json!([])),
+            service("shop_log", &["node.hostname == w2"], json!([])),
+            service("shop_api", &[], json!([])),
+        ];
+        let given_up = SwarmTask { desired: "shutdown".into(), ..task("shop_db", "m3", "running") };
+        let tasks = vec![given_up, task("shop_api", "m1", "running"), task("shop_log", "w2", "running")];
+        insta::assert_snapshot!(lines(&swarm(nodes, services, tasks)).join("\n"), @r#"
+        Warning managers m1, m2 and m3: 2 of 3 reachable, not m3; if one more goes, the swarm cannot be changed
         Ok node m1: ready
-        Warning node m2: drained: it takes no tasks | docker node update --availability active m2
-        Failed node m3: down (heartbeat failure); tasks of shop_db are to run there | Say("start its machine and its engine") | docker node rm m3
-        Failed placement shop_db: node.labels.data == TRUE: only m3, which takes no tasks
+        Ok node m2: drained: it only manages
+        Failed node m3: down (heartbeat failure); shop_db ran there | Say("start its machine and its engine")
+        Warning node w1: drained: it takes no tasks | docker --context staging node update --availability active w1
+        Warning node w2: paused: it takes no new tasks | docker --context staging node update --availability active w2
+        Warning node w3: unknown | Say("a manager that has just become the leader hears from its nodes within seconds: ask again")
+        Failed placement shop_db: node.labels.data == TRUE: only m3 and w2, which take no new tasks
+        Warning placement shop_log: node.hostname == w2: only w2, which takes no new tasks
         "#);
+    }
+
+    #[test]
+    fn what_needs_no_node_is_not_asked_for_one() {
+        let mut stopped = service("shop_db", &["node.labels.data == true"], json!([]));
+        stopped.spec["Mode"] = json!({"Replicated": {"Replicas": 0}});
+        let mut job = service("shop_job", &["node.labels.data == true"], json!([]));
+        job.spec["Mode"] = json!({"ReplicatedJob": {"TotalCompletions": 1}});
+        let observed = swarm(vec![node("w1", "ready", "active", None)], vec![stopped, job], Vec::new());
+        assert_eq!(lines(&observed), ["Ok node w1: ready"]);
     }
 
     #[test]
     fn managers_are_counted_against_their_majority() {
         let told = |states: &[&str]| {
-            let nodes = states
-                .iter()
-                .enumerate()
-                .map(|(number, state)| node(&format!("m{number}"), "ready", "active", Some(state)));
-            let first = swarm_checks(&swarm(nodes.collect(), Vec::new(), Vec::new())).remove(0);
+            let node = |(number, state): (usize, &&str)| node(&format!("m{number}"), "ready", "active", Some(state));
+            let nodes = states.iter().enumerate().map(node).collect();
+            let first = swarm_checks(&swarm(nodes, Vec::new(), Vec::new()), None).remove(0);
             format!("{:?} {}", first.state, first.seen)
         };
         let (up, away) = ("reachable", "unreachable");
         assert_eq!(told(&[up]), "Ok 1 of 1 reachable");
-        assert_eq!(told(&[up, up]), "Warning 2 of 2 reachable; with either gone the swarm takes no orders");
+        assert_eq!(told(&[up, up]), "Warning 2 of 2 reachable; if either goes, the swarm cannot be changed");
         assert_eq!(told(&[up, up, up]), "Ok 3 of 3 reachable");
-        assert_eq!(told(&[up, up, up, up, away]), "Warning 4 of 5 reachable, not m4; one more may go");
+        assert_eq!(told(&[up, up, up, up, away]), "Warning 4 of 5 reachable, not m4; it can lose one more");
         assert_eq!(
             told(&[up, up, up, away, away]),
-            "Warning 3 of 5 reachable, not m3 and m4; if one more goes, the swarm takes no orders"
+            "Warning 3 of 5 reachable, not m3 and m4; if one more goes, the swarm cannot be changed"
         );
-        assert!(swarm_checks(&swarm(vec![node("w", "ready", "active", None)], Vec::new(), Vec::new())).len() == 1);
+        assert_eq!(told(&[up, away]), "Failed 1 of 2 reachable, not m1; the swarm cannot be changed until 2 are");
+        let workers = swarm(vec![node("w", "ready", "active", None)], Vec::new(), Vec::new());
+        assert_eq!(swarm_checks(&workers, None).len(), 1);
     }
 
     #[test]
@@ -356,7 +383,7 @@ mod tests {
         assert_eq!(told("node.labels.zone == east"), "Ok placement shop_db: node.labels.zone == east: w1");
         assert_eq!(
             told("node.labels.data == true"),
-            "Failed placement shop_db: no node has node.labels.data == true | docker node update --label-add data=true NODE"
+            "Failed placement shop_db: no node has node.labels.data == true | docker --context staging node update --label-add data=true NODE"
         );
         assert_eq!(told("node.ip == 10.0.0.0/8"), "Ok node w1: ready", "nothing is said of what is not understood");
     }
@@ -369,12 +396,13 @@ mod tests {
             {"Protocol": "tcp", "TargetPort": 9, "PublishMode": "ingress"},
         ]);
         let nodes = || vec![node("a", "ready", "active", Some("reachable")), node("bb", "down", "active", None)];
+        let at = |address: &str, meshed| SwarmPort { address: address.parse().unwrap(), meshed };
         let edge = service("edge", &[], ports);
-        let observed =
-            swarm(nodes(), vec![edge.clone()], vec![task("edge", "a", "running"), task("edge", "bb", "starting")]);
-        assert_eq!(swarm_ports(&observed, &edge), ["10.0.0.1:8088".parse().unwrap()]);
+        let tasks = vec![task("edge", "a", "running"), task("edge", "bb", "running"), task("edge", "a", "starting")];
+        assert_eq!(swarm_ports(&swarm(nodes(), vec![edge.clone()], tasks), &edge), [at("10.0.0.1:8088", false)]);
         let meshed = service("web", &[], json!([{"TargetPort": 80, "PublishedPort": 80, "PublishMode": "ingress"}]));
-        let observed = swarm(nodes(), vec![meshed.clone()], Vec::new());
-        assert_eq!(swarm_ports(&observed, &meshed), ["10.0.0.1:80".parse().unwrap()]);
+        let observed = |state: &str| swarm(nodes(), vec![meshed.clone()], vec![task("web", "bb", state)]);
+        assert_eq!(swarm_ports(&observed("running"), &meshed), [at("10.0.0.1:80", true)]);
+        assert_eq!(swarm_ports(&observed("pending"), &meshed), [], "nobody is behind it");
     }
 }

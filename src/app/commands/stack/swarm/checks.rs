@@ -2,114 +2,148 @@
 //! a reboot.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 
 use super::rows::{DeployedService, deployed, rows};
 use super::{manager, orders};
 use crate::app::{Error, Session};
-use crate::compile::targets::{Check, Checked, swarm_checks, swarm_ports};
+use crate::compile::targets::{Check, Checked, SwarmPort, docker_remedy, swarm_checks, swarm_ports};
 use crate::host::Host;
-use crate::model::{Remedy, SwarmService, macula};
+use crate::model::{Remedy, macula};
 
 /// A port that answers does so long before.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Ports that are asked at the same time.
+const AT_ONCE: usize = 64;
+
 /// Checks a stack of this platform on its swarm, or all of them: managers, nodes, nodes for each service, services, and
-/// whether their ports answer here.
+/// whether their ports answer here. `context`: of Docker's, by which the swarm is asked.
 ///
 /// # Errors
 /// No manager, no such stack.
-pub async fn validate_on_swarm(session: &Session, stack: Option<&str>, platform: &str) -> Result<Vec<Check>, Error> {
+pub async fn validate_on_swarm(
+    session: &Session,
+    stack: Option<&str>,
+    platform: &str,
+    context: Option<&str>,
+) -> Result<Vec<Check>, Error> {
     let (engine, _) = manager(session).await?;
     let swarm = orders(&engine)?;
     let observed = deployed(swarm, stack, platform).await?;
-    let mut all = swarm_checks(&observed);
-    let rows = rows(&observed);
-    all.extend(rows.iter().map(service));
+    let mut all = swarm_checks(&observed, context);
+    all.extend(rows(&observed).iter().map(|row| service(row, context)));
     let host = session.host();
     let ports = observed.services.iter().flat_map(|service| {
-        let addresses = swarm_ports(&observed, service);
-        addresses.into_iter().map(move |address| port(host, service, address))
+        let ports = swarm_ports(&observed, service);
+        ports.into_iter().map(move |at| port(host, &service.name, at))
     });
-    all.extend(join_all(ports).await);
+    let ports: Vec<Check> = stream::iter(ports.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
+    all.extend(ports);
     Ok(all)
 }
 
-fn service(row: &DeployedService) -> Check {
+fn service(row: &DeployedService, context: Option<&str>) -> Check {
     let name = format!("{}_{}", row.stack, row.service);
-    let running = format!("{} of {} running", row.running, row.wanted);
-    match &row.trouble {
-        None => Check::new("service", name, Checked::Ok, running),
-        Some(trouble) => Check::new("service", name.clone(), Checked::Failed, trouble)
-            .remedy(Remedy::shell(["docker", "service", "ps", "--no-trunc", &name]))
-            .remedy(macula("stack deploy --target swarm").arg(&row.stack).into()),
-    }
+    let done = if row.mode.ends_with("job") { "done" } else { "running" };
+    let Some(trouble) = &row.trouble else {
+        return Check::new("service", name, Checked::Ok, format!("{} of {} {done}", row.running, row.wanted));
+    };
+    let again = macula("stack deploy --target swarm").arg(&row.stack);
+    let again = match context {
+        Some(context) => again.arg("--context").arg(context),
+        None => again,
+    };
+    Check::new("service", name.clone(), Checked::Failed, trouble)
+        .remedy(docker_remedy(context, &["service", "ps", "--no-trunc", &name]))
+        .remedy(again.into())
 }
 
-async fn port(host: &dyn Host, service: &SwarmService, address: SocketAddr) -> Check {
-    let check =
-        |state, seen: String| Check::new("port", address.to_string(), state, format!("{}: {seen}", service.name));
+async fn port(host: &dyn Host, service: &str, port: SwarmPort) -> Check {
+    let address = port.address;
+    let check = |state, seen: &str| Check::new("port", address.to_string(), state, format!("{service}: {seen}"));
     match host.connect(address, PATIENCE).await {
-        Ok(()) => check(Checked::Ok, "accepts connections".to_owned()),
+        Ok(()) => check(Checked::Ok, "accepts connections"),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused && address.ip().is_loopback() => {
+            check(Checked::Warning, "nothing listens there on this machine")
+                .remedy(Remedy::say("its node is known by an address that each machine has: ask on the node itself"))
+        }
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            check(Checked::Failed, "nothing listens there".to_owned())
-                .remedy(Remedy::say("on a kernel without IPVS only ports with `mode: host` answer"))
+            let refused = check(Checked::Failed, "nothing listens there");
+            match port.meshed {
+                true => refused.remedy(Remedy::say(
+                    "on a kernel without IPVS the routing mesh does not answer: publish the port with `mode: host`",
+                )),
+                false => refused,
+            }
         }
         // the nodes of a swarm may be in a network of their own
-        Err(error) => check(Checked::Warning, format!("not reached from here: {error}"))
+        Err(error) => check(Checked::Warning, &format!("not reached from here: {error}"))
             .remedy(Remedy::say("ask from a machine in the network of the nodes, or look for a firewall between")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::host::fake::FakeHost;
-    use crate::model::Protocol;
+    use crate::model::{Invocation, Protocol};
 
     #[tokio::test]
     async fn a_port_that_nobody_has_is_a_fault_and_one_that_is_not_reached_a_warning() {
-        let edge = SwarmService { name: "shop_edge".into(), spec: json!({}), ..SwarmService::default() };
-        let address: SocketAddr = "10.0.0.5:8088".parse().unwrap();
+        let there = || FakeHost::new().listener("10.0.0.5:8088", Protocol::Tcp, None);
         let mut told = Vec::new();
-        let there = FakeHost::new().listener("10.0.0.5:8088", Protocol::Tcp, None);
-        for host in [there, FakeHost::new(), FakeHost::new().without_network()] {
-            let check = port(&host, &edge, address).await;
-            told.push(format!("{:?} {}: {}", check.state, check.name, check.seen));
+        for (host, address, meshed) in [
+            (there(), "10.0.0.5:8088", false),
+            (FakeHost::new(), "10.0.0.5:8088", false),
+            (FakeHost::new(), "10.0.0.5:8088", true),
+            (FakeHost::new(), "127.0.0.1:8088", false),
+            (there().without_network(), "10.0.0.5:8088", false),
+        ] {
+            let at = SwarmPort { address: address.parse().unwrap(), meshed };
+            let check = port(&host, "shop_edge", at).await;
+            told.push(format!("{:?} {}: {} ({})", check.state, check.name, check.seen, check.remedies.len()));
         }
         assert_eq!(
             told,
             [
-                "Ok 10.0.0.5:8088: shop_edge: accepts connections",
-                "Failed 10.0.0.5:8088: shop_edge: nothing listens there",
-                "Warning 10.0.0.5:8088: shop_edge: not reached from here: network unreachable",
+                "Ok 10.0.0.5:8088: shop_edge: accepts connections (0)",
+                "Failed 10.0.0.5:8088: shop_edge: nothing listens there (0)",
+                "Failed 10.0.0.5:8088: shop_edge: nothing listens there (1)",
+                "Warning 127.0.0.1:8088: shop_edge: nothing listens there on this machine (1)",
+                "Warning 10.0.0.5:8088: shop_edge: not reached from here: network unreachable (1)",
             ]
         );
     }
 
     #[test]
     fn a_service_in_trouble_is_told_with_what_to_look_at() {
-        let row = |trouble: Option<&str>| DeployedService {
+        let row = |mode, trouble: Option<&str>| DeployedService {
             stack: "shop".into(),
             service: "api".into(),
-            mode: "replicated",
-            running: 1,
+            mode,
+            running: 3,
             wanted: 3,
             image: "api:1".into(),
             ports: Vec::new(),
             tasks: Vec::new(),
             trouble: trouble.map(str::to_owned),
         };
-        let fine = service(&row(None));
-        assert_eq!((fine.state, fine.seen.as_str(), fine.remedies.len()), (Checked::Ok, "1 of 3 running", 0));
-        let bad = service(&row(Some("1 of 3 running; no suitable node")));
+        let seen = |mode| service(&row(mode, None), None).seen;
+        assert_eq!((seen("replicated"), seen("global job")), ("3 of 3 running".into(), "3 of 3 done".into()));
+        let bad = service(&row("replicated", Some("1 of 3 running; no suitable node")), Some("staging"));
         assert_eq!((bad.state, bad.name.as_str()), (Checked::Failed, "shop_api"));
         assert_eq!(bad.seen, "1 of 3 running; no suitable node");
-        assert_eq!(bad.remedies[0], Remedy::Shell("docker service ps --no-trunc shop_api".into()));
+        let commands: Vec<String> =
+            bad.remedies.iter().filter_map(|remedy| remedy.command(&Invocation::default())).collect();
+        assert_eq!(
+            commands,
+            [
+                "docker --context staging service ps --no-trunc shop_api",
+                "macula stack deploy --target swarm shop --context staging",
+            ]
+        );
     }
 }
