@@ -20,7 +20,7 @@ archive_name() {
   case "$(uname -s) $(uname -m)" in
     "Linux x86_64" | "Linux amd64") echo macula-x86_64-linux.tar.gz ;;
     "Linux aarch64" | "Linux arm64") echo macula-aarch64-linux.tar.gz ;;
-    *) fail "there is no release for $(uname -s) on $(uname -m); build it with cargo install --path ." ;;
+    *) fail "there is no release for $(uname -s) on $(uname -m); build it with cargo install --path . --profile dist" ;;
   esac
 }
 
