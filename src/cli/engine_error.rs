@@ -51,6 +51,13 @@ impl From<EngineError> for CliError {
             EngineError::Other { message, .. } if message.contains("container-init binary not found") => {
                 new(ErrorKind::Unexpected).hint("install catatonit, which Podman needs for services with `init: true`")
             }
+            // of rootlesskit and rootlessport
+            EngineError::Other { message, .. } if message.contains("cannot expose privileged port") => {
+                new(ErrorKind::Privilege)
+                    .hint("an engine without root publishes ports below 1024 only if every user may use them")
+                    .suggest(macula("doctor low-ports --fix").why("to let every user, until the next boot"))
+                    .hint("or publish it as a port from 1024 on")
+            }
             EngineError::Other { message, .. } => match missing_program(message) {
                 Some(program) => new(ErrorKind::Unexpected).hint(format!(
                     "the image has no program `{program}`: check `command` and `entrypoint` of the service, or its image"
@@ -243,6 +250,7 @@ mod tests {
             EngineError::NoLeader { operation: "asking the swarm".into() },
             EngineError::Other { operation: op(), message: "500: boom".into() },
             EngineError::Other { operation: op(), message: "container-init binary not found on the host".into() },
+            EngineError::Other { operation: op(), message: "rootlessport cannot expose privileged port 80".into() },
         ];
         assert_snapshot!(errors.map(shown).join("\n\n"), @r"
         error: no container engine answers (unix:///var/run/docker.sock: no such socket)
@@ -302,6 +310,12 @@ mod tests {
         error: creating container macula-web-1: container-init binary not found on the host
           hint: install catatonit, which Podman needs for services with `init: true`
         exit 1
+
+        error: creating container macula-web-1: rootlessport cannot expose privileged port 80
+          hint: an engine without root publishes ports below 1024 only if every user may use them
+          try: macula doctor low-ports --fix  (to let every user, until the next boot)
+          hint: or publish it as a port from 1024 on
+        exit 8
         ");
     }
 

@@ -268,10 +268,19 @@ fn no_proof(error: Unproved, facts: &Facts) -> Verdict {
                  machine with cgroup v2 alone (systemd.unified_cgroup_hierarchy=1)",
             ))
         }
+        // of pasta and of slirp4netns, which make the networks of engines without root
+        Unproved::NotStarted(_) if text.contains(TUN) => {
+            let advice = match text.contains("denied") {
+                true => "let everybody open it, as it usually is: `sudo chmod 666 /dev/net/tun`, until the next start of this machine",
+                false => "load the kernel's module for it: `sudo modprobe tun`",
+            };
+            Verdict::failed(text).fix(Fix::advice(advice))
+        }
         Unproved::NotStarted(_) => Verdict::failed(text).fix(Fix::advice(WHERE_IT_SAYS_MORE)),
     }
 }
 
+const TUN: &str = "/dev/net/tun";
 const WHERE_IT_SAYS_MORE: &str = "the engine's own log says more: `journalctl -u docker` or `journalctl -u podman`";
 
 pub(in crate::doctor) async fn version(context: &Context<'_>) -> Verdict {
@@ -399,4 +408,24 @@ pub(in crate::doctor) async fn podman(context: &Context<'_>) -> Verdict {
         return Verdict::failed(format!("Podman's socket {}: {why}", attempt.endpoint));
     }
     Verdict::failed("Podman is installed, but its socket is not there").fix(install::start_podman(context.host).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::EngineError;
+
+    #[test]
+    fn without_a_tap_device_an_engine_without_root_makes_no_network() {
+        let podman = Facts::of("Podman 5.4.2", EngineKind::Podman);
+        let advice = |message: &str| {
+            let error = EngineError::Other { operation: "starting x".into(), message: message.into() };
+            no_proof(Unproved::NotStarted(error), &podman).fix.unwrap().text
+        };
+        let denied = "setting up Pasta: Failed to open() /dev/net/tun: Permission denied";
+        assert!(advice(denied).contains("chmod 666 /dev/net/tun"), "{}", advice(denied));
+        let missing = "setting up Pasta: Failed to open() /dev/net/tun: No such file or directory";
+        assert!(advice(missing).contains("modprobe tun"), "{}", advice(missing));
+        assert_eq!(advice("runc: exec failed"), WHERE_IT_SAYS_MORE);
+    }
 }
