@@ -55,8 +55,8 @@ impl From<EngineError> for CliError {
             EngineError::Other { message, .. } if message.contains("cannot expose privileged port") => {
                 new(ErrorKind::Privilege)
                     .hint("an engine without root publishes ports below 1024 only if every user may use them")
-                    .suggest(macula("doctor low-ports --fix").why("to let every user, until the next boot"))
                     .hint("or publish it as a port from 1024 on")
+                    .suggest(macula("doctor low-ports --fix").why("to let every user, until the next boot"))
             }
             EngineError::Other { message, .. } => match missing_program(message) {
                 Some(program) => new(ErrorKind::Unexpected).hint(format!(
@@ -313,8 +313,8 @@ mod tests {
 
         error: creating container macula-web-1: rootlessport cannot expose privileged port 80
           hint: an engine without root publishes ports below 1024 only if every user may use them
-          try: macula doctor low-ports --fix  (to let every user, until the next boot)
           hint: or publish it as a port from 1024 on
+          try: macula doctor low-ports --fix  (to let every user, until the next boot)
         exit 8
         ");
     }
