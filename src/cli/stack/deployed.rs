@@ -21,19 +21,26 @@ use crate::words;
 /// Names are told as far as somebody reads them.
 const MOST: usize = 5;
 
+/// What is looked at.
+#[derive(Debug, clap::Args)]
+pub struct Which {
+    /// The stack; none: all that this platform has deployed there
+    #[arg(value_name = "STACK")]
+    pub which: Option<String>,
+    #[command(flatten)]
+    pub place: Place,
+    /// Namespace on Kubernetes (default: the stack's name; without a stack: all)
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Option<String>,
+}
+
 /// Show how the services of a deployed stack stand, and on which nodes their tasks run
 ///
 /// The exit code is 7 if a service does not run as it should, with what its task says.
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
-    /// The stack; none: all that this platform has deployed there
-    #[arg(value_name = "STACK")]
-    which: Option<String>,
     #[command(flatten)]
-    place: Place,
-    /// Namespace on Kubernetes (default: the stack's name; without a stack: all)
-    #[arg(long, value_name = "NAME")]
-    namespace: Option<String>,
+    which: Which,
 }
 
 /// Change the number of replicas of services, and wait until they run
@@ -87,7 +94,7 @@ fn number(text: &str) -> Result<(String, u64), String> {
     }
 }
 
-pub async fn status(context: &Context, args: StatusArgs) -> Result<(), CliError> {
+pub async fn status(context: &Context, StatusArgs { which: args }: StatusArgs) -> Result<(), CliError> {
     args.place.check_namespace(args.namespace.as_deref())?;
     let platform = context.platform_name()?;
     let session = args.place.session(context, "stack status").await;

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::deploy::{On, Place};
+use super::deploy::On;
+use super::deployed::Which;
 use crate::app::{validate_on_cluster, validate_on_swarm};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, ErrorKind};
@@ -24,17 +25,11 @@ use crate::model::{Invocation, Remedy};
 #[command(after_help = "Examples:\n  macula stack validate shop --target swarm\n  \
                   macula stack validate --target kubernetes --context staging")]
 pub struct Args {
-    /// The stack; none: all that this platform has deployed there
-    #[arg(value_name = "STACK")]
-    which: Option<String>,
     #[command(flatten)]
-    place: Place,
-    /// Namespace on Kubernetes (default: the stack's name; without a stack: all)
-    #[arg(long, value_name = "NAME")]
-    namespace: Option<String>,
+    which: Which,
 }
 
-pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+pub async fn run(context: &Context, Args { which: args }: Args) -> Result<(), CliError> {
     args.place.check_namespace(args.namespace.as_deref())?;
     let platform = context.platform_name()?;
     let session = args.place.session(context, "stack validate").await;
@@ -53,16 +48,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         let width = context.terminal.table_width().unwrap_or(usize::MAX);
         context.print(&shown(&all, context.out_style(), width, &context.invocation()))?;
     }
-    if failed == 0 {
-        return Ok(());
-    }
-    let told = match failed {
-        1 => "1 of these checks failed".to_owned(),
-        number => format!("{number} of these checks failed"),
-    };
-    match context.json() {
-        true => Err(CliError::told(ErrorKind::NotHealthy)),
-        false => Err(CliError::not_healthy(told)),
+    match (failed, context.json()) {
+        (0, _) => Ok(()),
+        (_, true) => Err(CliError::told(ErrorKind::NotHealthy)),
+        (number, false) => Err(CliError::not_healthy(format!("{number} of these checks failed"))),
     }
 }
 
