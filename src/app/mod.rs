@@ -49,6 +49,7 @@ pub use commands::changes::{Change, ChangeKind, changes};
 pub use commands::cluster::{
     cluster_kubeconfig, cluster_status, create_cluster, delete_cluster, load_into_cluster, start_cluster, stop_cluster,
 };
+pub use commands::condition::Condition;
 pub use commands::copy::{
     Copied, CopyOptions, Inside, Told as ToldCopied, archive_of, copy_from, copy_to, pack_from, unpack_to,
 };
@@ -78,7 +79,7 @@ pub use commands::run::{
     Existing, Nameless, Program, ProgramRequest, ci_log, environment_of, existing, prepare_program, program_log,
 };
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve, serves_no_more};
-pub use commands::service_status::{Condition, Replicas, ServiceState, ServiceStatus, UsageStatus};
+pub use commands::service_status::{Replicas, ServiceState, ServiceStatus, UsageStatus};
 pub use commands::stack::{
     ClusterDeployed, ClusterRemoved, Deployed, DeployedService, InCluster, StackDeploy, StackRequest, all_on_cluster,
     deploy_to_cluster, deploy_to_swarm, remove_from_cluster, remove_from_swarm, scale_on_cluster, scale_on_swarm,

@@ -66,6 +66,7 @@ mod slip;
 mod stack;
 mod start_error;
 mod status;
+mod step_error;
 mod straight;
 mod supply_error;
 mod task;

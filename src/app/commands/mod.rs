@@ -5,6 +5,7 @@ mod addresses;
 pub(in crate::app) mod bundle;
 pub(in crate::app) mod changes;
 pub(in crate::app) mod cluster;
+pub(in crate::app) mod condition;
 pub(in crate::app) mod copy;
 pub(in crate::app) mod creds;
 pub(in crate::app) mod down;

@@ -20,9 +20,10 @@ use crate::observe;
 use crate::plan::{Action, LeftOut, Plan, Step};
 use crate::probe::{self, Answer};
 
+use super::condition::{Condition, Context};
 use super::process_status::{ProcessStanding, ProcessStatus, process_rows};
 use super::processes::planned_processes;
-use super::service_status::{Condition, Context, ServiceState, ServiceStatus, UsageStatus, by_containers, rows};
+use super::service_status::{ServiceState, ServiceStatus, UsageStatus, by_containers, rows};
 use super::task::{TaskRow, TaskState, task_rows};
 
 /// Why there is no cluster, where nobody misses it.

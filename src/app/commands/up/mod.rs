@@ -28,11 +28,11 @@ use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, StepId};
 
 use super::changes::{ChangeKind, kinds};
 use super::cluster::obtain_program;
+use super::condition::Context as StatusContext;
 use super::forwards::{pass_on, stop_passing_on};
 use super::process_status::process_rows;
 use super::processes::{bring_up_processes, split_processes};
 use super::programs::install_programs;
-use super::service_status::Context as StatusContext;
 use super::status::{Planned, Status, reach as reach_now, status_of};
 use afterwards::{look_for_ended, reached};
 use keeping::{keep, keep_addresses, keep_stopped};

@@ -2,6 +2,8 @@
 //! programs looked for when the system tells of one; between such looks only counters are read, and services asked how
 //! they are now and then.
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,16 +11,13 @@ use std::time::{Duration, Instant};
 use futures_util::future::{BoxFuture, join_all, ready};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use serde::Serialize;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::requests::{Ingress, Passed};
 use crate::app::survey::{Survey, survey};
-use crate::app::usage::{
-    MachineCounters, MachineUsage, Meter, Rates, Sample, Subject, machine_counters, machine_usage, rates, running,
-};
+use crate::app::usage::{MachineCounters, Meter, Sample, machine_counters, machine_usage, rates, running};
 use crate::app::{Error, Session};
 use crate::config::Loaded;
 use crate::engine::EngineError;
@@ -27,10 +26,14 @@ use crate::model::{ContainerSpec, ContainerState, Facts, Health, Observed, Obser
 use crate::observe;
 use crate::probe::is_asked;
 
+pub use self::rows::{Top, TopKind, TopRow, TopState, TopTotal};
+use self::rows::{process_row, program_row, service_row, subject, total};
+
+use super::condition::{Condition, Context};
 use super::membership::run_folder;
 use super::process_status::{ProcessStanding, ProcessStatus, process_rows};
 use super::run::{ProgramStatus, programs};
-use super::service_status::{Condition, Context, ServiceState, ServiceStatus, rows};
+use super::service_status::{ServiceStatus, rows as service_rows};
 use super::status::{Counts, PlatformStatus, ours, platform_status, up_seconds};
 use super::task::task_rows;
 
@@ -43,82 +46,6 @@ const LOOKS: u32 = 30;
 /// Between two questions to all services how they are, and while one of them is not well.
 const ASK: Duration = Duration::from_secs(20);
 const ASK_AGAIN: Duration = Duration::from_secs(4);
-
-/// The contract of `top -o json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Top {
-    pub platform: PlatformStatus,
-    /// The one that macula runs on; nothing where the kernel does not say.
-    pub machine: Option<MachineUsage>,
-    /// All of the platform together.
-    pub total: TopTotal,
-    pub services: Vec<TopRow>,
-    /// As `status` counts.
-    #[serde(skip)]
-    pub counts: Counts,
-}
-
-impl Top {
-    /// The rows of these services and processes alone; none named: all. What is used together stays that of all.
-    pub fn keep(&mut self, names: &[String]) {
-        if !names.is_empty() {
-            self.services.retain(|row| names.contains(&row.name));
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct TopTotal {
-    /// 100 is one core.
-    pub cpu_percent: f64,
-    /// Bytes, without the page cache.
-    pub memory: u64,
-}
-
-/// A service, a process or a program that is part of what is up, or should be.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TopRow {
-    pub name: String,
-    pub kind: TopKind,
-    /// Empty for a process.
-    pub stack: String,
-    /// As in `status`.
-    pub state: TopState,
-    pub health: Health,
-    pub condition: Condition,
-    /// As in `status`.
-    pub reason: Option<String>,
-    pub restarts: i64,
-    /// Since it came into this condition.
-    pub seconds: Option<u64>,
-    /// Of what runs and can be measured.
-    pub usage: Option<Rates>,
-    /// That the ingress passes on to it; nothing where that is not counted.
-    pub requests_per_second: Option<f64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TopKind {
-    Service,
-    /// Of macula.yaml.
-    Process,
-    /// Of `macula run`.
-    Program,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum TopState {
-    Service(ServiceState),
-    Process(ProcessStanding),
-}
-
-impl TopState {
-    pub fn is_running(self) -> bool {
-        matches!(self, Self::Service(ServiceState::Running) | Self::Process(ProcessStanding::Running))
-    }
-}
 
 /// A platform that is looked at again and again.
 pub struct TopWatch {
@@ -236,7 +163,7 @@ impl TopWatch {
         (observed.unhooked, observed.tasks) = (unhooked, tasks);
         let context = Context { now: host.now(), stopped, invocation: self.session.invocation.clone() };
         self.listed = context.now;
-        self.services = rows(&self.loaded.platform, &self.survey, self.loaded.incomplete, &context);
+        self.services = service_rows(&self.loaded.platform, &self.survey, self.loaded.incomplete, &context);
         let tasks = task_rows(&self.loaded.platform, &self.survey, None, context.now);
         self.failed_tasks = Counts::of(&[], &[], &tasks).failing;
         let held = self.session.state(name).at_work(host).await;
@@ -482,111 +409,13 @@ async fn next_change(changes: &mut Option<Changes>) -> Option<Result<String, Eng
     }
 }
 
-fn subject(row: &TopRow) -> Subject {
-    match row.kind {
-        TopKind::Service => Subject::Service(row.name.clone()),
-        TopKind::Process | TopKind::Program => Subject::Program(row.name.clone()),
-    }
-}
-
-fn service_row(service: ServiceStatus) -> TopRow {
-    TopRow {
-        name: service.name,
-        kind: TopKind::Service,
-        stack: service.stack,
-        state: TopState::Service(service.state),
-        health: service.health,
-        condition: service.condition,
-        reason: service.reason,
-        restarts: service.restarts,
-        seconds: service.seconds,
-        usage: None,
-        requests_per_second: None,
-    }
-}
-
-fn process_row(process: ProcessStatus) -> TopRow {
-    let condition = match process.state {
-        _ if process.lost => Condition::Crashed,
-        ProcessStanding::Running => Condition::Running,
-        ProcessStanding::Starting => Condition::Starting,
-        ProcessStanding::Restarting => Condition::Restarting,
-        ProcessStanding::Finished => Condition::Finished,
-        ProcessStanding::Stopped => Condition::Stopped,
-        ProcessStanding::Missing => Condition::Missing,
-        ProcessStanding::LeftOut => Condition::LeftOut,
-        ProcessStanding::Crashed | ProcessStanding::Blocked => Condition::Crashed,
-    };
-    TopRow {
-        name: process.name,
-        kind: TopKind::Process,
-        stack: String::new(),
-        state: TopState::Process(process.state),
-        health: Health::None,
-        condition,
-        reason: process.reason,
-        restarts: process.restarts.into(),
-        seconds: process.seconds,
-        usage: None,
-        requests_per_second: None,
-    }
-}
-
-fn program_row(program: &ProgramStatus) -> TopRow {
-    let (state, condition) = match program.pid {
-        Some(_) => (ProcessStanding::Running, Condition::Running),
-        None => (ProcessStanding::Finished, Condition::Finished),
-    };
-    TopRow {
-        name: program.name.clone(),
-        kind: TopKind::Program,
-        stack: String::new(),
-        state: TopState::Process(state),
-        health: Health::None,
-        condition,
-        reason: None,
-        restarts: 0,
-        seconds: program.seconds,
-        usage: None,
-        requests_per_second: None,
-    }
-}
-
-fn total(rows: &[TopRow]) -> TopTotal {
-    let used = rows.iter().filter_map(|row| row.usage);
-    used.fold(TopTotal::default(), |sum, one| TopTotal {
-        cpu_percent: sum.cpu_percent + one.cpu_percent,
-        memory: sum.memory.saturating_add(one.memory),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::rows::tests::process;
     use super::*;
 
-    fn process(state: ProcessStanding, lost: bool) -> ProcessStatus {
-        ProcessStatus {
-            name: "web".into(),
-            state,
-            pid: Some(7),
-            port: None,
-            urls: Vec::new(),
-            exit_code: None,
-            restarts: 2,
-            seconds: Some(5),
-            reason: None,
-            left_out: None,
-            lost,
-        }
-    }
-
     #[test]
-    fn a_process_has_the_conditions_of_a_service() {
-        let of = |state, lost| process_row(process(state, lost)).condition;
-        assert_eq!(of(ProcessStanding::Running, false), Condition::Running);
-        assert_eq!(of(ProcessStanding::Crashed, true), Condition::Crashed);
-        assert_eq!(of(ProcessStanding::Blocked, false), Condition::Crashed);
-        assert_eq!(of(ProcessStanding::Missing, false), Condition::Missing);
+    fn only_what_runs_has_a_family() {
         let both = [process(ProcessStanding::Running, false), process(ProcessStanding::Stopped, false)];
         let run = ProgramStatus {
             name: "api".into(),
@@ -599,10 +428,6 @@ mod tests {
         let group = Family { group: Some(7), ..Family::default() };
         let mark = run.family.clone().unwrap();
         assert_eq!(families(&both, &[run.clone(), ended.clone()]), [of("web", group), of("api", mark)]);
-        assert_eq!(
-            (program_row(&run).condition, program_row(&ended).condition),
-            (Condition::Running, Condition::Finished)
-        );
     }
 
     #[test]
@@ -618,15 +443,5 @@ mod tests {
         let told = detailed(Some(&known), listed.clone());
         assert_eq!((told.state, told.restart_count), (ContainerState::Paused, 5));
         assert_eq!(detailed(None, listed.clone()), listed);
-    }
-
-    #[test]
-    fn the_platform_uses_what_its_rows_use() {
-        let row = |cpu_percent, memory| TopRow {
-            usage: Some(Rates { cpu_percent, memory, ..Rates::default() }),
-            ..process_row(process(ProcessStanding::Running, false))
-        };
-        let idle = process_row(process(ProcessStanding::Stopped, false));
-        assert_eq!(total(&[row(1.5, 10), row(50.0, 20), idle]), TopTotal { cpu_percent: 51.5, memory: 30 });
     }
 }

@@ -1,0 +1,169 @@
+//! How a service is, as a person would say it, from what the engine says of its containers.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::app::survey::Survey;
+use crate::app::{Error, Session};
+use crate::model::{ContainerSpec, ContainerState, Health, Invocation, ObservedContainer, Restart, Service, label};
+
+/// How a service is, as a person would say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// It has reached its memory limit and was killed.
+    OutOfMemory,
+    /// It has ended by itself, and not well.
+    Crashed,
+    /// The engine starts it again and again.
+    Restarting,
+    /// It runs, and its check fails, or its `post_start` has not run well.
+    Unhealthy,
+    /// It was brought up, and somebody has removed its container.
+    Gone,
+    /// Its container is there and was never started.
+    Created,
+    Starting,
+    Paused,
+    /// Its check passes.
+    Healthy,
+    /// Nobody has said how to ask it.
+    Running,
+    /// By `macula stop`, or by hand.
+    Stopped,
+    /// A job that has done its work.
+    Finished,
+    /// Not started (yet).
+    Missing,
+    /// Its image is not available here.
+    LeftOut,
+    /// No stack that is loaded names it.
+    Unclaimed,
+}
+
+impl Condition {
+    /// Something is wrong with it.
+    pub fn is_problem(self) -> bool {
+        matches!(self, Self::OutOfMemory | Self::Crashed | Self::Restarting | Self::Unhealthy | Self::Gone)
+    }
+
+    /// It can be used, or will be in a moment.
+    pub fn runs(self) -> bool {
+        matches!(self, Self::Healthy | Self::Running | Self::Starting | Self::Unhealthy)
+    }
+
+    /// What is counted as running, wherever services are counted.
+    pub fn runs_well(self) -> bool {
+        self.runs() && !self.is_problem()
+    }
+}
+
+/// What the engine does not know.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Context {
+    /// Seconds since the epoch.
+    pub now: i64,
+    /// Services that the user has stopped.
+    pub stopped: BTreeSet<String>,
+    /// Of the command that looks.
+    pub invocation: Invocation,
+}
+
+impl Context {
+    pub async fn of(session: &Session, survey: &Survey) -> Result<Self, Error> {
+        let stopped = survey.state.stopped(session.host()).await?;
+        Ok(Self { now: session.host().now(), stopped, invocation: session.invocation.clone() })
+    }
+}
+
+/// How a container is of which only its labels are known.
+pub(super) fn by_labels(found: &ObservedContainer, context: &Context) -> Condition {
+    let service = found.label(label::SERVICE).unwrap_or(&found.name);
+    condition_of(service, None, found.label(label::ONE_SHOT) == Some("true"), found, context)
+}
+
+pub(super) fn by_spec(spec: &ContainerSpec, found: &ObservedContainer, context: &Context) -> Condition {
+    let job = spec.readiness.one_shot || found.label(label::ONE_SHOT) == Some("true");
+    condition_of(&spec.service, Some(spec), job, found, context)
+}
+
+/// How one container is.
+pub(super) fn condition(survey: &Survey, service: &Service, found: &ObservedContainer, context: &Context) -> Condition {
+    let spec = survey.resources.containers.iter().find(|spec| spec.name == found.name);
+    let job = service.extension.once || spec.is_some_and(|spec| spec.readiness.one_shot);
+    condition_of(&service.name, spec, job, found, context)
+}
+
+fn condition_of(
+    service: &str,
+    spec: Option<&ContainerSpec>,
+    job: bool,
+    found: &ObservedContainer,
+    context: &Context,
+) -> Condition {
+    match found.state {
+        ContainerState::Created if found.never_ran() => Condition::Crashed,
+        ContainerState::Created => Condition::Created,
+        ContainerState::Paused => Condition::Paused,
+        ContainerState::Restarting => Condition::Restarting,
+        ContainerState::Running if found.keeps_ending() && found.health != Health::Healthy => Condition::Restarting,
+        ContainerState::Running => match found.health {
+            Health::Unhealthy => Condition::Unhealthy,
+            Health::Starting => Condition::Starting,
+            Health::Healthy => Condition::Healthy,
+            Health::None => Condition::Running,
+        },
+        _ if found.oom_killed => Condition::OutOfMemory,
+        _ if found.exit_code == Some(0) && job => Condition::Finished,
+        _ if context.stopped.contains(service) => Condition::Stopped,
+        _ if found.exit_code == Some(0) && spec.is_some_and(ContainerSpec::may_end) => Condition::Finished,
+        // one that the engine would have started again was stopped by somebody
+        _ if matches!(spec.map(|spec| &spec.options.restart), Some(Restart::Always | Restart::UnlessStopped)) => {
+            Condition::Stopped
+        }
+        _ => Condition::Crashed,
+    }
+}
+
+/// Seconds since it has run or has ended.
+pub(super) fn seconds_in(found: &ObservedContainer, now: i64) -> Option<u64> {
+    if found.state_for.is_some() {
+        return found.state_for;
+    }
+    let since = match found.state {
+        ContainerState::Running | ContainerState::Paused => found.started_at,
+        _ => found.finished_at,
+    };
+    since.and_then(|since| u64::try_from(now - since).ok())
+}
+
+pub(super) fn worst_health(found: &[&ObservedContainer]) -> Health {
+    let rank = |health: &Health| match health {
+        Health::Unhealthy => 3,
+        Health::Starting => 2,
+        Health::Healthy => 1,
+        Health::None => 0,
+    };
+    found.iter().map(|found| found.health).max_by_key(rank).unwrap_or_default()
+}
+
+pub(super) fn service_of(found: &ObservedContainer) -> &str {
+    found.label(label::SERVICE).unwrap_or(&found.name)
+}
+
+/// Why a container is in this condition; empty where the condition says it all.
+pub(super) fn trouble_of(found: &ObservedContainer, condition: Condition) -> String {
+    let code = found.exit_code.unwrap_or_default();
+    match condition {
+        Condition::Restarting => match found.restart_count {
+            0 => format!("exit code {code}"),
+            times => format!("crash loop: restarted {times} time{}", if times == 1 { "" } else { "s" }),
+        },
+        Condition::OutOfMemory => "killed: it needed more memory than its limit".into(),
+        Condition::Crashed if !found.error.is_empty() => found.error.clone(),
+        Condition::Crashed => format!("exit code {code}"),
+        Condition::Unhealthy => "its health check fails".into(),
+        _ => String::new(),
+    }
+}
