@@ -421,10 +421,7 @@ pub fn as_json(context: &Context, evidence: &Evidence, verdict: &Verdict) -> Val
     });
     let invocation = context.invocation();
     let broken = verdict.faults.iter().map(|fault| {
-        let (hints, commands): (Vec<Remedy>, Vec<Remedy>) =
-            fault.cause.remedies().into_iter().partition(|remedy| matches!(remedy, Remedy::Say(_)));
-        let hints: Vec<String> = hints.iter().map(|remedy| remedy.text(&invocation)).collect();
-        let commands: Vec<String> = commands.iter().filter_map(|remedy| remedy.command(&invocation)).collect();
+        let (hints, commands) = Remedy::hints_and_commands(&fault.cause.remedies(), &invocation);
         json!({
             "hop": fault.cause.hop().name(), "cause": fault.cause.name(), "text": fault.cause.to_string(),
             "names": fault.names, "hints": hints, "try": commands,

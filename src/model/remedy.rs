@@ -30,6 +30,19 @@ impl Remedy {
         Self::Shell(words.join(" "))
     }
 
+    /// As [`Remedy::shell`], of a program that is told by `--context` whom to ask; none: whoever it asks by itself.
+    pub fn in_context(program: &str, context: Option<&str>, words: &[&str]) -> Self {
+        let context = context.iter().flat_map(|context| ["--context", context]);
+        Self::shell([program].into_iter().chain(context).chain(words.iter().copied()))
+    }
+
+    /// What only a sentence says, and what is to be typed.
+    pub fn hints_and_commands(remedies: &[Self], invocation: &Invocation) -> (Vec<String>, Vec<String>) {
+        let hints = remedies.iter().filter(|remedy| matches!(remedy, Self::Say(_)));
+        let hints = hints.map(|remedy| remedy.text(invocation)).collect();
+        (hints, remedies.iter().filter_map(|remedy| remedy.command(invocation)).collect())
+    }
+
     /// The command line, if there is one to type.
     pub fn command(&self, invocation: &Invocation) -> Option<String> {
         match self {

@@ -56,9 +56,7 @@ pub async fn run(context: &Context, Args { which: args }: Args) -> Result<(), Cl
 }
 
 fn as_json(check: &Check, invocation: &Invocation) -> serde_json::Value {
-    let commands: Vec<String> = check.remedies.iter().filter_map(|remedy| remedy.command(invocation)).collect();
-    let hints = check.remedies.iter().filter(|remedy| matches!(remedy, Remedy::Say(_)));
-    let hints: Vec<String> = hints.map(|remedy| remedy.text(invocation)).collect();
+    let (hints, commands) = Remedy::hints_and_commands(&check.remedies, invocation);
     json!({
         "kind": check.kind, "name": check.name, "state": check.state, "seen": check.seen, "hints": hints, "try": commands,
     })

@@ -458,19 +458,14 @@ pub async fn validate_on_cluster(
     Ok(all)
 }
 
-fn kubectl(context: Option<&str>, words: &[&str]) -> Remedy {
-    let context = context.iter().flat_map(|context| ["--context", context]);
-    Remedy::shell(["kubectl"].into_iter().chain(context).chain(words.iter().copied()))
-}
-
 fn node_check(node: &NodeStatus, context: Option<&str>) -> Check {
     let check = |state, seen: String| Check::new("node", &node.name, state, seen);
     match (node.ready, node.unschedulable) {
         (true, false) => check(Checked::Ok, format!("ready, {}", node.version)),
         (true, true) => check(Checked::Warning, "cordoned: it takes no new pods".to_owned())
-            .remedy(kubectl(context, &["uncordon", &node.name])),
+            .remedy(Remedy::in_context("kubectl", context, &["uncordon", &node.name])),
         (false, _) => check(Checked::Failed, node.reason.clone().unwrap_or_else(|| "not ready".to_owned()))
-            .remedy(kubectl(context, &["describe", "node", &node.name])),
+            .remedy(Remedy::in_context("kubectl", context, &["describe", "node", &node.name])),
     }
 }
 
@@ -488,6 +483,9 @@ fn workload_check(row: &StackWorkload, context: Option<&str>) -> Check {
         };
     }
     let reasons: Vec<String> = row.reasons.iter().map(ToString::to_string).chain(scaler).collect();
-    Check::new("workload", name, Checked::Failed, reasons.join("; "))
-        .remedy(kubectl(context, &["get", "events", "-n", &row.workload.namespace]))
+    Check::new("workload", name, Checked::Failed, reasons.join("; ")).remedy(Remedy::in_context(
+        "kubectl",
+        context,
+        &["get", "events", "-n", &row.workload.namespace],
+    ))
 }

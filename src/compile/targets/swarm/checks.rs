@@ -44,12 +44,6 @@ impl Check {
     }
 }
 
-/// A command of Docker's for the engine of this context.
-pub fn docker_remedy(context: Option<&str>, words: &[&str]) -> Remedy {
-    let context = context.iter().flat_map(|context| ["--context", context]);
-    Remedy::shell(["docker"].into_iter().chain(context).chain(words.iter().copied()))
-}
-
 /// The swarm itself, its nodes, and whether there is one for each service. `context`: of Docker's, by which it is asked.
 pub fn swarm_checks(observed: &ObservedSwarm, context: Option<&str>) -> Vec<Check> {
     let mut nodes: Vec<&SwarmNode> = observed.nodes.values().collect();
@@ -93,7 +87,8 @@ fn managers(nodes: &[&SwarmNode]) -> Option<Check> {
 
 fn of_node(observed: &ObservedSwarm, node: &SwarmNode, context: Option<&str>) -> Check {
     let check = |state, seen: String| Check::new("node", &node.name, state, seen);
-    let activate = || docker_remedy(context, &["node", "update", "--availability", "active", &node.name]);
+    let activate =
+        || Remedy::in_context("docker", context, &["node", "update", "--availability", "active", &node.name]);
     let message = if node.message.is_empty() { String::new() } else { format!(" ({})", node.message) };
     match (node.state.as_str(), node.availability.as_str()) {
         ("ready", "active") => {
@@ -152,7 +147,7 @@ fn placement(
         let labels = parsed.iter().filter(|one| one.equal);
         let labels = labels.filter_map(|one| Some((one.key.strip_prefix("node.labels.")?, one.value)));
         let remedies = labels.map(|(key, value)| {
-            docker_remedy(context, &["node", "update", "--label-add", &format!("{key}={value}"), "NODE"])
+            Remedy::in_context("docker", context, &["node", "update", "--label-add", &format!("{key}={value}"), "NODE"])
         });
         return Some(remedies.fold(check(Checked::Failed, format!("no node has {said}")), Check::remedy));
     }

@@ -18,7 +18,7 @@ mod checks;
 mod standing;
 
 pub use changes::{Pin, SwarmAct, SwarmChange, SwarmChanges, foreign, scaled, swarm_changes, with_ids};
-pub use checks::{Check, Checked, SwarmPort, docker_remedy, swarm_checks, swarm_ports};
+pub use checks::{Check, Checked, SwarmPort, swarm_checks, swarm_ports};
 pub use standing::{Running, Standing, SwarmLook};
 
 /// By which `docker stack` knows what belongs together.

@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use super::rows::{DeployedService, deployed, rows};
 use super::{manager, orders};
 use crate::app::{Error, Session};
-use crate::compile::targets::{Check, Checked, SwarmPort, docker_remedy, swarm_checks, swarm_ports};
+use crate::compile::targets::{Check, Checked, SwarmPort, swarm_checks, swarm_ports};
 use crate::host::Host;
 use crate::model::{Remedy, macula};
 
@@ -57,7 +57,7 @@ fn service(row: &DeployedService, context: Option<&str>) -> Check {
         None => again,
     };
     Check::new("service", name.clone(), Checked::Failed, trouble)
-        .remedy(docker_remedy(context, &["service", "ps", "--no-trunc", &name]))
+        .remedy(Remedy::in_context("docker", context, &["service", "ps", "--no-trunc", &name]))
         .remedy(again.into())
 }
 
