@@ -274,6 +274,11 @@ impl Containers for Docker {
     }
 
     async fn usage(&self, container: &str) -> Result<Usage, EngineError> {
+        if self.facts.rootless && self.facts.cgroup_version == Some(1) {
+            // groups of version 1 are root's alone: the counters that Podman then reads are those of the whole machine
+            let message = "without root nothing is counted in control groups of version 1".to_owned();
+            return Err(EngineError::Other { operation: operation::usage(container), message });
+        }
         Ok(usage(&self.stats(container).await?))
     }
 }
