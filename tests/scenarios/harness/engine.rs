@@ -60,6 +60,13 @@ impl Engine {
         })
     }
 
+    /// Whether a layer that broke off is asked for from there on: Podman does since 4.5.
+    pub fn resumes_pulls(&self) -> bool {
+        let version = self.get("/version")["Version"].as_str().unwrap_or_default().to_owned();
+        let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
+        !self.is_podman() || (numbers.next(), numbers.next()) >= (Some(4), Some(5))
+    }
+
     /// Whether images lie in containerd's store, whose pulls are containerd's own.
     pub fn has_containerd_images(&self) -> bool {
         let info = self.get("/info");
