@@ -73,6 +73,7 @@ codes! {
     PreconditionFailed 412 "At least one of the preconditions you specified did not hold.",
     ReplicationConfigurationNotFoundError 404 "The replication configuration was not found.",
     RequestTimeTooSkewed 403 "The difference between the request time and the server's time is too large.",
+    RequestTimeout 400 "Nothing more of the request came within the timeout period.",
     ServerSideEncryptionConfigurationNotFoundError 404 "The server side encryption configuration was not found.",
     SignatureDoesNotMatch 403 "The request signature we calculated does not match the signature you provided.",
     StorageFull 507 "The storage of this server is full.",

@@ -160,7 +160,7 @@ impl Shared {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let told = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         let id = told.unwrap_or_else(request_id);
-        let (operation, result) = self.exchange(request).await;
+        let (operation, headers, result) = self.exchange(request).await;
         let mut answer = match result {
             Ok(answer) => answer,
             Err(error) => {
@@ -171,6 +171,7 @@ impl Shared {
                 refusal(&error, &method, &path, &id)
             }
         };
+        answer.headers_mut().extend(headers);
         if let Ok(value) = HeaderValue::from_str(&id) {
             answer.headers_mut().insert("x-amz-request-id", value);
         }
@@ -196,16 +197,28 @@ impl Shared {
         }
     }
 
-    /// What was asked for, and the answer.
-    async fn exchange(&self, request: Request<Incoming>) -> (&'static str, Result<Answer>) {
+    /// What was asked for, the answer, and the headers that let a page of another origin read it.
+    /// A refusal has them too: without them, the page cannot tell it from a server that is gone.
+    async fn exchange(&self, request: Request<Incoming>) -> (&'static str, HeaderMap, Result<Answer>) {
         let (parts, incoming) = request.into_parts();
-        let mut call = match Call::new(&parts, &self.domains) {
+        let call = match Call::new(&parts, &self.domains) {
             Ok(call) => call,
-            Err(error) => return ("Unknown", Err(error)),
+            Err(error) => return ("Unknown", HeaderMap::new(), Err(error)),
         };
         if call.method == Method::OPTIONS {
-            return ("Preflight", self.preflight(&call).await);
+            return ("Preflight", HeaderMap::new(), self.preflight(&call).await);
         }
+        let origin = call.header("origin").is_some().then(|| call.clone());
+        let (operation, result) = self.operate(call, incoming).await;
+        let headers = match origin {
+            Some(call) => self.cors(&call).await,
+            None => HeaderMap::new(),
+        };
+        (operation, headers, result)
+    }
+
+    /// What was asked for, and the answer.
+    async fn operate(&self, mut call: Call, incoming: Incoming) -> (&'static str, Result<Answer>) {
         let signed = match auth::check(&call, &self.users, time::now()) {
             Ok(signed) => signed,
             Err(error) => return ("Unknown", Err(error)),
@@ -220,17 +233,8 @@ impl Shared {
             (Err(error), _) => return ("Unknown", Err(error)),
             (Ok(operation), Err(error)) => return (operation.name(), Err(error)),
         };
-        let origin = call.header("origin").is_some().then(|| call.clone());
         let body = Reader::new(incoming.map_err(Into::into).boxed(), signed.payload, length);
-        let result = self.run(operation, call, signed.user, body).await;
-        let result = match (result, origin) {
-            (Ok(mut answer), Some(call)) => {
-                answer.headers_mut().extend(self.cors(&call).await);
-                Ok(answer)
-            }
-            (result, _) => result,
-        };
-        (operation.name(), result)
+        (operation.name(), self.run(operation, call, signed.user, body).await)
     }
 
     async fn run(&self, operation: Operation, call: Call, user: User, body: Reader) -> Result<Answer> {

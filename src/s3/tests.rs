@@ -213,6 +213,70 @@ async fn an_upload_in_parts_is_one_object_or_nothing() {
 }
 
 #[tokio::test]
+async fn an_upload_is_of_the_key_that_it_was_begun_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path()).await;
+    owner(&server, "PUT", "/uploads", "").await;
+    owner(&server, "PUT", "/uploads/source", "content").await;
+    let begun = owner(&server, "POST", "/uploads/big?uploads", "").await;
+    let id = begun.body.split_once("<UploadId>").and_then(|(_, rest)| rest.split_once('<')).unwrap().0.to_owned();
+    let part = owner(&server, "PUT", &format!("/uploads/big?partNumber=1&uploadId={id}"), "content").await;
+    let list = format!("<Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part>", part.headers["etag"]);
+    let done = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>");
+    let copy = [("x-amz-copy-source", "/uploads/source")];
+    let requests = [
+        ("PUT", format!("partNumber=1&uploadId={id}"), vec![], "other", 200),
+        ("PUT", format!("partNumber=1&uploadId={id}"), copy.to_vec(), "", 200),
+        ("GET", format!("uploadId={id}"), vec![], "", 200),
+        ("POST", format!("uploadId={id}"), vec![], done.as_str(), 200),
+        // done, so that the id is gone for its own key as well
+        ("DELETE", format!("uploadId={id}"), vec![], "", 404),
+    ];
+    for (method, query, headers, body, _) in &requests {
+        let answer = ask(&server, OWNER, method, &format!("/uploads/other?{query}"), headers, body).await;
+        assert_eq!(answer.told(), (404, "NoSuchUpload"), "{method} {query} {headers:?}");
+    }
+    for (method, query, headers, body, status) in &requests {
+        let answer = ask(&server, OWNER, method, &format!("/uploads/big?{query}"), headers, body).await;
+        assert_eq!(answer.status, *status, "{method} {query} {headers:?}: {}", answer.body);
+    }
+    assert_eq!(owner(&server, "GET", "/uploads/big", "").await.body, "content");
+    assert_eq!(owner(&server, "GET", "/uploads/other", "").await.told(), (404, "NoSuchKey"));
+}
+
+#[tokio::test]
+async fn a_copy_onto_itself_keeps_its_content_whoever_writes_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path()).await;
+    owner(&server, "PUT", "/uploads", "").await;
+    owner(&server, "PUT", "/uploads/k", "version 0").await;
+    let itself = [("x-amz-copy-source", "/uploads/k")];
+    assert_eq!(ask(&server, OWNER, "PUT", "/uploads/k", &itself, "").await.told(), (400, "InvalidRequest"));
+    let replaced =
+        [("x-amz-copy-source", "/uploads/k"), ("x-amz-metadata-directive", "REPLACE"), ("x-amz-meta-color", "blue")];
+    for round in 1..=10 {
+        let content = format!("version {round}");
+        let copies = async {
+            for _ in 0..5 {
+                let answer = ask(&server, OWNER, "PUT", "/uploads/k", &replaced, "").await;
+                assert_eq!(answer.status, 200, "{}", answer.body);
+            }
+        };
+        let (put, ()) = tokio::join!(owner(&server, "PUT", "/uploads/k", &content), copies);
+        assert_eq!(put.status, 200, "{}", put.body);
+        let got = owner(&server, "GET", "/uploads/k", "").await;
+        // whichever was written last
+        let before = format!("version {}", round - 1);
+        assert!(got.body == content || got.body == before, "{round}: {} {:?}", got.status, got.body);
+        // so that the next round begins with a known version
+        owner(&server, "PUT", "/uploads/k", &content).await;
+    }
+    assert_eq!(ask(&server, OWNER, "PUT", "/uploads/k", &replaced, "").await.status, 200);
+    let got = owner(&server, "GET", "/uploads/k", "").await;
+    assert_eq!((got.body.as_str(), got.headers["x-amz-meta-color"].as_str()), ("version 10", "blue"));
+}
+
+#[tokio::test]
 async fn a_bucket_is_listed_by_prefix_delimiter_and_page() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path()).await;
@@ -308,6 +372,29 @@ async fn what_was_not_meant_is_refused() {
     let many = "<Delete><Object><Key>k</Key></Object><Object><Key>gone</Key></Object></Delete>";
     assert_eq!(owner(&server, "POST", "/uploads?delete", many).await.body.matches("<Deleted>").count(), 2);
     assert_eq!(owner(&server, "DELETE", "/uploads", "").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_may_read_why_it_was_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path()).await;
+    owner(&server, "PUT", "/uploads", "").await;
+    let allowed = |answer: &Answer| answer.headers.get("access-control-allow-origin").cloned();
+    let page = [("origin", "https://a.test")];
+    let missing = ask(&server, OWNER, "GET", "/uploads/none", &page, "").await;
+    assert_eq!((missing.told(), allowed(&missing)), ((404, "NoSuchKey"), Some("*".into())));
+    let stranger = ask(&server, ("owner", "wrong"), "GET", "/uploads/none", &page, "").await;
+    assert_eq!((stranger.told(), allowed(&stranger)), ((403, "SignatureDoesNotMatch"), Some("*".into())));
+    let unknown = ask(&server, OWNER, "PUT", "/uploads?inventory", &page, "").await;
+    assert_eq!((unknown.told(), allowed(&unknown)), ((501, "NotImplemented"), Some("*".into())));
+    assert_eq!(allowed(&owner(&server, "GET", "/uploads/none", "").await), None);
+
+    let rules = "<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>https://a.test</AllowedOrigin></CORSRule></CORSConfiguration>";
+    assert_eq!(owner(&server, "PUT", "/uploads?cors", rules).await.status, 200);
+    let missing = ask(&server, OWNER, "GET", "/uploads/none", &page, "").await;
+    assert_eq!((missing.told(), allowed(&missing)), ((404, "NoSuchKey"), Some("https://a.test".into())));
+    let other = ask(&server, OWNER, "GET", "/uploads/none", &[("origin", "https://b.test")], "").await;
+    assert_eq!((other.told(), allowed(&other)), ((404, "NoSuchKey"), None));
 }
 
 #[tokio::test]

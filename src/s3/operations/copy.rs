@@ -10,7 +10,7 @@ use crate::s3::checksum::{Algorithm, Summer, hex};
 use crate::s3::content::{self, Range};
 use crate::s3::error::{Code, Error, Result};
 use crate::s3::request::{Call, decoded};
-use crate::s3::store::{Attributes, Look, Object, Part, Pin};
+use crate::s3::store::{Attributes, Object, Part, Pin};
 use crate::s3::time;
 use crate::s3::xml::Xml;
 
@@ -86,9 +86,10 @@ pub(super) async fn object(context: Context) -> Result<Answer> {
         true => tags_of_query(&call.header("x-amz-tagging").unwrap_or_default())?,
         false => from.attributes.tags.clone(),
     };
-    // the same content under a second name costs neither time nor space
-    let drafts = if itself { Vec::new() } else { context.store.share(&pin)? };
-    let pieces = if itself { from.pieces.clone() } else { drafts.iter().map(|draft| draft.piece()).collect() };
+    // the same content under a second name costs neither time nor space; a copy onto itself has one
+    // as well, because the files that it was read from go if somebody else writes meanwhile
+    let drafts = context.store.share(&pin)?;
+    let pieces = drafts.iter().map(|draft| draft.piece()).collect();
     let object = Object { modified: time::now(), pieces, attributes, ..from };
     let mut xml = Xml::new("CopyObjectResult");
     xml.text("ETag", quoted(&object.etag)).text("LastModified", time::iso(object.modified));
@@ -101,9 +102,9 @@ pub(super) async fn object(context: Context) -> Result<Answer> {
 
 pub(super) async fn part(context: Context) -> Result<Answer> {
     let call = &context.call;
-    let bucket = call.bucket()?.to_owned();
+    let (bucket, key) = (call.bucket()?, call.key()?);
     let (id, number) = super::multipart::target(call)?;
-    let upload = context.store.read(|view| view.upload(&bucket, &id))?.ok_or(Code::NoSuchUpload)?;
+    let upload = context.store.read(|view| super::multipart::upload_of(view, bucket, key, &id))?;
     let (_, _, from, pin) = source(&context).await?;
     let range = match call.header("x-amz-copy-source-range") {
         None => Range { start: 0, length: from.size },
@@ -116,7 +117,7 @@ pub(super) async fn part(context: Context) -> Result<Answer> {
     if let Some(checksum) = &part.checksum {
         xml.text(checksum.algorithm.element(), &checksum.value);
     }
-    super::multipart::store_part(&context, draft, bucket, id, number, part).await?;
+    super::multipart::store_part(&context, draft, id, number, part).await?;
     let mut answer = document(xml.finish());
     *answer.status_mut() = StatusCode::OK;
     Ok(answer)

@@ -1,6 +1,6 @@
 //! Uploads in parts: each part is a file of the store, and the object is made of those files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use futures_util::TryStreamExt;
 use http::StatusCode;
@@ -65,11 +65,16 @@ pub(super) fn target(call: &Call) -> Result<(String, u32)> {
     }
 }
 
+/// An upload; its id is good for the key that it was begun for, and for no other.
+pub(super) fn upload_of(look: &impl Look, bucket: &str, key: &str, id: &str) -> Result<Upload> {
+    look.upload(bucket, id)?.filter(|upload| upload.key == key).ok_or_else(|| Code::NoSuchUpload.into())
+}
+
 pub(super) async fn part(mut context: Context) -> Result<Answer> {
-    let bucket = context.call.bucket()?.to_owned();
     refuse_unsupported(&context.call)?;
+    let (bucket, key) = (context.call.bucket()?, context.call.key()?);
     let (id, number) = target(&context.call)?;
-    let upload = context.store.read(|view| view.upload(&bucket, &id))?.ok_or(Code::NoSuchUpload)?;
+    let upload = context.store.read(|view| upload_of(view, bucket, key, &id))?;
     let mut expected = Expected::of(&context.call)?;
     expected.algorithm = expected.algorithm.or(upload.algorithm);
     let (draft, sums) = receive(&mut context, &expected).await?;
@@ -79,22 +84,16 @@ pub(super) async fn part(mut context: Context) -> Result<Answer> {
     if let Some(checksum) = &part.checksum {
         set(answer.headers_mut(), checksum.algorithm.header(), &checksum.value);
     }
-    store_part(&context, draft, bucket, id, number, part).await?;
+    store_part(&context, draft, id, number, part).await?;
     Ok(answer)
 }
 
-pub(super) async fn store_part(
-    context: &Context,
-    draft: Draft,
-    bucket: String,
-    id: String,
-    number: u32,
-    part: Part,
-) -> Result<()> {
+pub(super) async fn store_part(context: &Context, draft: Draft, id: String, number: u32, part: Part) -> Result<()> {
+    let (bucket, key) = (context.call.bucket()?.to_owned(), context.call.key()?.to_owned());
     context
         .store
         .write(vec![draft], move |tables| {
-            tables.upload(&bucket, &id)?.ok_or(Code::NoSuchUpload)?;
+            upload_of(tables, &bucket, &key, &id)?;
             let before = tables.put_part(&id, number, &part)?;
             Ok(((), before.map(|before| before.piece).into_iter().collect()))
         })
@@ -102,13 +101,13 @@ pub(super) async fn store_part(
 }
 
 pub(super) async fn abort(context: Context) -> Result<Answer> {
-    let bucket = context.call.bucket()?.to_owned();
+    let (bucket, key) = (context.call.bucket()?.to_owned(), context.call.key()?.to_owned());
     let id = context.call.query.text("uploadId").unwrap_or_default().to_owned();
     context
         .store
         .write(Vec::new(), move |tables| {
             tables.bucket(&bucket)?;
-            tables.upload(&bucket, &id)?.ok_or(Code::NoSuchUpload)?;
+            upload_of(tables, &bucket, &key, &id)?;
             Ok(((), tables.remove_upload(&bucket, &id)?.into_iter().map(|(_, part)| part.piece).collect()))
         })
         .await?;
@@ -122,7 +121,7 @@ pub(super) async fn list(context: Context) -> Result<Answer> {
     let most = call.query.number("max-parts", 1000)?.unwrap_or(1000) as usize;
     let after = call.query.number("part-number-marker", u64::from(u32::MAX))?.unwrap_or(0);
     let (upload, mut parts) = context.store.read(|view| {
-        let upload = view.upload(bucket, id)?.ok_or(Code::NoSuchUpload)?;
+        let upload = upload_of(view, bucket, key, id)?;
         Ok((upload, view.parts(id)?))
     })?;
     parts.retain(|(number, _)| u64::from(*number) > after);
@@ -157,7 +156,7 @@ pub(super) async fn complete(mut context: Context) -> Result<Answer> {
     let found = context.store.read(|view| {
         view.bucket(&bucket)?;
         match view.upload(&bucket, &id)? {
-            Some(upload) => Ok(Ok((upload, view.parts(&id)?))),
+            Some(_) => Ok(Ok((upload_of(view, &bucket, &key, &id)?, view.parts(&id)?))),
             // a client that did not hear the answer asks again
             None => done_before(view.object(&bucket, &key)?, &chosen).map(Err),
         }
@@ -194,16 +193,18 @@ pub(super) async fn complete(mut context: Context) -> Result<Answer> {
         .store
         .write(Vec::new(), move |tables| {
             tables.bucket(&bucket)?;
-            tables.upload(&bucket, &id)?.ok_or(Code::NoSuchUpload)?;
+            upload_of(tables, &bucket, &key, &id)?;
             guard.check(tables.object(&bucket, &key)?.as_ref())?;
-            let used = |piece: &_| object.pieces.contains(piece);
+            // an upload may have thousands of parts, and every other change waits for this one
+            let held: HashSet<u64> = tables.parts(&id)?.into_iter().map(|(_, part)| part.piece.blob).collect();
+            let used: HashSet<u64> = object.pieces.iter().map(|piece| piece.blob).collect();
             // a part may have been replaced since it was looked at
-            if !object.pieces.iter().all(|piece| parts_hold(tables, &id, piece)) {
+            if !used.is_subset(&held) {
                 return Err(Code::InvalidPart.into());
             }
             let mut gone: Vec<_> =
                 tables.remove_upload(&bucket, &id)?.into_iter().map(|(_, part)| part.piece).collect();
-            gone.retain(|piece| !used(piece));
+            gone.retain(|piece| !used.contains(&piece.blob));
             let before = tables.put_object(&bucket, &key, &object)?;
             gone.extend(before.map(|before| before.pieces).unwrap_or_default());
             Ok(((), gone))
@@ -227,10 +228,6 @@ fn completed(context: &Context, bucket: &str, key: &str, object: &Object) -> Str
         xml.text(checksum.algorithm.element(), &checksum.value).text("ChecksumType", checksum.kind());
     }
     xml.finish()
-}
-
-fn parts_hold(tables: &crate::s3::store::Tables<'_>, id: &str, piece: &crate::s3::store::Piece) -> bool {
-    tables.parts(id).is_ok_and(|parts| parts.iter().any(|(_, part)| part.piece == *piece))
 }
 
 /// Numbers and ETags of the parts that are to be the object.

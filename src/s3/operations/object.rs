@@ -62,7 +62,8 @@ pub(super) async fn put(mut context: Context) -> Result<Answer> {
     Ok(answer)
 }
 
-/// Puts an object in its place, if what is there still fits the conditions.
+/// Puts an object in its place, if what is there still fits the conditions. Its pieces are those of
+/// `drafts` and of no other object: they would go with that one.
 pub(super) async fn store(
     context: &Context,
     drafts: Vec<Draft>,
@@ -77,10 +78,7 @@ pub(super) async fn store(
             tables.bucket(&bucket)?;
             guard.check(tables.object(&bucket, &key)?.as_ref())?;
             let before = tables.put_object(&bucket, &key, &object)?;
-            let kept = |piece: &_| object.pieces.contains(piece);
-            let mut gone = before.map(|before| before.pieces).unwrap_or_default();
-            gone.retain(|piece| !kept(piece));
-            Ok(((), gone))
+            Ok(((), before.map(|before| before.pieces).unwrap_or_default()))
         })
         .await
 }

@@ -66,6 +66,25 @@ async fn a_file_that_is_written_over_stays_as_long_as_somebody_reads_it() {
 }
 
 #[tokio::test]
+async fn what_was_shared_stays_when_its_source_is_written_over_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = with_bucket(folder.path()).await;
+    put(&store, "key", "old").await.unwrap();
+    let (old, pin) = store.object("bucket", "key").unwrap();
+    put(&store, "key", "new").await.unwrap();
+    let drafts = store.share(&pin).unwrap();
+    let copy = Object { pieces: drafts.iter().map(|draft| draft.piece()).collect(), ..old };
+    let written = store.write(drafts, move |tables| {
+        let before = tables.put_object("bucket", "key", &copy)?;
+        Ok(((), before.map(|before| before.pieces).unwrap_or_default()))
+    });
+    written.await.unwrap();
+    drop(pin);
+    assert_eq!(content(&store.object("bucket", "key").unwrap().1).await, "old");
+    assert_eq!(files(&store), 1);
+}
+
+#[tokio::test]
 async fn what_is_not_committed_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_bucket(folder.path()).await;
