@@ -1,6 +1,7 @@
 //! DNS over HTTPS (RFC 8484), by GET and by POST, over HTTP/2 and HTTP/1.1.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -37,6 +39,8 @@ const LONGEST: usize = 65_535;
 const MOST_READ: usize = 1 << 20;
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 256;
+/// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a browser may keep a connection that it does not use.
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -75,6 +79,14 @@ async fn serve(core: Arc<Core>, tls: TlsAcceptor, stream: TcpStream, client: Soc
         Ok(Err(error)) => return tracing::debug!(%client, %error, "the TLS handshake failed"),
         Err(_) => return tracing::debug!(%client, "no TLS handshake in time"),
     };
+    let (mut reading, writing) = tokio::io::split(stream);
+    // while the builder below cannot tell the version it has no limit: whoever says nothing would keep the slot
+    let begun = match timeout(PATIENCE, beginning(&mut reading)).await {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(error)) => return tracing::debug!(%client, %error, "a connection for DNS over HTTPS has ended"),
+        Err(_) => return tracing::debug!(%client, "no request in time"),
+    };
+    let stream = tokio::io::join(io::Cursor::new(begun).chain(reading), writing);
     let service = service_fn(move |request| {
         let core = Arc::clone(&core);
         async move { Ok::<_, Infallible>(respond(&core, client, request).await) }
@@ -86,6 +98,17 @@ async fn serve(core: Arc<Core>, tls: TlsAcceptor, stream: TcpStream, client: Soc
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%client, %error, "a connection for DNS over HTTPS has ended");
     }
+}
+
+/// As much of a connection as tells the version of HTTP, or all of it.
+async fn beginning(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut begun = Vec::with_capacity(PREFACE.len());
+    while begun.len() < PREFACE.len() && PREFACE.starts_with(&begun) {
+        if stream.read_buf(&mut begun).await? == 0 {
+            break;
+        }
+    }
+    Ok(begun)
 }
 
 /// The response to one request.
@@ -179,4 +202,19 @@ fn response(status: StatusCode, headers: &[(header::HeaderName, &str)], body: Ve
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_read_as_far_as_its_version_shows() {
+        let one = b"GET / HTTP/1.1\r\n\r\n";
+        for (mut said, length) in [(&b""[..], 0), (b"PRI", 3), (one, one.len()), (PREFACE, PREFACE.len())] {
+            let (whole, begun) = (said, beginning(&mut said).await.unwrap());
+            assert_eq!([&begun[..], said].concat(), whole);
+            assert_eq!(begun.len(), length);
+        }
+    }
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use prost::Message;
 
-use super::wire::hex;
 use super::wire::loki::Stream;
 use super::wire::otlp::{
     Any, AnyValue, KeyValue, LogsRequest, Metric, MetricData, MetricsRequest, Number, Partial, Resource, Scope, Span,
     TracesRequest,
 };
+use super::wire::{WireError, hex};
 
 /// Who has sent something.
 #[derive(Clone, PartialEq, Message)]
@@ -89,16 +89,67 @@ impl Batch {
         self.spans.is_empty() && self.lines.is_empty() && self.points.is_empty()
     }
 
-    fn origin(&mut self, resource: Option<&Resource>, scope: Option<&Scope>) -> u32 {
-        let attributes = resource.map(|resource| resource.attributes.clone()).unwrap_or_default();
-        let service = text_of(&attributes, "service.name").unwrap_or("unknown").to_owned();
-        let scope = scope.map(|scope| scope.name.clone()).unwrap_or_default();
-        self.add(Origin { service, attributes, scope })
+    /// The number that the next origin will have.
+    fn next_origin(&self) -> u32 {
+        u32::try_from(self.origins.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The origin of a scope that has a row. One that has none would cost its sender two bytes, and us all the
+    /// attributes of its resource.
+    fn add_scope(
+        &mut self,
+        resource: Option<&Resource>,
+        scope: Option<Scope>,
+        repeats: &mut Repeats,
+    ) -> Result<(), WireError> {
+        let attributes = resource.map(|resource| resource.attributes.as_slice()).unwrap_or_default();
+        let service = text_of(attributes, "service.name").unwrap_or("unknown");
+        repeats.add(held(attributes).saturating_add(service.len()))?;
+        let scope = scope.map(|scope| scope.name).unwrap_or_default();
+        self.add(Origin { service: service.to_owned(), attributes: attributes.to_vec(), scope });
+        Ok(())
     }
 
     fn add(&mut self, origin: Origin) -> u32 {
+        let number = self.next_origin();
         self.origins.push(origin);
-        u32::try_from(self.origins.len()).unwrap_or(u32::MAX).saturating_sub(1)
+        number
+    }
+}
+
+/// What a batch repeats of its request: the attributes of a resource for each scope, the name and the unit of a metric
+/// for each point. Without a limit a short request would become a batch that no memory holds.
+struct Repeats {
+    limit: usize,
+    left: usize,
+}
+
+impl Repeats {
+    fn up_to(limit: usize) -> Self {
+        Self { limit, left: limit }
+    }
+
+    /// To be called before something is repeated.
+    fn add(&mut self, bytes: usize) -> Result<(), WireError> {
+        self.left = self.left.checked_sub(bytes).ok_or(WireError::TooLong { limit: self.limit })?;
+        Ok(())
+    }
+}
+
+/// The bytes of attributes in memory, where an empty one takes many times what it takes in a message.
+fn held(pairs: &[KeyValue]) -> usize {
+    let value = |pair: &KeyValue| pair.value.as_ref().map_or(0, held_by);
+    pairs.iter().map(|pair| size_of::<KeyValue>() + pair.key.len() + value(pair)).sum()
+}
+
+/// What a value has outside of itself.
+fn held_by(value: &AnyValue) -> usize {
+    match &value.value {
+        Some(Any::Text(text)) => text.len(),
+        Some(Any::Bytes(bytes)) => bytes.len(),
+        Some(Any::List(list)) => list.values.iter().map(|value| size_of::<AnyValue>() + held_by(value)).sum(),
+        Some(Any::Map(map)) => held(&map.values),
+        Some(Any::Bool(_) | Any::Int(_) | Any::Double(_)) | None => 0,
     }
 }
 
@@ -156,11 +207,18 @@ fn is_id(id: &[u8], length: usize) -> bool {
     id.len() == length && id.iter().any(|byte| *byte != 0)
 }
 
+/// Without a limit, for what no stranger has sent.
 pub fn traces(request: TracesRequest) -> Taken {
-    let (mut batch, mut refused) = (Batch::default(), Refusals::default());
+    traces_within(request, usize::MAX).unwrap_or_default()
+}
+
+/// # Errors
+/// More than `limit` bytes of the request would be repeated.
+pub fn traces_within(request: TracesRequest, limit: usize) -> Result<Taken, WireError> {
+    let (mut batch, mut refused, mut repeats) = (Batch::default(), Refusals::default(), Repeats::up_to(limit));
     for from in request.resource_spans {
         for scoped in from.scope_spans {
-            let origin = batch.origin(from.resource.as_ref(), scoped.scope.as_ref());
+            let (origin, before) = (batch.next_origin(), batch.spans.len());
             for mut span in scoped.spans {
                 if !is_id(&span.trace_id, 16) || !is_id(&span.span_id, 8) {
                     refused.add("a span needs a trace id of 16 bytes and an id of 8, not all of them zero");
@@ -173,17 +231,28 @@ pub fn traces(request: TracesRequest) -> Taken {
                 span.end = span.end.max(span.start);
                 batch.spans.push(SpanRow { origin, span });
             }
+            if batch.spans.len() > before {
+                batch.add_scope(from.resource.as_ref(), scoped.scope, &mut repeats)?;
+            }
         }
     }
-    Taken { batch, partial: refused.0 }
+    Ok(Taken { batch, partial: refused.0 })
+}
+
+/// Without a limit, for what no stranger has sent.
+pub fn logs(request: LogsRequest, now: u64) -> Taken {
+    logs_within(request, now, usize::MAX).unwrap_or_default()
 }
 
 /// `now`: nanoseconds since the epoch, for a record that says no time.
-pub fn logs(request: LogsRequest, now: u64) -> Taken {
-    let mut batch = Batch::default();
+///
+/// # Errors
+/// More than `limit` bytes of the request would be repeated.
+pub fn logs_within(request: LogsRequest, now: u64, limit: usize) -> Result<Taken, WireError> {
+    let (mut batch, mut repeats) = (Batch::default(), Repeats::up_to(limit));
     for from in request.resource_logs {
         for scoped in from.scope_logs {
-            let origin = batch.origin(from.resource.as_ref(), scoped.scope.as_ref());
+            let (origin, before) = (batch.next_origin(), batch.lines.len());
             for record in scoped.records {
                 let severity = match u32::try_from(record.severity) {
                     Ok(severity @ 1..=24) => severity,
@@ -200,49 +269,67 @@ pub fn logs(request: LogsRequest, now: u64) -> Taken {
                 let span = Some(record.span_id).filter(|id| is_id(id, 8)).unwrap_or_default();
                 batch.lines.push(LineRow { origin, time, severity, text, trace, span, attributes: record.attributes });
             }
+            if batch.lines.len() > before {
+                batch.add_scope(from.resource.as_ref(), scoped.scope, &mut repeats)?;
+            }
         }
     }
-    Taken { batch, partial: None }
+    Ok(Taken { batch, partial: None })
 }
 
-pub fn metrics(request: MetricsRequest, now: u64) -> Taken {
-    let (mut batch, mut refused) = (Batch::default(), Refusals::default());
+/// `now`: nanoseconds since the epoch, for a point that says no time.
+///
+/// # Errors
+/// More than `limit` bytes of the request would be repeated.
+pub fn metrics_within(request: MetricsRequest, now: u64, limit: usize) -> Result<Taken, WireError> {
+    let (mut batch, mut refused, mut repeats) = (Batch::default(), Refusals::default(), Repeats::up_to(limit));
     for from in request.resource_metrics {
         for scoped in from.scope_metrics {
-            let origin = batch.origin(from.resource.as_ref(), scoped.scope.as_ref());
+            let (origin, before) = (batch.next_origin(), batch.points.len());
             for metric in scoped.metrics {
                 let Metric { name, unit, data } = metric;
-                let mut add = |time: u64, count, value, attributes| {
+                let mut add = |time: u64, count, value, attributes| -> Result<(), WireError> {
+                    repeats.add(name.len() + unit.len())?;
                     let time = if time == 0 { now } else { time };
                     let (name, unit) = (name.clone(), unit.clone());
                     batch.points.push(PointRow { origin, time, name, unit, count, value, attributes });
+                    Ok(())
                 };
                 match data {
                     None => refused.add("a metric of an unknown kind"),
                     Some(MetricData::Gauge(found) | MetricData::Sum(found)) => {
                         for point in found.points {
                             match point.value {
-                                Some(Number::Double(value)) => add(point.time, None, value, point.attributes),
-                                Some(Number::Int(value)) => add(point.time, None, value as f64, point.attributes),
+                                Some(Number::Double(value)) => add(point.time, None, value, point.attributes)?,
+                                Some(Number::Int(value)) => add(point.time, None, value as f64, point.attributes)?,
                                 // there is no value: the specification's "no recorded value"
                                 None => {}
                             }
                         }
                     }
-                    Some(MetricData::Histogram(found)) => found.points.into_iter().for_each(|point| {
-                        add(point.time, Some(point.count), point.sum.unwrap_or_default(), point.attributes);
-                    }),
-                    Some(MetricData::Exponential(found)) => found.points.into_iter().for_each(|point| {
-                        add(point.time, Some(point.count), point.sum.unwrap_or_default(), point.attributes);
-                    }),
-                    Some(MetricData::Summary(found)) => found.points.into_iter().for_each(|point| {
-                        add(point.time, Some(point.count), point.sum, point.attributes);
-                    }),
+                    Some(MetricData::Histogram(found)) => {
+                        for point in found.points {
+                            add(point.time, Some(point.count), point.sum.unwrap_or_default(), point.attributes)?;
+                        }
+                    }
+                    Some(MetricData::Exponential(found)) => {
+                        for point in found.points {
+                            add(point.time, Some(point.count), point.sum.unwrap_or_default(), point.attributes)?;
+                        }
+                    }
+                    Some(MetricData::Summary(found)) => {
+                        for point in found.points {
+                            add(point.time, Some(point.count), point.sum, point.attributes)?;
+                        }
+                    }
                 }
+            }
+            if batch.points.len() > before {
+                batch.add_scope(from.resource.as_ref(), scoped.scope, &mut repeats)?;
             }
         }
     }
-    Taken { batch, partial: refused.0 }
+    Ok(Taken { batch, partial: refused.0 })
 }
 
 /// Labels that name the sender, the best first.
@@ -335,6 +422,18 @@ pub(super) fn origin(origins: &[Origin], number: u32) -> Option<&Origin> {
 mod tests {
     use super::*;
     use crate::telemetry::wire::json;
+    use crate::telemetry::wire::otlp::{
+        AnyList, AnyMap, LogRecord, ResourceLogs, ResourceMetrics, ResourceSpans, ScopeLogs, ScopeMetrics, ScopeSpans,
+        Summaries, SummaryPoint,
+    };
+
+    /// About what an origin with the resource below takes, and a limit for a few of them.
+    const LARGE: usize = 1 << 10;
+    const LIMIT: usize = 8 * LARGE;
+
+    fn large() -> Option<Resource> {
+        Some(Resource { attributes: vec![KeyValue::text("service.name", "s".repeat(LARGE / 2))] })
+    }
 
     fn spans(trace: &str, span: &str) -> Taken {
         let text = format!(
@@ -396,9 +495,67 @@ mod tests {
         let text = br#"{"resourceMetrics": [{"scopeMetrics": [{"metrics": [
             {"name": "a", "sum": {"dataPoints": [{"asInt": "7", "timeUnixNano": "1"}, {"timeUnixNano": "1"}]}},
             {"name": "b", "histogram": {"dataPoints": [{"count": "3", "sum": 4.5}]}}, {"name": "c"}]}]}]}"#;
-        let taken = metrics(json::metrics(text).unwrap(), 77);
+        let taken = metrics_within(json::metrics(text).unwrap(), 77, usize::MAX).unwrap();
         let points: Vec<_> = taken.batch.points.iter().map(|row| (row.time, row.count, row.value)).collect();
         assert_eq!(points, [(1, None, 7.0), (77, Some(3), 4.5)]);
         assert_eq!(taken.partial.map(|partial| partial.rejected), Some(1));
+    }
+
+    #[test]
+    fn a_scope_without_rows_repeats_nothing_of_its_resource() {
+        let none = Span { name: "without an id".into(), ..Span::default() };
+        let mut scope_spans = vec![ScopeSpans::default(); 1000];
+        scope_spans.extend(vec![ScopeSpans { scope: None, spans: vec![none] }; 1000]);
+        let fine = Span { trace_id: vec![1; 16], span_id: vec![1; 8], ..Span::default() };
+        let scope = Some(Scope { name: "last".into() });
+        scope_spans.push(ScopeSpans { scope, spans: vec![fine] });
+        let request = TracesRequest { resource_spans: vec![ResourceSpans { resource: large(), scope_spans }] };
+        let taken = traces_within(request, LIMIT).unwrap();
+        assert_eq!(taken.partial.map(|partial| partial.rejected), Some(1000));
+        let [origin] = &taken.batch.origins[..] else { panic!("{}", taken.batch.origins.len()) };
+        assert_eq!((origin.scope.as_str(), taken.batch.spans[0].origin), ("last", 0));
+
+        let scope_logs = vec![ScopeLogs::default(); 1000];
+        let request = LogsRequest { resource_logs: vec![ResourceLogs { resource: large(), scope_logs }] };
+        assert_eq!(logs_within(request, 7, LIMIT), Ok(Taken::default()));
+        let scope_metrics = vec![ScopeMetrics::default(); 1000];
+        let request = MetricsRequest { resource_metrics: vec![ResourceMetrics { resource: large(), scope_metrics }] };
+        assert_eq!(metrics_within(request, 7, LIMIT), Ok(Taken::default()));
+    }
+
+    #[test]
+    fn what_repeats_too_much_of_a_request_is_too_long() {
+        let logs_of = |scopes: usize| {
+            let scope_logs = vec![ScopeLogs { scope: None, records: vec![LogRecord::default()] }; scopes];
+            LogsRequest { resource_logs: vec![ResourceLogs { resource: large(), scope_logs }] }
+        };
+        let taken = logs_within(logs_of(4), 7, LIMIT).unwrap();
+        assert_eq!(taken.batch.lines.iter().map(|row| row.origin).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(taken.batch.origins.len(), 4);
+        let too_long: Result<Taken, WireError> = Err(WireError::TooLong { limit: LIMIT });
+        assert_eq!(logs_within(logs_of(1000), 7, LIMIT), too_long);
+        assert_eq!(logs(logs_of(1000), 7).batch.origins.len(), 1000, "what is ours has no limit");
+
+        let metrics_of = |points: usize| {
+            let data = Some(MetricData::Summary(Summaries { points: vec![SummaryPoint::default(); points] }));
+            let metric = Metric { name: "n".repeat(LARGE), unit: "u".repeat(LARGE), data };
+            let scope_metrics = vec![ScopeMetrics { scope: None, metrics: vec![metric] }];
+            MetricsRequest { resource_metrics: vec![ResourceMetrics { resource: None, scope_metrics }] }
+        };
+        assert_eq!(metrics_within(metrics_of(3), 7, LIMIT).unwrap().batch.points.len(), 3);
+        assert_eq!(metrics_within(metrics_of(1000), 7, LIMIT), too_long);
+    }
+
+    #[test]
+    fn what_attributes_hold_is_counted_to_the_bottom() {
+        let value = |value| Some(AnyValue { value: Some(value) });
+        let empty = |count: usize| vec![KeyValue::default(); count];
+        let pair = |found| KeyValue { key: "key".into(), value: value(found) };
+        let one = size_of::<KeyValue>();
+        assert_eq!(held(&empty(3)), 3 * one);
+        assert_eq!(held(&[KeyValue::text("key", "value")]), one + 8);
+        assert_eq!(held(&[pair(Any::Map(AnyMap { values: empty(5) }))]), 6 * one + 3);
+        let list = AnyList { values: vec![AnyValue { value: Some(Any::Bytes(vec![0; 9])) }; 2] };
+        assert_eq!(held(&[pair(Any::List(list))]), one + 3 + 2 * (size_of::<AnyValue>() + 9));
     }
 }

@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -42,18 +43,23 @@ type Answer = Response<Body>;
 /// Bytes of a body as it comes, and opened.
 const MOST: usize = 8 << 20;
 const OPENED: usize = 16 << 20;
+/// Bytes that a batch may repeat of its request, as they lie in memory. Attributes take about twice there what they
+/// take in a message, so that this is a whole body once more.
+const REPEATED: usize = 2 * OPENED;
 /// Of a body that is too long this much is read all the same.
 const PASSED_OVER: usize = 64 << 20;
-/// How much larger than its body a compressed request is taken to be.
+/// How much larger than its body a compressed request is taken to be, until it is open.
 const RATIO: usize = 8;
 /// KiB of all bodies that are at work.
 const BUDGET: u32 = 40 << 10;
 /// For a turn; whoever has none then is told to come back.
 const TURN: Duration = Duration::from_secs(2);
-/// For a whole body, and for the head of a request.
+/// For a whole body, for the head of a request, and for a connection to say its first word.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Connections at once on an address.
 const CONNECTIONS: usize = 256;
+/// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Between two looks at the store while something waits in it, and while nothing does: then only age and the disk count.
 const SECOND: Duration = Duration::from_secs(1);
 const RESTING: Duration = Duration::from_secs(30);
@@ -154,6 +160,10 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: CancellationTo
 
 async fn serve(shared: Arc<Shared>, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
+    let (mut reading, writing) = stream.into_split();
+    // while the builder below cannot tell the version it has no limit: whoever says nothing would keep the slot
+    let Ok(Ok(begun)) = timeout(PATIENCE, beginning(&mut reading)).await else { return };
+    let stream = tokio::io::join(io::Cursor::new(begun).chain(reading), writing);
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(shared.respond(request).await) }
@@ -161,9 +171,29 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // busybox' wget closes its half of the connection once it has sent its request
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE).half_close(true);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(32);
+    let mut http2 = builder.http2();
+    http2.timer(TokioTimer::new()).max_concurrent_streams(32);
+    // a client that has gone without a word does not answer
+    http2.keep_alive_interval(PATIENCE).keep_alive_timeout(PATIENCE);
     // whoever goes away in the middle sends it again
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// As much of a connection as tells the version of HTTP, or all of it.
+async fn beginning(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut begun = Vec::with_capacity(PREFACE.len());
+    while begun.len() < PREFACE.len() && PREFACE.starts_with(&begun) {
+        if stream.read_buf(&mut begun).await? == 0 {
+            break;
+        }
+    }
+    Ok(begun)
+}
+
+/// What has come, and the room that it takes until it is kept.
+struct Held {
+    body: Bytes,
+    turn: OwnedSemaphorePermit,
 }
 
 /// Why nothing of a request was kept.
@@ -252,8 +282,9 @@ impl Shared {
 
     async fn take(&self, signal: Signal, encoding: Encoding, request: Request<Incoming>) -> Result<Taking, Refusal> {
         let compression = Compression::of(header_text(request.headers(), header::CONTENT_ENCODING.as_str()))?;
-        let (body, turn) = self.body(request, compression != Compression::None).await?;
-        self.keep(turn, move || read(signal, encoding, &compression.open(body, OPENED)?)).await
+        let held = self.body(request, compression != Compression::None).await?;
+        let Held { body, turn } = self.opened(held, compression).await?;
+        self.keep(turn, move || read(signal, encoding, &body)).await
     }
 
     async fn push(&self, request: Request<Incoming>) -> Answer {
@@ -262,9 +293,9 @@ impl Shared {
             let said = Compression::of(header_text(request.headers(), header::CONTENT_ENCODING.as_str()))?;
             // in protobuf it is always compressed so, and says nothing of it
             let compression = if encoding == Encoding::Protobuf { Compression::Snappy } else { said };
-            let (body, turn) = self.body(request, compression != Compression::None).await?;
+            let held = self.body(request, compression != Compression::None).await?;
+            let Held { body, turn } = self.opened(held, compression).await?;
             let read = move || {
-                let body = compression.open(body, OPENED)?;
                 let streams = match encoding {
                     Encoding::Protobuf => loki::from_protobuf(&body)?,
                     Encoding::Json => loki::from_json(&body)?,
@@ -297,8 +328,10 @@ impl Shared {
         }
         let taken = async {
             let compression = Compression::of(header_text(request.headers(), "grpc-encoding"))?;
-            let (body, turn) = self.body(request, compression != Compression::None).await?;
-            self.keep(turn, move || read(signal, Encoding::Protobuf, &unframed(body, compression)?)).await
+            let Held { body, turn } = self.body(request, compression != Compression::None).await?;
+            let (body, compression) = unframed(body, compression)?;
+            let Held { body, turn } = self.opened(Held { body, turn }, compression).await?;
+            self.keep(turn, move || read(signal, Encoding::Protobuf, &body)).await
         };
         match taken.await {
             Ok(taking) => grpc(0, "", Some(taking.encode_to_vec())),
@@ -306,12 +339,8 @@ impl Shared {
         }
     }
 
-    /// The body, and the room that it takes until it is kept.
-    async fn body(
-        &self,
-        request: Request<Incoming>,
-        compressed: bool,
-    ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
+    /// The body, as it comes.
+    async fn body(&self, request: Request<Incoming>, compressed: bool) -> Result<Held, Refusal> {
         let declared = request.body().size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
         if declared.is_some_and(|length| length > MOST) {
             // whoever still sends when the connection ends would see that, and not the answer
@@ -320,13 +349,41 @@ impl Shared {
         }
         let length = declared.unwrap_or(MOST);
         let room = if compressed { length.saturating_mul(RATIO + 1).min(length + OPENED) } else { length };
-        let room = u32::try_from(room >> 10).unwrap_or(BUDGET).clamp(1, BUDGET);
-        let turn = timeout(TURN, Arc::clone(&self.budget).acquire_many_owned(room)).await;
-        let Ok(Ok(turn)) = turn else { return Err(Refusal::Busy) };
+        let turn = self.room(room).await?;
         match timeout(PATIENCE, whole(request.into_body())).await {
-            Ok(Some(content)) => Ok((content?, turn)),
+            Ok(Some(content)) => Ok(Held { body: Bytes::from(content?), turn }),
             _ => Err(Refusal::BrokeOff),
         }
+    }
+
+    /// Room for so many bytes, unless it does not come in time.
+    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let room = u32::try_from(bytes >> 10).unwrap_or(BUDGET).clamp(1, BUDGET);
+        match timeout(TURN, Arc::clone(&self.budget).acquire_many_owned(room)).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Refusal::Busy),
+        }
+    }
+
+    /// What is in a body. Some open to a thousand times their length, which shows only while they are opened: one that
+    /// needs more than it was taken to need is opened again with all the room there can be, and gives back the rest.
+    async fn opened(&self, held: Held, compression: Compression) -> Result<Held, Refusal> {
+        if compression == Compression::None {
+            return Ok(held);
+        }
+        let limit = (held.turn.num_permits() << 10).saturating_sub(held.body.len()).min(OPENED);
+        let (opened, Held { body, mut turn }) = open(held, compression, limit).await?;
+        match opened {
+            Err(WireError::TooLong { .. }) if limit < OPENED => {}
+            opened => return Ok(Held { body: opened?, turn }),
+        }
+        // only for what has come: if those who wait held more, none of them might ever get enough
+        drop(turn.split(turn.num_permits().saturating_sub(body.len() >> 10)));
+        turn.merge(self.room(OPENED).await?);
+        let (opened, Held { mut turn, .. }) = open(Held { body, turn }, compression, OPENED).await?;
+        let body = opened?;
+        drop(turn.split(turn.num_permits().saturating_sub(body.len().div_ceil(1 << 10))));
+        Ok(Held { body, turn })
     }
 
     /// Reads and keeps, aside from those who answer.
@@ -345,6 +402,12 @@ impl Shared {
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(Refusal::BrokeOff))
     }
+}
+
+/// Opens a body, aside from those who answer. Its room goes with it: the work goes on when nobody waits any more.
+async fn open(held: Held, compression: Compression, limit: usize) -> Result<(Result<Bytes, WireError>, Held), Refusal> {
+    let work = move || (compression.open(&held.body, limit), held);
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::BrokeOff)
 }
 
 /// All of a body; of one that is too long the rest is read, up to a limit, and nothing of it is kept. `None`: it broke off.
@@ -368,15 +431,15 @@ async fn whole(mut body: Incoming) -> Option<Result<Vec<u8>, WireError>> {
 fn read(signal: Signal, encoding: Encoding, body: &[u8]) -> Result<Taken, WireError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-    Ok(match signal {
-        Signal::Traces => batch::traces(encoding.traces(body)?),
-        Signal::Logs => batch::logs(encoding.logs(body)?, now),
-        Signal::Metrics => batch::metrics(encoding.metrics(body)?, now),
-    })
+    match signal {
+        Signal::Traces => batch::traces_within(encoding.traces(body)?, REPEATED),
+        Signal::Logs => batch::logs_within(encoding.logs(body)?, now, REPEATED),
+        Signal::Metrics => batch::metrics_within(encoding.metrics(body)?, now, REPEATED),
+    }
 }
 
-/// The one message of a call: a byte that says whether it is compressed, its length, and itself.
-fn unframed(body: Vec<u8>, compression: Compression) -> Result<Vec<u8>, WireError> {
+/// The one message of a call, and how it is compressed: a byte that says whether it is, its length, and itself.
+fn unframed(body: Bytes, compression: Compression) -> Result<(Bytes, Compression), WireError> {
     let malformed = || WireError::Malformed(AnyError::said("the call has not one whole message"));
     let (frame, message) = body.split_at_checked(5).ok_or_else(malformed)?;
     let [flag, a, b, c, d] = frame else { return Err(malformed()) };
@@ -385,8 +448,8 @@ fn unframed(body: Vec<u8>, compression: Compression) -> Result<Vec<u8>, WireErro
         return Err(malformed());
     }
     match flag {
-        0 => Compression::None.open(message.to_vec(), OPENED),
-        1 if compression != Compression::None => compression.open(message.to_vec(), OPENED),
+        0 => Ok((body.slice(frame.len()..), Compression::None)),
+        1 if compression != Compression::None => Ok((body.slice(frame.len()..), compression)),
         _ => Err(WireError::Malformed(AnyError::said("the message is compressed, and nothing says how"))),
     }
 }

@@ -9,6 +9,7 @@ use crate::telemetry::query::{LineFilter, TraceFilter};
 use crate::telemetry::store::Limits;
 use crate::telemetry::store::tests::roomy;
 use crate::telemetry::wire::json;
+use crate::telemetry::wire::otlp::{KeyValue, LogRecord, LogsRequest, Resource, ResourceLogs, ScopeLogs};
 
 const TRACE: &str = r#"{"resourceSpans": [{"scopeSpans": [{"spans": [
   {"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": "a", "startTimeUnixNano": "1"},
@@ -206,6 +207,82 @@ async fn too_much_at_once_is_told_to_come_back() {
     assert_eq!((said.status.as_u16(), said.headers["retry-after"].to_str().unwrap()), (429, "1"));
     drop(all);
     assert_eq!(here.post("/v1/traces", &[JSON], TRACE).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_charged_for_what_it_opens_to() {
+    let here = here().await;
+    let shared = &here.receivers.shared;
+    let free = || u32::try_from(shared.budget.available_permits()).unwrap();
+    let opened = async |body: Vec<u8>| {
+        let turn = shared.room(body.len() * (RATIO + 1)).await.unwrap();
+        let before = turn.num_permits();
+        shared.opened(Held { body: body.into(), turn }, Compression::Gzip).await.map(|held| (before, held))
+    };
+    // it does not get any shorter
+    let mut state = 1_u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    });
+    let noise: Vec<u8> = noise.take(100_000).collect();
+    let (before, held) = opened(gzip(&noise)).await.unwrap();
+    assert_eq!((held.turn.num_permits(), &held.body[..]), (before, &noise[..]));
+    drop(held);
+    assert_eq!(free(), BUDGET);
+
+    let (before, held) = opened(gzip(&vec![b' '; OPENED])).await.unwrap();
+    assert!(before < (OPENED >> 10) / 2, "{before}");
+    assert_eq!((held.turn.num_permits(), held.body.len()), (OPENED >> 10, OPENED));
+    assert_eq!(free(), BUDGET - u32::try_from(OPENED >> 10).unwrap());
+    drop(held);
+    // what it does not need others can have
+    let (_, held) = opened(gzip(&vec![b' '; 1 << 20])).await.unwrap();
+    assert_eq!(held.turn.num_permits(), 1 << 10);
+    drop(held);
+    let refusal = opened(gzip(&vec![b' '; OPENED + 1])).await.err();
+    assert!(matches!(refusal, Some(Refusal::Wire(WireError::TooLong { limit: OPENED }))), "{refusal:?}");
+    assert_eq!(free(), BUDGET);
+}
+
+#[tokio::test]
+async fn a_body_that_opens_to_more_than_there_is_room_for_is_told_to_come_back() {
+    let here = here().await;
+    let gzipped = [JSON, ("content-encoding", "gzip")];
+    let long = gzip(&[vec![b' '; 4 << 20], TRACE.into()].concat());
+    let most = Arc::clone(&here.receivers.shared.budget).acquire_many_owned(BUDGET - 1024).await.unwrap();
+    assert_eq!(here.post("/v1/traces", &gzipped, gzip(TRACE.as_bytes())).await.status, StatusCode::OK);
+    assert_eq!(here.post("/v1/traces", &gzipped, long.clone()).await.status, StatusCode::TOO_MANY_REQUESTS);
+    drop(most);
+    assert_eq!(here.post("/v1/traces", &gzipped, long).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_request_that_would_be_repeated_many_times_is_too_long() {
+    let here = here().await;
+    let body = |scopes: usize| {
+        let resource = Some(Resource { attributes: vec![KeyValue::text("a", "b".repeat(1 << 20))] });
+        let scope_logs = vec![ScopeLogs { scope: None, records: vec![LogRecord::default()] }; scopes];
+        LogsRequest { resource_logs: vec![ResourceLogs { resource, scope_logs }] }.encode_to_vec()
+    };
+    assert_eq!(here.post("/v1/logs", &[PROTOBUF], body(100)).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(here.receivers.store().snapshot().tail.is_empty());
+    assert_eq!(here.post("/v1/logs", &[PROTOBUF], body(2)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_connection_is_read_as_far_as_its_version_shows() {
+    let one = b"GET / HTTP/1.1\r\n\r\n";
+    for (mut said, length) in [(&b""[..], 0), (b"PRI", 3), (one, one.len()), (PREFACE, PREFACE.len())] {
+        let (whole, begun) = (said, beginning(&mut said).await.unwrap());
+        assert_eq!([&begun[..], said].concat(), whole);
+        assert_eq!(begun.len(), length);
+    }
+    // byte by byte, and then nothing: the second tells one from the other
+    let (mut here, mut there) = tokio::io::duplex(1);
+    let saying = async { tokio::io::AsyncWriteExt::write_all(&mut there, b"PO").await.unwrap() };
+    let (begun, ()) = tokio::join!(beginning(&mut here), saying);
+    assert_eq!(begun.unwrap(), b"PO");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use bytes::Bytes;
 use prost::Message;
 
 use super::otlp::{LogsRequest, MetricsRequest, Response, RpcStatus, TracesRequest};
@@ -120,23 +121,23 @@ impl Compression {
     }
 
     /// The content, if it is no longer than `limit`.
-    pub fn open(self, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, WireError> {
+    pub fn open(self, body: &Bytes, limit: usize) -> Result<Bytes, WireError> {
         let content = match self {
-            Self::None => body,
+            Self::None => body.clone(),
             Self::Gzip => {
                 let mut content = Vec::new();
                 let more_than_that = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-                let opened = flate2::read::MultiGzDecoder::new(body.as_slice());
+                let opened = flate2::read::MultiGzDecoder::new(&body[..]);
                 let read = opened.take(more_than_that).read_to_end(&mut content);
                 read.map_err(|error| WireError::Packed { format: "gzip", source: error.into() })?;
-                content
+                Bytes::from(content)
             }
             Self::Snappy => {
                 let malformed = |error: snap::Error| WireError::Packed { format: "snappy", source: error.into() };
-                if snap::raw::decompress_len(&body).map_err(malformed)? > limit {
+                if snap::raw::decompress_len(body).map_err(malformed)? > limit {
                     return Err(WireError::TooLong { limit });
                 }
-                snap::raw::Decoder::new().decompress_vec(&body).map_err(malformed)?
+                Bytes::from(snap::raw::Decoder::new().decompress_vec(body).map_err(malformed)?)
             }
         };
         if content.len() > limit { Err(WireError::TooLong { limit }) } else { Ok(content) }
