@@ -107,7 +107,7 @@ pub enum Error {
     Route(#[from] crate::daemon::RouteError),
     #[error("`{name}` cannot be the name of a program: {reason}")]
     ProgramName { name: String, reason: String },
-    #[error("{host} is a name of the platform itself")]
+    #[error("{host} is the name of a platform, or of something in it")]
     HostTaken { host: String },
     #[error("`{text}` is not a valid URL")]
     NoUrl { text: String },

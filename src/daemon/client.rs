@@ -14,7 +14,7 @@ const WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
-    #[error("{host} is the name of another `macula run`")]
+    #[error("{host} is the name of a platform or of another `macula run`")]
     Taken { host: String },
     #[error("the background process could not take the route: {reason}")]
     Refused { reason: String },

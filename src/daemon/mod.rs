@@ -56,7 +56,7 @@ pub struct Route {
 #[serde(tag = "is", rename_all = "kebab-case")]
 enum Reply {
     Routed,
-    /// Another program has the name.
+    /// A platform or another program has the name.
     Taken,
     Failed {
         reason: String,

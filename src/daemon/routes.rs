@@ -1,6 +1,7 @@
 //! The routes themselves: who may have which name, and passing requests on.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
@@ -47,6 +48,10 @@ struct Shared {
     resolver: PathBuf,
     port: u16,
     state: Mutex<State>,
+    /// Held while a gateway is opened: of two who need it one listens, and the other finds that it is done.
+    opening: tokio::sync::Mutex<()>,
+    /// Held while the resolver is told of a name: its end must not overtake the next program's begin.
+    naming: tokio::sync::Mutex<()>,
     requests: Arc<Semaphore>,
     stop: CancellationToken,
 }
@@ -169,6 +174,8 @@ impl Routes {
             resolver: resolver.to_owned(),
             port,
             state: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+            naming: tokio::sync::Mutex::default(),
             requests: Arc::new(Semaphore::new(REQUESTS)),
             stop: CancellationToken::new(),
         });
@@ -273,16 +280,32 @@ impl Shared {
 
     /// False: the name is taken.
     async fn add(self: &Arc<Self>, route: &Route) -> io::Result<bool> {
-        let key = (route.gateway, route.host.clone());
-        if self.state().routes.contains_key(&key) {
+        if self.is_a_platforms(&route.host).await {
             return Ok(false);
         }
-        self.open(route.gateway).await?;
-        Ok(self.state().routes.insert(key, route.clone()).is_none())
+        let key = (route.gateway, route.host.clone());
+        // first of all, so that nobody else gets it meanwhile, and nobody closes the gateway
+        match self.state().routes.entry(key.clone()) {
+            Entry::Occupied(_) => return Ok(false),
+            Entry::Vacant(free) => free.insert(route.clone()),
+        };
+        let opened = self.open(route.gateway).await;
+        if opened.is_err() {
+            self.remove(&key);
+        }
+        opened.map(|()| true)
+    }
+
+    /// Whether a platform has it as its domain: `macula --name blog up` has `blog.macula.local`.
+    async fn is_a_platforms(&self, host: &str) -> bool {
+        let Ok(mut client) = Client::connect(&self.resolver).await else { return false };
+        let status = client.status().await;
+        status.is_ok_and(|status| status.zones.iter().any(|zone| zone.apex.eq_ignore_ascii_case(host)))
     }
 
     /// Takes requests on a gateway, unless that is done already.
     async fn open(self: &Arc<Self>, gateway: Ipv4Addr) -> io::Result<()> {
+        let _turn = self.opening.lock().await;
         let address = {
             let state = self.state();
             match state.places.get(&gateway) {
@@ -317,9 +340,14 @@ impl Shared {
         self.close(key.0);
     }
 
-    /// Tells the resolver of the name, as a small zone of its own: what covers it (a wildcard that leads
-    /// to the cluster) would lead elsewhere. Where no resolver runs, nobody asks for names.
+    /// Tells the resolver of the name, which it lays over the platforms' zones: what covers it there (a wildcard that
+    /// leads to the cluster) would lead elsewhere. Where no resolver runs, nobody asks for names.
     async fn name(&self, route: &Route, there: bool) {
+        let _turn = self.naming.lock().await;
+        if !there && self.state().routes.contains_key(&(route.gateway, route.host.clone())) {
+            // the next program has it already
+            return;
+        }
         let Ok(mut client) = Client::connect(&self.resolver).await else { return };
         let done = if there {
             let mut zone = Zone::new(route.host.clone(), 1);
@@ -328,9 +356,9 @@ impl Shared {
             };
             record(route.ingress, View::Host);
             record(route.ingress_inside, View::Container);
-            client.add(ZoneEntry::new(zone)).await
+            client.add(ZoneEntry::program(zone)).await
         } else {
-            client.remove(&route.host).await.map(drop)
+            client.remove(&ZoneEntry::program_apex(&route.host)).await.map(drop)
         };
         if let Err(error) = done {
             tracing::warn!(name = %route.host, %error, "telling the resolver of a route");
@@ -414,9 +442,10 @@ async fn to_the_page(mut from: impl AsyncRead + AsyncWrite + Unpin, home: &Home)
 mod tests {
     use tokio::net::TcpSocket;
 
-    use super::super::hold;
     use super::super::passing::{AUTHORITY, PROXY};
+    use super::super::{RouteError, free_port, hold};
     use super::*;
+    use crate::dns::{Config, Server};
 
     fn route(host: &str, port: u16, folder: &Path) -> Route {
         Route {
@@ -490,7 +519,7 @@ mod tests {
         assert_eq!(ask(port, "other.macula.local").await.unwrap_or_default(), "");
 
         let again = hold(&socket, &route("shop.macula.local", program, folder.path())).await;
-        assert!(matches!(again, Err(super::super::RouteError::Taken { .. })));
+        assert!(matches!(again, Err(RouteError::Taken { .. })));
         let second = hold(&socket, &route("api.macula.local", program, folder.path())).await.unwrap();
         drop(held);
         while !ask(port, "shop.macula.local").await.unwrap_or_default().is_empty() {
@@ -501,6 +530,95 @@ mod tests {
         while routes.port().is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    #[tokio::test]
+    async fn of_two_who_ask_at_once_for_a_name_one_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (routes, _) = start(folder.path());
+        let [one, other] = [4001, 4002].map(|port| route("shop.macula.local", port, folder.path()));
+        let known = || routes.names()();
+        // the gateway of the first is not open yet when the second asks
+        let turn = routes.shared.opening.lock().await;
+        let shared = Arc::clone(&routes.shared);
+        let first = tokio::spawn(async move { shared.add(&one).await });
+        while known().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!routes.shared.add(&other).await.unwrap());
+        drop(turn);
+        assert!(first.await.unwrap().unwrap());
+        assert_eq!(known(), [("shop.macula.local".to_owned(), 4001)]);
+    }
+
+    #[tokio::test]
+    async fn of_two_who_need_a_gateway_at_once_one_opens_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port().unwrap();
+        let socket = folder.path().join("routes.sock");
+        let routes = Routes::start_with(&socket, &folder.path().join("none"), port).unwrap();
+        let turn = routes.shared.opening.lock().await;
+        let adding = ["shop.macula.local", "api.macula.local"].map(|host| {
+            let (shared, route) = (Arc::clone(&routes.shared), route(host, 4001, folder.path()));
+            tokio::spawn(async move { shared.add(&route).await })
+        });
+        while routes.names()().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(turn);
+        for added in adding {
+            assert!(added.await.unwrap().unwrap());
+        }
+        assert_eq!(routes.port(), Some(port));
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_cannot_be_opened_leaves_the_name_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let socket = folder.path().join("routes.sock");
+        let routes = Routes::start_with(&socket, &folder.path().join("none"), port).unwrap();
+        for _ in 0..2 {
+            let refused = hold(&socket, &route("shop.macula.local", 4001, folder.path())).await;
+            assert!(matches!(refused, Err(RouteError::Refused { .. })));
+            assert!(routes.names()().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_zones_of_platforms_outlive_programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let control = folder.path().join("dns.sock");
+        let entry = |apex: &str| {
+            let mut zone = Zone::new(apex, 1);
+            zone.records.push(Record::new(format!("grafana.{apex}"), RecordData::A([127, 0, 0, 2].into())));
+            ZoneEntry::new(zone)
+        };
+        let zones = vec![entry("macula.local"), entry("blog.macula.local")];
+        let config = Config { control: Some(control.clone()), zones, workers: 1, ..Config::default() };
+        let resolver = Server::start(config).unwrap();
+        let answers = async |name: &str| resolver.trace(name, 1, View::Host).await.unwrap().answers;
+        let socket = folder.path().join("routes.sock");
+        let routes = Routes::start_with(&socket, &control, 0).unwrap();
+
+        let taken = hold(&socket, &route("blog.macula.local", 4001, folder.path())).await;
+        assert!(matches!(taken, Err(RouteError::Taken { .. })));
+        assert_eq!(answers("grafana.blog.macula.local").await, ["grafana.blog.macula.local. 30 IN A 127.0.0.2"]);
+
+        let shop = route("shop.macula.local", 4001, folder.path());
+        let held = hold(&socket, &shop).await.unwrap();
+        assert_eq!(answers("shop.macula.local").await, ["shop.macula.local. 30 IN A 127.0.0.1"]);
+        // the end of the program that had it before comes late
+        routes.shared.name(&shop, false).await;
+        assert_eq!(answers("shop.macula.local").await, ["shop.macula.local. 30 IN A 127.0.0.1"]);
+        drop(held);
+        while !answers("shop.macula.local").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(answers("grafana.macula.local").await, ["grafana.macula.local. 30 IN A 127.0.0.2"]);
+        let left: Vec<String> = resolver.status().zones.into_iter().map(|zone| zone.apex).collect();
+        assert_eq!(left, ["blog.macula.local", "macula.local"]);
     }
 
     #[tokio::test]

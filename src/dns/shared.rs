@@ -25,7 +25,7 @@ use super::snapshot::{Snapshot, Swap};
 use super::socket::open_files;
 use super::tcp::{Acceptor, TcpLimits};
 use super::terms::{EncryptedListen, Listen, ServerError, Status, ZoneEntry, ZoneStatus};
-use super::tree::FedZone;
+use super::tree::{FedZone, with_programs};
 use super::udp::Worker;
 use super::wire::Name;
 use crate::model::Zone;
@@ -38,6 +38,9 @@ const LETTING_GO: Duration = Duration::from_secs(1);
 /// What waits for upstream when another takes our place is answered within this time. New questions wait as long, so that
 /// it is less than any client's patience.
 const FINISHING: Duration = Duration::from_millis(1500);
+/// In front of an apex: the zone is the name of a program. Host names have no underscore, so no platform's apex begins
+/// like this.
+const PROGRAM: &str = "_run.";
 
 /// What the resolver is started with.
 #[derive(Clone, Default)]
@@ -90,7 +93,10 @@ pub struct Shared {
 
 #[derive(Default)]
 struct State {
+    /// The platforms'.
     entries: BTreeMap<Name, ZoneEntry>,
+    /// The names of programs. They lie over the platforms' zones: no entry changes when one comes or goes.
+    programs: BTreeMap<Name, Zone>,
     fed: BTreeMap<Name, Arc<FedZone>>,
     feeds: BTreeMap<Name, Feed>,
     listeners: Vec<Listener>,
@@ -102,6 +108,19 @@ struct Feed {
     server: SocketAddr,
     status: Arc<Mutex<FeedStatus>>,
     stop: CancellationToken,
+}
+
+impl ZoneEntry {
+    /// The name of a program (`macula run`) with its records.
+    pub fn program(mut zone: Zone) -> Self {
+        zone.apex = Self::program_apex(&zone.apex);
+        Self::new(zone)
+    }
+
+    /// By what such an entry is taken out.
+    pub fn program_apex(host: &str) -> String {
+        format!("{PROGRAM}{host}")
+    }
 }
 
 impl Shared {
@@ -249,12 +268,15 @@ impl Shared {
     }
 
     pub fn put(self: &Arc<Self>, entry: ZoneEntry) -> Result<(), ServerError> {
+        if let Some(host) = entry.zone.apex.strip_prefix(PROGRAM).map(str::to_owned) {
+            return self.put_program(Zone { apex: host, ..entry.zone });
+        }
         let apex = Name::parse(&entry.zone.apex)?;
         let mut state = self.state();
         let mut entries = state.entries.clone();
         entries.insert(apex, entry.clone());
         // nothing changes when the new zone is bad, or an address cannot be had
-        let snapshot = self.build(&entries, &state.fed)?;
+        let snapshot = self.build(&entries, &state.programs, &state.fed)?;
         for listen in entry.listen {
             self.listen(&mut state, listen, false)?;
         }
@@ -264,15 +286,30 @@ impl Shared {
         Ok(())
     }
 
-    pub fn remove(self: &Arc<Self>, apex: &str) -> Result<Option<usize>, ServerError> {
-        let apex = Name::parse(apex)?;
+    fn put_program(&self, zone: Zone) -> Result<(), ServerError> {
+        let host = Name::parse(&zone.apex)?;
         let mut state = self.state();
-        if state.entries.remove(&apex).is_none() {
+        let mut programs = state.programs.clone();
+        programs.insert(host, zone);
+        let snapshot = self.build(&state.entries, &programs, &state.fed)?;
+        state.programs = programs;
+        self.core.snapshot.store(snapshot);
+        Ok(())
+    }
+
+    pub fn remove(self: &Arc<Self>, apex: &str) -> Result<Option<usize>, ServerError> {
+        let mut state = self.state();
+        let known = match apex.strip_prefix(PROGRAM) {
+            Some(host) => state.programs.remove(&Name::parse(host)?).is_some(),
+            None => state.entries.remove(&Name::parse(apex)?).is_some(),
+        };
+        if !known {
             return Ok(None);
         }
-        self.core.snapshot.store(self.build(&state.entries, &state.fed)?);
+        self.core.snapshot.store(self.build(&state.entries, &state.programs, &state.fed)?);
         self.settle(&mut state);
-        Ok(Some(state.entries.len()))
+        // a program that has a name needs the resolver, too
+        Ok(Some(state.entries.len() + state.programs.len()))
     }
 
     pub fn swap(self: &Arc<Self>, zones: Vec<Zone>) -> Result<(), ServerError> {
@@ -286,7 +323,7 @@ impl Shared {
             };
             entries.insert(apex, entry);
         }
-        self.core.snapshot.store(self.build(&entries, &state.fed)?);
+        self.core.snapshot.store(self.build(&entries, &state.programs, &state.fed)?);
         state.entries = entries;
         self.settle(&mut state);
         Ok(())
@@ -295,9 +332,11 @@ impl Shared {
     fn build(
         &self,
         entries: &BTreeMap<Name, ZoneEntry>,
+        programs: &BTreeMap<Name, Zone>,
         fed: &BTreeMap<Name, Arc<FedZone>>,
     ) -> Result<Snapshot, ServerError> {
-        let zones: Vec<&Zone> = entries.values().map(|entry| &entry.zone).collect();
+        let laid = with_programs(entries.iter().map(|(apex, entry)| (apex, &entry.zone)), programs);
+        let zones: Vec<&Zone> = laid.iter().map(|zone| &**zone).collect();
         Ok(Snapshot::build(&zones, fed)?)
     }
 
@@ -377,7 +416,7 @@ impl Shared {
                 return;
             }
             state.fed.insert(apex.clone(), Arc::new(zone));
-            match shared.build(&state.entries, &state.fed) {
+            match shared.build(&state.entries, &state.programs, &state.fed) {
                 Ok(snapshot) => shared.core.snapshot.store(snapshot),
                 Err(error) => tracing::warn!(zone = %apex, %error, "a transferred zone cannot be served"),
             }

@@ -1,6 +1,7 @@
 //! The zones of one view as a tree of names, and the algorithm of RFC 1034 4.3.2 and RFC 4592 over
 //! it. It is the reference: what it says, the ready answers of [`super::snapshot`] are made of.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -115,6 +116,31 @@ pub struct ZoneTree {
 #[derive(Debug, Default)]
 pub struct Tree {
     zones: BTreeMap<Name, ZoneTree>,
+}
+
+/// The zones with the names of programs in them. A name goes into the deepest zone that holds it: there it takes the
+/// place of what has this very name, and all other names, those below it among them, go on to answer. An apex stays the
+/// platform's: a program has such a name only until the platform comes. A name that no zone holds is a zone of its own.
+pub fn with_programs<'a>(
+    zones: impl IntoIterator<Item = (&'a Name, &'a Zone)>,
+    programs: &'a BTreeMap<Name, Zone>,
+) -> Vec<Cow<'a, Zone>> {
+    let mut all: Vec<(&Name, Cow<'a, Zone>)> =
+        zones.into_iter().map(|(apex, zone)| (apex, Cow::Borrowed(zone))).collect();
+    let mut alone = Vec::new();
+    for (host, program) in programs {
+        let holders = all.iter_mut().filter(|(apex, _)| host.is_within(apex));
+        match holders.max_by_key(|(apex, _)| apex.wire().len()) {
+            Some((apex, _)) if *apex == host => {}
+            Some((_, zone)) => {
+                let zone = zone.to_mut();
+                zone.records.retain(|record| Name::parse(&record.name).ok().as_ref() != Some(host));
+                zone.records.extend_from_slice(&program.records);
+            }
+            None => alone.push(Cow::Borrowed(program)),
+        }
+    }
+    all.into_iter().map(|(_, zone)| zone).chain(alone).collect()
 }
 
 /// What the tree knows about a question.

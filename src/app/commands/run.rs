@@ -109,7 +109,7 @@ pub async fn prepare_program(
     let (platform, host) = (&loaded.platform, session.host());
     let label = checked(&request.name)?;
     let host_name = format!("{label}.{}", platform.domain);
-    if is_own(&survey(session, loaded).await?, &host_name) {
+    if is_own(&survey(session, loaded).await?, &host_name) || is_a_domain(host, &host_name).await {
         return Err(Error::HostTaken { host: host_name });
     }
     if has_ingress(platform) && !session.state(&platform.name).no_dns(host).await? {
@@ -274,6 +274,13 @@ fn is_own(seen: &Survey, host: &str) -> bool {
     zone.records.iter().any(|record| record.name == host)
 }
 
+/// Whether it is the domain of a platform: `blog.macula.local` is that of `macula --name blog`. Noted as a program's,
+/// it would lead containers to this platform's ingress instead.
+async fn is_a_domain(host: &dyn Host, name: &str) -> bool {
+    let platforms = ResolverFiles::of(host).entries(host).await;
+    platforms.iter().any(|(_, entry)| entry.zone.apex.eq_ignore_ascii_case(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +310,18 @@ mod tests {
         assert_eq!(told, [("lost", None, Some(0)), ("shop", Some(7), Some(60))]);
         let mark = found[1].family.as_ref().unwrap().mark.as_deref();
         assert_eq!(mark, Some("MACULA_URL=https://7.macula.local"));
+    }
+
+    #[tokio::test]
+    async fn the_domain_of_a_platform_is_no_programs_name() {
+        let host = FakeHost::new();
+        let entry = crate::dns::ZoneEntry::new(crate::model::Zone::new("blog.macula.local", 1));
+        let settings = crate::model::DnsSettings::default();
+        let kept = serde_json::json!({"format": 1, "entry": entry, "settings": settings});
+        host.put(ResolverFiles::of(&host).zone(&PlatformName::new("blog").unwrap()), kept.to_string());
+        assert!(is_a_domain(&host, "blog.macula.local").await);
+        assert!(!is_a_domain(&host, "shop.blog.macula.local").await);
+        assert!(!is_a_domain(&host, "shop.macula.local").await);
     }
 
     #[test]

@@ -215,7 +215,7 @@ pub async fn names_status(session: &Session, domain: &str, told: &(dyn Fn(&Names
     let status = tokio::time::timeout(CONTROL, status).await.unwrap_or(Err(()));
     let silent = status.is_err();
     let (resolver, in_the_way) = status.unwrap_or_default();
-    // a zone that no platform has is the name of a program (`macula run`)
+    // the resolver may know zones whose platform is gone
     let platforms = ResolverFiles::of(host).entries(host).await;
     let of_a_platform = |apex: &String| platforms.iter().any(|(_, entry)| entry.zone.apex == *apex);
     let zones = resolver.iter().flat_map(|status| status.zones.iter().map(|zone| zone.apex.clone()));
