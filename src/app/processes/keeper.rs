@@ -1,6 +1,10 @@
 //! The keeper's own process. One task decides; the others wait for something and tell it. Programs are started by that
 //! task alone, on the main thread: the kernel ends them with the thread that has started them.
 
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -19,6 +23,7 @@ use crate::model::{DnsSettings, PlatformName};
 use crate::plan::{ProcessAction, SETTLED, process_again};
 
 use super::kept::Kept;
+use super::orphans::GRACE;
 use super::program::{end_family, port, ready};
 use super::watching::watching;
 use super::{Answer, Ask, FORMAT, KeeperFiles, KeeperRecord, MARK, MOST, Order, ProcessCondition};
@@ -293,6 +298,7 @@ impl Keeper {
         let Some(kept) = self.kept.get_mut(name).filter(|kept| kept.run == run) else { return };
         kept.of_run.drain(..).for_each(|task| task.abort());
         kept.failures = if kept.begun.elapsed() >= SETTLED { 1 } else { kept.failures.saturating_add(1) };
+        kept.family.group = None;
         kept.state.pid = None;
         kept.state.exit_code = Some(code);
         self.session.events.info(format!("{name}: ended with exit code {code}"));
@@ -372,7 +378,7 @@ impl Keeper {
         let Some((program, arguments)) = process.command.split_first() else { return };
         let mut command = Command::new(program, arguments).cwd(&process.folder);
         command.settings.clone_from(&kept.order.environment);
-        let mark = format!("{}.{name}", self.mark);
+        let mark = mark_of_run(&self.mark, name, run);
         command.settings.insert(MARK.to_owned(), self.mark.clone());
         command.settings.insert(format!("{MARK}_NAME"), mark.clone());
         if let Some(port) = kept.state.port {
@@ -463,6 +469,7 @@ impl Keeper {
         join_all(families.iter().map(|(family, grace)| end_family(host, family, *grace))).await;
         for name in names {
             if let Some(kept) = self.kept.get_mut(name) {
+                kept.family.group = None;
                 kept.state.pid = None;
                 kept.state.reason = None;
                 kept.turn(then, host.now());
@@ -473,7 +480,16 @@ impl Keeper {
     async fn stop_all(&mut self) {
         let names: Vec<String> = self.kept.keys().cloned().collect();
         self.stop(&names, ProcessCondition::Stopped).await;
+        // of any run: those before the last one, and those of processes that were removed
+        let all = Family { group: None, session: None, mark: Some(format!("{MARK}={}", self.mark)) };
+        end_family(self.session.host(), &all, GRACE).await;
     }
+}
+
+/// What a run and all that it starts have in their environment. No other run has the same: whoever ends what one has
+/// left must not find the next one, which may have begun by then.
+fn mark_of_run(keeper: &str, name: &str, run: u64) -> String {
+    format!("{keeper}.{name}.{run}")
 }
 
 /// Holds one name; the background process may go and come back meanwhile.

@@ -16,6 +16,8 @@ pub(super) struct Kept {
     pub begun: Instant,
     /// Ends in a row that came soon after their start.
     pub failures: u32,
+    /// Of the last run. Without its group once that has ended: the number may be another group's by then, the mark is
+    /// nobody else's.
     pub family: Family,
     /// Until its end, and until it is ready.
     pub of_run: Vec<JoinHandle<()>>,

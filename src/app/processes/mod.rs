@@ -14,12 +14,14 @@ mod keeper;
 mod kept;
 mod orphans;
 mod program;
+#[cfg(test)]
+mod tests;
 mod watching;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -27,7 +29,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::daemon::Route;
-use crate::host::{Command, Ending, Family, Host, Unmet, until};
+use crate::host::{Command, Ending, Family, Host, Unmet, pause, until};
 use crate::model::{PlatformName, Process};
 use crate::plan::{Parts, ProcessAction};
 
@@ -43,6 +45,8 @@ const FORMAT: u64 = 1;
 /// Until a keeper that was started answers.
 const START: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(10);
+/// Between two questions to a keeper that is busy.
+const AGAIN: Duration = Duration::from_millis(100);
 /// For an answer that takes no work.
 const QUICK: Duration = Duration::from_secs(2);
 /// Longest line of a request or an answer: environments are in them.
@@ -149,9 +153,15 @@ pub struct KeeperRecord {
 }
 
 impl KeeperRecord {
-    /// Everything that it has started, whatever became of it.
-    fn family(&self) -> Family {
-        Family { group: None, session: Some(self.holder.pid), mark: Some(format!("{MARK}={}", self.mark)) }
+    /// Everything that a keeper that is gone has started, whatever became of it; none: the keeper is there.
+    async fn left(&self, host: &dyn Host) -> Option<Family> {
+        if self.holder.is_there(host).await {
+            return None;
+        }
+        // a number is given again only when nobody is in its session any more: who is in it now is no business of ours
+        let given_again = host.alive(self.holder.pid);
+        let session = (!given_again).then_some(self.holder.pid);
+        Some(Family { group: None, session, mark: Some(format!("{MARK}={}", self.mark)) })
     }
 }
 
@@ -181,6 +191,12 @@ impl KeeperFiles {
     /// What the last keeper has written down; one that cannot be read tells nothing.
     pub async fn record(&self, host: &dyn Host) -> Option<KeeperRecord> {
         read(host, &self.record_file()).await.ok().flatten()
+    }
+
+    /// The same of a keeper that is still there. Its number alone does not tell: it may be another program's by now.
+    async fn running(&self, host: &dyn Host) -> Option<KeeperRecord> {
+        let record = self.record(host).await?;
+        record.holder.is_there(host).await.then_some(record)
     }
 
     async fn keep(&self, host: &dyn Host, record: &KeeperRecord) -> Result<(), Error> {
@@ -223,24 +239,33 @@ pub async fn apply(
     orders: Vec<Order>,
     remove: Vec<String>,
 ) -> Result<Vec<ProcessState>, Error> {
-    let socket = ensure(session, platform).await?;
-    let patience = patience(orders.iter().map(|order| order.process.stop_grace_period));
+    let (socket, states) = ensure(session, platform).await?;
+    let ordered = orders.iter().map(|order| order.process.name.clone());
+    let names: Vec<String> = remove.iter().cloned().chain(ordered).collect();
+    // what runs by now ends as it was ordered before
+    let before = graces(&states, &names);
+    let patience = patience(before.chain(orders.iter().map(|order| order.process.stop_grace_period)));
     let answer = ask(&socket, &Ask::Apply { orders, remove }, patience).await;
     answer.map(|answer| answer.states).map_err(|source| Error::Keeper { source })
 }
 
 /// Stops these; where no keeper runs, nothing of it does.
 pub async fn stop(session: &Session, platform: &PlatformName, names: &[String]) -> Result<(), Error> {
-    let files = KeeperFiles::of(session.host(), platform);
-    let request = Ask::Stop { names: names.to_vec() };
-    ask(&files.socket(), &request, patience([])).await.map(drop).map_err(|source| Error::Keeper { source })
+    carry_out(session, platform, names, &Ask::Stop { names: names.to_vec() }).await
 }
 
 /// Starts these as they were ordered last.
 pub async fn start(session: &Session, platform: &PlatformName, names: &[String], running: bool) -> Result<(), Error> {
+    carry_out(session, platform, names, &Ask::Start { names: names.to_vec(), running }).await
+}
+
+/// Asks for something that ends these, and waits for as long as that may take.
+async fn carry_out(session: &Session, platform: &PlatformName, names: &[String], request: &Ask) -> Result<(), Error> {
     let files = KeeperFiles::of(session.host(), platform);
-    let request = Ask::Start { names: names.to_vec(), running };
-    ask(&files.socket(), &request, patience([])).await.map(drop).map_err(|source| Error::Keeper { source })
+    let failed = |source| Error::Keeper { source };
+    // what it does at the moment may take as long again: that is waited for first
+    let states = told(session, &files).await?.map_err(failed)?.states;
+    ask(&files.socket(), request, patience(graces(&states, names))).await.map(drop).map_err(failed)
 }
 
 /// Ends all processes of a platform and their keeper, and whatever one that was killed has left. Returns their names.
@@ -252,43 +277,71 @@ pub async fn end(session: &Session, platform: &PlatformName) -> Result<Vec<Strin
         found.states.iter().filter(|state| state.condition.is_alive()).map(|state| state.name.clone()).collect();
     match ask(&files.socket(), &Ask::End, patience(found.states.iter().map(|state| state.stop_grace_period))).await {
         Ok(_) => {}
-        Err(source) if files.record(host).await.is_some_and(|record| is_running(host, &record)) => {
-            return Err(Error::Keeper { source });
-        }
+        Err(source) if files.running(host).await.is_some() => return Err(Error::Keeper { source }),
         Err(_) => orphans::sweep(host, &files).await,
     }
     files.forget(host).await;
     Ok(names)
 }
 
-fn is_running(host: &dyn Host, record: &KeeperRecord) -> bool {
-    host.alive(record.holder.pid)
+/// How long those of these may take to end that are named.
+fn graces(states: &[ProcessState], names: &[String]) -> impl Iterator<Item = Duration> {
+    states.iter().filter(move |state| names.contains(&state.name)).map(|state| state.stop_grace_period)
 }
 
 /// For an answer that waits until programs have ended.
 fn patience(graces: impl IntoIterator<Item = Duration>) -> Duration {
-    graces.into_iter().max().unwrap_or(Duration::from_secs(120)) + START + QUICK
+    graces.into_iter().max().unwrap_or(Process::GRACE) + START + QUICK
 }
 
-/// The socket of a keeper of this version.
-async fn ensure(session: &Session, platform: &PlatformName) -> Result<PathBuf, Error> {
+/// What the keeper says once it has time: while a program takes its time to end, it answers nobody. An error: none is
+/// there, or it was silent for longer than any of its programs may take.
+async fn told(session: &Session, files: &KeeperFiles) -> Result<io::Result<Answer>, Error> {
+    let (host, socket) = (session.host(), files.socket());
+    let (begun, mut limit) = (Instant::now(), None);
+    loop {
+        let source = match ask(&socket, &Ask::Tell, QUICK).await {
+            Ok(answer) => return Ok(Ok(answer)),
+            Err(source) => source,
+        };
+        // there never was one, or it has ended meanwhile
+        let Some(record) = files.running(host).await else { return Ok(Err(source)) };
+        let known = limit.is_some();
+        let time = *limit.get_or_insert_with(|| patience(record.states.iter().map(|state| state.stop_grace_period)));
+        if begun.elapsed() >= time {
+            return Ok(Err(source));
+        }
+        if !known {
+            session.events.info("waiting for the process that keeps your programs, which does not answer yet");
+        }
+        if !pause(AGAIN, &session.cancel).await {
+            return Err(Error::Cancelled);
+        }
+    }
+}
+
+/// The socket of a keeper of this version, and how its processes are.
+async fn ensure(session: &Session, platform: &PlatformName) -> Result<(PathBuf, Vec<ProcessState>), Error> {
     let host = session.host();
     let files = KeeperFiles::of(host, platform);
     let socket = files.socket();
-    match ask(&socket, &Ask::Tell, QUICK).await {
-        Ok(answer) if answer.version == session.version => return Ok(socket),
+    match told(session, &files).await? {
+        Ok(answer) if answer.version == session.version => return Ok((socket, answer.states)),
         Ok(_) => {
             session.events.info("another version of macula keeps the processes: they are started again by this one");
             end(session, platform).await?;
         }
         Err(_) => {
             if let Some(record) = files.record(host).await {
-                if is_running(host, &record) && record.holder.is_there(host).await {
-                    // it does not answer, and nothing else can be done with it
+                if record.holder.is_there(host).await {
+                    // it has had the time that its programs may take, and nothing else can be done with it
                     host.end(&[record.holder.pid], Ending::Kill);
-                    let gone = async || if is_running(host, &record) { Err(()) } else { Ok(()) };
+                    let begun = Instant::now();
                     // the sweep looks once more
-                    let _ = until(QUICK, SHORT, &session.cancel, gone).await;
+                    while record.holder.is_there(host).await
+                        && begun.elapsed() < QUICK
+                        && pause(SHORT, &session.cancel).await
+                    {}
                 }
                 if record.states.iter().any(|state| state.condition.is_alive()) {
                     session.events.warn("the process that keeps your programs was killed; they are started again");
@@ -307,15 +360,15 @@ async fn ensure(session: &Session, platform: &PlatformName) -> Result<PathBuf, E
     let answered = until(START, SHORT, &session.cancel, async || {
         let alive = host.alive(pid);
         match ask(&socket, &Ask::Tell, QUICK).await {
-            Ok(_) => Ok(true),
+            Ok(answer) => Ok(Some(answer.states)),
             Err(_) if alive => Err(()),
-            Err(_) => Ok(false),
+            Err(_) => Ok(None),
         }
     });
     match answered.await {
-        Ok(true) => Ok(socket),
+        Ok(Some(states)) => Ok((socket, states)),
         Err(Unmet::Cancelled) => Err(Error::Cancelled),
-        Ok(false) | Err(Unmet::TooLong(())) => {
+        Ok(None) | Err(Unmet::TooLong(())) => {
             let text = host.read(&log).await.unwrap_or_default();
             let said = String::from_utf8_lossy(text.get(before..).unwrap_or_default()).into_owned();
             let said = said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it says nothing");
@@ -338,45 +391,4 @@ async fn ask(socket: &Path, request: &Ask, patience: Duration) -> io::Result<Ans
         Ok(serde_json::from_slice(&reply)?)
     };
     timeout(patience, talk).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Restart, WatchAction, WatchRule};
-
-    #[test]
-    fn a_request_arrives_as_it_was_sent() {
-        let process = Process {
-            name: "web".into(),
-            command: vec!["sh".into(), "-c".into(), "true".into()],
-            folder: "/p".into(),
-            needs: vec!["postgres".into()],
-            hosts: vec!["shop".into()],
-            port: None,
-            probe: Some(crate::model::ProcessProbe {
-                path: Some("/up".into()),
-                timeout: Some(Duration::from_millis(1500)),
-            }),
-            environment: [("A".to_owned(), None), ("B".to_owned(), Some("1".to_owned()))].into(),
-            env_files: vec!["/p/.env".into()],
-            watch: vec![WatchRule::new("/p/src".into(), WatchAction::Restart)],
-            restart: Restart::OnFailure(Some(3)),
-            stop_grace_period: Process::GRACE,
-        };
-        let order = Order {
-            process,
-            environment: [("PATH".to_owned(), "/bin".to_owned())].into(),
-            parts: [("command".to_owned(), "1".to_owned())].into(),
-            routes: Vec::new(),
-            log: "/log".into(),
-            port: Some(3000),
-            action: ProcessAction::Start,
-        };
-        let sent = serde_json::to_string(&Ask::Apply { orders: vec![order.clone()], remove: Vec::new() }).unwrap();
-        match serde_json::from_str(&sent).unwrap() {
-            Ask::Apply { orders, .. } => assert_eq!(orders, [order]),
-            other => panic!("{other:?}"),
-        }
-    }
 }

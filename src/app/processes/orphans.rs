@@ -14,7 +14,7 @@ use crate::app::resolver::ResolverFiles;
 /// How often it is looked for where nobody tells.
 const LOOK: Duration = Duration::from_secs(1);
 /// Until what was asked to end is killed.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 const SHORT: Duration = Duration::from_millis(20);
 
 /// Looks after the keepers of all platforms that the background process knows, forever.
@@ -31,11 +31,11 @@ pub async fn follow(host: Arc<dyn Host>, files: ResolverFiles, mut word: Word, e
         for (platform, _) in files.entries(&*host).await {
             let keeper = KeeperFiles::of(&*host, &platform);
             let Some(record) = keeper.record(&*host).await else { continue };
-            if record.holder.is_there(&*host).await {
+            let Some(family) = record.left(&*host).await else {
                 keepers.push(record.holder.pid);
                 continue;
-            }
-            let left = host.members(&record.family()).len();
+            };
+            let left = host.members(&family).len();
             if left > 0 {
                 events.warn(format!(
                     "the process that keeps the programs of {platform} was killed: {left} of them are ended, too"
@@ -58,11 +58,7 @@ async fn first<'h>(ends: impl Iterator<Item = BoxFuture<'h, ()>>) {
 /// Ends whatever the last keeper has started, unless it runs.
 pub(super) async fn sweep(host: &dyn Host, files: &KeeperFiles) {
     let Some(record) = files.record(host).await else { return };
-    let family = record.family();
-    // its number may be that of another process by now, whose session is no business of ours
-    if record.holder.is_there(host).await || host.alive(record.holder.pid) {
-        return;
-    }
+    let Some(family) = record.left(host).await else { return };
     let begun = std::time::Instant::now();
     host.end(&host.members(&family), Ending::Ask);
     while begun.elapsed() < GRACE * 2 {

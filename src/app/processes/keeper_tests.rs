@@ -1,0 +1,107 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::app::testing::session;
+use crate::engine::fake::FakeEngine;
+use crate::host::fake::FakeHost;
+use crate::host::local::LocalHost;
+use crate::model::{Process, Restart};
+use crate::plan::Parts;
+
+fn keeper(folder: &Path) -> Keeper {
+    let mut session = session(FakeHost::new(), &FakeEngine::new(), "macula keep-processes");
+    session.system.host = Arc::new(LocalHost::with(BTreeMap::new(), Some(folder.to_owned())));
+    let files = KeeperFiles::of(session.host(), &PlatformName::new("shop").unwrap());
+    Keeper {
+        session,
+        files,
+        holder: LeaseHolder { pid: std::process::id(), started: None },
+        mark: format!("test-keeper-{}", std::process::id()),
+        kept: BTreeMap::new(),
+        written: None,
+        runs: 0,
+        served: None,
+        tell: unbounded_channel().0,
+    }
+}
+
+/// Of a program that runs until it is asked to end.
+fn order(name: &str, folder: &Path) -> Order {
+    let process = Process {
+        name: name.to_owned(),
+        command: vec!["sleep".into(), "60".into()],
+        folder: folder.to_owned(),
+        needs: Vec::new(),
+        hosts: Vec::new(),
+        port: None,
+        probe: None,
+        environment: BTreeMap::new(),
+        env_files: Vec::new(),
+        watch: Vec::new(),
+        restart: Restart::No,
+        stop_grace_period: Process::GRACE,
+    };
+    Order {
+        process,
+        environment: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
+        parts: Parts::new(),
+        routes: Vec::new(),
+        log: folder.join(format!("{name}.log")),
+        port: None,
+        action: ProcessAction::Start,
+    }
+}
+
+#[test]
+fn every_run_has_a_mark_of_its_own() {
+    let runs =
+        [("k", "web", 1), ("k", "web", 2), ("k", "web", 12), ("k", "web.api", 1), ("k", "web.1", 2), ("l", "web", 1)];
+    let marks: BTreeSet<String> = runs.iter().map(|(keeper, name, run)| mark_of_run(keeper, name, *run)).collect();
+    assert_eq!(marks.len(), runs.len(), "{marks:?}");
+}
+
+#[tokio::test]
+async fn whoever_ends_what_a_run_has_left_does_not_find_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(folder.path());
+    let host = keeper.session.system.host.clone();
+    let web = ["web".to_owned()];
+    keeper.order(order("web", folder.path())).await;
+    let first = keeper.kept["web"].family.clone();
+    assert_eq!(host.members(&first), [keeper.kept["web"].state.pid.unwrap()]);
+
+    keeper.stop(&web, ProcessCondition::Restarting).await;
+    assert!(host.members(&first).is_empty());
+    keeper.start("web").await;
+    // its name begins as the other one does
+    keeper.order(order("web.api", folder.path())).await;
+    let (second, other) = (keeper.kept["web"].family.clone(), keeper.kept["web.api"].family.clone());
+    // what waits for the end of the first run may get to this as late as now
+    end_family(&*host, &first, Duration::ZERO).await;
+    assert_eq!((host.members(&second).len(), host.members(&other).len()), (1, 1));
+
+    keeper.stop(&web, ProcessCondition::Stopped).await;
+    assert_eq!((host.members(&second).len(), host.members(&other).len()), (0, 1));
+    // one that is kept no more, and still runs
+    keeper.kept.clear();
+    keeper.stop_all().await;
+    assert!(host.members(&other).is_empty());
+}
+
+/// The number is free from then on, and may be given to a group of somebody else's.
+#[test]
+fn a_run_that_has_ended_has_no_group() {
+    let folder = Path::new("/p");
+    let mut keeper = keeper(folder);
+    let mut kept = Kept::new(order("web", folder), 0);
+    kept.run = 2;
+    kept.family = Family { group: Some(7), session: None, mark: Some("m".to_owned()) };
+    keeper.kept.insert("web".to_owned(), kept);
+    for (run, group) in [(1, Some(7)), (2, None)] {
+        keeper.ended("web", run, 0);
+        let family = Family { group, session: None, mark: Some("m".to_owned()) };
+        assert_eq!(keeper.kept["web"].family, family, "after the end of run {run}");
+    }
+}
