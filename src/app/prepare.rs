@@ -104,6 +104,15 @@ impl Prepared {
         self.others.iter().map(note).collect()
     }
 
+    /// What is said of volumes that are made because another project has the name.
+    pub fn apart_notes(&self) -> Vec<String> {
+        let made = |name: &str| {
+            let made = |action: &Action| matches!(action, Action::CreateVolume { spec, .. } if spec.name == name);
+            self.plan.steps.iter().any(|step| made(&step.action))
+        };
+        self.survey.apart.iter().filter(|one| made(&one.own)).map(ToString::to_string).collect()
+    }
+
     /// What is said of services that run and whose stack was not loaded.
     pub fn kept_notes(&self, invocation: &Invocation) -> Vec<String> {
         let up = macula("up --remove-orphans").line(invocation);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -10,8 +11,8 @@ use crate::apply::{ClusterWork, Tools};
 use crate::bundle::Bundle;
 use crate::compile::addons::{SCRAPE_SECRETS, SCRAPE_SERVER};
 use crate::compile::{
-    Block, Served, Site, TemplateContext, choose_subnet, compile_with, held, image_specs, published_addresses,
-    service_volumes, written_volumes,
+    Apart, Block, Served, Site, TemplateContext, choose_subnet, compile_with, held, image_specs, kept_apart,
+    published_addresses, rename_apart, service_volumes, written_volumes,
 };
 use crate::config::Loaded;
 use crate::daemon::reach::Table;
@@ -79,6 +80,8 @@ pub struct Survey {
     remap: bool,
     /// Services that are left out since every source has refused their image.
     pub(super) refused: Vec<LeftOut>,
+    /// Volumes that are not another project's although their key is.
+    pub(super) apart: Vec<Apart>,
 }
 
 /// Services that run and whose stack was not loaded, by stack.
@@ -241,6 +244,9 @@ struct Stock {
     chosen: Supply,
     problems: Vec<SupplyProblem>,
     refused: Vec<LeftOut>,
+    apart: Vec<Apart>,
+    /// The platform with names of volumes that keep what is apart so; `None`: as it was loaded.
+    renamed: Option<Platform>,
 }
 
 /// Services that the same `up` would leave out, with the reasons.
@@ -276,6 +282,13 @@ async fn stock(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Stoc
             observed.bundle(&image.references, &bundle.observed(image));
         }
     }
+    let apart = apart(host, full, &observed, &state.stacks_folder()).await;
+    let renamed = (!apart.is_empty()).then(|| {
+        let mut platform = full.clone();
+        rename_apart(&mut platform, &observed, &apart);
+        platform
+    });
+    let full = renamed.as_ref().unwrap_or(full);
     let cluster = sought.seen(&nodes, &full.name.network());
     let known = Table::read(host, state.folder()).await;
     let forwards = known.iter().flat_map(|table| &table.forwards).map(|forward| (forward.listen, forward.protocol));
@@ -304,14 +317,42 @@ async fn stock(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Stoc
     gone.extend(refused.iter().cloned());
     problems.extend(chosen.leave_out(full, gone));
     problems.extend(too_old(full, &facts, &chosen));
-    Ok(Stock { engine, facts, observed, cluster, reach, block, choices, chosen, problems, refused })
+    Ok(Stock { engine, facts, observed, cluster, reach, block, choices, chosen, problems, refused, apart, renamed })
+}
+
+/// Volumes of other projects that are still there: one whose file is gone was renamed, and is nobody else.
+async fn apart(host: &dyn Host, platform: &Platform, observed: &Observed, written: &Path) -> Vec<Apart> {
+    let mut all = Vec::new();
+    for one in kept_apart(platform, observed, written) {
+        let gone = match &one.file {
+            Some(file) => !host.exists(file).await,
+            None => false,
+        };
+        // what it has by the name of its own is its own, whatever has become of the other
+        if !gone || observed.volume(&one.own).is_some() {
+            all.push(one);
+        }
+    }
+    all
 }
 
 pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Survey, Error> {
-    let Stock { engine, facts, mut observed, cluster, reach, block, choices, chosen, problems, refused } =
-        stock(session, loaded, how).await?;
+    let Stock {
+        engine,
+        facts,
+        mut observed,
+        cluster,
+        reach,
+        block,
+        choices,
+        chosen,
+        problems,
+        refused,
+        apart,
+        renamed,
+    } = Box::pin(stock(session, loaded, how)).await?;
     let host = session.host();
-    let full = &loaded.platform;
+    let full = renamed.as_ref().unwrap_or(&loaded.platform);
     let state = session.state(&full.name);
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let mut platform = without(full, &left_out);
@@ -415,6 +456,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         brought,
         remap: loaded.remap,
         refused,
+        apart,
     })
 }
 

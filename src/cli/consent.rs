@@ -101,6 +101,9 @@ impl Consent for Asker<'_> {
             events
                 .info(format!("removing what is no longer in any stack or active profile (volumes are kept): {names}"));
         }
+        for note in prepared.apart_notes() {
+            self.context.events().info(note);
+        }
         if let Some(drift) = prepared.cluster_drift() {
             events.warn(drift);
         }

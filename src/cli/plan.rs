@@ -75,7 +75,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let left_out = &prepared.plan.left_out;
     let processes = planned_processes(&session, &loaded, chosen.as_ref(), false, left_out).await?;
     leave_out_processes(&mut prepared.plan.left_out, &loaded.platform.processes, chosen.as_ref());
-    for note in prepared.cluster_drift().into_iter().chain(prepared.kept_notes(&context.invocation())) {
+    let notes = prepared.cluster_drift().into_iter().chain(prepared.kept_notes(&context.invocation()));
+    for note in notes.chain(prepared.apart_notes()) {
         context.events().warn(note);
     }
     show(context, &session, &prepared, &processes, &about, first.as_ref()).await?;

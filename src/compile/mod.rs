@@ -5,14 +5,15 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::model::{
-    AnyError, Facts, Fingerprint, IpamPool, MachineTask, MachineTaskSpec, NetworkSpec, Platform, Resources, Secrets,
-    TaskInputs, VolumeSpec, label,
+    AnyError, Facts, Fingerprint, IpamPool, MachineTask, MachineTaskSpec, NetworkSpec, Origin, Platform, Resources,
+    Secrets, TaskInputs, VolumeSpec, label,
 };
 
 pub mod addons;
 pub mod targets;
 
 mod address;
+mod apart;
 mod attachments;
 mod builder;
 mod cluster;
@@ -34,6 +35,7 @@ pub use address::{
     Block, Taken, arrivals_address, choose_block, choose_subnet, gateway, ingress_address, inside_address, is_wide,
     loopback_address, published_addresses, published_on,
 };
+pub use apart::{Apart, kept_apart, rename as rename_apart};
 pub use builder::cannot_build;
 pub use cluster::{
     ClusterSite, applications_address, choose_cluster_subnets, cluster, cluster_ports, kubernetes_minor, node_images,
@@ -186,6 +188,10 @@ fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {
             let mut labels = own_labels(platform, site, Some(&stack.name));
             labels.extend(compose_labels(platform, "network", key));
             labels.insert(label::NAME.into(), key.clone());
+            // whose data it is, when the project is not at hand
+            if let Origin::File(file) = &stack.origin {
+                labels.insert(label::CONFIG_FILES.into(), file.display().to_string());
+            }
             labels.extend(declared.labels.clone());
             all.push(NetworkSpec {
                 name,

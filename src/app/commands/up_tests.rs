@@ -12,7 +12,7 @@ use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
-use crate::model::{ImagePolicy, Invocation, PlatformName};
+use crate::model::{ContainerState, ImagePolicy, Invocation, ObservedContainer, PlatformName};
 
 /// `chart` may be left out, `note` needs it, `web` tells in a file who takes part.
 fn loaded(host: &FakeHost, note: &str) -> Loaded {
@@ -432,6 +432,57 @@ async fn a_stop_that_a_killed_run_has_asked_for_is_waited_for() {
     assert_eq!(of_web.first().unwrap(), "stopping container macula-shop-web-1");
     assert_eq!(of_web.last().unwrap(), "starting container macula-shop-web-1");
     assert!(!host.exists(&note).await);
+    // what is removed need not be waited for, and by now somebody else's may have the name
+    host.put(&note, "");
+    down(&session, &loaded.platform.name, DownOptions::default()).await.unwrap();
+    assert!(!host.exists(&note).await);
+    let theirs =
+        ObservedContainer { name: "db".into(), state: ContainerState::Running, ..ObservedContainer::default() };
+    let engine = engine.with_container(theirs);
+    let note = crate::plan::stop_notes(&host.folders().data, "shop").join("db");
+    host.put(&note, "");
+    engine.clear_journal();
+    let session = heard_session(host.clone(), &engine, "macula up", &Arc::default());
+    up(&session, &loaded, &options, &Agrees).await.unwrap();
+    assert!(!engine.journal().iter().any(|line| line.ends_with(" db")), "{:?}", engine.journal());
+    assert!(!host.exists(&note).await);
+}
+
+/// Two projects that both call a volume `data`, one after the other on one platform.
+#[tokio::test]
+async fn data_of_another_project_stays_its_own() {
+    let (host, engine) = machine();
+    let project = |folder: &str, service: &str| {
+        let stack = format!(
+            "services: {{{service}: {{image: 'acme/web:1', volumes: ['data:/data']}}}}\nvolumes: {{data: {{}}}}\n"
+        );
+        let files = MemoryFiles::default()
+            .with(format!("{folder}/macula.yaml"), "name: shop\ndiscover: true\ncluster: {enabled: false}\n")
+            .with(format!("{folder}/compose.yaml"), &stack);
+        host.put(format!("{folder}/compose.yaml"), "");
+        let request = Request {
+            cwd: folder.into(),
+            only_own: true,
+            discover: true,
+            env: host.environment(),
+            ..Request::default()
+        };
+        config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"))
+    };
+    let session = session(host.clone(), &engine, "macula up");
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    boxed_up(&session, &project("/w/shop", "web"), &options, &Agrees).await.unwrap();
+    let blog = project("/w/blog", "db");
+    let prepared = prepare(&session, &blog, &Wanted::default()).await.unwrap();
+    insta::assert_snapshot!(prepared.apart_notes().join("\n"), @"macula-shop-data has the data of the project shop in /w/shop: data of blog is macula-shop-blog-data (to share it: `volumes: {data: {name: macula-shop-data}}`)");
+    boxed_up(&session, &blog, &options, &Agrees).await.unwrap();
+    assert_eq!(engine.volume_names(), ["macula-shop-blog-data", "macula-shop-data"]);
+    // and so it stays, whether the other one runs or not
+    down(&session, &blog.platform.name, DownOptions::default()).await.unwrap();
+    boxed_up(&session, &blog, &options, &Agrees).await.unwrap();
+    assert_eq!(boxed_up(&session, &blog, &options, &Agrees).await.unwrap().steps, 0);
+    assert!(prepare(&session, &blog, &Wanted::default()).await.unwrap().apart_notes().is_empty());
+    assert_eq!(engine.volume_names(), ["macula-shop-blog-data", "macula-shop-data"]);
 }
 
 /// Files of a job's container, and the engine outside of it.
