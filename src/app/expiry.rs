@@ -1,5 +1,6 @@
 //! The ends of leases. The background process that answers for the names looks after them, and takes a platform down
-//! at the end as the user would: `macula down`, data stays.
+//! at the end as the user would: `macula down`, data stays. That may have to wait for whoever works on the platform,
+//! who may give it more time: so it looks once more before it takes anything away.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,9 +11,9 @@ use crate::event::Events;
 use crate::host::{Command, Host, RunError, SELDOM, Word};
 use crate::model::PlatformName;
 
-use super::State;
 use super::lease::Lease;
 use super::resolver::ResolverFiles;
+use super::{Error, State};
 
 /// How often the end of a lease is looked for; where there is none, it is heard of that one is made.
 const LOOK: Duration = Duration::from_secs(2);
@@ -89,11 +90,19 @@ async fn end(host: &dyn Host, platform: &PlatformName, lease: &Lease) -> Option<
     lease.over(host, used.unwrap_or_else(|| host.now())).await
 }
 
+/// Whether the platform has a lease by now, and that is over.
+pub(super) async fn is_over(host: &dyn Host, platform: &PlatformName) -> Result<bool, Error> {
+    match State::new(&host.folders().data, platform).lease(host).await? {
+        Some(lease) => Ok(end(host, platform, &lease).await.is_some()),
+        None => Ok(false),
+    }
+}
+
 /// By a process of its own: the last platform's `down` ends the one that looks after it.
 async fn take_down(host: &dyn Host, platform: &PlatformName) -> Result<u32, RunError> {
     let log = State::new(&host.folders().data, platform).folder().join("lease.log");
-    let command = Command::new("/proc/self/exe", ["--name", platform.as_str(), "--progress", "plain", "down"]);
-    host.spawn_detached(&command, &log).await
+    let words = ["--name", platform.as_str(), "--progress", "plain", "down", "--if-expired"];
+    host.spawn_detached(&Command::new("/proc/self/exe", words), &log).await
 }
 
 #[cfg(test)]
@@ -117,5 +126,28 @@ mod tests {
         assert!(end(&host, &name, &lease).await.is_some());
         note_use(&host, &name, &lease, true).await;
         assert_eq!(end(&host, &name, &lease).await, None);
+    }
+
+    #[tokio::test]
+    async fn the_lease_that_is_written_down_counts() {
+        let name = PlatformName::new("shop").unwrap();
+        let host = FakeHost::new();
+        let state = State::new(&host.folders().data, &name);
+        let over = async |lease: Option<Lease>| {
+            state.keep_lease(&host, lease.as_ref()).await.unwrap();
+            is_over(&host, &name).await.unwrap()
+        };
+        assert!(over(Some(Lease { until: Some(host.now()), ..Lease::default() })).await);
+        // extended, and cancelled
+        assert!(!over(Some(Lease { until: Some(host.now() + 60), ..Lease::default() })).await);
+        assert!(!over(None).await);
+    }
+
+    /// What it starts has to wait for its turn, and must not go by what was so before.
+    #[tokio::test]
+    async fn whoever_takes_it_down_is_to_look_again() {
+        let host = FakeHost::new().program("/proc/self/exe");
+        take_down(&host, &PlatformName::new("shop").unwrap()).await.unwrap();
+        assert_eq!(host.journal(), ["/proc/self/exe --name shop --progress plain down --if-expired &"]);
     }
 }

@@ -41,6 +41,9 @@ pub struct Args {
     /// Show what would be removed without removing it
     #[arg(long)]
     dry_run: bool,
+    /// Only where the platform's lease is over; the process that looks after leases runs this at their end
+    #[arg(long, hide = true, conflicts_with_all = ["all", "gone", "volumes"])]
+    if_expired: bool,
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
@@ -118,6 +121,7 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<Value
             keep_cluster: args.keep_cluster,
             dry_run: args.dry_run,
             any_owner: args.any_owner,
+            if_expired: args.if_expired,
         },
     )
     .await;
@@ -127,6 +131,10 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<Value
         "dry_run": args.dry_run,
     });
     if context.json() {
+        return Ok(done);
+    }
+    if downed.stays {
+        context.finished(begun, true, false, format!("{name} is left as it is: it has no lease that is over"));
         return Ok(done);
     }
     if args.dry_run {
@@ -222,10 +230,14 @@ async fn agree_to_lose(
     if context.global.yes {
         return Ok(());
     }
-    let (data, owner) = data_of(session, name, context.may_ask()).await?;
+    let (data, owner, passwords) = data_of(session, name, context.may_ask()).await?;
     // it would be refused after the question
     if let Some(owner) = owner.clone().filter(|_| !any_owner) {
         return Err(app::Error::Foreign { platform: name.clone(), owner }.into());
+    }
+    // the passwords are those of data elsewhere, which `down` says
+    if data.is_empty() && !passwords {
+        return Ok(());
     }
     let total: u64 = data.iter().filter_map(|data| data.size).sum();
     if !context.may_ask() {
@@ -242,7 +254,7 @@ async fn agree_to_lose(
             .suggest(macula("down").why("to keep the data")));
     }
     context.finish();
-    let loss = Loss { platform: name.as_str(), owner: owner.as_deref(), data: &data };
+    let loss = Loss { platform: name.as_str(), owner: owner.as_deref(), data: &data, passwords };
     let text = loss.text(context.err_style(), context.terminal.width);
     match confirm::type_word(name.as_str(), &text, &context.terminal, &context.cancel).await? {
         Answer::Yes => Ok(()),
@@ -255,6 +267,8 @@ struct Loss<'a> {
     /// Somebody else's.
     owner: Option<&'a str>,
     data: &'a [Data],
+    /// They go, too.
+    passwords: bool,
 }
 
 /// Volumes that are listed; the rest in one line.
@@ -300,7 +314,9 @@ impl Loss<'_> {
             out.push_str(&format!("  and {} more ({})\n", rest.len(), text::bytes(size)));
         }
         let and = if self.data.is_empty() { "" } else { "and " };
-        out.push_str(&format!("  {and}the passwords that were generated\n"));
+        if self.passwords {
+            out.push_str(&format!("  {and}the passwords that were generated\n"));
+        }
         out
     }
 }
@@ -371,9 +387,9 @@ mod tests {
                 in_use: at == 0,
             })
             .collect();
-        let loss = Loss { platform: "macula", owner: None, data: &data };
+        let loss = Loss { platform: "macula", owner: None, data: &data, passwords: true };
         let plain = Style { color: false, unicode: true };
-        let narrow = Loss { platform: "macula", owner: None, data: &data[..2] };
+        let narrow = Loss { platform: "macula", owner: None, data: &data[..2], passwords: true };
         assert_snapshot!(narrow.text(plain, 40), @r"
         This permanently deletes, from the
         platform macula:
@@ -398,17 +414,30 @@ mod tests {
           and 2 more (44.7 MB)
           and the passwords that were generated
         ");
-        let nothing = Loss { platform: "macula", owner: None, data: &[] };
+        let nothing = Loss { platform: "macula", owner: None, data: &[], passwords: true };
         assert_snapshot!(nothing.text(plain, 80), @r"
         This permanently deletes, from the platform macula:
           the passwords that were generated
         ");
-        let owned = Loss { platform: "shop", owner: Some("root on ci-7"), data: &data[..1] };
+        let owned = Loss { platform: "shop", owner: Some("root on ci-7"), data: &data[..1], passwords: true };
         assert_snapshot!(owned.text(plain, 80), @r"
         This permanently deletes, from the platform shop:
           which belongs to root on ci-7
           macula-volume-0   212.0 MB  written just now  db-0, running
           and the passwords that were generated
         ");
+        let elsewhere = Loss { platform: "macula", owner: None, data: &data[..1], passwords: false };
+        assert_snapshot!(elsewhere.text(plain, 80), @r"
+        This permanently deletes, from the platform macula:
+          macula-volume-0   212.0 MB  written just now  db-0, running
+        ");
+    }
+
+    /// Nobody types it, and so nobody would notice.
+    #[test]
+    fn what_the_end_of_a_lease_runs_is_understood() {
+        let words = ["macula", "--name", "shop", "--progress", "plain", "down", "--if-expired"];
+        let read = crate::cli::command().try_get_matches_from(words);
+        assert!(read.is_ok(), "{read:?}");
     }
 }

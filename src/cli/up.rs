@@ -2,13 +2,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+
 use crate::app::{
-    self, Choices, Condition, NO_CLUSTER, ProcessStatus, Session, UpOptions, UpResult, Wanted, WatchOptions,
-    looks_after, planned_processes, prepare, remap, split_processes,
+    self, Choices, Condition, Consent, NO_CLUSTER, Prepared, ProcessStatus, Session, UpOptions, UpResult, Wanted,
+    WatchOptions, looks_after, planned_processes, prepare, remap, split_processes,
 };
 use crate::apply::{Timing, critical_path};
 use crate::config::{self, DiskFiles, Loaded};
+use crate::doctor::{Finding, Fix};
 use crate::model::{Again, Invocation, LeaseSettings, Origin, macula};
+use crate::plan::forecast::Forecast;
 use crate::plan::{CLUSTER_GROUP, leave_out_processes};
 use crate::words;
 
@@ -210,7 +214,15 @@ async fn bring_up(
     lease::wanted(&*context.host, asked, None, Vec::new()).await?;
     let session = with_engine_of(context, &loaded, session.await).await?;
     let options = UpOptions { wanted, no_dns, choices };
-    let asker = Asker { context };
+    let settings = &loaded.platform.lease;
+    let from_file = asked.is_nothing() && *settings != LeaseSettings::default();
+    if from_file {
+        (asked.time, asked.idle) = (settings.time, settings.idle);
+    }
+    // however long it takes: nothing is idle that is being brought up
+    let in_use = session.in_use(&loaded.platform.name);
+    let ports = shared_ports(&loaded, std::iter::empty());
+    let asker = Noting { asker: Asker { context }, session: &session, asked, reset: args.reset, no_dns, ports };
     let up = app::up(&session, &loaded, &options, &asker);
     // until there is a plan, which may take a container and answers of registries
     let preparing = || {
@@ -224,22 +236,20 @@ async fn bring_up(
     let (host, state) = (session.host(), session.state(&loaded.platform.name));
     let no_dns = state.no_dns(host).await.unwrap_or_default();
     let kept = !no_dns || looks_after(host, &loaded.platform.name).await;
-    let settings = &loaded.platform.lease;
-    let from_file = asked.is_nothing() && *settings != LeaseSettings::default();
-    if from_file {
-        (asked.time, asked.idle) = (settings.time, settings.idle);
-    }
     if !kept && !asked.is_nothing() {
         let what = if from_file { "`lease` in macula.yaml" } else { "the lease" };
         context.events().warn(format!("{what} has no effect without the names: nothing looks after it"));
         asked = lease::Asked::default();
     }
     let block = state.block(host, &loaded.platform).await?.base();
-    let lease = lease::wanted(host, asked, Some(block), shared_ports(&loaded, &result)).await?;
+    // that of the plan once more: the time begins now, and all ports are known
+    let addresses = result.now.services.iter().flat_map(|row| &row.addresses);
+    let lease = lease::wanted(host, asked, Some(block), shared_ports(&loaded, addresses)).await?;
     if lease.is_some() || args.reset {
         state.keep_lease(host, lease.as_ref()).await?;
     }
     state.note_use(host, host.now()).await;
+    drop(in_use);
     let lease = state.lease(host).await?.filter(|_| kept);
     let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
     let took = text::duration(begun.elapsed());
@@ -318,10 +328,60 @@ fn no_stack(context: &Context, loaded: &Loaded) -> Result<String, CliError> {
     })
 }
 
-/// The platform's ports on 127.0.0.1, which is not its own address.
-fn shared_ports(loaded: &Loaded, result: &UpResult) -> Vec<u16> {
+/// Asks as [`Asker`] does, and notes the lease under the lock of `up`.
+struct Noting<'a> {
+    asker: Asker<'a>,
+    session: &'a Session,
+    asked: lease::Asked,
+    reset: bool,
+    no_dns: Option<bool>,
+    /// See [`shared_ports`].
+    ports: Vec<u16>,
+}
+
+impl Noting<'_> {
+    /// The lease: a `down` at the end of the one before may wait for the lock, and goes by what is written down then.
+    async fn lease(&self, prepared: &Prepared) -> Result<(), CliError> {
+        if self.asked.is_nothing() && !self.reset {
+            return Ok(());
+        }
+        let (host, survey) = (self.session.host(), &prepared.survey);
+        let no_dns = match self.no_dns {
+            Some(no_dns) => no_dns,
+            None => survey.state.no_dns(host).await?,
+        };
+        let kept = !no_dns || looks_after(host, &survey.platform.name).await;
+        let asked = if kept { self.asked } else { lease::Asked::default() };
+        // what connects to those of the services is use as before
+        let before = survey.state.lease(host).await.ok().flatten().and_then(|lease| lease.idle);
+        let known = before.map(|idle| idle.ports).unwrap_or_default();
+        let ports = words::unique(self.ports.iter().copied().chain(known));
+        let lease = lease::wanted(host, asked, Some(survey.block.base()), ports).await?;
+        if lease.is_some() || self.reset {
+            survey.state.keep_lease(host, lease.as_ref()).await?;
+        }
+        survey.state.note_use(host, host.now()).await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Consent for Noting<'_> {
+    async fn planned(&self, prepared: &Prepared, findings: &[Finding], forecast: &Forecast) {
+        if let Err(error) = self.lease(prepared).await {
+            self.asker.context.events().warn(format!("the lease is not written down: {}", error.message));
+        }
+        self.asker.planned(prepared, findings, forecast).await;
+    }
+
+    async fn install(&self, why: &str, fix: &Fix) -> Result<bool, app::Error> {
+        self.asker.install(why, fix).await
+    }
+}
+
+/// The platform's ports on 127.0.0.1, which is not its own address. `addresses`: its services'.
+fn shared_ports<'a>(loaded: &Loaded, addresses: impl Iterator<Item = &'a String>) -> Vec<u16> {
     let ingress = &loaded.platform.ingress;
-    let addresses = result.now.services.iter().flat_map(|row| &row.addresses);
     let local = addresses.filter_map(|address| address.parse::<SocketAddr>().ok());
     let local = local.filter(|address| address.ip() == Ipv4Addr::LOCALHOST).map(|address| address.port());
     words::unique([ingress.http, ingress.https].into_iter().chain(local))

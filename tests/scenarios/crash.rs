@@ -201,7 +201,16 @@ fn killed_at_any_moment_up_converges_and_no_row_is_lost() {
     // nothing half written is left once doctor has been there
     platform.run("doctor leftovers --fix --yes").ok();
     let left: Vec<_> = walk(&platform.data());
-    let whole = ["lock", "brought.json", "choices.json", "platform.json", "secrets.json", "ingress.pem", "runs.json"];
+    let whole = [
+        "lock",
+        "brought.json",
+        "choices.json",
+        "engines.json",
+        "platform.json",
+        "secrets.json",
+        "ingress.pem",
+        "runs.json",
+    ];
     assert!(left.iter().all(|name| whole.contains(&name.as_str())), "{left:?}");
 }
 

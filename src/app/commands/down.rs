@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::apply::{ClusterWork, Tools};
 use crate::daemon::reach::{Table, look_again};
-use crate::model::{ContainerState, ObservedContainer, ObservedVolume, PlatformName, Way, label};
+use crate::host::Lock;
+use crate::model::{
+    ContainerState, Invocation, MaculaCommand, Observed, ObservedContainer, ObservedVolume, PlatformName, Way, label,
+};
 use crate::observe;
 use crate::plan::{self, Keep, Plan};
 use crate::words;
@@ -16,7 +20,11 @@ use crate::app::commands::written::last_written;
 use crate::app::engine_lock::EngineLock;
 use crate::app::owner::{self, Owner};
 use crate::app::resolver::ResolverFiles;
-use crate::app::{Error, Session, State, processes, reach, resolver};
+use crate::app::state::engine_at;
+use crate::app::{Error, Session, State, expiry, processes, reach, resolver};
+
+/// How long the end of a lease waits for whoever works on the platform.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DownOptions {
@@ -27,16 +35,22 @@ pub struct DownOptions {
     pub dry_run: bool,
     /// Also where another user of the engine made it.
     pub any_owner: bool,
+    /// At the end of a lease: only where one is still over once nobody else works on the platform.
+    pub if_expired: bool,
 }
 
 /// What `down` came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Downed {
     pub plan: Plan,
     /// Volumes that stay.
     pub kept: Vec<String>,
     /// Programs of this machine that were ended.
     pub processes: Vec<String>,
+    /// Nothing was done: no lease of the platform is over.
+    pub stays: bool,
+    /// The data was to go with its passwords, and these stay: another engine may have more of it.
+    pub passwords_kept: bool,
 }
 
 /// A name that was typed wrong must not look like a platform that is down.
@@ -66,18 +80,19 @@ pub struct Data {
     pub in_use: bool,
 }
 
-/// The volumes of a platform, the largest first, and whose they are where they belong to somebody else. `dated`: with
-/// the time that it takes to find out when they were last written to.
+/// The volumes of a platform, the largest first, whose they are where they belong to somebody else, and whether the
+/// passwords go with them. `dated`: with the time that it takes to find out when they were last written to.
 pub async fn data_of(
     session: &Session,
     name: &PlatformName,
     dated: bool,
-) -> Result<(Vec<Data>, Option<String>), Error> {
+) -> Result<(Vec<Data>, Option<String>, bool), Error> {
     let engine = session.engine()?;
     let (observed, sizes) = tokio::join!(observe::ours(&*engine, name), engine.volume_sizes());
     // an engine that cannot say it removes them all the same
     let (observed, sizes) = (observed?, sizes.unwrap_or_default());
     let owner = owner::other(Owner::read(session.host()).await?.as_ref(), name, &observed);
+    let passwords = needed_elsewhere(session, name, &observed).await?.is_none();
     let containers = &observed.containers;
     let kept: Vec<ObservedVolume> = observed.volumes.into_iter().filter(ObservedVolume::holds_data).collect();
     let volumes: Vec<String> = kept.iter().map(|volume| volume.name.clone()).collect();
@@ -101,14 +116,82 @@ pub async fn data_of(
     };
     let mut all: Vec<Data> = kept.into_iter().map(data).collect();
     all.sort_by_key(|data| (std::cmp::Reverse(data.size), data.volume.clone()));
-    Ok((all, owner))
+    Ok((all, owner, passwords))
+}
+
+/// Why the passwords of a platform stay when its data on this engine goes, and what removes them: there may be data on
+/// another engine, which nothing else opens. `None`: there is none that anybody knows of. `observed`: what is on this
+/// engine.
+async fn needed_elsewhere(
+    session: &Session,
+    name: &PlatformName,
+    observed: &Observed,
+) -> Result<Option<String>, Error> {
+    let (host, state) = (session.host(), session.state(name));
+    let passwords = state.has_secrets(host).await;
+    // nor does anything else know of the nodes of a cluster
+    if !passwords && state.cluster(host).await?.is_none() {
+        return Ok(None);
+    }
+    let mut engines = state.engines(host).await?;
+    let recorded = !engines.is_empty();
+    if let Some(endpoint) = session.endpoint() {
+        engines.remove(&engine_at(host, &endpoint).await);
+    }
+    let what = match passwords {
+        true => format!("the passwords of {name} stay"),
+        false => format!("what is known of {name} stays"),
+    };
+    let down = MaculaCommand::of(["--name", name.as_str(), "down", "--volumes"]).line(&Invocation::default());
+    let remove = format!("rm -r {}", words::shell_word(&state.folder().display().to_string()));
+    if !engines.is_empty() {
+        let there = engines.iter().map(|engine| format!("`DOCKER_HOST={} {down}`", words::shell_word(engine)));
+        return Ok(Some(format!(
+            "{what}: it was brought up on {}, where its data may be. To remove both: {}, or, where that engine is \
+             gone, `{remove}`",
+            words::list(&engines),
+            words::list(there),
+        )));
+    }
+    let nothing_here = observed.containers.is_empty()
+        && observed.unfinished.is_empty()
+        && observed.networks.is_empty()
+        && observed.volumes.is_empty();
+    Ok((!recorded && nothing_here).then(|| {
+        format!(
+            "{what}: nothing of it is on this engine, and its data may be on another. To remove both: `{down}` with \
+             the DOCKER_HOST of that one, or, where there is none, `{remove}`"
+        )
+    }))
+}
+
+/// As [`Session::lock`], which counts as use of the platform: that its lease ends is none.
+async fn lock_unused(session: &Session, name: &PlatformName) -> Result<Lock, Error> {
+    let path = session.state(name).lock_file();
+    let host = session.host();
+    let now = host.now();
+    let acquire = Lock::acquire(host, &path, &session.command, Some(PATIENCE), |held| {
+        session.events.info(format!("waiting for {}, which holds {}", held.describe(now), path.display()));
+    });
+    let lock = tokio::select! {
+        lock = acquire => lock?,
+        () = session.cancel.cancelled() => return Err(Error::Cancelled),
+    };
+    Ok(lock)
 }
 
 /// Takes away what is ours; data volumes only when asked.
 pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) -> Result<Downed, Error> {
     let engine = session.engine()?;
     session.check_known(name).await?;
-    let _lock = session.lock(name).await?;
+    let _lock = match options.if_expired {
+        true => lock_unused(session, name).await?,
+        false => session.lock(name).await?,
+    };
+    // whoever had the lock, or did not need it, may have given the platform more time
+    if options.if_expired && !expiry::is_over(session.host(), name).await? {
+        return Ok(Downed { stays: true, ..Downed::default() });
+    }
     let network = name.network();
     // a cancelled `up` leaves containers that the engine still starts: where their data goes too, nobody is
     // told to stop, and how they are does not matter
@@ -124,9 +207,18 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     if let Some(owner) = owner::other(own.as_ref(), name, &observed).filter(|_| !options.any_owner) {
         return Err(Error::Foreign { platform: name.clone(), owner });
     }
+    let elsewhere = match options.volumes {
+        true => needed_elsewhere(session, name, &observed).await?,
+        false => None,
+    };
+    let passwords_kept = elsewhere.is_some();
+    if let Some(why) = elsewhere {
+        session.events.info(why);
+    }
     let mut plan = plan::down(name, &observed, Keep { remove_volumes: options.volumes });
     let mut work = None;
-    if options.keep_cluster && cluster.observed.is_some() {
+    let cluster_stays = options.keep_cluster && cluster.observed.is_some();
+    if cluster_stays {
         plan.steps.retain(|step| !matches!(&step.action, plan::Action::RemoveNetwork { name } if *name == network));
     } else if let Some(found) = Work::of_standing(session, name, &cluster).await? {
         let name = cluster.observed.as_ref().map(|found| &found.name);
@@ -149,7 +241,7 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     if options.dry_run {
         let found = processes::keeping(session.host(), name).await;
         let running = found.states.into_iter().filter(|state| state.condition.is_alive()).map(|state| state.name);
-        return Ok(Downed { plan, kept, processes: running.collect() });
+        return Ok(Downed { plan, kept, processes: running.collect(), stays: false, passwords_kept });
     }
     // first, while what they need is still there
     let processes = processes::end(session, name).await?;
@@ -187,9 +279,169 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     session.state(name).keep_lease(session.host(), None).await?;
     session.state(name).forget_programs(session.host()).await?;
     session.state(name).forget_engine_paths(session.host()).await?;
-    if options.volumes {
+    match (options.volumes, passwords_kept) {
+        (false, _) => {}
         // passwords of data that is gone open nothing
-        session.state(name).forget(session.host()).await?;
+        (true, false) => state.forget(session.host(), cluster_stays).await?,
+        (true, true) if cluster_stays => {}
+        (true, true) => {
+            if let Some(endpoint) = session.endpoint() {
+                state.forget_engine(session.host(), &endpoint).await?;
+            }
+        }
     }
-    Ok(Downed { plan, kept, processes })
+    Ok(Downed { plan, kept, processes, stays: false, passwords_kept })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::{Agrees, Heard, heard_session, shop};
+    use crate::app::{Idle, Lease, UpOptions, up};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::Host;
+    use crate::host::fake::FakeHost;
+
+    const DATA: &str = "services:\n  db: {image: 'acme/db:1', volumes: ['rows:/data'], \
+                        x-macula: {secrets: {PASSWORD: {generate: 20}}}}\nvolumes: {rows: {}}\n";
+    const NO_DATA: &str = "services: {db: {image: 'acme/db:1', x-macula: {secrets: {PASSWORD: {generate: 20}}}}}\n";
+
+    const FIRST: &str = "unix:///run/docker.sock";
+    const SECOND: &str = "tcp://ci:2375";
+
+    fn engine() -> FakeEngine {
+        FakeEngine::new().with_image("acme/db:1")
+    }
+
+    fn name() -> PlatformName {
+        PlatformName::new("shop").unwrap()
+    }
+
+    /// One user of this machine, whose engine answers there.
+    fn at(host: &FakeHost, engine: &FakeEngine, endpoint: &str, heard: &Arc<Heard>) -> Session {
+        let mut session = heard_session(host.clone(), engine, "macula down", heard);
+        session.system.discovery.attempts[0].endpoint = endpoint.to_owned();
+        session
+    }
+
+    /// Both on the heap: the frames of several in one test are more than a thread of tests has.
+    async fn bring_up(session: &Session, host: &FakeHost, stack: &str) {
+        let loaded = shop(host, "", stack);
+        let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+        Box::pin(up(session, &loaded, &options, &Agrees)).await.unwrap();
+    }
+
+    async fn take_down(session: &Session, options: DownOptions) -> Downed {
+        Box::pin(down(session, &name(), options)).await.unwrap()
+    }
+
+    const ITS_END: DownOptions =
+        DownOptions { volumes: false, keep_cluster: false, dry_run: false, any_owner: false, if_expired: true };
+    const WITH_DATA: DownOptions =
+        DownOptions { volumes: true, keep_cluster: false, dry_run: false, any_owner: false, if_expired: false };
+
+    #[tokio::test]
+    async fn a_lease_that_gets_more_time_while_its_end_waits_keeps_the_platform() {
+        let (host, engine) = (FakeHost::new(), engine());
+        let session = at(&host, &engine, FIRST, &Arc::default());
+        bring_up(&session, &host, DATA).await;
+        let state = session.state(&name());
+        let lease = |until: i64| Lease { until: Some(until), ..Lease::default() };
+        // an `up` that renews it, which has the lock, and `lease cancel`, which needs none
+        for renewed in [Some(lease(host.now() + 60)), None] {
+            state.keep_lease(&host, Some(&lease(host.now() - 1))).await.unwrap();
+            let held = session.lock(&name()).await.unwrap();
+            let meanwhile = async {
+                state.keep_lease(&host, renewed.as_ref()).await.unwrap();
+                drop(held);
+            };
+            let (downed, ()) = tokio::join!(take_down(&session, ITS_END), meanwhile);
+            assert!(downed.stays && downed.plan.is_empty());
+            assert_eq!(state.lease(&host).await.unwrap(), renewed);
+            assert_eq!(engine.containers(), ["macula-shop-db-1"]);
+        }
+        state.keep_lease(&host, Some(&lease(host.now()))).await.unwrap();
+        assert!(!take_down(&session, ITS_END).await.stays);
+        assert_eq!((engine.containers(), state.lease(&host).await.unwrap()), (Vec::new(), None));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_lease_is_no_use_of_the_platform() {
+        let (host, engine) = (FakeHost::new(), engine());
+        let session = at(&host, &engine, FIRST, &Arc::default());
+        bring_up(&session, &host, DATA).await;
+        let state = session.state(&name());
+        let idle = Idle { seconds: 1800, block: std::net::Ipv4Addr::new(127, 0, 0, 0), ports: Vec::new() };
+        state.keep_lease(&host, Some(&Lease { idle: Some(idle), ..Lease::default() })).await.unwrap();
+        state.note_use(&host, host.now()).await;
+        assert!(take_down(&session, ITS_END).await.stays);
+        let later = host.clone().at(host.now() + 1800);
+        assert!(!take_down(&session, ITS_END).await.stays);
+        assert_eq!((engine.containers(), state.lease(&later).await.unwrap()), (Vec::new(), None));
+    }
+
+    #[tokio::test]
+    async fn passwords_stay_as_long_as_another_engine_may_have_data() {
+        let (host, here, there) = (FakeHost::new(), engine(), engine());
+        let heard = Arc::new(Heard::default());
+        let (first, second) = (at(&host, &here, FIRST, &heard), at(&host, &there, SECOND, &heard));
+        let state = first.state(&name());
+        bring_up(&first, &host, DATA).await;
+        state.keep_engine(&host, FIRST).await.unwrap();
+        let passwords = state.secrets(&host).await.unwrap();
+
+        // nothing was ever there
+        let (data, _, lost) = data_of(&second, &name(), false).await.unwrap();
+        assert!(data.is_empty() && !lost, "nobody need be asked");
+        assert!(take_down(&second, WITH_DATA).await.passwords_kept);
+        let note = "`DOCKER_HOST=unix:///run/docker.sock macula --name shop down --volumes`";
+        let said = heard.said();
+        assert!(
+            said.iter().any(|line| line.starts_with("the passwords of shop stay") && line.contains(note)),
+            "{said:?}"
+        );
+        assert_eq!(state.secrets(&host).await.unwrap(), passwords);
+
+        // data on both: the passwords go with the last of it
+        bring_up(&second, &host, DATA).await;
+        state.keep_engine(&host, SECOND).await.unwrap();
+        assert!(take_down(&first, WITH_DATA).await.passwords_kept);
+        assert_eq!((here.volume_names(), there.volume_names()), (Vec::new(), vec!["macula-shop-rows".to_owned()]));
+        assert_eq!(state.secrets(&host).await.unwrap(), passwords);
+        assert!(data_of(&second, &name(), false).await.unwrap().2);
+        assert!(!take_down(&second, WITH_DATA).await.passwords_kept);
+        assert!(!state.is_known(&host).await && there.volume_names().is_empty());
+    }
+
+    #[tokio::test]
+    async fn where_no_engine_is_written_down_passwords_go_where_the_platform_is() {
+        let (host, here, there) = (FakeHost::new(), engine(), engine());
+        let heard = Arc::new(Heard::default());
+        let (first, second) = (at(&host, &here, FIRST, &heard), at(&host, &there, SECOND, &heard));
+        let state = first.state(&name());
+        bring_up(&first, &host, DATA).await;
+        assert!(take_down(&second, WITH_DATA).await.passwords_kept);
+        let said = heard.said();
+        let note = "`rm -r /home/dev/.local/share/macula/shop`";
+        assert!(
+            said.iter().any(|line| line.starts_with("the passwords of shop stay") && line.contains(note)),
+            "{said:?}"
+        );
+        take_down(&first, DownOptions::default()).await;
+        assert!(!take_down(&first, WITH_DATA).await.passwords_kept);
+        assert!(!state.is_known(&host).await);
+    }
+
+    #[tokio::test]
+    async fn passwords_of_what_has_no_data_go_once_it_is_down() {
+        let (host, engine) = (FakeHost::new(), engine());
+        let session = at(&host, &engine, FIRST, &Arc::default());
+        let state = session.state(&name());
+        bring_up(&session, &host, NO_DATA).await;
+        state.keep_engine(&host, FIRST).await.unwrap();
+        take_down(&session, DownOptions::default()).await;
+        assert!(state.has_secrets(&host).await && engine.network_names().is_empty());
+        assert!(!take_down(&session, WITH_DATA).await.passwords_kept);
+        assert!(!state.is_known(&host).await);
+    }
 }

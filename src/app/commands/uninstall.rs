@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::app::resolver::{ResolverFiles, StartedBy, connect, stop_resolver};
-use crate::app::{Error, Session, authorities};
+use crate::app::{Error, Session, State, authorities};
 use crate::changes::{self, Undoing, Verdict};
 use crate::model::PlatformName;
 use crate::pki::trust::{self, Done, Outcome, Place};
@@ -93,9 +93,10 @@ pub async fn leavings(session: &Session) -> Result<Leavings, Error> {
 /// `volumes` the data goes too; without, the folder with its passwords stays.
 pub async fn uninstall(session: &Session, found: &Leavings, volumes: bool) -> Result<Uninstalled, Error> {
     let host = session.host();
-    let mut done = Uninstalled::default();
+    let (mut done, mut kept) = (Uninstalled::default(), false);
     for name in &found.platforms {
-        let downed = down(session, name, DownOptions { volumes, ..DownOptions::default() }).await?;
+        let downed = Box::pin(down(session, name, DownOptions { volumes, ..DownOptions::default() })).await?;
+        kept |= downed.passwords_kept;
         done.volumes.extend(downed.kept);
         done.platforms.push(name.clone());
     }
@@ -106,7 +107,8 @@ pub async fn uninstall(session: &Session, found: &Leavings, volumes: bool) -> Re
     // passwords of data that stays, which may lie on an engine that was not asked; and the receipt of what could not be
     // undone
     let failed = done.failed_stores() > 0 || done.failed_changes().next().is_some();
-    let keep = (!volumes && !found.platforms.is_empty()) || failed;
+    let known = !found.platforms.is_empty() || !State::all(host).await.is_empty();
+    let keep = kept || (!volumes && known) || failed;
     for folder in found.cache.iter().chain(found.data.iter().filter(|_| !keep)) {
         host.remove_folder(folder).await.map_err(|source| Error::Io { path: folder.clone(), source })?;
         done.folders.push(folder.clone());
@@ -149,7 +151,7 @@ mod tests {
         let request = Request { name, only_own: true, cwd: "/shop".into(), ..Request::default() };
         let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
         let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
-        up(session, &loaded, &options, &Agrees).await.unwrap();
+        Box::pin(up(session, &loaded, &options, &Agrees)).await.unwrap();
     }
 
     #[tokio::test]
@@ -175,6 +177,16 @@ mod tests {
         let seen = leavings(&elsewhere).await.unwrap();
         assert!(uninstall(&elsewhere, &seen, false).await.unwrap().volumes.is_empty());
         assert!(ours.exists(&ours.folders().data).await);
+
+        // nor is one where somebody else has a platform of the name
+        let (shared, apart) = (FakeEngine::new().pullable("acme/web:1"), host());
+        up_as(&session(apart.clone(), &FakeEngine::new().pullable("acme/web:1"), "macula up"), "one").await;
+        up_as(&session(host(), &shared, "macula up"), "one").await;
+        let confused = session(apart.clone(), &shared, "macula uninstall");
+        let seen = leavings(&confused).await.unwrap();
+        assert_eq!((names(&seen.platforms), names(&seen.foreign)), (vec![], vec!["one".to_owned()]));
+        uninstall(&confused, &seen, false).await.unwrap();
+        assert!(apart.exists(&apart.folders().data.join("one")).await);
 
         // nor is one that does not answer, where nothing but the passwords is left of a platform's records
         let folder = ours.folders().data.join("two");

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::compile::addons::AddOn;
 use crate::compile::{Block, choose_block};
 use crate::config::Files;
@@ -42,6 +44,13 @@ pub(super) const KEEPER_RECORD: &str = "keeper.json";
 
 /// Held while one of several platforms chooses its addresses. A name that no platform can have.
 const CHOICE_LOCK: &str = ".addresses.lock";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct EnginesFile {
+    format: u64,
+    /// Their endpoints.
+    engines: BTreeSet<String>,
+}
 
 /// The files of one platform.
 #[derive(Debug, Clone)]
@@ -87,15 +96,26 @@ impl State {
         self.folder.join("choices.json")
     }
 
-    /// Whether the platform was brought up and not removed. Passwords alone are enough: there may be data, on an engine
-    /// that does not answer at present, that nothing else opens.
+    /// Any of them makes the platform known. Passwords alone are enough: there may be data, on an engine that does not
+    /// answer at present, that nothing else opens. So is a cluster alone, whose nodes would outlive everything that
+    /// knows of them.
+    fn witnesses(&self) -> [PathBuf; 3] {
+        [self.platform_file(), self.secrets_file(), self.cluster_file()]
+    }
+
+    /// Whether the platform was brought up and not removed.
     pub(super) async fn exists(&self, host: &dyn Host) -> bool {
-        host.exists(&self.platform_file()).await || host.exists(&self.secrets_file()).await
+        for file in self.witnesses() {
+            if host.exists(&file).await {
+                return true;
+            }
+        }
+        false
     }
 
     /// The same for who has no session.
     pub fn was_up(&self, files: &dyn Files) -> bool {
-        files.exists(&self.platform_file()) || files.exists(&self.secrets_file())
+        self.witnesses().iter().any(|file| files.exists(file))
     }
 
     /// What the last `up` was told, for who has no session yet. A file that cannot be understood holds no choice: the next `up`
@@ -248,6 +268,41 @@ impl State {
         write(host, &self.secrets_file(), &file).await
     }
 
+    pub(super) async fn has_secrets(&self, host: &dyn Host) -> bool {
+        host.exists(&self.secrets_file()).await
+    }
+
+    fn engines_file(&self) -> PathBuf {
+        self.folder.join("engines.json")
+    }
+
+    /// The engines that may have data of the platform, by their endpoints; empty where nobody has written them down.
+    pub(super) async fn engines(&self, host: &dyn Host) -> Result<BTreeSet<String>, Error> {
+        Ok(read::<EnginesFile>(host, &self.engines_file()).await?.map(|file| file.engines).unwrap_or_default())
+    }
+
+    async fn write_engines(&self, host: &dyn Host, engines: BTreeSet<String>) -> Result<(), Error> {
+        write(host, &self.engines_file(), &EnginesFile { format: FORMAT, engines }).await
+    }
+
+    /// Records that the platform is brought up on this one: its passwords are needed there until its data is removed.
+    pub async fn keep_engine(&self, host: &dyn Host, endpoint: &str) -> Result<(), Error> {
+        let mut engines = self.engines(host).await?;
+        match engines.insert(engine_at(host, endpoint).await) {
+            true => self.write_engines(host, engines).await,
+            false => Ok(()),
+        }
+    }
+
+    /// There is no data on this one any more.
+    pub(super) async fn forget_engine(&self, host: &dyn Host, endpoint: &str) -> Result<(), Error> {
+        let mut engines = self.engines(host).await?;
+        match engines.remove(&engine_at(host, endpoint).await) {
+            true => self.write_engines(host, engines).await,
+            false => Ok(()),
+        }
+    }
+
     /// Where everything of the cluster's lies.
     pub fn cluster_folder(&self) -> PathBuf {
         self.folder.join("cluster")
@@ -385,15 +440,22 @@ impl State {
         }
     }
 
-    /// Everything of the platform's, after its last volume is gone, and the folder where nothing else is in it. The caller
-    /// has the lock: who waits for it sees that the file is gone, and makes another.
-    pub async fn forget(&self, host: &dyn Host) -> Result<(), Error> {
+    /// Everything of the platform's, after its last volume is gone, and the folder where nothing else is in it. Where
+    /// its cluster stays, so does what makes the platform known and says where the cluster is reached. The caller has
+    /// the lock: who waits for it sees that the file is gone, and makes another.
+    pub async fn forget(&self, host: &dyn Host, cluster_stays: bool) -> Result<(), Error> {
         self.forget_engine_paths(host).await?;
-        let own =
-            [self.secrets_file(), self.platform_file(), self.stopped_file(), self.choices_file(), self.runs_file()];
+        let own = [self.secrets_file(), self.stopped_file(), self.runs_file()];
         let of_runs = [self.brought_file(), self.used_file(), self.programs_file(), self.folder.join(KEEPER_LOG)];
         for path in own.into_iter().chain(of_runs) {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
+        }
+        if !cluster_stays {
+            // the nodes may have gone without us
+            self.forget_cluster(host).await?;
+            for path in [self.choices_file(), self.engines_file(), self.platform_file()] {
+                host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
+            }
         }
         let folders = [self.folder.join(TELEMETRY), self.folder.join(TELEMETRY_ASIDE), TaskRun::folder(&self.folder)];
         for path in folders.into_iter().chain([self.tls_folder(), self.stacks_folder()]) {
@@ -448,6 +510,14 @@ impl State {
     }
 }
 
+/// An engine by its endpoint. A socket may be a link, as /var/run is, and then the engine is the one that it leads to.
+pub(super) async fn engine_at(host: &dyn Host, endpoint: &str) -> String {
+    match endpoint.strip_prefix("unix://") {
+        Some(path) => format!("unix://{}", host.resolved(Path::new(path)).await.display()),
+        None => endpoint.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -469,6 +539,35 @@ mod tests {
         assert!(!state.was_up(&MemoryFiles::default().with(state.choices_file(), "{}")));
         assert!(state.was_up(&MemoryFiles::default().with(state.platform_file(), "{}")));
         assert!(state.was_up(&MemoryFiles::default().with(state.secrets_file(), "{}")));
+        assert!(state.was_up(&MemoryFiles::default().with(state.cluster_file(), "{}")));
+    }
+
+    #[tokio::test]
+    async fn a_cluster_alone_makes_a_platform_known() {
+        let host = FakeHost::new();
+        let state = State::new(&host.folders().data, &PlatformName::default());
+        state.keep_choices(&host, &Choices { no_cluster: true, ..Choices::default() }).await.unwrap();
+        assert!(!state.exists(&host).await && State::all(&host).await.is_empty());
+        state.keep_cluster(&host, &ClusterRecord::default()).await.unwrap();
+        assert!(state.exists(&host).await);
+        assert_eq!(State::all(&host).await, ["macula"]);
+    }
+
+    #[tokio::test]
+    async fn engines_are_known_until_the_data_is_gone_from_them() {
+        let host = FakeHost::new();
+        let state = State::new(Path::new("/data"), &PlatformName::default());
+        assert!(state.engines(&host).await.unwrap().is_empty());
+        for endpoint in ["unix:///run/docker.sock", "tcp://ci:2375", "unix:///run/docker.sock"] {
+            state.keep_engine(&host, endpoint).await.unwrap();
+        }
+        let known: Vec<String> = state.engines(&host).await.unwrap().into_iter().collect();
+        assert_eq!(known, ["tcp://ci:2375", "unix:///run/docker.sock"]);
+        for endpoint in ["tcp://ci:2375", "tcp://elsewhere:2375"] {
+            state.forget_engine(&host, endpoint).await.unwrap();
+        }
+        let known: Vec<String> = state.engines(&host).await.unwrap().into_iter().collect();
+        assert_eq!(known, ["unix:///run/docker.sock"]);
     }
 
     #[tokio::test]
@@ -496,14 +595,26 @@ mod tests {
             "stacks/metrics.yaml",
             "programs.json",
             "mounts.json",
+            "engines.json",
+            "cluster.json",
             "lock",
         ];
         let host = files.iter().fold(FakeHost::new(), |host, file| host.file(format!("/data/macula/{file}"), "x"));
-        State::new(Path::new("/data"), &PlatformName::default()).forget(&host).await.unwrap();
+        State::new(Path::new("/data"), &PlatformName::default()).forget(&host, false).await.unwrap();
         assert!(host.paths().is_empty());
         let logs = Path::new("/data/macula/cluster/logs/kubelet.log");
         let host = FakeHost::new().file(logs.display().to_string(), "x").file("/data/macula/lock", "x");
-        State::new(Path::new("/data"), &PlatformName::default()).forget(&host).await.unwrap();
+        State::new(Path::new("/data"), &PlatformName::default()).forget(&host, false).await.unwrap();
         assert_eq!(host.paths(), [logs, Path::new("/data/macula/lock")]);
+    }
+
+    #[tokio::test]
+    async fn with_a_cluster_that_stays_goes_nothing_that_says_where_it_is() {
+        let stays = ["choices.json", "cluster/kubeconfig", "cluster.json", "engines.json", "lock", "platform.json"];
+        let goes = ["secrets/secrets.json", "runs.json", "tls/ingress.pem"];
+        let path = |file: &&str| format!("/data/macula/{file}");
+        let host = stays.iter().chain(&goes).fold(FakeHost::new(), |host, file| host.file(path(file), "x"));
+        State::new(Path::new("/data"), &PlatformName::default()).forget(&host, true).await.unwrap();
+        assert_eq!(host.paths(), stays.iter().map(|file| PathBuf::from(path(file))).collect::<Vec<_>>());
     }
 }

@@ -128,6 +128,23 @@ async fn down_takes_the_cluster_first_or_keeps_it() {
 }
 
 #[tokio::test]
+async fn a_platform_of_which_the_cluster_stays_is_known_until_that_goes() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    let (session, name) = (machine.session("macula down"), PlatformName::default());
+    let options = DownOptions { volumes: true, keep_cluster: true, ..DownOptions::default() };
+    Box::pin(down(&session, &name, options)).await.unwrap();
+    assert_eq!(machine.engine.containers(), ["macula-control-plane"]);
+    // so that `down --all` and `uninstall` find it
+    let (ours, _) = crate::app::platforms_to_take_down(&session, false).await.unwrap();
+    assert_eq!(ours.into_iter().collect::<Vec<_>>(), std::slice::from_ref(&name));
+    let options = DownOptions { volumes: true, ..DownOptions::default() };
+    Box::pin(down(&session, &name, options)).await.unwrap();
+    assert_eq!((machine.engine.containers(), machine.record()), (Vec::new(), None));
+    assert!(!session.state(&name).is_known(session.host()).await);
+}
+
+#[tokio::test]
 async fn other_settings_are_said_and_never_cost_a_cluster() {
     let machine = Machine::new();
     machine.up("").await.unwrap();
