@@ -32,13 +32,15 @@ pub(in crate::config) fn parse(text: &str, lookup: &dyn Fn(&str) -> Option<Strin
     Ok(reader.read)
 }
 
-/// `format: raw`: every line is `NAME=value`, and the value is taken as it stands.
-pub(in crate::config) fn parse_raw(text: &str) -> BTreeMap<String, String> {
-    text.lines()
-        .filter(|line| !line.trim_start().starts_with('#'))
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.trim().to_owned(), value.to_owned()))
-        .collect()
+/// `format: raw`: every line is `NAME=value`, and the value is taken as it stands; a name alone has the value that is
+/// `known` of it.
+pub(in crate::config) fn parse_raw(text: &str, known: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let pairs = lines.filter_map(|line| match line.split_once('=') {
+        Some((name, value)) => Some((name.trim().to_owned(), value.to_owned())),
+        None => Some((line.trim().to_owned(), known.get(line.trim())?.clone())),
+    });
+    pairs.collect()
 }
 
 struct Reader<'a> {
@@ -306,8 +308,8 @@ mod tests {
 
     #[test]
     fn raw_values_are_taken_as_they_stand() {
-        let values = parse_raw("# c\nA=\"$x\" # y\nB\n");
-        assert_eq!(values, [("A".to_owned(), "\"$x\" # y".to_owned())].into());
+        let values = parse_raw("# c\nA=\"$x\" # y\nB\nC\n", &[("C".to_owned(), "c".to_owned())].into());
+        assert_eq!(values, [("A".to_owned(), "\"$x\" # y".to_owned()), ("C".to_owned(), "c".to_owned())].into());
     }
 
     proptest! {

@@ -24,6 +24,7 @@ pub(super) fn finish(project: &mut Project, source: &Source<'_>, around: &Surrou
             implied_dependencies(&mut entry.node);
             env_files(&mut entry.node, name, &project.variables, around, report);
             label_files(&mut entry.node, name, around, report);
+            seccomp(&mut entry.node, name, &folder, around, report);
         }
     }
     name_resources(project);
@@ -271,6 +272,9 @@ fn implied_dependencies(service: &mut Node) {
 fn env_files(service: &mut Node, name: &str, variables: &Variables, around: &Surroundings<'_>, report: &mut Report) {
     let Some(map) = service.as_map_mut() else { return };
     let Some(files) = map.shift_remove("env_file") else { return };
+    let own = map.get("environment").and_then(|entry| entry.node.as_map());
+    let own = own.into_iter().flatten().filter_map(|(name, entry)| Some((name.clone(), entry.node.scalar_text()?)));
+    let own: Variables = own.collect();
     let mut values = Variables::new();
     for file in files.node.as_list().unwrap_or_default() {
         let Some(path) = file.get_text("path").map(Path::new) else { continue };
@@ -284,9 +288,10 @@ fn env_files(service: &mut Node, name: &str, variables: &Variables, around: &Sur
             }
             continue;
         }
-        let lookup = |key: &str| values.get(key).or_else(|| variables.get(key)).cloned();
+        // other files of the service are not known to it
+        let lookup = |key: &str| variables.get(key).or_else(|| own.get(key)).cloned();
         let read = if file.get_text("format") == Some("raw") {
-            read_text(around.files, path, None, report).map(|text| env_file::parse_raw(&text))
+            read_text(around.files, path, None, report).map(|text| env_file::parse_raw(&text, variables))
         } else {
             read_env_file(around.files, path, &lookup, report)
         };
@@ -315,6 +320,26 @@ fn label_files(service: &mut Node, name: &str, around: &Surroundings<'_>, report
         values.extend(read.unwrap_or_default());
     }
     fill(map, "labels", values, files.node.span);
+}
+
+/// A seccomp profile is named by its file; an engine wants what is in it.
+fn seccomp(service: &mut Node, name: &str, folder: &Path, around: &Surroundings<'_>, report: &mut Report) {
+    let options = service.as_map_mut().and_then(|map| map.get_mut("security_opt"));
+    let Some(Entry { node: Node { value: Value::List(options), .. }, .. }) = options else { return };
+    for option in options {
+        let profile = option.as_text().and_then(|text| text.strip_prefix("seccomp")?.strip_prefix([':', '=']));
+        let Some(profile) = profile.filter(|profile| !["unconfined", "builtin"].contains(profile)) else { continue };
+        let path = join(folder, Path::new(profile));
+        let Some(content) = read_text(around.files, &path, Some(option.span), report) else { continue };
+        match serde_json::from_str::<serde_json::Value>(&content) {
+            Ok(profile) => option.value = text(format!("seccomp={profile}")),
+            Err(error) => report.error_help(
+                option.span,
+                format!("services.{name}.security_opt: {} is not a seccomp profile: {error}", path.display()),
+                "name a file with the profile as JSON, or say seccomp=unconfined",
+            ),
+        }
+    }
 }
 
 /// Adds values to a mapping of the service, below those that stand there.

@@ -44,11 +44,10 @@ impl Loader<'_, '_> {
                 let mut own = Variables::new();
                 for file in env_files {
                     let path = join(folder, Path::new(&file));
-                    let mut known = variables.clone();
-                    known.extend(own.clone());
-                    let before = known.clone();
-                    self.add_env_file(&path, &mut known, Some(span));
-                    own.extend(known.into_iter().filter(|(name, _)| !before.contains_key(name)));
+                    let mut known = own.clone();
+                    known.extend(variables.clone());
+                    // of two files with the same variable, the later one counts
+                    own.extend(self.env_file(&path, &known, Some(span)));
                 }
                 for (name, value) in own {
                     variables.entry(name).or_insert(value);

@@ -165,16 +165,15 @@ struct Loader<'a, 'r> {
 }
 
 impl Loader<'_, '_> {
-    /// `compose.override.yaml` beside a file that has one of Compose's own names.
+    /// The first of Compose's own override files beside a file that has one of Compose's own names, whichever these are.
     fn overrides(&self, source: &Source<'_>) -> Option<PathBuf> {
         // files that are named one by one are all there are
         let [path] = source.paths.as_slice() else { return None };
         if source.text.is_some() || !source.env.paths.is_empty() {
             return None;
         }
-        let name = path.file_name()?.to_str().filter(|name| FILE_NAMES.contains(name))?;
-        let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-        [format!("{stem}.override.yml"), format!("{stem}.override.yaml")]
+        path.file_name()?.to_str().filter(|name| FILE_NAMES.contains(name))?;
+        ["compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"]
             .into_iter()
             .map(|name| path.with_file_name(name))
             .find(|path| self.files.exists(path))
@@ -244,6 +243,13 @@ impl Loader<'_, '_> {
 
     /// Adds the variables of an env file; those that are set already stay.
     fn add_env_file(&mut self, path: &Path, variables: &mut Variables, asked_at: Option<Span>) {
+        for (name, value) in self.env_file(path, variables, asked_at) {
+            variables.entry(name).or_insert(value);
+        }
+    }
+
+    /// What an env file says where `variables` are known.
+    fn env_file(&mut self, path: &Path, variables: &Variables, asked_at: Option<Span>) -> Variables {
         if !self.files.exists(path) {
             if let Some(span) = asked_at {
                 self.report.error_help(
@@ -252,13 +258,9 @@ impl Loader<'_, '_> {
                     "check the path, or say `required: false`",
                 );
             }
-            return;
+            return Variables::new();
         }
-        if let Some(values) = read_env_file(self.files, path, &|name| variables.get(name).cloned(), self.report) {
-            for (name, value) in values {
-                variables.entry(name).or_insert(value);
-            }
-        }
+        read_env_file(self.files, path, &|name| variables.get(name).cloned(), self.report).unwrap_or_default()
     }
 }
 

@@ -47,9 +47,12 @@ impl ProjectEnv {
             Some(list) => {
                 // of two files with the same variable, the later one counts
                 let paths: Vec<PathBuf> = list.split(',').map(|path| join(cwd, Path::new(path.trim()))).collect();
-                for path in paths.iter().rev() {
+                let outer = variables.clone();
+                for path in &paths {
                     if files.exists(path) {
-                        add(path, &mut variables, files, report);
+                        let read = read_env_file(files, path, &|name| variables.get(name).cloned(), report);
+                        let read = read.unwrap_or_default().into_iter();
+                        variables.extend(read.filter(|(name, _)| !outer.contains_key(name)));
                     } else {
                         let file = report.file(path);
                         report.error_help(

@@ -334,25 +334,24 @@ fn device(node: &Node) -> String {
     format!("{}:{target}:{permissions}", part("source"))
 }
 
-/// `restart`, or what `deploy.restart_policy` says in its place.
+/// What `deploy.restart_policy` says, or `restart`: where both are there, Compose goes by the first.
 fn restart(node: &Node) -> Restart {
-    let attempts = |text: &str| text.parse().ok();
-    if let Some(policy) = node.get_text("restart") {
-        return match policy.split_once(':') {
-            Some(("on-failure", count)) => Restart::OnFailure(attempts(count)),
-            _ => match policy {
-                "always" => Restart::Always,
-                "unless-stopped" => Restart::UnlessStopped,
-                "on-failure" => Restart::OnFailure(None),
-                _ => Restart::No,
-            },
+    if let Some(policy) = node.get("deploy").and_then(|deploy| deploy.get("restart_policy")) {
+        return match policy.get_text("condition") {
+            Some("none") => Restart::No,
+            Some("on-failure") => Restart::OnFailure(policy.get_int("max_attempts")),
+            _ => Restart::Always,
         };
     }
-    let Some(policy) = node.get("deploy").and_then(|deploy| deploy.get("restart_policy")) else { return Restart::No };
-    match policy.get_text("condition") {
-        Some("none") => Restart::No,
-        Some("on-failure") => Restart::OnFailure(policy.get_int("max_attempts")),
-        _ => Restart::Always,
+    let policy = node.get_text("restart").unwrap_or_default();
+    match policy.split_once(':') {
+        Some(("on-failure", count)) => Restart::OnFailure(count.parse().ok()),
+        _ => match policy {
+            "always" => Restart::Always,
+            "unless-stopped" => Restart::UnlessStopped,
+            "on-failure" => Restart::OnFailure(None),
+            _ => Restart::No,
+        },
     }
 }
 

@@ -381,3 +381,75 @@ fn add_ons_of_the_cluster_are_checked_when_the_file_is_read() {
 mod model;
 mod noise;
 mod sample;
+
+/// Seen side by side with docker compose 2.40.
+#[test]
+fn what_lies_beside_the_file_is_read_as_compose_reads_it() {
+    const BASE: &str = "services: {web: {image: nginx, environment: {FROM: base}}}\n";
+    let value = |files: &[(&str, &str)], key: &str| {
+        let folder =
+            files.iter().fold(MemoryFiles::default(), |all, (name, text)| all.with(format!("/p/{name}"), *text));
+        let request = Request { stacks: vec!["/p".into()], ..request() };
+        let loaded = run(&request, &folder).unwrap_or_else(|errors| panic!("{errors}"));
+        loaded.platform.service("web").unwrap().1.environment.get(key).cloned().unwrap_or_default()
+    };
+    // the names of the two files need not belong together
+    let over = "services: {web: {environment: {FROM: over}}}\n";
+    for (base, name) in [
+        ("compose.yaml", "compose.override.yaml"),
+        ("compose.yaml", "docker-compose.override.yml"),
+        ("docker-compose.yml", "compose.override.yml"),
+    ] {
+        assert_eq!(value(&[(base, BASE), (name, over)], "FROM"), "over", "{base} {name}");
+    }
+    let first = [("compose.yaml", BASE), ("docker-compose.override.yml", BASE), ("compose.override.yaml", over)];
+    assert_eq!(value(&first, "FROM"), "over");
+    // what one env file says is not known to the next; what stands in the service is
+    let two = "services: {web: {image: nginx, env_file: [a.env, b.env], environment: {OWN: service}}}\n";
+    let files = [
+        ("compose.yaml", two),
+        (".env", "TAG=dot\n"),
+        ("a.env", "TAG=a\nORD=one\n"),
+        ("b.env", "X=${TAG}\nORD=two\nALIAS=${ORD}\nMINE=${OWN}\n"),
+    ];
+    assert_eq!(["X", "ALIAS", "MINE", "TAG"].map(|key| value(&files, key)), ["dot", "two", "service", "a"]);
+    // of two env files of an include the later one counts
+    let files = [
+        ("compose.yaml", "include: [{path: web.yaml, env_file: [one.env, two.env]}]\n"),
+        ("web.yaml", "services: {web: {image: nginx, environment: {T: '${T}', U: '${U}'}}}\n"),
+        ("one.env", "T=1\n"),
+        ("two.env", "U=${T}\nT=2\n"),
+    ];
+    assert_eq!(["T", "U"].map(|key| value(&files, key)), ["2", "1"]);
+}
+
+#[test]
+fn of_two_policies_that_of_the_deployment_counts() {
+    let web = one(
+        "services: {web: {image: nginx, restart: always, deploy: {restart_policy: {condition: on-failure, max_attempts: 2}}}}\n",
+    );
+    assert_eq!(web.options.restart, Restart::OnFailure(Some(2)));
+}
+
+#[test]
+fn a_seccomp_profile_is_read_from_its_file() {
+    let stack = |option: &str| format!("services: {{web: {{image: nginx, security_opt: ['{option}']}}}}\n");
+    let read = |option: &str, profile: &str| {
+        let (request, files) = with_stack(&stack(option));
+        let loaded = run(&request, &files.with("/home/dev/profile.json", profile));
+        loaded.map(|loaded| loaded.platform.service("web").unwrap().1.options.security_opt.concat())
+    };
+    let profile = "{\n  \"defaultAction\": \"SCMP_ACT_ALLOW\"\n}\n";
+    for option in ["seccomp:./profile.json", "seccomp=profile.json", "seccomp=/home/dev/profile.json"] {
+        assert_eq!(read(option, profile).unwrap(), r#"seccomp={"defaultAction":"SCMP_ACT_ALLOW"}"#, "{option}");
+    }
+    for option in ["seccomp=unconfined", "seccomp:builtin", "no-new-privileges:true", "label=disable"] {
+        assert_eq!(read(option, profile).unwrap(), option);
+    }
+    insta::assert_snapshot!(read("seccomp=profile.json", "[").unwrap_err(), @r"
+    compose.yaml:1:47: services.web.security_opt: /home/dev/profile.json is not a seccomp profile: EOF while parsing a list at line 1 column 1
+        name a file with the profile as JSON, or say seccomp=unconfined
+    ");
+    let missing = read("seccomp=none.json", "[").unwrap_err().to_string();
+    assert!(missing.starts_with("compose.yaml:1:47: cannot read /home/dev/none.json: "), "{missing}");
+}

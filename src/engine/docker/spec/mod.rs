@@ -151,6 +151,11 @@ fn host_config(options: &ContainerOptions, api: ApiVersion) -> Result<HostConfig
     if !options.annotations.is_empty() && api < ANNOTATIONS {
         return Err(too_old("annotations", ANNOTATIONS, api));
     }
+    // not the engine's: its clients show a container all of /proc and /sys for it
+    let is_open = |option: &&String| ["systempaths=unconfined", "systempaths:unconfined"].contains(&option.as_str());
+    let (open, security_opt): (Vec<&String>, Vec<&String>) = options.security_opt.iter().partition(is_open);
+    let security_opt: Vec<String> = security_opt.into_iter().cloned().collect();
+    let open = !open.is_empty();
     Ok(HostConfig {
         memory: limits.memory,
         memory_reservation: limits.memory_reservation,
@@ -203,7 +208,9 @@ fn host_config(options: &ContainerOptions, api: ApiVersion) -> Result<HostConfig
         userns_mode: options.userns_mode.clone(),
         privileged: options.privileged.then_some(true),
         readonly_rootfs: options.read_only.then_some(true),
-        security_opt: some(&options.security_opt),
+        security_opt: some(&security_opt),
+        masked_paths: open.then(Vec::new),
+        readonly_paths: open.then(Vec::new),
         shm_size: options.shm_size,
         sysctls: (!options.sysctls.is_empty()).then(|| hash_map(&options.sysctls)),
         runtime: options.runtime.clone(),
