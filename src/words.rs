@@ -182,18 +182,21 @@ pub fn parse_duration(text: &str) -> Option<i64> {
     Some(if negative { -total } else { total })
 }
 
+/// Nobody waits longer, and points of time that far off cannot be told.
+const LONGEST: Duration = Duration::from_secs(10_000 * 86_400);
+
 /// A duration as it is typed on a command line: as [`parse_duration`] reads it, in days (`7d`), or
 /// in seconds without a unit (`90`).
 pub fn typed_duration(text: &str) -> Result<Duration, String> {
     let days =
         text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()).and_then(|days| days.checked_mul(86_400));
-    if let Some(seconds) = days.or_else(|| text.parse().ok()) {
-        return Ok(Duration::from_secs(seconds));
+    let seconds = days.or_else(|| text.parse().ok()).map(Duration::from_secs);
+    let nanoseconds = || parse_duration(text).and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
+    match seconds.or_else(|| nanoseconds().map(Duration::from_nanos)) {
+        Some(long) if long > LONGEST => Err(format!("`{text}` is longer than {} days", LONGEST.as_secs() / 86_400)),
+        Some(duration) => Ok(duration),
+        None => Err(format!("`{text}` is not a valid duration; try 90s, 5m, 1h30m or 500ms")),
     }
-    let nanoseconds = parse_duration(text).and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
-    nanoseconds
-        .map(Duration::from_nanos)
-        .ok_or_else(|| format!("`{text}` is not a valid duration; try 90s, 5m, 1h30m or 500ms"))
 }
 
 /// [`typed_duration`] of something that has to last, with its unit: five seconds are never meant where it is said how
@@ -280,6 +283,10 @@ mod tests {
         for text in ["", "s", "soon", "-5s", "5parsecs", "99999999999999999h", "99999999999999999999d"] {
             let error = seconds(text).unwrap_err();
             assert!(error.starts_with(&format!("`{text}` is not a valid duration")), "{error}");
+        }
+        assert_eq!(seconds("10000d"), Ok(864_000_000.0));
+        for text in ["10001d", "9999999999999999999", "240001h"] {
+            assert_eq!(seconds(text).unwrap_err(), format!("`{text}` is longer than 10000 days"));
         }
     }
 

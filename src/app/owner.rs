@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::host::Host;
+use crate::host::{Host, Lock};
 use crate::model::{Observed, PlatformName, label};
 
 use super::Error;
@@ -39,6 +39,12 @@ impl Owner {
         getrandom::fill(&mut bytes)?;
         let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let path = file(host);
+        let _lock =
+            Lock::acquire(host, &path.with_extension("lock"), "the id of the data folder", None, |_| {}).await?;
+        // two at once, each of which would disown what the other one makes
+        if let Some(known) = Self::read(host).await? {
+            return Ok(known);
+        }
         host.write(&path, id.as_bytes(), 0o600).await.map_err(|source| Error::Io { path, source })?;
         Ok(Self { id, text: description(host) })
     }
@@ -97,6 +103,9 @@ mod tests {
         assert_eq!(Owner::read(&host).await.unwrap(), None);
         let owner = Owner::ensure(&host).await.unwrap();
         assert_eq!(Owner::ensure(&host).await.unwrap(), owner);
+        let fresh = FakeHost::new();
+        let (one, other_one) = tokio::join!(Owner::ensure(&fresh), Owner::ensure(&fresh));
+        assert_eq!(one.unwrap(), other_one.unwrap(), "of two that are the first at once");
         let mut labels = owner.labels();
         labels.insert(label::PLATFORM.to_owned(), "macula".to_owned());
         let volumes = vec![ObservedVolume { name: "rows".into(), labels, made_at: None }];

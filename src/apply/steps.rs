@@ -25,17 +25,16 @@ const SHOWN_OF_TASKS: usize = 20;
 /// For one program that runs in a container after its start or before its end.
 const HOOK: Duration = Duration::from_secs(600);
 
-/// What is said of a `pre_stop` that failed, which keeps nothing from stopping; nothing after Ctrl-C.
-pub(super) fn stopped_anyway(container: &str, error: &StepError) -> Option<String> {
+/// What is said of a `pre_stop` that failed, which keeps nothing from stopping.
+pub(super) fn stopped_anyway(container: &str, error: &StepError) -> String {
     let what = match error {
-        StepError::Cancelled => return None,
         StepError::Hook { log_tail, .. } => match log_tail.iter().rfind(|line| !line.trim().is_empty()) {
             Some(line) => format!("{error} ({})", line.trim()),
             None => error.to_string(),
         },
         _ => format!("{container}: its `pre_stop` could not be run: {error}"),
     };
-    Some(format!("{what}; it is stopped anyway"))
+    format!("{what}; it is stopped anyway")
 }
 
 /// What is said of containers that did not end when they were told to: the first process of a container has no default for
@@ -149,6 +148,7 @@ impl Run {
                 engine.remove_container(container).await?;
                 self.told(container).await;
                 let _ = self.tools.host.remove(&self.start_note(container)).await;
+                self.forget_stop(container).await;
             }
             Action::RenameContainer { container, to } => engine.rename(container, to).await?,
             Action::Pause { time } => {
@@ -225,6 +225,11 @@ impl Run {
             // on a full disk it is started all the same
             let _ = self.tools.host.write(&note, b"", 0o600).await;
         }
+        // a run that was killed has asked for its end, which comes yet
+        if self.tools.host.exists(&self.stop_note(container)).await {
+            self.tools.engine.stop(container, None).await?;
+            self.forget_stop(container).await;
+        }
         // one that runs already stays as it is
         self.tools.engine.start(container).await?;
         // it has read its files
@@ -239,10 +244,13 @@ impl Run {
 
     async fn stop(&self, container: &str, grace: Option<Duration>, hooks: &[Hook]) -> Result<(), StepError> {
         let done = self.or_cancelled(self.hooks(container, "pre_stop", hooks)).await;
-        if let Some(warning) = done.err().and_then(|error| stopped_anyway(container, &error)) {
-            self.tools.events.warn(warning);
+        match done {
+            // whoever breaks off lets it run: the hook may have been at work for its data
+            Err(StepError::Cancelled) => return Err(StepError::Cancelled),
+            Err(error) => self.tools.events.warn(stopped_anyway(container, &error)),
+            Ok(()) => {}
         }
-        let note = stop_notes(&self.tools.host.folders().data, &self.platform).join(container);
+        let note = self.stop_note(container);
         // on a full disk it is stopped all the same
         let noted = self.tools.host.write(&note, b"", 0o600).await.is_ok();
         let begun = Instant::now();
@@ -252,6 +260,15 @@ impl Run {
             let _ = self.tools.host.remove(&note).await;
         }
         Ok(())
+    }
+
+    /// Nobody has to wait for it any more.
+    async fn forget_stop(&self, container: &str) {
+        let _ = self.tools.host.remove(&self.stop_note(container)).await;
+    }
+
+    fn stop_note(&self, container: &str) -> PathBuf {
+        stop_notes(&self.tools.host.folders().data, &self.platform).join(container)
     }
 
     async fn await_ready(&self, spec: &ContainerSpec, readiness: &Readiness, step: &str) -> Result<(), StepError> {

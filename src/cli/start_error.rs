@@ -18,7 +18,9 @@ pub(super) enum Trouble<'a> {
 pub(super) fn trouble(error: &EngineError) -> Option<Trouble<'_>> {
     match error {
         // to Podman 4.3 a program that is not there is a conflict
-        EngineError::Other { message, .. } | EngineError::Conflict { message, .. } if !message.contains("exec failed") => {
+        EngineError::Other { message, .. } | EngineError::Conflict { message, .. }
+            if !message.contains("exec failed") =>
+        {
             told(message)
         }
         _ => None,
@@ -97,7 +99,8 @@ mod tests {
         let message = "preparing container 7ac9 for attach: runc: runc create failed: unable to start container process: \
                        exec: \"shopd\": executable file not found in $PATH: OCI runtime attempted to invoke a command that \
                        was not found";
-        let podman = EngineError::Conflict { operation: "starting container macula-shop-1".into(), message: message.into() };
+        let podman =
+            EngineError::Conflict { operation: "starting container macula-shop-1".into(), message: message.into() };
         assert_eq!(trouble(&podman), Some(Trouble::NoProgram("shopd")));
         // it was typed, and stands in no file
         let exec = "OCI runtime exec failed: exec failed: exec: \"x\": executable file not found in $PATH";

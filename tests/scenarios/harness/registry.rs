@@ -235,8 +235,10 @@ impl Served {
                 let mut blob = pushed.remove(path).unwrap_or_default();
                 blob.extend(body);
                 assert!(query.contains(&digest(&blob).replace(':', "%3A")), "{query}");
-                pushed.insert(digest(&blob), blob);
-                at("201 Created", path, 0)
+                let digest = digest(&blob);
+                pushed.insert(digest.clone(), blob);
+                // containerd compares it
+                at("201 Created", path, 0).with(&format!("Docker-Content-Digest: {digest}\r\n"))
             }
             _ if path.contains("/manifests/") => match pushed.get(path) {
                 Some(manifest) => {

@@ -1,11 +1,12 @@
 //! Stops that a killed run has asked for.
 
+use crate::app::owner::{self, Owner};
 use crate::app::{Error, Session};
 use crate::apply::Tools;
 use crate::engine::EngineError;
 use crate::event::Events;
 use crate::host::Held;
-use crate::model::{PlatformName, label};
+use crate::model::{ObservedContainer, PlatformName, label};
 use crate::observe;
 use crate::plan;
 
@@ -18,6 +19,9 @@ pub(super) async fn finish_killed_stop(session: &Session, platform: &PlatformNam
     }
     let engine = session.engine()?;
     let observed = observe::ours(&*engine, platform).await?;
+    if owner::other(Owner::read(session.host()).await?.as_ref(), platform, &observed).is_some() {
+        return Ok(());
+    }
     let services = observed.containers.iter().filter_map(|found| found.label(label::SERVICE)).map(str::to_owned);
     let plan = plan::stop(platform, &observed, &services.collect());
     if plan.is_empty() {
@@ -39,8 +43,18 @@ pub(super) async fn finish_noted_stops(session: &Session, platform: &PlatformNam
         return Ok(());
     }
     let engine = session.engine()?;
-    let stops = futures_util::future::join_all(names.iter().map(|name| engine.stop(name, None))).await;
-    for (name, stopped) in names.iter().zip(stops) {
+    let own = Owner::read(host).await?;
+    let mut ours = Vec::new();
+    for name in &names {
+        match engine.inspect(name).await {
+            Ok(found) if is_own(&found, platform, own.as_ref()) => ours.push(name),
+            // by now somebody else's may have the name
+            Ok(_) | Err(EngineError::NotFound { .. }) => drop(host.remove(&folder.join(name)).await),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let stops = futures_util::future::join_all(ours.iter().map(|name| engine.stop(name, None))).await;
+    for (name, stopped) in ours.into_iter().zip(stops) {
         match stopped {
             Ok(()) | Err(EngineError::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -52,4 +66,11 @@ pub(super) async fn finish_noted_stops(session: &Session, platform: &PlatformNam
         let _ = host.remove(&folder.join(name)).await;
     }
     Ok(())
+}
+
+/// A container of this platform, made with this data folder.
+fn is_own(found: &ObservedContainer, platform: &PlatformName, own: Option<&Owner>) -> bool {
+    let owner = found.label(label::OWNER);
+    found.label(label::PLATFORM) == Some(platform.as_str())
+        && owner.is_none_or(|id| own.is_some_and(|own| own.id() == id))
 }
