@@ -29,7 +29,7 @@ pub(super) async fn build(
         let message = format!("{} {wrong}", path.display());
         return Err(EngineError::Other { operation, message });
     }
-    if docker.uses_buildkit(request) {
+    if buildkit::is_for_buildkit(request, docker.facts.dockerfile) {
         return buildkit::build(docker, request, progress).await;
     }
     let options = options(request, docker.podman());

@@ -410,6 +410,18 @@ mod tests {
     }
 
     #[test]
+    fn a_bridge_is_here_where_its_address_can_be_bound() {
+        let bridge = |gateway: &str, subnet: &str| -> Bridge {
+            serde_json::from_value(serde_json::json!({"IPAM": {"Config": [{"Gateway": gateway, "Subnet": subnet}]}}))
+                .unwrap()
+        };
+        assert_eq!(is_here(&bridge("127.0.0.1", "")), Some(true));
+        assert_eq!(is_here(&bridge("", "127.0.0.0/8")), Some(true));
+        assert_eq!(is_here(&bridge("192.0.2.1", "127.0.0.0/8")), Some(false));
+        assert_eq!(is_here(&bridge("", "")), None);
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn podman_makes_its_bridges_late() {
         let of = |name: &str, bridge| {

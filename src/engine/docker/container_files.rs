@@ -291,6 +291,22 @@ mod tests {
     }
 
     #[test]
+    fn reloaded_files_are_those_of_the_platforms_own_containers() {
+        let listed = |platform: &str, reloaded: &str| {
+            let labels = [(label::PLATFORM, platform), (label::RELOADED, reloaded)];
+            Listed {
+                names: Some(vec!["/other/alias".into(), "/web".into()]),
+                labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+                ..Listed::default()
+            }
+        };
+        let found = reloaded_by(&listed("mine", r#"["/a","/b"]"#), "mine");
+        assert_eq!(found, ["/a", "/b"].map(|path| ("web".to_owned(), path.to_owned())));
+        assert!(reloaded_by(&listed("theirs", r#"["/a"]"#), "mine").is_empty());
+        assert!(reloaded_by(&listed("mine", "/a"), "mine").is_empty());
+    }
+
+    #[test]
     fn an_archive_holds_owner_and_mode() {
         let (one, long) = (file("/etc/a.conf"), file(&format!("/{}/b", "d".repeat(200))));
         let tar = archive(&[(&one.path, &one), (&long.path, &long)]).unwrap();

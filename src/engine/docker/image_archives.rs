@@ -181,4 +181,14 @@ mod tests {
         assert_eq!(loaded_references(podman), ["a:1", "b/c:2", "quay.io/d/e:3"]);
         assert!(loaded_references("Loading layer").is_empty());
     }
+
+    #[tokio::test]
+    async fn an_archive_is_sent_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tar");
+        std::fs::write(&path, vec![7_u8; CHUNK + 1]).unwrap();
+        let sent: Vec<_> = chunks(tokio::fs::File::open(&path).await.unwrap()).collect().await;
+        let lengths: Vec<usize> = sent.into_iter().map(|chunk| chunk.unwrap().len()).collect();
+        assert_eq!(lengths, [CHUNK, 1]);
+    }
 }

@@ -34,18 +34,14 @@ const LIMITS: FormatVersion = (1, 3);
 /// The engine's own address on its bridge.
 const HOST_GATEWAY: &str = "host-gateway";
 
-impl Docker {
-    /// Whether BuildKit builds this one. What it cannot do and the classic builder can is left to that,
-    /// unless nothing else reads the Dockerfile.
-    pub(super) fn uses_buildkit(&self, request: &BuildRequest) -> bool {
-        let Some(format) = self.facts.dockerfile.filter(|_| request.buildkit || request.needs_buildkit) else {
-            return false;
-        };
-        let limits = !request.ulimits.is_empty() || request.shm_size.is_some();
-        let network = request.network.as_deref().unwrap_or("default");
-        let foreign = !matches!(network, "default" | "bridge" | "host" | "none");
-        request.needs_buildkit || !(foreign || limits && format < LIMITS)
-    }
+/// Whether BuildKit builds this one, where the engine has it. What it cannot do and the classic builder can is left to
+/// that, unless nothing else reads the Dockerfile.
+pub(super) fn is_for_buildkit(request: &BuildRequest, format: Option<FormatVersion>) -> bool {
+    let Some(format) = format.filter(|_| request.buildkit || request.needs_buildkit) else { return false };
+    let limits = !request.ulimits.is_empty() || request.shm_size.is_some();
+    let network = request.network.as_deref().unwrap_or("default");
+    let foreign = !matches!(network, "default" | "bridge" | "host" | "none");
+    request.needs_buildkit || !(foreign || limits && format < LIMITS)
 }
 
 /// Ends what runs beside a build, in whatever way that ends.
@@ -352,6 +348,25 @@ mod tests {
         let found = caches(&["web:1".into(), "type=local,src=/c".into()]);
         assert_eq!((found[0].r#type.as_str(), found[0].attrs["ref"].as_str()), ("registry", "web:1"));
         assert_eq!((found[1].r#type.as_str(), found[1].attrs["src"].as_str()), ("local", "/c"));
+    }
+
+    #[test]
+    fn what_buildkit_cannot_do_is_left_to_the_classic_builder() {
+        let plain = || BuildRequest { buildkit: true, ..BuildRequest::default() };
+        let on = |network: &str| BuildRequest { network: Some(network.into()), ..plain() };
+        let limited = || BuildRequest { shm_size: Some(1), ..plain() };
+        for (request, format, expected) in [
+            (plain(), Some((1, 2)), true),
+            (plain(), None, false),
+            (BuildRequest::default(), Some(LIMITS), false),
+            (on("host"), Some((1, 2)), true),
+            (on("mine"), Some(LIMITS), false),
+            (BuildRequest { needs_buildkit: true, ..on("mine") }, Some((1, 2)), true),
+            (limited(), Some((1, 2)), false),
+            (limited(), Some(LIMITS), true),
+        ] {
+            assert_eq!(is_for_buildkit(&request, format), expected, "{request:?} {format:?}");
+        }
     }
 
     #[test]

@@ -127,6 +127,21 @@ fn podman_is_told_how_long_a_container_may_take_to_end() {
     }
 }
 
+/// Docker's client makes of it that nothing is hidden; the engine refuses the words.
+#[test]
+fn open_system_paths_hide_nothing() {
+    let host = |options: &[&str]| {
+        let mut spec = bare();
+        spec.options.security_opt = options.iter().map(|&option| option.to_owned()).collect();
+        creation(&spec, "x", &BTreeMap::new(), &[], OLD).unwrap().body.host_config.unwrap()
+    };
+    let open = host(&["no-new-privileges:true", "systempaths=unconfined"]);
+    assert_eq!(open.security_opt.as_deref(), Some(["no-new-privileges:true".to_owned()].as_slice()));
+    assert_eq!((open.masked_paths, open.readonly_paths), (Some(vec![]), Some(vec![])));
+    let plain = host(&["no-new-privileges:true"]);
+    assert_eq!((plain.masked_paths, plain.readonly_paths), (None, None));
+}
+
 #[test]
 fn a_borrowed_network_has_no_endpoints() {
     let spec = ContainerSpec { network_mode: Some("host".into()), ..bare() };

@@ -430,5 +430,6 @@ fn a_new_engine_takes_all_networks_and_the_faster_start() {
     let host = made.body.host_config.unwrap();
     assert_eq!(host.binds, None);
     let bind = &host.mounts.unwrap()[1];
+    assert_eq!(bind.read_only, Some(true));
     assert_eq!(bind.bind_options.as_ref().unwrap().create_mountpoint, Some(true));
 }
