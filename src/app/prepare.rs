@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::bundle::Bundle;
-use crate::compile::{MountProblem, addons, streams};
+use crate::compile::{Apart, MountProblem, addons, streams};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
 use crate::host::Host;
@@ -110,7 +110,7 @@ impl Prepared {
             let made = |action: &Action| matches!(action, Action::CreateVolume { spec, .. } if spec.name == name);
             self.plan.steps.iter().any(|step| made(&step.action))
         };
-        self.survey.apart.iter().filter(|one| made(&one.own)).map(ToString::to_string).collect()
+        self.survey.apart.iter().filter(|one| made(&one.own)).filter_map(Apart::note).collect()
     }
 
     /// What is said of services that run and whose stack was not loaded.

@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::host::Host;
 use crate::model::{
     Facts, ImagePolicy, ImageSpec, NetworkSpec, Observed, Origin, Platform, PlatformName, Protocol, Resources, Secrets,
-    TaskRun, Way, label, macula, split_registry,
+    Stack, TaskRun, Way, label, macula, split_registry,
 };
 use crate::observe;
 use crate::pki;
@@ -320,13 +320,15 @@ async fn stock(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Stoc
     Ok(Stock { engine, facts, observed, cluster, reach, block, choices, chosen, problems, refused, apart, renamed })
 }
 
-/// Volumes of other projects that are still there: one whose file is gone was renamed, and is nobody else.
+/// Volumes of other projects that are still there: one whose file is gone was renamed, and is nobody else. What is built
+/// in was not.
 async fn apart(host: &dyn Host, platform: &Platform, observed: &Observed, written: &Path) -> Vec<Apart> {
     let mut all = Vec::new();
     for one in kept_apart(platform, observed, written) {
-        let gone = match &one.file {
-            Some(file) => !host.exists(file).await,
-            None => false,
+        let is_users = |stack: &Stack| stack.name == one.stack && stack.origin != Origin::BuiltIn;
+        let gone = match one.other.as_ref().and_then(|other| other.file.as_ref()) {
+            Some(file) if platform.stacks.iter().any(is_users) => !host.exists(file).await,
+            _ => false,
         };
         // what it has by the name of its own is its own, whatever has become of the other
         if !gone || observed.volume(&one.own).is_some() {

@@ -1,35 +1,40 @@
 //! Volumes of projects that take turns on a platform: what another project has written under the same key stays its own.
 
-use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::model::{Observed, ObservedVolume, Origin, Platform, Stack, label};
+use crate::model::{Observed, Origin, Platform, Stack, label};
 
-/// A volume that a stack does not share although the key is the same.
+/// A volume that does not have the name of its key alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Apart {
     pub stack: String,
     pub key: String,
-    /// What another project has under the key.
-    pub taken: String,
-    pub by: String,
-    /// The file of that project, where it is one of the user's.
-    pub file: Option<PathBuf>,
-    /// What the stack has in its place.
+    /// Its name in the engine.
     pub own: String,
+    /// Who has the other name; `None`: the stack has had this one before.
+    pub other: Option<Other>,
 }
 
-impl fmt::Display for Apart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { stack, key, taken, by, file, own } = self;
+/// A project that has written under the same key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    pub volume: String,
+    pub project: String,
+    /// Of one of the user's.
+    pub file: Option<PathBuf>,
+}
+
+impl Apart {
+    /// What is said when it is made.
+    pub fn note(&self) -> Option<String> {
+        let Self { stack, key, own, other } = self;
+        let Other { volume, project, file } = other.as_ref()?;
         let folder = file.as_deref().and_then(Path::parent);
         let folder = folder.map(|folder| format!(" in {}", folder.display())).unwrap_or_default();
-        write!(
-            f,
-            "{taken} has the data of the project {by}{folder}: {key} of {stack} is {own} (to share it: `volumes: {{{key}: \
-             {{name: {taken}}}}}`)"
-        )
+        Some(format!(
+            "{volume} has the data of the project {project}{folder}: {key} of {stack} is {own} (to share it: `volumes: {{{key}: \
+             {{name: {volume}}}}}`)"
+        ))
     }
 }
 
@@ -37,40 +42,112 @@ impl fmt::Display for Apart {
 /// a key, and so does a stack with one of the same folder: it was renamed. Nothing is known of a volume that bears no
 /// file and whose stack has no container: it stays whose it was. [`rename`] makes it so.
 ///
-/// A volume that a stack has had by one of its two names stays with that name, whoever has come or gone meanwhile.
+/// A volume that a stack has had stays its own, whoever has come or gone meanwhile.
 ///
 /// `written`: where what is built in is written for `docker compose`.
 pub fn kept_apart(platform: &Platform, observed: &Observed, written: &Path) -> Vec<Apart> {
-    let loaded: BTreeSet<&str> = platform.stacks.iter().map(|stack| stack.name.as_str()).collect();
-    let users: BTreeSet<&str> =
-        platform.stacks.iter().filter(|stack| is_users(stack)).map(|stack| stack.name.as_str()).collect();
-    let of = |found: &ObservedVolume| {
-        let ours = found.labels.get(label::PLATFORM).map(String::as_str) == Some(platform.name.as_str());
-        found.labels.get(label::STACK).filter(|_| ours).cloned()
-    };
-    let owner = |name: &str| observed.volume(name).and_then(of);
+    let seen = Seen { platform, observed, written };
     let mut all = Vec::new();
     for stack in &platform.stacks {
-        for (key, volume) in &stack.volumes {
-            let (plain, own) = (platform.name.volume(key), platform.name.stack_volume(&stack.name, key));
-            if volume.external || volume.copy.is_some() || volume.name.as_ref().is_some_and(|name| *name != own) {
-                continue;
-            }
-            let Some(by) = owner(&plain).filter(|by| *by != stack.name) else { continue };
-            let file = file_of(platform, observed, &plain, &by).filter(|file| !file.starts_with(written));
-            let had = owner(&own).as_deref() == Some(stack.name.as_str());
-            let another = match is_users(stack) {
-                // of the user's two, the one that is not at hand
-                true => !loaded.contains(by.as_str()) && file.as_ref().is_some_and(|file| !shares_folder(stack, file)),
-                // ours has come after the user's
-                false => users.contains(by.as_str()) || file.is_some(),
+        for key in stack.volumes.keys().filter(|key| has_no_name(platform, stack, key)) {
+            let apart = match is_users(stack) {
+                true => seen.of_a_project(stack, key),
+                false => seen.of_ours(stack, key),
             };
-            if had || another {
-                all.push(Apart { stack: stack.name.clone(), key: key.clone(), taken: plain, by, file, own });
-            }
+            let new = |(own, other)| Apart { stack: stack.name.clone(), key: key.clone(), own, other };
+            all.extend(apart.map(new));
         }
     }
     all
+}
+
+/// Its file gives the volume none, and it may have either.
+fn has_no_name(platform: &Platform, stack: &Stack, key: &str) -> bool {
+    let own = platform.name.stack_volume(&stack.name, key);
+    stack.volumes.get(key).is_some_and(|volume| {
+        !volume.external && volume.copy.is_none() && volume.name.as_ref().is_none_or(|name| *name == own)
+    })
+}
+
+/// The volumes that there are, and whose.
+struct Seen<'a> {
+    platform: &'a Platform,
+    observed: &'a Observed,
+    written: &'a Path,
+}
+
+impl Seen<'_> {
+    fn of_a_project(&self, stack: &Stack, key: &str) -> Option<(String, Option<Other>)> {
+        let plain = self.platform.name.volume(key);
+        let owner = self.owner(&plain);
+        if owner == Some(&stack.name) || self.mounts(stack, &plain) {
+            return None;
+        }
+        // those that are loaded together and share it
+        let together: Vec<&Stack> = self.platform.stacks.iter().filter(|one| is_users(one)).collect();
+        let together: Vec<&Stack> = together.into_iter().filter(|one| has_no_name(self.platform, one, key)).collect();
+        let shared = together.iter().any(|one| owner == Some(&one.name));
+        let sharers = if shared { vec![stack] } else { together };
+        let own = |one: &Stack| self.platform.name.stack_volume(&one.name, key);
+        let had = sharers.iter().find(|one| self.owner(&own(one)) == Some(&one.name));
+        if let Some(had) = had.map(|one| own(one)).or_else(|| self.under_another_name(stack, key)) {
+            return Some((had, None));
+        }
+        let owner = owner.filter(|owner| self.platform.stacks.iter().all(|one| one.name != **owner))?;
+        let other = self.other(&plain, owner);
+        let file = other.file.as_ref()?;
+        let is_another = !sharers.iter().any(|one| shares_folder(one, file));
+        is_another.then(|| (own(sharers.first().unwrap_or(&stack)), Some(other)))
+    }
+
+    /// A server of ours comes after the user's data.
+    fn of_ours(&self, stack: &Stack, key: &str) -> Option<(String, Option<Other>)> {
+        let (plain, own) = (self.platform.name.volume(key), self.platform.name.stack_volume(&stack.name, key));
+        let owner = self.owner(&plain).filter(|owner| **owner != stack.name);
+        if self.owner(&own) == Some(&stack.name) {
+            return Some((own, None));
+        }
+        let owner = owner?;
+        let other = self.other(&plain, owner);
+        let is_users =
+            other.file.is_some() || self.platform.stacks.iter().any(|one| is_users(one) && one.name == *owner);
+        // a project that has another by now has left it
+        let left = self.owner(&self.platform.name.stack_volume(owner, key)) == Some(owner);
+        (is_users && !left).then_some((own, Some(other)))
+    }
+
+    /// The stack that a volume of this platform was made for.
+    fn owner(&self, volume: &str) -> Option<&String> {
+        let labels = &self.observed.volume(volume)?.labels;
+        let ours = labels.get(label::PLATFORM).map(String::as_str) == Some(self.platform.name.as_str());
+        labels.get(label::STACK).filter(|_| ours)
+    }
+
+    /// One of its containers has it.
+    fn mounts(&self, stack: &Stack, volume: &str) -> bool {
+        self.observed.containers.iter().any(|found| {
+            found.label(label::PLATFORM) == Some(self.platform.name.as_str())
+                && found.label(label::STACK) == Some(stack.name.as_str())
+                && found.writes.iter().chain(&found.reads).any(|name| name == volume)
+        })
+    }
+
+    /// What a stack of the same folder had, which is not loaded: it was renamed.
+    fn under_another_name(&self, stack: &Stack, key: &str) -> Option<String> {
+        let found = self.observed.volumes.iter().find(|found| {
+            let Some(before) = self.owner(&found.name) else { return false };
+            found.name == self.platform.name.stack_volume(before, key)
+                && self.platform.stacks.iter().all(|one| one.name != *before)
+                && found.labels.get(label::CONFIG_FILES).is_some_and(|file| shares_folder(stack, Path::new(file)))
+        });
+        found.map(|found| found.name.clone())
+    }
+
+    fn other(&self, volume: &str, project: &str) -> Other {
+        let file =
+            file_of(self.platform, self.observed, volume, project).filter(|file| !file.starts_with(self.written));
+        Other { volume: volume.to_owned(), project: project.to_owned(), file }
+    }
 }
 
 /// Gives the volumes their names; a user's volume that was there before one of ours has its key keeps the plain one.
@@ -78,15 +155,15 @@ pub fn rename(platform: &mut Platform, observed: &Observed, apart: &[Apart]) {
     let name = platform.name.clone();
     for stack in &mut platform.stacks {
         for (key, volume) in &mut stack.volumes {
-            let (plain, own) = (name.volume(key), name.stack_volume(&stack.name, key));
-            if apart.iter().any(|one| one.stack == stack.name && one.key == *key) {
-                volume.name = Some(own);
+            if let Some(one) = apart.iter().find(|one| one.stack == stack.name && one.key == *key) {
+                volume.name = Some(one.own.clone());
                 continue;
             }
+            let (plain, own) = (name.volume(key), name.stack_volume(&stack.name, key));
             let labels = observed.volume(&plain).map(|found| &found.labels);
             let of = |label: &str| labels.and_then(|labels| labels.get(label)).map(String::as_str);
             let mine = of(label::PLATFORM) == Some(name.as_str()) && of(label::STACK) == Some(stack.name.as_str());
-            if mine && volume.name.as_ref() == Some(&own) {
+            if mine && volume.name.as_ref() == Some(&own) && observed.volume(&own).is_none() {
                 volume.name = None;
             }
         }
@@ -117,7 +194,7 @@ mod tests {
     use super::*;
     use crate::compile::service_volumes;
     use crate::config::{MemoryFiles, Request, load};
-    use crate::model::{ObservedContainer, Volume};
+    use crate::model::{ObservedContainer, ObservedVolume, Volume};
 
     const SHOP: &str = "/work/shop/compose.yaml";
     const WRITTEN: &str = "/data/macula/stacks";
@@ -159,14 +236,28 @@ mod tests {
         let own = "macula-blog-data";
         let shop = || volume("macula-data", "shop", Some(SHOP));
         let container = ObservedContainer { labels: labels("shop", Some(SHOP)), ..ObservedContainer::default() };
+        let has_it = ObservedContainer {
+            labels: labels("blog", None),
+            writes: vec!["macula-data".into()],
+            ..ObservedContainer::default()
+        };
+        let has_it = Observed { containers: vec![has_it], ..observed([shop()]) };
         let by_container = Observed { containers: vec![container], ..observed([volume("macula-data", "shop", None)]) };
         for (seen, expected) in [
             (observed([]), "macula-data"),
             (observed([volume("macula-data", "blog", None)]), "macula-data"),
             (observed([shop()]), own),
             (by_container, own),
-            // it was the first, and stays so when it is gone
+            // what it has had stays its own, whoever comes or goes
             (observed([shop(), volume(own, "blog", None)]), own),
+            (observed([volume(own, "blog", None)]), own),
+            // also where its folder has another name by now
+            (
+                observed([shop(), volume("macula-journal-data", "journal", Some("/work/blog/compose.yaml"))]),
+                "macula-journal-data",
+            ),
+            // they were loaded together
+            (has_it, "macula-data"),
             // the same folder under another name
             (observed([volume("macula-data", "old", Some("/work/blog/app.yaml"))]), "macula-data"),
             // nobody knows where it comes from
@@ -178,8 +269,14 @@ mod tests {
             assert_eq!(named(blog(&["blog"]), &seen), expected, "{:?}", seen.volumes);
         }
         assert_eq!(named(blog(&["blog", "shop"]), &observed([shop()])), "macula-data", "loaded together they share it");
+        let third = observed([volume("macula-data", "wiki", Some("/work/wiki/compose.yaml"))]);
+        let mut two = blog(&["blog", "shop"]);
+        let apart = kept_apart(&two, &third, Path::new(WRITTEN));
+        rename(&mut two, &third, &apart);
+        let names = two.stacks.iter().filter_map(|stack| stack.volumes.get("data")?.name.clone());
+        assert_eq!(names.collect::<Vec<_>>(), [own, own], "also apart from a third one");
         let apart = kept_apart(&blog(&["blog"]), &observed([shop()]), Path::new(WRITTEN));
-        insta::assert_snapshot!(apart[0], @"macula-data has the data of the project shop in /work/shop: data of blog is macula-blog-data (to share it: `volumes: {data: {name: macula-data}}`)");
+        insta::assert_snapshot!(apart[0].note().unwrap(), @"macula-data has the data of the project shop in /work/shop: data of blog is macula-blog-data (to share it: `volumes: {data: {name: macula-data}}`)");
     }
 
     #[test]
@@ -206,6 +303,9 @@ mod tests {
         assert_eq!(names(with(true), &observed([])), ["macula-blog-data"]);
         // it comes after the user's
         assert_eq!(names(with(true), &observed([volume("macula-data", "blog", None)])), ["macula-cache-data"]);
+        // where each has its own already, each keeps it
+        let both = [volume("macula-data", "blog", None), volume("macula-blog-data", "blog", None)];
+        assert_eq!(names(with(true), &observed(both)), ["macula-blog-data"]);
         // and goes again
         let both = [volume("macula-data", "cache", None), volume("macula-blog-data", "blog", None)];
         assert_eq!(names(with(false), &observed(both)), ["macula-blog-data"]);
