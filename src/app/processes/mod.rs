@@ -47,6 +47,8 @@ const START: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(10);
 /// Between two questions to a keeper that is busy.
 const AGAIN: Duration = Duration::from_millis(100);
+/// For whatever of programs outlives them, when all of them end.
+const ENDING: Duration = Duration::from_secs(4);
 /// For an answer that takes no work.
 const QUICK: Duration = Duration::from_secs(2);
 /// Longest line of a request or an answer: environments are in them.
@@ -275,7 +277,10 @@ pub async fn end(session: &Session, platform: &PlatformName) -> Result<Vec<Strin
     let found = keeping(host, platform).await;
     let names =
         found.states.iter().filter(|state| state.condition.is_alive()).map(|state| state.name.clone()).collect();
-    match ask(&files.socket(), &Ask::End, patience(found.states.iter().map(|state| state.stop_grace_period))).await {
+    // what it does at the moment comes first
+    let _ = told(session, &files).await?;
+    let limit = patience(found.states.iter().map(|state| state.stop_grace_period)) + ENDING;
+    match ask(&files.socket(), &Ask::End, limit).await {
         Ok(_) => {}
         Err(source) if files.running(host).await.is_some() => return Err(Error::Keeper { source }),
         Err(_) => orphans::sweep(host, &files).await,
@@ -298,21 +303,30 @@ fn patience(graces: impl IntoIterator<Item = Duration>) -> Duration {
 /// there, or it was silent for longer than any of its programs may take.
 async fn told(session: &Session, files: &KeeperFiles) -> Result<io::Result<Answer>, Error> {
     let (host, socket) = (session.host(), files.socket());
-    let (begun, mut limit) = (Instant::now(), None);
+    let mut begun = Instant::now();
+    let mut seen: Option<KeeperRecord> = None;
     loop {
         let source = match ask(&socket, &Ask::Tell, QUICK).await {
             Ok(answer) => return Ok(Ok(answer)),
+            // one that listens no more is not busy
+            Err(source) if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&source.kind()) => {
+                return Ok(Err(source));
+            }
             Err(source) => source,
         };
         // there never was one, or it has ended meanwhile
         let Some(record) = files.running(host).await else { return Ok(Err(source)) };
-        let known = limit.is_some();
-        let time = *limit.get_or_insert_with(|| patience(record.states.iter().map(|state| state.stop_grace_period)));
-        if begun.elapsed() >= time {
-            return Ok(Err(source));
-        }
-        if !known {
+        if seen.is_none() {
             session.events.info("waiting for the process that keeps your programs, which does not answer yet");
+        }
+        // it writes down what it has done: one after the other may take its time to end
+        if seen.as_ref().is_some_and(|seen| *seen != record) {
+            begun = Instant::now();
+        }
+        let limit = patience(record.states.iter().map(|state| state.stop_grace_period));
+        seen = Some(record);
+        if begun.elapsed() >= limit {
+            return Ok(Err(source));
         }
         if !pause(AGAIN, &session.cancel).await {
             return Err(Error::Cancelled);

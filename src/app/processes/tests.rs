@@ -127,7 +127,7 @@ async fn the_user_may_end_the_waiting() {
     files.keep(&host, &record()).await.unwrap();
     let session = session(host.clone(), &FakeEngine::new(), "macula up");
     session.cancel.cancel();
-    // nothing listens on its socket
+    keeper(&files, &[false]);
     let ensured = ensure(&session, &shop()).await;
     assert!(matches!(ensured, Err(Error::Cancelled)), "{ensured:?}");
     assert_eq!(host.journal(), [""; 0]);
