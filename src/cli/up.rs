@@ -221,8 +221,10 @@ async fn bring_up(
     }
     // however long it takes: nothing is idle that is being brought up
     let in_use = session.in_use(&loaded.platform.name);
-    let ports = shared_ports(&loaded, std::iter::empty());
-    let asker = Noting { asker: Asker { context }, session: &session, asked, reset: args.reset, no_dns, ports };
+    let (host, state) = (session.host(), session.state(&loaded.platform.name));
+    let before = state.lease(host).await?;
+    let renews = before.is_some() && (args.reset || !asked.is_nothing());
+    let asker = Renewing { asker: Asker { context }, session: &session, renews };
     let up = app::up(&session, &loaded, &options, &asker);
     // until there is a plan, which may take a container and answers of registries
     let preparing = || {
@@ -231,9 +233,13 @@ async fn bring_up(
     };
     let mut result = match context.while_looking(up, async {}, preparing).await {
         Ok(result) => result,
-        Err(error) => return Err(broken(context, begun, error, Some(&loaded))),
+        Err(error) => {
+            if renews {
+                state.keep_lease(host, before.as_ref()).await?;
+            }
+            return Err(broken(context, begun, error, Some(&loaded)));
+        }
     };
-    let (host, state) = (session.host(), session.state(&loaded.platform.name));
     let no_dns = state.no_dns(host).await.unwrap_or_default();
     let kept = !no_dns || looks_after(host, &loaded.platform.name).await;
     if !kept && !asked.is_nothing() {
@@ -242,11 +248,11 @@ async fn bring_up(
         asked = lease::Asked::default();
     }
     let block = state.block(host, &loaded.platform).await?.base();
-    // that of the plan once more: the time begins now, and all ports are known
-    let addresses = result.now.services.iter().flat_map(|row| &row.addresses);
-    let lease = lease::wanted(host, asked, Some(block), shared_ports(&loaded, addresses)).await?;
+    let lease = lease::wanted(host, asked, Some(block), shared_ports(&loaded, &result)).await?;
     if lease.is_some() || args.reset {
         state.keep_lease(host, lease.as_ref()).await?;
+    } else if renews {
+        state.keep_lease(host, before.as_ref()).await?;
     }
     state.note_use(host, host.now()).await;
     drop(in_use);
@@ -328,48 +334,21 @@ fn no_stack(context: &Context, loaded: &Loaded) -> Result<String, CliError> {
     })
 }
 
-/// Asks as [`Asker`] does, and notes the lease under the lock of `up`.
-struct Noting<'a> {
+/// Asks as [`Asker`] does. Under the lock of `up` the lease before goes where another one follows: a `down` at its end may
+/// wait for the lock, and goes by what is written down then. The new one begins when everything is up.
+struct Renewing<'a> {
     asker: Asker<'a>,
     session: &'a Session,
-    asked: lease::Asked,
-    reset: bool,
-    no_dns: Option<bool>,
-    /// See [`shared_ports`].
-    ports: Vec<u16>,
-}
-
-impl Noting<'_> {
-    /// The lease: a `down` at the end of the one before may wait for the lock, and goes by what is written down then.
-    async fn lease(&self, prepared: &Prepared) -> Result<(), CliError> {
-        if self.asked.is_nothing() && !self.reset {
-            return Ok(());
-        }
-        let (host, survey) = (self.session.host(), &prepared.survey);
-        let no_dns = match self.no_dns {
-            Some(no_dns) => no_dns,
-            None => survey.state.no_dns(host).await?,
-        };
-        let kept = !no_dns || looks_after(host, &survey.platform.name).await;
-        let asked = if kept { self.asked } else { lease::Asked::default() };
-        // what connects to those of the services is use as before
-        let before = survey.state.lease(host).await.ok().flatten().and_then(|lease| lease.idle);
-        let known = before.map(|idle| idle.ports).unwrap_or_default();
-        let ports = words::unique(self.ports.iter().copied().chain(known));
-        let lease = lease::wanted(host, asked, Some(survey.block.base()), ports).await?;
-        if lease.is_some() || self.reset {
-            survey.state.keep_lease(host, lease.as_ref()).await?;
-        }
-        survey.state.note_use(host, host.now()).await;
-        Ok(())
-    }
+    renews: bool,
 }
 
 #[async_trait]
-impl Consent for Noting<'_> {
+impl Consent for Renewing<'_> {
     async fn planned(&self, prepared: &Prepared, findings: &[Finding], forecast: &Forecast) {
-        if let Err(error) = self.lease(prepared).await {
-            self.asker.context.events().warn(format!("the lease is not written down: {}", error.message));
+        if self.renews
+            && let Err(error) = prepared.survey.state.keep_lease(self.session.host(), None).await
+        {
+            self.asker.context.events().warn(format!("the lease before is still in force: {error}"));
         }
         self.asker.planned(prepared, findings, forecast).await;
     }
@@ -379,9 +358,10 @@ impl Consent for Noting<'_> {
     }
 }
 
-/// The platform's ports on 127.0.0.1, which is not its own address. `addresses`: its services'.
-fn shared_ports<'a>(loaded: &Loaded, addresses: impl Iterator<Item = &'a String>) -> Vec<u16> {
+/// The platform's ports on 127.0.0.1, which is not its own address.
+fn shared_ports(loaded: &Loaded, result: &UpResult) -> Vec<u16> {
     let ingress = &loaded.platform.ingress;
+    let addresses = result.now.services.iter().flat_map(|row| &row.addresses);
     let local = addresses.filter_map(|address| address.parse::<SocketAddr>().ok());
     let local = local.filter(|address| address.ip() == Ipv4Addr::LOCALHOST).map(|address| address.port());
     words::unique([ingress.http, ingress.https].into_iter().chain(local))

@@ -107,8 +107,9 @@ pub async fn uninstall(session: &Session, found: &Leavings, volumes: bool) -> Re
     // passwords of data that stays, which may lie on an engine that was not asked; and the receipt of what could not be
     // undone
     let failed = done.failed_stores() > 0 || done.failed_changes().next().is_some();
-    let known = !found.platforms.is_empty() || !State::all(host).await.is_empty();
-    let keep = kept || (!volumes && known) || failed;
+    // of what was taken down with its data nothing is known any more
+    let known = !State::all(host).await.is_empty() || (!volumes && !found.platforms.is_empty());
+    let keep = kept || known || failed;
     for folder in found.cache.iter().chain(found.data.iter().filter(|_| !keep)) {
         host.remove_folder(folder).await.map_err(|source| Error::Io { path: folder.clone(), source })?;
         done.folders.push(folder.clone());
@@ -185,8 +186,10 @@ mod tests {
         let confused = session(apart.clone(), &shared, "macula uninstall");
         let seen = leavings(&confused).await.unwrap();
         assert_eq!((names(&seen.platforms), names(&seen.foreign)), (vec![], vec!["one".to_owned()]));
-        uninstall(&confused, &seen, false).await.unwrap();
-        assert!(apart.exists(&apart.folders().data.join("one")).await);
+        for volumes in [false, true] {
+            uninstall(&confused, &seen, volumes).await.unwrap();
+            assert!(apart.exists(&apart.folders().data.join("one")).await);
+        }
 
         // nor is one that does not answer, where nothing but the passwords is left of a platform's records
         let folder = ours.folders().data.join("two");
