@@ -173,10 +173,25 @@ impl Loader<'_, '_> {
             return None;
         }
         path.file_name()?.to_str().filter(|name| FILE_NAMES.contains(name))?;
+        // one of several in a folder is meant alone
+        if FILE_NAMES
+            .iter()
+            .map(|name| path.with_file_name(name))
+            .any(|other| other != *path && self.files.exists(&other))
+        {
+            return self.own_override(path);
+        }
         ["compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"]
             .into_iter()
             .map(|name| path.with_file_name(name))
             .find(|path| self.files.exists(path))
+    }
+
+    /// The override file that is called after this one.
+    fn own_override(&self, path: &Path) -> Option<PathBuf> {
+        let stem = path.file_name()?.to_str()?.split_once('.')?.0;
+        let names = ["yml", "yaml"].map(|ending| path.with_file_name(format!("{stem}.override.{ending}")));
+        names.into_iter().find(|path| self.files.exists(path))
     }
 
     /// The trees of a file, one for each of its documents. `from` is where the file is named, for the

@@ -336,12 +336,15 @@ fn device(node: &Node) -> String {
 
 /// What `deploy.restart_policy` says, or `restart`: where both are there, Compose goes by the first.
 fn restart(node: &Node) -> Restart {
-    if let Some(policy) = node.get("deploy").and_then(|deploy| deploy.get("restart_policy")) {
-        return match policy.get_text("condition") {
-            Some("none") => Restart::No,
-            Some("on-failure") => Restart::OnFailure(policy.get_int("max_attempts")),
-            _ => Restart::Always,
-        };
+    let deployed = node.get("deploy").and_then(|deploy| deploy.get("restart_policy"));
+    match (deployed, deployed.and_then(|policy| policy.get_text("condition"))) {
+        (_, Some("none" | "no")) => return Restart::No,
+        (Some(policy), Some("on-failure")) => return Restart::OnFailure(policy.get_int("max_attempts")),
+        (_, Some("unless-stopped")) => return Restart::UnlessStopped,
+        (_, Some(_)) => return Restart::Always,
+        // the condition that is not there is `any`, but for a service that says more
+        (Some(_), None) if node.get("restart").is_none() => return Restart::Always,
+        (_, None) => {}
     }
     let policy = node.get_text("restart").unwrap_or_default();
     match policy.split_once(':') {

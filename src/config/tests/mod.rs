@@ -404,6 +404,9 @@ fn what_lies_beside_the_file_is_read_as_compose_reads_it() {
     }
     let first = [("compose.yaml", BASE), ("docker-compose.override.yml", BASE), ("compose.override.yaml", over)];
     assert_eq!(value(&first, "FROM"), "over");
+    // where two could be meant, each has its own
+    let both = [("compose.yaml", BASE), ("docker-compose.yml", BASE), ("docker-compose.override.yml", over)];
+    assert_eq!(value(&both, "FROM"), "base");
     // what one env file says is not known to the next; what stands in the service is
     let two = "services: {web: {image: nginx, env_file: [a.env, b.env], environment: {OWN: service}}}\n";
     let files = [
@@ -425,10 +428,18 @@ fn what_lies_beside_the_file_is_read_as_compose_reads_it() {
 
 #[test]
 fn of_two_policies_that_of_the_deployment_counts() {
-    let web = one(
-        "services: {web: {image: nginx, restart: always, deploy: {restart_policy: {condition: on-failure, max_attempts: 2}}}}\n",
-    );
-    assert_eq!(web.options.restart, Restart::OnFailure(Some(2)));
+    for (restart, policy, expected) in [
+        ("always", "condition: on-failure, max_attempts: 2", Restart::OnFailure(Some(2))),
+        ("always", "condition: none", Restart::No),
+        ("'no'", "condition: any", Restart::Always),
+        ("unless-stopped", "max_attempts: 3", Restart::UnlessStopped),
+    ] {
+        let stack =
+            format!("services: {{web: {{image: x, restart: {restart}, deploy: {{restart_policy: {{{policy}}}}}}}}}\n");
+        assert_eq!(one(&stack).options.restart, expected, "{stack}");
+    }
+    let alone = one("services: {web: {image: x, deploy: {restart_policy: {max_attempts: 3}}}}\n");
+    assert_eq!(alone.options.restart, Restart::Always);
 }
 
 #[test]
