@@ -119,8 +119,8 @@ pub struct Tree {
 }
 
 /// The zones with the names of programs in them. A name goes into the deepest zone that holds it: there it takes the
-/// place of what has this very name, and all other names, those below it among them, go on to answer. An apex stays the
-/// platform's: a program has such a name only until the platform comes. A name that no zone holds is a zone of its own.
+/// place of what has this very name, and all other names with records of their own, those below it among them, go on to
+/// answer; a wildcard above it covers none below it (RFC 4592, section 3.3.1). An apex stays the platform's: a program has such a name only until the platform comes. A name that no zone holds is a zone of its own.
 pub fn with_programs<'a>(
     zones: impl IntoIterator<Item = (&'a Name, &'a Zone)>,
     programs: &'a BTreeMap<Name, Zone>,

@@ -50,6 +50,8 @@ impl Blobs {
         let (blob, path) = self.free()?;
         if std::fs::hard_link(other, &path).is_err() {
             std::fs::copy(other, &path)?;
+            // what it is a copy of may be gone as soon as the index is written
+            std::fs::File::open(&path)?.sync_all()?;
         }
         let size = std::fs::metadata(&path)?.len();
         Ok(Draft { blobs: self.clone(), blob, size, file: None, kept: false })
