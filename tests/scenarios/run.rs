@@ -118,7 +118,7 @@ fn a_program_has_a_name_for_as_long_as_it_runs() {
         let (status, page) = ask(ingress, &host);
         status.contains(" 503 ") && page.contains("compiling")
     });
-    platform.run("run --as shop -- true").exits(5).says("is the name of another `macula run`");
+    platform.run("run --as shop -- true").exits(5).says("is the name of a platform or of another `macula run`");
     platform.write("go", "");
     eventually("the program answers", answers);
     assert_eq!(ask(ingress, &host).1, "hello from the program");
