@@ -196,7 +196,7 @@ mod tests {
     use crate::config::{MemoryFiles, Request, load};
     use crate::model::{ObservedContainer, ObservedVolume, Volume};
 
-    const SHOP: &str = "/work/shop/compose.yaml";
+    const SHOP: &str = "/w/shop/compose.yaml";
     const WRITTEN: &str = "/data/macula/stacks";
 
     fn labels(stack: &str, file: Option<&str>) -> std::collections::BTreeMap<String, String> {
@@ -212,14 +212,14 @@ mod tests {
         Observed { volumes: volumes.into(), ..Observed::default() }
     }
 
-    /// The project blog in /work/blog, whose `db` has the volume `data`.
+    /// The project blog in /w/blog, whose `db` has the volume `data`.
     fn blog(stacks: &[&str]) -> Platform {
         let file = |service: &str| {
             format!("services: {{{service}: {{image: 'x:1', volumes: ['data:/data']}}}}\nvolumes: {{data: {{}}}}\n")
         };
-        let files = MemoryFiles::default().with("/work/blog/compose.yaml", file("db")).with(SHOP, file("store"));
-        let stacks = stacks.iter().map(|stack| format!("/work/{stack}").into()).collect();
-        let request = Request { cwd: "/work".into(), stacks, ..Request::default() };
+        let files = MemoryFiles::default().with("/w/blog/compose.yaml", file("db")).with(SHOP, file("store"));
+        let stacks = stacks.iter().map(|stack| format!("/w/{stack}").into()).collect();
+        let request = Request { cwd: "/w".into(), stacks, ..Request::default() };
         load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform
     }
 
@@ -253,13 +253,13 @@ mod tests {
             (observed([volume(own, "blog", None)]), own),
             // also where its folder has another name by now
             (
-                observed([shop(), volume("macula-journal-data", "journal", Some("/work/blog/compose.yaml"))]),
+                observed([shop(), volume("macula-journal-data", "journal", Some("/w/blog/compose.yaml"))]),
                 "macula-journal-data",
             ),
             // they were loaded together
             (has_it, "macula-data"),
             // the same folder under another name
-            (observed([volume("macula-data", "old", Some("/work/blog/app.yaml"))]), "macula-data"),
+            (observed([volume("macula-data", "old", Some("/w/blog/app.yaml"))]), "macula-data"),
             // nobody knows where it comes from
             (observed([volume("macula-data", "old", None)]), "macula-data"),
             (observed([volume("macula-data", "old", Some("/data/macula/stacks/old.yaml"))]), "macula-data"),
@@ -269,14 +269,14 @@ mod tests {
             assert_eq!(named(blog(&["blog"]), &seen), expected, "{:?}", seen.volumes);
         }
         assert_eq!(named(blog(&["blog", "shop"]), &observed([shop()])), "macula-data", "loaded together they share it");
-        let third = observed([volume("macula-data", "wiki", Some("/work/wiki/compose.yaml"))]);
+        let third = observed([volume("macula-data", "wiki", Some("/w/wiki/compose.yaml"))]);
         let mut two = blog(&["blog", "shop"]);
         let apart = kept_apart(&two, &third, Path::new(WRITTEN));
         rename(&mut two, &third, &apart);
         let names = two.stacks.iter().filter_map(|stack| stack.volumes.get("data")?.name.clone());
         assert_eq!(names.collect::<Vec<_>>(), [own, own], "also apart from a third one");
         let apart = kept_apart(&blog(&["blog"]), &observed([shop()]), Path::new(WRITTEN));
-        insta::assert_snapshot!(apart[0].note().unwrap(), @"macula-data has the data of the project shop in /work/shop: data of blog is macula-blog-data (to share it: `volumes: {data: {name: macula-data}}`)");
+        insta::assert_snapshot!(apart[0].note().unwrap(), @"macula-data has the data of the project shop in /w/shop: data of blog is macula-blog-data (to share it: `volumes: {data: {name: macula-data}}`)");
     }
 
     #[test]
