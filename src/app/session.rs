@@ -113,6 +113,13 @@ impl Session {
 
     /// Waits for another run on the same platform to end, and says whose it is.
     pub(super) async fn lock(&self, platform: &PlatformName) -> Result<Lock, Error> {
+        let lock = self.lock_unused(platform).await?;
+        self.state(platform).note_use(self.host(), self.host().now()).await;
+        Ok(lock)
+    }
+
+    /// The same, but for the note that the platform is used: that its lease ends is no use.
+    pub(super) async fn lock_unused(&self, platform: &PlatformName) -> Result<Lock, Error> {
         let path = self.state(platform).lock_file();
         let host = self.host();
         let now = host.now();
@@ -123,7 +130,6 @@ impl Session {
             lock = acquire => lock?,
             () = self.cancel.cancelled() => return Err(Error::Cancelled),
         };
-        self.state(platform).note_use(host, host.now()).await;
         Ok(lock)
     }
 

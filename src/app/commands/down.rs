@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::apply::{ClusterWork, Tools};
 use crate::daemon::reach::{Table, look_again};
-use crate::host::Lock;
 use crate::model::{
     ContainerState, Invocation, MaculaCommand, Observed, ObservedContainer, ObservedVolume, PlatformName, Way, label,
 };
@@ -22,9 +20,6 @@ use crate::app::owner::{self, Owner};
 use crate::app::resolver::ResolverFiles;
 use crate::app::state::engine_at;
 use crate::app::{Error, Session, State, expiry, processes, reach, resolver};
-
-/// How long the end of a lease waits for whoever works on the platform.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DownOptions {
@@ -165,27 +160,12 @@ async fn needed_elsewhere(
     }))
 }
 
-/// As [`Session::lock`], which counts as use of the platform: that its lease ends is none.
-async fn lock_unused(session: &Session, name: &PlatformName) -> Result<Lock, Error> {
-    let path = session.state(name).lock_file();
-    let host = session.host();
-    let now = host.now();
-    let acquire = Lock::acquire(host, &path, &session.command, Some(PATIENCE), |held| {
-        session.events.info(format!("waiting for {}, which holds {}", held.describe(now), path.display()));
-    });
-    let lock = tokio::select! {
-        lock = acquire => lock?,
-        () = session.cancel.cancelled() => return Err(Error::Cancelled),
-    };
-    Ok(lock)
-}
-
 /// Takes away what is ours; data volumes only when asked.
 pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) -> Result<Downed, Error> {
     let engine = session.engine()?;
     session.check_known(name).await?;
     let _lock = match options.if_expired {
-        true => lock_unused(session, name).await?,
+        true => session.lock_unused(name).await?,
         false => session.lock(name).await?,
     };
     // whoever had the lock, or did not need it, may have given the platform more time
