@@ -138,7 +138,8 @@ pub fn shell_word(word: &str) -> String {
     }
 }
 
-/// A duration as Go's `time.ParseDuration` reads it (`1h30m`, `1.5s`, `300ms`, `0`), in nanoseconds.
+/// A duration as Go's `time.ParseDuration` reads it (`1h30m`, `1.5s`, `300ms`, `0`), and in days and weeks (`1w2d`),
+/// as Compose takes them; in nanoseconds.
 pub fn parse_duration(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix(['-', '+']) {
         Some(rest) => (text.starts_with('-'), rest),
@@ -164,6 +165,8 @@ pub fn parse_duration(text: &str) -> Option<i64> {
             "s" => 1_000_000_000,
             "m" => 60 * 1_000_000_000,
             "h" => 3600 * 1_000_000_000,
+            "d" => 24 * 3600 * 1_000_000_000,
+            "w" => 7 * 24 * 3600 * 1_000_000_000,
             _ => return None,
         };
         match number.parse::<i64>() {
@@ -185,8 +188,7 @@ pub fn parse_duration(text: &str) -> Option<i64> {
 /// Nobody waits longer, and points of time that far off cannot be told.
 const LONGEST: Duration = Duration::from_secs(10_000 * 86_400);
 
-/// A duration as it is typed on a command line: as [`parse_duration`] reads it, in days (`7d`), or
-/// in seconds without a unit (`90`).
+/// A duration as it is typed on a command line: as [`parse_duration`] reads it, or in seconds without a unit (`90`).
 pub fn typed_duration(text: &str) -> Result<Duration, String> {
     let days =
         text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()).and_then(|days| days.checked_mul(86_400));

@@ -23,6 +23,8 @@ pub struct Choices {
     pub stacks: Vec<PathBuf>,
     /// `--profile`
     pub profiles: Vec<String>,
+    /// Compose profiles of services that were named.
+    pub profiles_of_named: Vec<String>,
     /// `--images`
     pub images: Option<ImagePolicy>,
     /// `--no-cluster`
@@ -102,6 +104,8 @@ impl Choices {
         if request.profiles.iter().all(String::is_empty) {
             applied.from_last.extend(self.profiles.iter().map(|profile| format!("profile {profile}")));
             request.profiles = self.profiles;
+            applied.from_last.extend(self.profiles_of_named.iter().map(|profile| format!("profile {profile}")));
+            request.profiles_of_named = self.profiles_of_named;
         }
         if request.images.is_none() {
             applied.from_last.extend(self.images.map(|policy| format!("images {}", word(policy))));
@@ -138,6 +142,7 @@ impl Choices {
             project: None,
             stacks: request.stacks.iter().map(|path| request.cwd.join(path)).collect(),
             profiles: request.profiles.iter().filter(|profile| !profile.is_empty()).cloned().collect(),
+            profiles_of_named: request.profiles_of_named.clone(),
             images: request.images,
             no_cluster: self.no_cluster,
             no_discover: !request.discover,

@@ -49,7 +49,7 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let options = Upping { options: &args.stacks, scale: &args.scale, remap: args.remap };
+    let options = Upping { options: &args.stacks, scale: &args.scale, remap: args.remap, services: &args.services };
     let session = context.session_ahead("plan", context.services_of(&options));
     let (mut loaded, _) = context.load_for_up(&options, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;

@@ -118,7 +118,7 @@ impl Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let forgets = Forgets { all: args.reset, cluster: args.cluster || args.no_cluster };
-    let options = Upping { options: &args.stacks, scale: &args.scale, remap: args.remap };
+    let options = Upping { options: &args.stacks, scale: &args.scale, remap: args.remap, services: &args.services };
     let session = match args.dry_run {
         true => context.session_ahead("up --dry-run", context.services_of(&options)),
         false => context.session_ahead("up", LookAhead::Engine),

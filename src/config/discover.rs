@@ -1,10 +1,10 @@
 //! The project that a command is run in: its Compose file, found without anybody naming it, and the names that
 //! its services get on the ingress without a line of `x-macula`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::compose::FILE_NAMES;
+use super::compose::{FILE_NAMES, ProjectEnv};
 use super::files::{Files, MAX_TEXT, project_folders};
 use super::loaded::Loaded;
 use super::yaml::{Node, Report};
@@ -26,9 +26,16 @@ pub(super) fn nearest(names: &[&str], from: &Path, files: &dyn Files) -> Option<
     folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name))).find(|path| files.exists(path))
 }
 
-/// The project's Compose file.
-pub(super) fn compose_file(from: &Path, files: &dyn Files) -> Option<PathBuf> {
-    nearest(&FILE_NAMES, from, files)
+/// The project's Compose file: one that has a name of Compose's, or the first of those in its folder that `COMPOSE_FILE`
+/// names there.
+pub(super) fn compose_file(from: &Path, variables: &BTreeMap<String, String>, files: &dyn Files) -> Option<PathBuf> {
+    let named = |folder: &PathBuf| {
+        // what is wrong with its `.env` is told where the stack is read
+        let env = ProjectEnv::read(folder, from, variables, files, &mut Report::new(from));
+        env.paths.into_iter().next().filter(|path| path.parent() == Some(folder) && files.exists(path))
+    };
+    let usual = |folder: &PathBuf| FILE_NAMES.iter().map(|name| folder.join(name)).find(|path| files.exists(path));
+    project_folders(from, files).iter().find_map(|folder| usual(folder).or_else(|| named(folder)))
 }
 
 /// Gives the services of a project that say nothing of `x-macula.ingress` names for their HTTP ports: the first
@@ -170,7 +177,26 @@ mod tests {
     use crate::model::PlatformName;
 
     fn found(cwd: &str, files: &MemoryFiles) -> Option<String> {
-        compose_file(Path::new(cwd), files).map(|path| path.display().to_string())
+        compose_file(Path::new(cwd), &BTreeMap::new(), files).map(|path| path.display().to_string())
+    }
+
+    #[test]
+    fn a_file_that_its_env_file_names_is_the_projects() {
+        let files = MemoryFiles::default()
+            .with("/shop/.env", "COMPOSE_FILE=base.yml:dev.yml\n")
+            .with("/shop/base.yml", "services: {web: {image: w}}\n")
+            .with("/shop/dev.yml", "services: {web: {command: dev}}\n")
+            .with("/gone/.env", "COMPOSE_FILE=base.yml\n");
+        assert_eq!(found("/shop", &files).as_deref(), Some("/shop/base.yml"));
+        assert_eq!(found("/gone", &files), None);
+        let request = Request { cwd: "/shop".into(), discover: true, only_own: true, ..Request::default() };
+        let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let (stack, service) = loaded.platform.service("web").unwrap();
+        assert_eq!((stack.name.as_str(), service.command.as_deref()), ("shop", Some(&["dev".to_owned()][..])));
+        // as the environment has it, from where one stands
+        let env = [("COMPOSE_FILE".to_owned(), "other.yml".to_owned())].into();
+        let files = files.with("/shop/other.yml", "");
+        assert_eq!(compose_file(Path::new("/shop"), &env, &files).as_deref(), Some(Path::new("/shop/other.yml")));
     }
 
     #[test]

@@ -48,6 +48,7 @@ use crate::model::{
     ClusterSettings, ImagePolicy, ImageSettings, Moves, Origin, Platform, PlatformName, Stack, move_ports, then_moved,
 };
 use crate::render;
+use crate::words;
 
 /// Everything that decides what is loaded.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +67,8 @@ pub struct Request {
     pub stacks: Vec<PathBuf>,
     /// `--profile`, beside those of macula.yaml.
     pub profiles: Vec<String>,
+    /// Profiles of Compose alone, of services that the command line names: they choose none of the platform's.
+    pub profiles_of_named: Vec<String>,
     /// `--images`, in place of what macula.yaml says.
     pub images: Option<ImagePolicy>,
     /// Without the built-in stacks.
@@ -122,6 +125,13 @@ impl Loaded {
     pub fn move_ports(&mut self, moves: &Moves) {
         move_ports(self.platform.stacks.iter_mut(), moves);
         self.moves = then_moved(std::mem::take(&mut self.moves), moves);
+    }
+
+    /// The Compose profiles that these services wait for: whoever names a service means its profile as well, as in Compose.
+    pub fn profiles_of(&self, services: &[String]) -> Vec<String> {
+        let unknown = services.iter().filter(|name| self.platform.service(name).is_none());
+        let waiting = unknown.flat_map(|name| self.projects.iter().filter_map(|project| project.inactive.get(name)));
+        words::unique(waiting.flatten().cloned())
     }
 
     /// Everything that the files of a stack say, key by key, with its place.
@@ -225,7 +235,8 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     asked.retain(|(name, _)| !name.is_empty());
     let profiles: Vec<String> = asked.iter().map(|(name, _)| name.clone()).collect();
 
-    let around = compose::Surroundings { files, profiles: &profiles, orchestrated: request.orchestrated };
+    let of_compose = words::unique(profiles.iter().chain(&request.profiles_of_named).cloned());
+    let around = compose::Surroundings { files, profiles: &of_compose, orchestrated: request.orchestrated };
     let discovered = discovered(request, &settings, config_file.as_deref(), files);
     let all = sources(request, &settings, &variables, files, built_in, discovered.as_deref(), &mut report);
     let read = |source: &compose::Source<'_>, built_in: bool, report: &mut Report| {

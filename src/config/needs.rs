@@ -254,6 +254,7 @@ fn twice(service: &str, variable: &str) -> (String, String, String) {
 #[cfg(test)]
 mod tests {
     use crate::config::{Loaded, MemoryFiles, Request, load_with};
+    use crate::model::SecretSource;
 
     fn load(settings: &str, stack: &str) -> Result<Loaded, String> {
         let request = Request { cwd: "/".into(), stacks: vec!["/shop/compose.yaml".into()], ..Request::default() };
@@ -296,6 +297,9 @@ mod tests {
         ");
         let secrets: Vec<&str> = web.extension.secrets.keys().map(String::as_str).collect();
         assert_eq!(secrets, ["CACHE_PASSWORD", "QUEUE_PASSWORD"]);
+        let (_, users) = loaded.platform.service("rabbitmq-users").unwrap();
+        let password = &users.extension.secrets["PASSWORD_SHOP_QUEUE"];
+        assert!(matches!(password, SecretSource::Generate(made) if made.length == 32), "{password:?}");
         let waits: Vec<&str> = web.depends_on.keys().map(String::as_str).collect();
         assert_eq!(waits, ["mail", "rabbitmq-users", "valkey-users"]);
         let exports: Vec<String> = web.extension.exports.iter().map(|(name, text)| format!("{name}={text}")).collect();

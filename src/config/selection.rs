@@ -41,7 +41,7 @@ impl Selection {
     pub(super) fn choose(stacks: &mut [Loaded], settings: &Settings, asked: &Asked, report: &mut Report) -> Self {
         known(stacks, asked, report);
         let mut inactive: BTreeSet<String> =
-            stacks.iter().flat_map(|loaded| loaded.project.inactive.iter().cloned()).collect();
+            stacks.iter().flat_map(|loaded| loaded.project.inactive.keys().cloned()).collect();
         inactive.extend(by_profile(stacks, asked));
         let mut off = built_in_off(&settings.built_in, stacks, report);
         off.extend(services_off(&settings.services, stacks));
@@ -253,6 +253,17 @@ services:
         assert_eq!(services("name: a", &[]), "owner registry web");
         assert_eq!(services("name: a", &["core"]), "owner registry web");
         assert_eq!(services("services: {registry: {enabled: false}}", &[]), "web");
+    }
+
+    #[test]
+    fn who_is_named_and_waits_for_a_profile_has_it() {
+        let request = Request { cwd: "/".into(), ..Request::default() };
+        let loaded = load_with(&request, &MemoryFiles::default(), &[("all.yaml", STACK)]).expect("valid");
+        let of = |names: &[&str]| loaded.profiles_of(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&["debug", "s3"]), ["dev"]);
+        // no profile of the platform's: one that is named stands for all that are wanted
+        assert_eq!(of(&["proxy"]), [""; 0]);
+        assert_eq!(of(&["nobody"]), [""; 0]);
     }
 
     #[test]

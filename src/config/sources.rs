@@ -49,7 +49,7 @@ pub fn config_file(request: &Request, files: &dyn Files) -> Option<PathBuf> {
 
 /// The project's Compose file, found from the folder of the request.
 pub fn project_compose_file(request: &Request, files: &dyn Files) -> Option<PathBuf> {
-    discover::compose_file(&request.cwd, files)
+    discover::compose_file(&request.cwd, &request.env, files)
 }
 
 /// `--file`, `./macula.yaml`, then the one in the configuration folder.
@@ -87,7 +87,7 @@ pub(super) fn discovered(
         return None;
     }
     let last = || request.project.clone().filter(|project| files.exists(project));
-    let found = discover::compose_file(&request.cwd, files).or_else(last)?;
+    let found = project_compose_file(request, files).or_else(last)?;
     // a file that is named is a stack like any other, unless the file asks for both
     if settings.discover == Some(true) {
         return Some(found);

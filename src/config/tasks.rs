@@ -322,6 +322,7 @@ services:
     restart: always
     hostname: shop
     user: '7'
+    deploy: {placement: {constraints: ['node.role == manager']}}
     environment: {A: b}
     volumes: ['data:/data', /scratch]
     depends_on: [queue]
@@ -353,6 +354,7 @@ volumes: {data: }
         // the other one is the service's own container's
         assert_eq!(migrate.mounts.len(), 1);
         assert!(migrate.extension.once && migrate.replicas == 1);
+        assert_eq!(migrate.deploy.constraints, ["node.role == manager"]);
         let job = migrate.extension.task.as_ref().unwrap();
         assert_eq!(job.changed["./migrations"], std::path::Path::new("/shop/migrations"));
         assert_eq!(job.timeout.as_secs(), 3600);

@@ -7,6 +7,7 @@ use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::excerpt::{annotated, place};
 use crate::config::{self, DiskFiles, Loaded};
 use crate::model::{Platform, PlatformName, macula};
+use crate::words;
 
 use super::options::{Forgets, LoadOptions, StackOptions};
 use super::{Context, LookAhead};
@@ -39,6 +40,7 @@ impl Context {
             name: self.name.clone(),
             stacks: options.stacks().stacks.clone(),
             profiles: options.stacks().profiles.clone(),
+            profiles_of_named: Vec::new(),
             images: options.images().map(Into::into),
             only_own: false,
             only_built_in: false,
@@ -115,8 +117,24 @@ impl Context {
         for path in &applied.gone {
             self.events().warn(format!("the last `up` had the stack {}, which no longer exists", path.display()));
         }
-        let loaded =
-            config::load(&request, &DiskFiles).map_err(|errors| config_error(&errors.0, self.excerpt_room()))?;
+        let read = |request: &config::Request| {
+            config::load(request, &DiskFiles).map_err(|errors| config_error(&errors.0, self.excerpt_room()))
+        };
+        let mut loaded = read(&request)?;
+        let mut choices = applied.choices;
+        let asked = loaded.profiles_of(options.services());
+        if !asked.is_empty() {
+            let noun = if asked.len() == 1 { "profile" } else { "profiles" };
+            let mut turned = format!("turning on the {noun} {} of what you named", words::list(&asked));
+            request.profiles_of_named = words::unique(request.profiles_of_named.into_iter().chain(asked));
+            loaded = read(&request)?;
+            // who runs something once changes nothing for the next `up`
+            if purpose == Purpose::Up {
+                turned.push_str(&format!(", which stays on (`{}` turns it off)", self.line(macula("up --reset"))));
+                choices.profiles_of_named = request.profiles_of_named.clone();
+            }
+            self.events().info(turned);
+        }
         // once for each platform: from then on it is as it was
         let is_new = |project: &&std::path::PathBuf| last_project.as_ref() != Some(*project) || self.global.verbose > 0;
         if let Some(project) = loaded.discovered.as_ref().filter(is_new) {
@@ -128,8 +146,8 @@ impl Context {
         }
         let (file, project) = (loaded.config_file.clone(), loaded.discovered.clone());
         match purpose == Purpose::Join && kept {
-            true => Ok((loaded, applied.choices)),
-            false => Ok((loaded, Choices { file, project, ..applied.choices })),
+            true => Ok((loaded, choices)),
+            false => Ok((loaded, Choices { file, project, ..choices })),
         }
     }
 

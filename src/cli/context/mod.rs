@@ -32,7 +32,7 @@ mod options;
 
 pub use loading::why_left_out;
 pub use options::{
-    Forgets, Global, ImageOptions, LoadOptions, Output, ScaleOptions, StackOptions, Upping, typed_scale,
+    Forgets, Global, ImageOptions, LoadOptions, OfServices, Output, ScaleOptions, StackOptions, Upping, typed_scale,
 };
 
 pub struct Context {
@@ -52,6 +52,8 @@ pub struct Context {
     answered: AtomicBool,
     /// What is wrong has been told to the CI system.
     annotated: AtomicBool,
+    /// Nobody reads the results any more.
+    reader_gone: AtomicBool,
 }
 
 /// What is asked of an engine before the files are read.
@@ -87,8 +89,20 @@ impl Context {
         }
         let reporter = Arc::new(ui::Counted::new(shown));
         let cancel = CancellationToken::new();
-        let (answered, annotated) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { global, name, terminal, host, cancel, ci, reporter, progress, stdout_closed, answered, annotated }
+        Self {
+            global,
+            name,
+            terminal,
+            host,
+            cancel,
+            ci,
+            reporter,
+            progress,
+            stdout_closed,
+            answered: AtomicBool::new(false),
+            annotated: AtomicBool::new(false),
+            reader_gone: AtomicBool::new(false),
+        }
     }
 
     pub fn json(&self) -> bool {
@@ -339,9 +353,17 @@ impl Context {
         self.stdout_is_open()?;
         let mut out = std::io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                self.reader_gone.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             written => Ok(written.context("write to standard output")?),
         }
+    }
+
+    /// A result found nobody who reads it, as in `status --watch | head`: what goes on showing things has come to its end.
+    pub fn reader_gone(&self) -> bool {
+        self.reader_gone.load(Ordering::Relaxed)
     }
 
     pub fn print_json(&self, value: &impl Serialize) -> Result<(), CliError> {

@@ -156,6 +156,10 @@ pub trait LoadOptions {
     fn remap(&self) -> bool {
         false
     }
+    /// The services that are named: their profiles count as asked for.
+    fn services(&self) -> &[String] {
+        &[]
+    }
 }
 
 impl LoadOptions for StackOptions {
@@ -180,6 +184,7 @@ pub struct Upping<'a> {
     pub options: &'a ImageOptions,
     pub scale: &'a ScaleOptions,
     pub remap: bool,
+    pub services: &'a [String],
 }
 
 impl LoadOptions for Upping<'_> {
@@ -197,6 +202,27 @@ impl LoadOptions for Upping<'_> {
 
     fn remap(&self) -> bool {
         self.remap
+    }
+
+    fn services(&self) -> &[String] {
+        self.services
+    }
+}
+
+/// For a command that runs something of one service.
+#[derive(Debug, Default)]
+pub struct OfServices<'a> {
+    pub stacks: StackOptions,
+    pub services: &'a [String],
+}
+
+impl LoadOptions for OfServices<'_> {
+    fn stacks(&self) -> &StackOptions {
+        &self.stacks
+    }
+
+    fn services(&self) -> &[String] {
+        self.services
     }
 }
 

@@ -6,6 +6,7 @@ mod shared;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use crate::config::compose::service::is_provided;
 use crate::config::loaded::Loaded;
 use crate::config::selection::{Off, Selection};
 use crate::config::yaml::{Report, Span, listed, nearest, suggestion};
@@ -32,6 +33,7 @@ pub(super) fn check(
             one_service(loaded, name, service, report);
         }
     }
+    shared::containers(stacks, report);
     shared::published(stacks, ingress, report);
     shared::hosts(stacks, domain, report);
     shared::inside(stacks, report);
@@ -180,7 +182,8 @@ fn dependencies(stacks: &mut [Loaded], selection: &Selection, report: &mut Repor
         for (name, service) in &loaded.stack.services {
             for (target, dependency) in service.depends_on.iter().filter(|(target, _)| !known.contains(target)) {
                 gone.push((name.clone(), target.clone()));
-                if !dependency.required || selection.is_off(target) {
+                let provided = loaded.entry(target).is_some_and(|entry| is_provided(&entry.node));
+                if !dependency.required || selection.is_off(target) || provided {
                     continue;
                 }
                 let span = loaded.at_key(name, &["depends_on", target]);
@@ -322,7 +325,7 @@ fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Repo
         return;
     }
     let empty_image = node.and_then(|node| node.get_text("image")) == Some("");
-    let nothing = !(says("image") || says("build") || says("extends") || says("provider"));
+    let nothing = !(says("image") || says("build") || says("extends"));
     if service.image.is_none() && (nothing || empty_image && !says("build")) {
         report.error_help(
             loaded.at_key(name, &["image"]),
@@ -399,16 +402,6 @@ fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Repo
     }
     replicas(loaded, name, service, report);
     rendered(loaded, name, service, report);
-    if let (Some(platform), Some(build)) = (&service.options.platform, &service.build)
-        && !build.platforms.is_empty()
-        && !build.platforms.contains(platform)
-    {
-        report.error_help(
-            loaded.at_key(name, &["platform"]),
-            format!("{path}.build.platforms lacks the service's platform {platform}"),
-            "add it there",
-        );
-    }
     if service.extension.role == Some(Role::Ingress) && service.replicas > 1 {
         report.error_help(
             loaded.at(name),

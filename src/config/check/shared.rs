@@ -11,6 +11,25 @@ use crate::model::{
     fully_qualified,
 };
 
+/// No two services call their containers by the same name.
+pub(super) fn containers(stacks: &[Loaded], report: &mut Report) {
+    let mut taken: HashMap<&str, (&str, Span)> = HashMap::new();
+    for loaded in stacks {
+        for (name, service) in &loaded.stack.services {
+            let Some(container) = service.container_name.as_deref() else { continue };
+            let span = loaded.at_key(name, &["container_name"]);
+            if let Some((other, first)) = taken.insert(container, (name, span)) {
+                let place = report.place(first);
+                report.error_help(
+                    span,
+                    format!("services.{name} and services.{other} both call their container {container} ({place})"),
+                    "an engine has each name once: change one of the two, or leave it out",
+                );
+            }
+        }
+    }
+}
+
 /// No two services publish the same port of the same address.
 pub(super) fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &mut Report) {
     let mut taken: Vec<(IpAddr, u16, Protocol, &str, Span)> = Vec::new();

@@ -62,13 +62,6 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
             "keep one of the two",
         );
     }
-    if let Some(second) = node.items("platforms").get(1) {
-        report.warn(
-            second.span,
-            format!("services.{name}.build.platforms: macula builds for the first platform only"),
-            "name the one that this machine runs",
-        );
-    }
     let (syntax, mut needs) = match sources.embedded {
         true => (None, Vec::new()),
         false => dockerfile(node, context.as_deref(), sources.files, report),
@@ -96,7 +89,7 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
         target: text(node, "target"),
         labels: string_map(node, "labels"),
         network: text(node, "network"),
-        platforms: node.texts("platforms"),
+        platforms: platforms(service, node, name, sources, report),
         cache_from: node.texts("cache_from"),
         no_cache: flag(node, "no_cache"),
         pull: flag(node, "pull"),
@@ -110,6 +103,25 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
         syntax,
         needs,
     })
+}
+
+/// What to build for: the platform that the service runs on, as in Compose. Of several that are listed the builder
+/// takes this machine's.
+fn platforms(service: &Node, node: &Node, name: &str, sources: &Sources<'_>, report: &mut Report) -> Vec<String> {
+    let listed = node.texts("platforms");
+    let own = text(service, "platform");
+    let Some(platform) = own.clone().or_else(|| sources.default_platform()) else {
+        return if listed.len() > 1 { Vec::new() } else { listed };
+    };
+    if !listed.is_empty() && !listed.contains(&platform) {
+        let (at, whose) = match own {
+            Some(_) => (service.get("platform"), "the service's platform"),
+            None => (node.get("platforms"), "the platform of DOCKER_DEFAULT_PLATFORM,"),
+        };
+        let span = at.map_or(node.span, |node| node.span);
+        report.error_help(span, format!("services.{name}.build.platforms lacks {whose} {platform}"), "add it there");
+    }
+    vec![platform]
 }
 
 /// What its Dockerfile says: the front end, and what only BuildKit can do of it.

@@ -494,6 +494,8 @@ mod tests {
         let mut keys = ["b", "a10", "a9", "a_b", "ab", "A", "a-1", "a.1", "a01", "x-z", "_", "a", "1a", "10", "9"];
         keys.sort_by(|one, other| compare_keys(one, other));
         insta::assert_snapshot!(keys.join(" "), @"_ 1a 9 10 A a a-1 a.1 a_b a01 a9 a10 ab b x-z");
+        // a zero that other digits precede is none in front
+        assert_eq!(compare_keys("a19", "a100"), std::cmp::Ordering::Less);
     }
 
     proptest! {

@@ -34,13 +34,24 @@ pub(in crate::config) fn parse(text: &str, lookup: &dyn Fn(&str) -> Option<Strin
 
 /// `format: raw`: every line is `NAME=value`, and the value is taken as it stands; a name alone has the value that is
 /// `known` of it.
-pub(in crate::config) fn parse_raw(text: &str, known: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-    let pairs = lines.filter_map(|line| match line.split_once('=') {
-        Some((name, value)) => Some((name.trim().to_owned(), value.to_owned())),
-        None => Some((line.trim().to_owned(), known.get(line.trim())?.clone())),
-    });
-    pairs.collect()
+pub(in crate::config) fn parse_raw(
+    text: &str,
+    known: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, EnvFileError> {
+    let mut values = BTreeMap::new();
+    for (line, number) in text.lines().map(str::trim_start).zip(1..).filter(|(line, _)| !line.starts_with('#')) {
+        let (name, value) = match line.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (line.trim_end(), known.get(line.trim_end()).cloned()),
+        };
+        if name.contains(char::is_whitespace) {
+            let message = format!("the variable `{name}` has white space in its name");
+            let help = "write NAME=value without a space before the `=`, or leave `format: raw` out".to_owned();
+            return Err(EnvFileError { line: number, message, help });
+        }
+        values.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    Ok(values)
 }
 
 struct Reader<'a> {
@@ -308,8 +319,11 @@ mod tests {
 
     #[test]
     fn raw_values_are_taken_as_they_stand() {
-        let values = parse_raw("# c\nA=\"$x\" # y\nB\nC\n", &[("C".to_owned(), "c".to_owned())].into());
+        let known = [("C".to_owned(), "c".to_owned())].into();
+        let values = parse_raw("# c\nA=\"$x\" # y\nB\n  C\n", &known).unwrap();
         assert_eq!(values, [("A".to_owned(), "\"$x\" # y".to_owned()), ("C".to_owned(), "c".to_owned())].into());
+        let error = parse_raw("A=1\nD = x\n", &known).unwrap_err();
+        assert_eq!((error.line, error.message.as_str()), (2, "the variable `D ` has white space in its name"));
     }
 
     proptest! {

@@ -28,6 +28,14 @@ pub(super) struct Sources<'a> {
     pub(super) orchestrated: bool,
 }
 
+impl Sources<'_> {
+    /// What services run on that say nothing themselves. What comes with macula is made for this machine.
+    pub(super) fn default_platform(&self) -> Option<String> {
+        let platform = self.variables.get("DOCKER_DEFAULT_PLATFORM").filter(|platform| !platform.is_empty());
+        platform.filter(|_| !self.embedded).cloned()
+    }
+}
+
 /// The files that a service gets from `configs` and `secrets`, with their content.
 pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &mut Report) -> Vec<FileMount> {
     let mut mounts = Vec::new();

@@ -1,12 +1,11 @@
 //! What Compose adds at the end: defaults, names, implied networks and dependencies, env files,
 //! profiles.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::env_file;
 use super::interpolate::Variables;
-use super::{Project, Source, Surroundings, read_env_file};
+use super::{Project, Source, Surroundings, read_env_file, read_raw};
 use crate::config::files::{clean, join};
 use crate::config::read::read_text;
 use crate::config::yaml::{Entry, Map, Node, Report, Span, Value};
@@ -180,7 +179,7 @@ pub(super) fn environment(root: &mut Node, variables: &Variables) {
 /// Takes out the services of which no profile is active.
 fn choose_profiles(project: &mut Project, active: &[&String]) {
     let all = active.iter().any(|profile| *profile == "*");
-    let mut inactive = Vec::new();
+    let mut inactive = BTreeMap::new();
     let mut known = BTreeSet::new();
     if let Some(services) = section(&mut project.root, "services") {
         services.retain(|name, entry| {
@@ -188,9 +187,9 @@ fn choose_profiles(project: &mut Project, active: &[&String]) {
             let keep = all
                 || profiles.is_empty()
                 || profiles.iter().any(|profile| profile.is_empty() || active.contains(&profile));
-            known.extend(profiles);
+            known.extend(profiles.iter().cloned());
             if !keep {
-                inactive.push(name.clone());
+                inactive.insert(name.clone(), profiles);
             }
             keep
         });
@@ -291,7 +290,7 @@ fn env_files(service: &mut Node, name: &str, variables: &Variables, around: &Sur
         // other files of the service are not known to it
         let lookup = |key: &str| variables.get(key).or_else(|| own.get(key)).cloned();
         let read = if file.get_text("format") == Some("raw") {
-            read_text(around.files, path, None, report).map(|text| env_file::parse_raw(&text, variables))
+            read_raw(around.files, path, variables, report)
         } else {
             read_env_file(around.files, path, &lookup, report)
         };

@@ -73,8 +73,8 @@ pub struct Project {
     pub folder: PathBuf,
     /// In the long forms, with defaults; only the services of active profiles.
     pub(super) root: Node,
-    /// Services that no active profile asks for.
-    pub(super) inactive: Vec<String>,
+    /// Services that no active profile asks for, with their profiles.
+    pub(super) inactive: BTreeMap<String, Vec<String>>,
     /// Every Compose profile that a service names.
     pub(super) profiles: BTreeSet<String>,
     /// Names of networks and volumes that the user chose, as (section, key).
@@ -147,7 +147,7 @@ pub(super) fn load(source: &Source<'_>, around: &Surroundings<'_>, report: &mut 
         origin: source.origin.clone(),
         folder: source.folder.clone(),
         root,
-        inactive: Vec::new(),
+        inactive: BTreeMap::new(),
         profiles: BTreeSet::new(),
         named: Vec::new(),
         variables,
@@ -300,6 +300,25 @@ fn read_env_file(
             }
             Some(read.values)
         }
+        Err(error) => {
+            report.error_help(at_line(file, error.line), error.message, error.help);
+            None
+        }
+    }
+}
+
+/// An env file with `format: raw`.
+fn read_raw(
+    files: &dyn Files,
+    path: &Path,
+    known: &Variables,
+    report: &mut Report,
+) -> Option<BTreeMap<String, String>> {
+    let text = read_text(files, path, None, report)?;
+    let file = report.file(path);
+    report.source(file, &env_file::names_only(&text));
+    match env_file::parse_raw(&text, known) {
+        Ok(values) => Some(values),
         Err(error) => {
             report.error_help(at_line(file, error.line), error.message, error.help);
             None

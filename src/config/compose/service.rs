@@ -30,8 +30,14 @@ pub(in crate::config) fn services(
     let custom_default = default_is_custom(project);
     project
         .services()
+        .filter(|(_, entry)| !is_provided(&entry.node))
         .map(|(name, entry)| (name.to_owned(), service(name, &entry.node, &sources, custom_default, report)))
         .collect()
+}
+
+/// Whether a plugin of docker compose stands for the service, of which there is no container.
+pub(in crate::config) fn is_provided(service: &Node) -> bool {
+    service.get("provider").is_some() && service.get("image").is_none() && service.get("build").is_none()
 }
 
 /// The networks that a project declares, without the one it has anyway.
@@ -120,7 +126,7 @@ fn service(
         update: update(node, name, report),
         deploy: super::deploy::build(node),
         stop_grace_period: duration(node, "stop_grace_period"),
-        options: options(node, name, report),
+        options: options(node, name, sources, report),
         extension: crate::model::Extension::default(),
     }
 }
@@ -234,7 +240,7 @@ fn healthcheck(node: &Node) -> Healthcheck {
     }
 }
 
-fn options(node: &Node, name: &str, report: &mut Report) -> ContainerOptions {
+fn options(node: &Node, name: &str, sources: &files::Sources<'_>, report: &mut Report) -> ContainerOptions {
     ContainerOptions {
         user: text(node, "user"),
         working_dir: text(node, "working_dir"),
@@ -266,7 +272,7 @@ fn options(node: &Node, name: &str, report: &mut Report) -> ContainerOptions {
         cgroup: text(node, "cgroup"),
         cgroup_parent: text(node, "cgroup_parent"),
         runtime: text(node, "runtime"),
-        platform: text(node, "platform"),
+        platform: text(node, "platform").or_else(|| sources.default_platform().filter(|_| !sources.orchestrated)),
         annotations: string_map(node, "annotations"),
         logging: node.get("logging").map(|logging| Logging {
             driver: text(logging, "driver").unwrap_or_default(),
@@ -331,6 +337,10 @@ fn device(node: &Node) -> String {
     let part = |key: &str| node.get_text(key).unwrap_or_default();
     let target = if part("target").is_empty() { part("source") } else { part("target") };
     let permissions = if part("permissions").is_empty() { "rwm" } else { part("permissions") };
+    // a device of the Container Device Interface (`vendor.com/class=name`) is a name, and mapped to nowhere
+    if target == part("source") && !target.starts_with('/') && target.contains('=') {
+        return target.to_owned();
+    }
     format!("{}:{target}:{permissions}", part("source"))
 }
 

@@ -117,6 +117,15 @@ pub(super) fn device_count(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
     })
 }
 
+/// `protocol: TCP`.
+pub(super) fn protocol(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+    let span = node.span;
+    Some(match node.value {
+        Value::Text(word) => Node::new(Value::Text(word.to_lowercase()), span),
+        value => Node::new(value, span),
+    })
+}
+
 /// `test: curl ...`.
 pub(super) fn test(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
     let span = node.span;

@@ -190,7 +190,16 @@ pub(super) fn build(service: &Node, name: &str, report: &mut Report) -> Vec<Moun
         }
     }
     for line in service.items("tmpfs") {
-        mounts.extend(line.as_text().and_then(|text| tmpfs(text, line, name, report)));
+        let Some(mount) = line.as_text().and_then(|text| tmpfs(text, line, name, report)) else { continue };
+        // no engine takes two mounts on one path
+        match mounts.iter().any(|other: &Mount| other.target() == mount.target()) {
+            true => report.error_help(
+                line.span,
+                format!("services.{name}.tmpfs: {} has another mount", mount.target()),
+                "remove one of the two",
+            ),
+            false => mounts.push(mount),
+        }
     }
     mounts
 }

@@ -358,6 +358,19 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_speaks_of_a_server_by_its_value_or_else_by_its_name() {
+        for (variable, value, server) in [
+            ("CACHE", "rediss://localhost", Some(Server::Valkey)),
+            ("DB", "mysql+pymysql://localhost", Some(Server::Mariadb)),
+            ("REDIS_HOST", "localhost", Some(Server::Valkey)),
+            ("REDIS_OR_ELSE", "memcached://localhost", Some(Server::Memcached)),
+            ("PAGE", "https://localhost", None),
+        ] {
+            assert_eq!(server_of(variable, value), server, "{variable}={value}");
+        }
+    }
+
+    #[test]
     fn a_project_with_everything() {
         let text = shown(&[
             ("compose.yaml", "services: {web: {build: .}, redis: {image: 'redis:7'}}"),

@@ -94,6 +94,9 @@ fn every_platform_has_a_zone_of_its_own() {
     assert_eq!(zone("name: dev", None), "dev dev.macula.local macula-dev");
     assert_eq!(zone("{name: dev, domain: dev.test}", None), "dev dev.test macula-dev");
     assert_eq!(zone("domain: dev.test", Some("pr-1")), "pr-1 pr-1.dev.test macula-pr-1");
+    let small = MemoryFiles::default().with("/home/dev/macula.yaml", "addresses: {subnet: 10.0.0.0/28}\n");
+    let told = run(&request(), &small).unwrap_err().to_string();
+    assert!(told.contains("`10.0.0.0/28` is too small"), "{told}");
     let wrong = MemoryFiles::default().with("/home/dev/macula.yaml", "name: Not A Label");
     insta::assert_snapshot!(run(&request(), &wrong).unwrap_err(), @r"
     macula.yaml:1:7: name: `Not A Label` is not a valid name: use at most 40 lower-case letters, digits and inner dashes
@@ -404,6 +407,12 @@ fn what_lies_beside_the_file_is_read_as_compose_reads_it() {
     }
     let first = [("compose.yaml", BASE), ("docker-compose.override.yml", BASE), ("compose.override.yaml", over)];
     assert_eq!(value(&first, "FROM"), "over");
+    // a port of both is one
+    let ports = "services: {web: {image: nginx, ports: ['80:80']}}\n";
+    let files = [("/p/compose.yaml", ports), ("/p/compose.override.yaml", ports)];
+    let folder = files.into_iter().fold(MemoryFiles::default(), |all, (name, text)| all.with(name, text));
+    let loaded = run(&Request { stacks: vec!["/p".into()], ..request() }, &folder).unwrap();
+    assert_eq!(loaded.platform.service("web").unwrap().1.ports.len(), 1);
     // where two could be meant, each has its own
     let both = [("compose.yaml", BASE), ("docker-compose.yml", BASE), ("docker-compose.override.yml", over)];
     assert_eq!(value(&both, "FROM"), "base");

@@ -450,6 +450,32 @@ volumes: {conf: {}}
 }
 
 #[test]
+fn what_compose_takes_in_other_forms() {
+    let service = one("services: {a: {image: x, scale: 2.0, pull_policy: '', cgroup: '', healthcheck: {test: []}, \
+         volumes: [{type: image, source: y, target: /y}, \
+         {type: volume, source: v, target: /v, volume: {subpath: s}}]}}\nvolumes: {v: {}}\n");
+    // a variable that is not set is no value
+    assert_eq!((service.replicas, service.options.cgroup.as_deref()), (2, None));
+    let needs = service.needs.iter().map(|need| (need.what.rsplit_once(": ").unwrap().1, need.version));
+    assert_eq!(needs.collect::<Vec<_>>(), [("a mount of an image", (1, 48)), ("`subpath` of a volume", (1, 45))]);
+    let (request, files) = with_stack("services: {a: {image: x, environment: {MODE: 0644}}}\n");
+    let told = lines(&run(&request, &files).unwrap().warnings);
+    assert!(told.contains("`0644` without quotes"), "{told}");
+    let (request, files) = with_stack("name: x\n");
+    let told = run(&request, &files).unwrap_err().to_string();
+    assert!(told.contains("there are no services in this file"), "{told}");
+}
+
+#[test]
+fn keys_of_a_build_and_numbers_without_an_end_are_printed() {
+    let (request, files) = with_stack("services: {a: {build: {context: ., ssh: [default]}}}\nx-ends: [.inf, -.inf]\n");
+    let text = canonical(&run(&request, &files).unwrap().projects[0]);
+    for line in ["context: /home/dev", "- default", "- .inf", "- -.inf"] {
+        assert!(text.lines().any(|own| own.trim_start() == line), "{line}: {text}");
+    }
+}
+
+#[test]
 fn reload_and_probe_in_their_other_forms() {
     let extension = one("services: {a: {image: x, x-macula: {reload: {signal: HUP}, probe: {tcp: 5432}, metrics: [{port: 1}, {port: 2, path: /m, job: j}]}}}").extension;
     assert_eq!(extension.reload, Some(Reload::Signal("SIGHUP".into())));
@@ -474,6 +500,60 @@ fn the_networks_volumes_and_names_of_a_stack() {
     assert_eq!(stack.volumes["w"].name, None);
     assert_eq!(stack.services["a"].networks.keys().collect::<Vec<_>>(), ["default", "n"]);
     assert!(stack.services["b"].networks.is_empty());
+}
+
+#[test]
+fn what_a_build_is_for() {
+    let of = |service: &str, default: &str| {
+        let (mut request, files) = with_stack(&format!("services: {{a: {service}}}\n"));
+        if !default.is_empty() {
+            request.env.insert("DOCKER_DEFAULT_PLATFORM".into(), default.into());
+        }
+        match run(&request, &files) {
+            Ok(loaded) => {
+                let service = &loaded.platform.stacks[0].services["a"];
+                let built = service.build.as_ref().map(|build| build.platforms.join(" "));
+                format!("{} {}", service.options.platform.as_deref().unwrap_or("-"), built.unwrap_or_default())
+            }
+            Err(errors) => errors.to_string(),
+        }
+    };
+    assert_eq!(of("{build: .}", ""), "- ");
+    assert_eq!(of("{build: ., platform: linux/arm64}", ""), "linux/arm64 linux/arm64");
+    assert_eq!(of("{build: {context: ., platforms: [linux/arm64]}}", ""), "- linux/arm64");
+    // of several the builder takes its own
+    assert_eq!(of("{build: {context: ., platforms: [linux/arm64, linux/amd64]}}", ""), "- ");
+    assert_eq!(of("{build: {context: ., platforms: [a/b, c/d]}, platform: c/d}", "a/b"), "c/d c/d");
+    assert_eq!(of("{build: {context: ., platforms: [a/b, c/d]}}", "c/d"), "c/d c/d");
+    assert_eq!(of("{image: x}", "linux/arm64"), "linux/arm64 ");
+    insta::assert_snapshot!(of("{build: {context: ., platforms: [a/b]}}", "c/d"), @"
+    compose.yaml:1:47: services.a.build.platforms lacks the platform of DOCKER_DEFAULT_PLATFORM, c/d
+        add it there
+    ");
+}
+
+#[test]
+fn a_device_of_cdi_is_a_name() {
+    let service = one(
+        "services: {a: {image: x, devices: ['nvidia.com/gpu=all', '/dev/a:/dev/b:r'], ports: [{target: 80, protocol: TCP}]}}",
+    );
+    assert_eq!(service.options.devices, ["nvidia.com/gpu=all", "/dev/a:/dev/b:r"]);
+    assert_eq!(service.ports[0].protocol, crate::model::Protocol::Tcp);
+}
+
+#[test]
+fn what_a_plugin_would_provide_is_left_out_and_said() {
+    let (request, files) = with_stack(
+        "services:\n  a: {image: x, depends_on: [ai]}\n  ai: {provider: {type: model, options: {model: m}}}\n",
+    );
+    let loaded = run(&request, &files).unwrap();
+    let services = &loaded.platform.stacks[0].services;
+    assert_eq!(services.keys().collect::<Vec<_>>(), ["a"]);
+    assert!(services["a"].depends_on.is_empty());
+    insta::assert_snapshot!(lines(&loaded.warnings), @"
+    compose.yaml:3:8: services.ai.provider: not supported by macula; ignored
+        it is for plugins of docker compose: the service is left out, and what depends on it starts without it
+    ");
 }
 
 #[test]

@@ -168,6 +168,9 @@ mod tests {
             ("1ms", "1ms"),
             ("1s", "1s"),
             ("59m", "59m0s"),
+            ("1d", "24h0m0s"),
+            ("1.5d", "36h0m0s"),
+            ("1w2d", "216h0m0s"),
         ] {
             assert_eq!(parse_duration(text).map(format_duration).as_deref(), Some(want), "{text}");
         }
