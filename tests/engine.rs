@@ -308,6 +308,17 @@ async fn a_container_lives_and_dies() {
     );
     let slow = engine.exec(&id, &["sleep", "5"].map(str::to_owned), SECOND / 2).await.unwrap_err();
     assert!(matches!(slow, EngineError::Timeout { .. }), "{slow:?}");
+    // it has closed its output, and goes on for longer than a look or two
+    let quiet = ["sh", "-c", "exec >/dev/null 2>&1; sleep 2; exit 4"].map(str::to_owned);
+    assert_eq!(engine.exec(&id, &quiet, 20 * SECOND).await.unwrap().exit_code, 4);
+
+    // a name that nobody bears is not the beginning of somebody's id
+    let name = id.get(..8).unwrap();
+    assert!(matches!(engine.inspect(name).await, Err(EngineError::NotFound { .. })));
+    assert!(matches!(engine.kill(name, "SIGKILL").await, Err(EngineError::NotFound { .. })));
+    engine.stop(name, None).await.unwrap();
+    engine.remove_container(name).await.unwrap();
+    assert_eq!(engine.inspect(id.get(..12).unwrap()).await.unwrap().state, ContainerState::Running);
 
     // logs
     let lines = engine.logs(&id, &LogOptions::default()).await.unwrap();
@@ -318,9 +329,17 @@ async fn a_container_lives_and_dies() {
         engine.logs(&id, &LogOptions { follow: true, tail: Some(1), ..LogOptions::default() }).await.unwrap();
     assert!(following.next().await.unwrap().is_ok());
 
-    let usage = engine.usage(&id).await.unwrap();
-    assert!(usage.memory > 0 && usage.memory_limit >= usage.memory, "{usage:?}");
-    assert!(usage.cpu > Duration::ZERO && usage.at.is_some(), "{usage:?}");
+    let facts = engine.facts().await.unwrap();
+    match engine.usage(&id).await {
+        Err(error) if facts.rootless && facts.cgroup_version == Some(1) => {
+            assert!(error.to_string().contains("without root nothing is counted"), "{error}");
+        }
+        usage => {
+            let usage = usage.unwrap();
+            assert!(usage.memory > 0 && usage.memory_limit >= usage.memory, "{usage:?}");
+            assert!(usage.cpu > Duration::ZERO && usage.at.is_some(), "{usage:?}");
+        }
+    }
 
     // its own signal handler decides the status
     let (ended, stopped) = tokio::join!(engine.wait(&id), engine.stop(&id, Some(10 * SECOND)));
@@ -397,6 +416,9 @@ async fn networks_addresses_and_names() {
         server.healthcheck = None;
     }
     bench.started(&server).await;
+    if server.healthcheck.is_some() && !bench.podman().await {
+        assert_eq!(engine.health_test(&server.name).await.unwrap(), ["CMD", "true"]);
+    }
     let mut client = bench.spec("client", &["sleep", "60"]);
     client.network_mode = None;
     client.networks = vec![attached(None, "client")];
@@ -537,6 +559,24 @@ async fn data_of_an_image_is_kept_in_a_named_volume() {
     engine.remove_volume(&foreign.name).await.unwrap();
     let used = engine.remove_volume(volumes[0]).await.unwrap_err();
     assert!(matches!(used, EngineError::Conflict { .. }), "{used:?}");
+}
+
+/// Both images declare the path; what the other container has there is meant.
+#[tokio::test]
+async fn data_that_comes_from_another_container_is_not_hidden() {
+    let Some(bench) = Bench::new("from").await else { return };
+    let db = bench.spec("db", &["sleep", "60"]);
+    let id = bench.started(&db).await;
+    bench.shell(&id, "echo row >/var/lib/data/row").await;
+    let mut backup = bench.spec("backup", &["sleep", "60"]);
+    backup.options.volumes_from = vec![format!("{}:ro", db.name)];
+    let id = bench.started(&backup).await;
+    assert_eq!(bench.shell(&id, "cat /var/lib/data/row").await, "row");
+    let found = bench.engine.find(&Query { platform: bench.name.clone(), ..Query::default() }).await.unwrap();
+    let volumes: Vec<&str> = found.volumes.iter().map(|volume| volume.name.as_str()).collect();
+    assert_eq!(volumes, [format!("{}-var-lib-data", db.name)]);
+    // who takes volumes is removed before those who have them
+    bench.engine.remove_container(&id).await.unwrap();
 }
 
 #[tokio::test]

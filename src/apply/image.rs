@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::compile::cannot_build;
-use crate::engine::{BuildRequest, ImageError, SecretBytes};
+use crate::engine::{BuildRequest, EngineError, ImageError, SecretBytes};
 use crate::event::{Event, Progress};
-use crate::host::{Command, Held, Host, Lock};
+use crate::host::{Command, Host};
 use crate::model::{BaseImage, BuildSecret, ImageBuild, ImageSpec, PrepareStep, label, proxy};
 use crate::plan::{ImageSource, Step};
 
@@ -15,6 +15,7 @@ use super::build_log::Said;
 use super::files::{dockerfile, file_error};
 use super::git;
 use super::pull::{Pull, Unpulled};
+use super::scratch::{self, turn};
 use super::{Run, StepError, Tools};
 
 /// Tries every open source in order. The reference under which the image is now in the engine.
@@ -53,7 +54,7 @@ pub(super) async fn obtain(
                 return Err(StepError::CannotBuild { reference: image.tag.clone(), what, reason });
             }
             let fetched = git::fetched(tools, image, &progress).await?;
-            let image = fetched.as_ref().unwrap_or(image);
+            let image = fetched.as_ref().map_or(image, |fetched| &fetched.image);
             let (dockerfile, _) = dockerfile(tools, image).await?;
             if let Some(base) = image.base.clone().or_else(|| BaseImage::named_in(&dockerfile)) {
                 let _one = run.base.lock().await;
@@ -116,7 +117,7 @@ async fn build_image(
     dockerfile: String,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<(), StepError> {
-    let scratch = tools.host.folders().cache.join("build").join(image.tag.replace(['/', ':'], "-"));
+    let scratch = scratch::folder(&*tools.host, "build", &image.tag);
     // what we ship is built alike for all platforms, so that another run's image does as well
     let ours = image.spec.context.is_none();
     let turn = if ours { Some(turn(&*tools.host, &scratch, progress).await?) } else { None };
@@ -133,30 +134,6 @@ async fn build_image(
         let _ = tools.host.remove_folder(&scratch).await;
     }
     Ok(())
-}
-
-/// The right to work in a scratch folder.
-struct Turn {
-    _lock: Lock,
-    /// Another run was at it until now.
-    waited: bool,
-}
-
-/// A scratch folder bears the name of what is made in it, which two runs may want at once. Whoever is done takes it
-/// away, and must not take it from one that is packing it: that one's image would lack files, for good.
-async fn turn(host: &dyn Host, scratch: &Path, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<Turn, StepError> {
-    let file = PathBuf::from(format!("{}.lock", scratch.display()));
-    let mut waited = false;
-    let waiting = |held: &Held| {
-        waited = true;
-        progress(Progress::Line { text: format!("waiting for {held}, which makes the same image") });
-    };
-    if let Some(folder) = file.parent() {
-        host.create_folder(folder, 0o700).await.map_err(|error| file_error(folder, error))?;
-    }
-    let lock = Lock::acquire(host, &file, "macula up", None, waiting).await;
-    let lock = lock.map_err(|error| file_error(&file, error))?;
-    Ok(Turn { _lock: lock, waited })
 }
 
 async fn pack_and_build(
@@ -202,8 +179,17 @@ async fn pack_and_build(
         secrets: secrets(tools, image).await?,
         ssh: agents(tools, image)?,
     };
-    tools.engine.build(&request, progress).await?;
-    Ok(())
+    // to drop it ends the build
+    match tokio::time::timeout(tools.image_timeout, tools.engine.build(&request, progress)).await {
+        Ok(built) => built.map(drop).map_err(StepError::from),
+        Err(_) => Err(too_long(&image.tag, tools.image_timeout).into()),
+    }
+}
+
+fn too_long(tag: &str, limit: Duration) -> EngineError {
+    let message = format!("it took longer than {} s (`timeouts.image` in macula.yaml)", limit.as_secs());
+    let source = ImageError::BuildFailed { reference: tag.to_owned(), message, log_tail: Vec::new() };
+    EngineError::Image { operation: format!("building {tag}"), source }
 }
 
 /// `shop/Dockerfile.dev.dockerignore` stands in for the context's own.
@@ -406,29 +392,7 @@ fn source_lines(text: &str, suite: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-    use crate::host::fake::FakeHost;
-
-    #[tokio::test]
-    async fn of_two_runs_one_works_in_the_scratch_folder_and_the_other_knows_of_it() {
-        let host = FakeHost::new();
-        let scratch = Path::new("/cache/build/macula-mail-1");
-        let first = turn(&host, scratch, &|_| {}).await.unwrap();
-        assert!(!first.waited);
-        let (there, told) = (host.clone(), Arc::new(Mutex::new(Vec::new())));
-        let said = told.clone();
-        let second = tokio::spawn(async move {
-            let progress = move |progress: Progress| said.lock().unwrap().push(format!("{progress:?}"));
-            turn(&there, scratch, &progress).await.unwrap().waited
-        });
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        assert!(!second.is_finished());
-        drop(first);
-        assert!(second.await.unwrap());
-        assert!(told.lock().unwrap()[0].contains("which makes the same image"), "{told:?}");
-    }
 
     #[test]
     fn the_machines_own_mirrors_serve_the_base() {

@@ -292,6 +292,7 @@ mod tests {
     use crate::bundle::Writer;
     use crate::engine::Images;
     use crate::engine::fake::FakeEngine;
+    use crate::model::ObservedImage;
 
     /// A bundle of these images, each of which has a layer of its own on one that all have.
     async fn bundle(folder: &Path, names: &[&str]) -> Arc<Bundle> {
@@ -359,6 +360,20 @@ mod tests {
         engine.remove_image_by_hand("a:1");
         assert_eq!(load(&loader, 1).await.unwrap().there, 0);
         assert!(engine.image("b:1").await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn layers_of_other_services_are_not_asked_for() {
+        let folder = TempDir::new().unwrap();
+        let bundle = bundle(folder.path(), &["a:1"]).await;
+        let of = |service: &str| ObservedImage {
+            id: format!("sha256:{service}"),
+            labels: [(label::SERVICE.to_owned(), service.to_owned())].into(),
+            ..ObservedImage::default()
+        };
+        let engine = FakeEngine::new().with_image_as("base:1", of("base")).with_image_as("other:1", of("other"));
+        // of the bundle's own name and of the base
+        assert_eq!(layers_there(&engine, &bundle).await.unwrap().len(), 2);
     }
 
     #[tokio::test]

@@ -28,6 +28,7 @@ mod image;
 pub(crate) mod load;
 pub(crate) mod pull;
 mod ready;
+mod scratch;
 mod steps;
 mod timing;
 

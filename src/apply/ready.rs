@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::engine::{LogOptions, Streams};
+use crate::engine::{EngineError, LogOptions, Streams};
 use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Readiness};
 use crate::probe::{Answer, ask};
 
@@ -65,10 +65,14 @@ pub(super) async fn wait(
         && test.test.first().is_some_and(|word| word.starts_with("CMD"))
     {
         pause = FIRST_PAUSE_OF_TESTS;
-    } else if matches!(question(spec, readiness), Question::Nothing) && !readiness.one_shot {
+    } else if matches!(question(spec, readiness, &ObservedContainer::default()), Question::Nothing)
+        && !readiness.one_shot
+    {
         // there is nothing to be seen before, and every look costs the engine
         tokio::time::sleep(SETTLED).await;
     }
+    // of the image's health check, once it was asked for
+    let mut test = None;
     let mut said = String::new();
     // a container that was started again says nothing any more of how it ended before
     let mut ended_with = 0;
@@ -95,15 +99,14 @@ pub(super) async fn wait(
         } else if found.state != ContainerState::Running {
             Answer::Not(state_text(&found))
         } else {
-            match question(spec, readiness) {
+            match question(spec, readiness, &found) {
                 Question::EngineHealth if !found.untested.is_empty() => {
                     ask(&*tools.engine, &*tools.host, &tools.facts, spec, readiness, &found).await?
                 }
                 Question::Ask => ask(&*tools.engine, &*tools.host, &tools.facts, spec, readiness, &found).await?,
                 Question::EngineHealth => match found.health {
                     Health::Healthy | Health::None => Answer::Healthy,
-                    Health::Starting => Answer::Not("health check: not passed yet".into()),
-                    Health::Unhealthy => Answer::Not("health check: failing".into()),
+                    _ => ask_ahead(tools, spec, readiness, &found, &mut test).await?,
                 },
                 Question::Nothing if begun.elapsed() >= if restarts > 0 { RECOVERED } else { SETTLED } => {
                     Answer::Healthy
@@ -120,7 +123,8 @@ pub(super) async fn wait(
             }
             Answer::Not(reason) | Answer::Unasked(reason) => {
                 if let Some(tries) = used_up(&found, spec, readiness) {
-                    let reason = format!("runs, but is not healthy: {reason} ({tries} tries in a row)");
+                    let tries = tries.map(|tries| format!(" ({tries} tries in a row)")).unwrap_or_default();
+                    let reason = format!("runs, but is not healthy: {reason}{tries}");
                     return Err(not_ready(tools, spec, &found, reason).await);
                 }
                 if reason != said {
@@ -143,12 +147,39 @@ pub(super) async fn wait(
     }
 }
 
-/// How often the engine has tried a health check that it gives up on. A service with a probe is
-/// asked from outside, whatever the engine thinks of it.
-fn used_up(found: &ObservedContainer, spec: &ContainerSpec, readiness: &Readiness) -> Option<u32> {
-    let unhealthy = readiness.probe.is_none() && found.health == Health::Unhealthy;
-    // Docker's own number where none is given
-    unhealthy.then(|| spec.healthcheck.as_ref().and_then(|check| check.retries).unwrap_or(3))
+/// Runs the test of an image's health check at once: the engine's first look may be a minute away, and its last one as
+/// long ago. `test`: what is known of it.
+async fn ask_ahead(
+    tools: &Tools,
+    spec: &ContainerSpec,
+    readiness: &Readiness,
+    found: &ObservedContainer,
+    test: &mut Option<Vec<String>>,
+) -> Result<Answer, EngineError> {
+    if test.is_none() {
+        *test = Some(tools.engine.health_test(&spec.name).await?);
+    }
+    let untested = test.clone().unwrap_or_default();
+    if is_command(&untested) {
+        let found = ObservedContainer { untested, ..found.clone() };
+        return ask(&*tools.engine, &*tools.host, &tools.facts, spec, readiness, &found).await;
+    }
+    Ok(Answer::Not(match found.health {
+        Health::Unhealthy => "health check: failing".into(),
+        _ => "health check: not passed yet".into(),
+    }))
+}
+
+fn is_command(test: &[String]) -> bool {
+    test.first().is_some_and(|word| word.starts_with("CMD"))
+}
+
+/// The engine has given up on a health check, after so many tries where that is known. A service with a probe is asked
+/// from outside, whatever the engine thinks of it.
+fn used_up(found: &ObservedContainer, spec: &ContainerSpec, readiness: &Readiness) -> Option<Option<u32>> {
+    let unhealthy = readiness.probe.is_none() && !readiness.one_shot && found.health == Health::Unhealthy;
+    // Docker's own number where none is given; an image's may have another one
+    unhealthy.then(|| spec.healthcheck.as_ref().map(|check| check.retries.unwrap_or(3)))
 }
 
 enum Question {
@@ -159,7 +190,7 @@ enum Question {
     Nothing,
 }
 
-fn question(spec: &ContainerSpec, readiness: &Readiness) -> Question {
+fn question(spec: &ContainerSpec, readiness: &Readiness, found: &ObservedContainer) -> Question {
     match (&readiness.probe, &spec.healthcheck) {
         (Some(_), _) => Question::Ask,
         (None, Some(check)) => match check.test.first().map(String::as_str) {
@@ -167,6 +198,8 @@ fn question(spec: &ContainerSpec, readiness: &Readiness) -> Question {
             Some("NONE") => Question::Nothing,
             Some(_) => Question::Ask,
         },
+        // the image may bring one
+        (None, None) if found.health != Health::None || is_command(&found.untested) => Question::EngineHealth,
         (None, None) => Question::Nothing,
     }
 }
@@ -402,8 +435,8 @@ mod tests {
     fn the_engine_s_verdict_is_the_last_word_only_where_nobody_else_is_asked() {
         let probe = || Some(Probe { kind: ProbeKind::Tcp { port: 80 }, timeout: None });
         for (health, probe, retries, tries) in [
-            (Health::Unhealthy, None, Some(7), Some(7)),
-            (Health::Unhealthy, None, None, Some(3)),
+            (Health::Unhealthy, None, Some(7), Some(Some(7))),
+            (Health::Unhealthy, None, None, Some(Some(3))),
             (Health::Unhealthy, probe(), Some(7), None),
             (Health::Starting, None, Some(7), None),
             (Health::Healthy, None, Some(7), None),
@@ -415,6 +448,40 @@ mod tests {
             };
             let readiness = Readiness { probe, ..Readiness::default() };
             assert_eq!(used_up(&found, &spec, &readiness), tries, "{health:?} {readiness:?}");
+        }
+        let found = ObservedContainer { health: Health::Unhealthy, ..ObservedContainer::default() };
+        let own = used_up(&found, &ContainerSpec::default(), &Readiness::default());
+        assert_eq!(own, Some(None), "the image's number is not known");
+    }
+
+    #[test]
+    fn a_health_check_of_the_image_counts_where_the_service_has_none() {
+        let check = |test: &[&str]| {
+            let test = test.iter().map(|word| (*word).to_owned()).collect();
+            Some(Healthcheck { test, ..Healthcheck::default() })
+        };
+        let probe = || Some(Probe { kind: ProbeKind::Tcp { port: 80 }, timeout: None });
+        for (probe, check, health, untested, asked) in [
+            (None, None, Health::None, "", "nothing"),
+            (None, None, Health::Starting, "", "the engine"),
+            (None, None, Health::Unhealthy, "", "the engine"),
+            (None, None, Health::None, "CMD-SHELL", "the engine"),
+            (None, None, Health::None, "NONE", "nothing"),
+            (None, check(&["NONE"]), Health::Starting, "", "nothing"),
+            (None, check(&[]), Health::Starting, "", "the engine"),
+            (None, check(&["CMD", "x"]), Health::Starting, "", "itself"),
+            (probe(), None, Health::Starting, "", "itself"),
+        ] {
+            let untested: Vec<String> = untested.split_whitespace().map(str::to_owned).collect();
+            let found = ObservedContainer { health, untested, ..ObservedContainer::default() };
+            let spec = ContainerSpec { healthcheck: check, ..ContainerSpec::default() };
+            let readiness = Readiness { probe, ..Readiness::default() };
+            let question = match question(&spec, &readiness, &found) {
+                Question::Ask => "itself",
+                Question::EngineHealth => "the engine",
+                Question::Nothing => "nothing",
+            };
+            assert_eq!(question, asked, "{spec:?} {found:?}");
         }
     }
 }

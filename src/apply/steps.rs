@@ -349,6 +349,15 @@ impl Run {
 
     async fn start_relay(&self, spec: &ContainerSpec) -> Result<(), StepError> {
         let Tools { engine, host, facts, .. } = &self.tools;
+        match engine.inspect(&spec.name).await {
+            Ok(found) if found.label(label::PLATFORM) != spec.labels.get(label::PLATFORM).map(String::as_str) => {
+                let operation = format!("creating container {}", spec.name);
+                let message = "a container with this name already exists".to_owned();
+                return Err(EngineError::Conflict { operation, message }.into());
+            }
+            Ok(_) | Err(EngineError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         let image = OwnImage::obtain(&**engine, &**host, facts).await?;
         engine.remove_container(&spec.name).await?;
         engine.create_container(spec, &image.reference, &self.labels(spec)).await?;

@@ -12,10 +12,11 @@ use crate::engine::{Containers, Images, Query};
 use crate::event::Reporter;
 use crate::host::fake::FakeHost;
 use crate::model::{
-    Condition, ContainerSpec, ContainerState, DependsOn, FileSpec, Fingerprint, Healthcheck, Hook, IpamPool, MountSpec,
-    NetworkAttachment, NetworkSpec, Observed, ObservedContainer, Readiness, Reload, Resources, VolumeSpec, label,
+    Build, Condition, ContainerSpec, ContainerState, DependsOn, FileSpec, Fingerprint, Health, Healthcheck, Hook,
+    ImageBuild, ImageSpec, IpamPool, MountSpec, NetworkAttachment, NetworkSpec, Observed, ObservedContainer,
+    ObservedImage, Readiness, Reload, ResourceId, ResourceKind, Resources, VolumeSpec, label,
 };
-use crate::plan::{Cause, Choice, Keep, Supply, Wish, down, reconcile, reload_note, start_note};
+use crate::plan::{Cause, Choice, Keep, Supply, Wish, down, reconcile, relay, reload_note, start_note};
 
 const NAME: &str = "shop";
 
@@ -468,4 +469,113 @@ async fn a_post_start_that_failed_is_run_again_by_the_next_up() {
     assert_eq!(broken.up(&resources).await.failed.len(), 1);
     assert!(broken.down().await.is_ok());
     assert!(!broken.host.exists(&start_note(&broken.host.folders().data, NAME, "macula-shop-web-1")).await);
+}
+
+/// `order: start-first`: it is made under another name, and works on the data of the one that it replaces.
+#[tokio::test]
+async fn what_stands_in_for_a_container_has_its_volumes() {
+    let image = ObservedImage { id: "sha256:1".into(), volumes: vec!["/data".into()], ..ObservedImage::default() };
+    let machine = Machine::new();
+    let machine = machine.with(machine.engine.clone().with_image_as("base:1", image));
+    let resources = |round| {
+        let mut web = service("web", round, &["front"], Vec::new(), &[]);
+        web.update.start_first = true;
+        Resources { networks: vec![network("front", 1)], containers: vec![web], ..Resources::default() }
+    };
+    assert!(machine.up(&resources(1)).await.is_ok());
+    assert_eq!(machine.engine.volume_names(), ["macula-shop-web-1-data"]);
+    assert!(machine.up(&resources(2)).await.is_ok());
+    let stood_in = "creating container macula-shop-web-1.unfinished".to_owned();
+    assert!(machine.engine.journal().contains(&stood_in), "{:?}", machine.engine.journal());
+    assert_eq!(machine.engine.volume_names(), ["macula-shop-web-1-data"]);
+    assert_eq!(machine.engine.containers(), ["macula-shop-web-1"]);
+    assert!(machine.plan(&resources(2)).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_service_is_ready_when_the_health_check_of_its_image_says_so() {
+    let mut spec = service("web", 1, &[], Vec::new(), &[]);
+    spec.healthcheck = None;
+    for (health, said) in [
+        (Health::None, None),
+        (Health::Healthy, None),
+        (Health::Unhealthy, Some("web runs, but is not healthy: health check: failing")),
+    ] {
+        let found = ObservedContainer {
+            name: spec.name.clone(),
+            state: ContainerState::Running,
+            health,
+            ..ObservedContainer::default()
+        };
+        let machine = Machine::new();
+        let tools = machine.with(machine.engine.clone().with_container(found)).tools().await;
+        let waited = ready::wait(&tools, &spec, &spec.readiness, &|_| {}).await;
+        assert_eq!(waited.err().map(|error| error.to_string()).as_deref(), said, "{health:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_build_ends_at_its_limit() {
+    let machine = Machine::new();
+    let machine = machine.with(machine.engine.clone().builds_take(Duration::from_secs(60)));
+    let inline = Some("FROM scratch\n".to_owned());
+    let build = ImageBuild {
+        tag: "macula/web:1".into(),
+        spec: Build { dockerfile_inline: inline, ..Build::default() },
+        prepare: Vec::new(),
+        base: None,
+        fingerprint: Fingerprint("f".into()),
+        labels: BTreeMap::new(),
+        also: None,
+        alike: vec!["macula/page:1".into()],
+    };
+    let spec = ImageSpec {
+        reference: build.tag.clone(),
+        pull: Vec::new(),
+        locked: Vec::new(),
+        build: Some(build),
+        always_pull: false,
+        platform: None,
+        services: vec!["web".into()],
+    };
+    let step = Step {
+        id: "get image macula/web:1".into(),
+        resource: ResourceId::new(ResourceKind::Image, "macula/web:1"),
+        group: "web".into(),
+        action: Action::ObtainImage { spec: Box::new(spec), pull: false, build: true },
+        cause: Cause::Missing,
+        after: Vec::new(),
+        destructive: false,
+        needs_privilege: false,
+    };
+    let plan = Plan { steps: vec![step], ..Plan::default() };
+    let tools = Tools { image_timeout: Duration::from_secs(1), ..machine.tools().await };
+    let failed = apply("up", NAME, &plan, tools).await.failed;
+    let said: Vec<String> = failed.iter().map(|failure| failure.error.to_string()).collect();
+    assert_eq!(said, ["web was not built: it took longer than 1 s (`timeouts.image` in macula.yaml)"]);
+    // one that comes to its end is there under all its names
+    let machine = Machine::new();
+    assert!(machine.carry_out(&plan).await.failed.is_empty());
+    for name in ["macula/web:1", "macula/page:1"] {
+        assert!(machine.engine.image(name).await.unwrap().is_some(), "{name}");
+    }
+    // and one that was stopped before it began has been stopped
+    let tools = machine.tools().await;
+    tools.cancel.cancel();
+    assert!(apply("up", NAME, &plan, tools).await.cancelled);
+}
+
+#[tokio::test]
+async fn a_container_of_somebody_elses_is_not_taken_for_the_relay() {
+    let name = "macula-shop.relay";
+    let machine = Machine::new();
+    let foreign = ObservedContainer { name: name.into(), ..ObservedContainer::default() };
+    let machine = machine.with(machine.engine.clone().with_container(foreign));
+    let spec = ContainerSpec { name: name.into(), labels: labels("reach"), ..ContainerSpec::default() };
+    let mut plan = Plan::default();
+    relay(&mut plan, &spec, &Observed::default());
+    let failed = machine.carry_out(&plan).await.failed;
+    let said: Vec<String> = failed.iter().map(|failure| failure.error.to_string()).collect();
+    assert_eq!(said, ["creating container macula-shop.relay: a container with this name already exists"]);
+    assert_eq!(machine.engine.containers(), [name]);
 }

@@ -100,6 +100,10 @@ pub(super) fn with_image_hints(error: CliError, image: &ImageError) -> CliError 
                 ))
                 .hint(format!("Docker takes it under `insecure-registries` in /etc/docker/daemon.json: [\"{registry}\"]"))
         }
+        ImageError::Unreachable { reference, .. } if is_on_loopback(split_registry(reference).0) => error.hint(
+            "start that registry, if it is not up; an engine without root, in a virtual machine or on another one has a \
+             loopback of its own: name the registry by an address that the engine reaches",
+        ),
         ImageError::Unreachable { .. } => error
             .hint("check the network and the engine's proxy variables")
             .hint("without access to a registry, build the images, or save them on another machine and load the file here")

@@ -1,10 +1,11 @@
 //! A service becomes its containers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::model::{
-    Condition, ContainerOptions, ContainerSpec, CopiedFolder, DependsOn, FileSpec, Fingerprint, MountSpec, Platform,
-    PortBinding, Readiness, Role, Service, TaskInputs, TaskSpec, label,
+    Condition, ContainerOptions, ContainerSpec, CopiedFolder, DependsOn, FileSpec, Fingerprint, Healthcheck, MountSpec,
+    Platform, PortBinding, Readiness, Role, Service, TaskInputs, TaskSpec, label,
 };
 
 use super::attachments::{attachments, holds_names, names, network_mode, network_name, searched};
@@ -17,6 +18,13 @@ use super::{CompileError, Served, fingerprint, image};
 
 /// Whom the ingress runs as: HAProxy's user in its own image.
 const INGRESS_USER: u32 = 99;
+
+/// What an engine takes for the interval and for the timeout of a health check that names none.
+const USUAL_CHECK: Duration = Duration::from_secs(30);
+/// And for its retries.
+const USUAL_RETRIES: u32 = 3;
+/// A health check may grant more than a clock can count.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Where a service that asks for it finds whom to trust.
 const ROOT: &str = "/etc/macula/ca.pem";
@@ -183,7 +191,7 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
                 .as_ref()
                 .and_then(|probe| probe.timeout)
                 .or(service.extension.task.as_ref().map(|task| task.timeout))
-                .unwrap_or(platform.timeouts.healthy),
+                .unwrap_or_else(|| patience(platform.timeouts.healthy, service.healthcheck.as_ref())),
         },
         update: service.update.clone(),
         depends_on: service
@@ -211,6 +219,16 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
     spec.fingerprint = Some(fingerprint);
     spec.parts = parts;
     spec
+}
+
+/// How long a service may take to become healthy: no less than its own health check grants it, where that names a time
+/// for the start. `usual`: of the platform.
+fn patience(usual: Duration, check: Option<&Healthcheck>) -> Duration {
+    let Some(check) = check else { return usual };
+    let Some(start) = check.start_period.filter(|start| !start.is_zero()) else { return usual };
+    let each = check.interval.unwrap_or(USUAL_CHECK).saturating_add(check.timeout.unwrap_or(USUAL_CHECK));
+    let granted = start.saturating_add(each.saturating_mul(check.retries.unwrap_or(USUAL_RETRIES)));
+    usual.max(granted.min(LONGEST))
 }
 
 /// What decides whether a task runs. Where it names the files that it works on, a new build of its image is no
@@ -402,4 +420,34 @@ pub fn wanted_names(platform: &Platform) -> WantedNames {
     names.networks.sort();
     names.networks.dedup();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_health_check_that_names_a_time_for_the_start_gets_it() {
+        let seconds = Duration::from_secs;
+        let check = |start, interval: Option<u64>, timeout: Option<u64>, retries| Healthcheck {
+            test: vec!["CMD".into(), "ask".into()],
+            interval: interval.map(seconds),
+            timeout: timeout.map(seconds),
+            retries,
+            start_period: start,
+            start_interval: None,
+        };
+        for (check, expected) in [
+            (None, 120),
+            // without a time for the start the platform's own limit says how long
+            (Some(check(None, Some(60), Some(60), Some(10))), 120),
+            (Some(check(Some(Duration::ZERO), Some(60), Some(60), Some(10))), 120),
+            (Some(check(Some(seconds(300)), None, None, None)), 480),
+            (Some(check(Some(seconds(300)), Some(10), Some(5), Some(4))), 360),
+            (Some(check(Some(seconds(5)), Some(1), Some(1), Some(1))), 120),
+        ] {
+            assert_eq!(patience(seconds(120), check.as_ref()), seconds(expected), "{check:?}");
+        }
+        assert_eq!(patience(seconds(120), Some(&check(Some(Duration::MAX), None, None, None))), LONGEST);
+    }
 }

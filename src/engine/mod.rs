@@ -234,6 +234,13 @@ pub trait Containers: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// The test of a container's health check, its own or its image's, as in a Compose file. Empty: there is none, or the
+    /// engine does not say.
+    async fn health_test(&self, container: &str) -> Result<Vec<String>, EngineError> {
+        let _ = container;
+        Ok(Vec::new())
+    }
+
     /// All containers, running or not, that bear this label (`key` or `key=value`), whoever's.
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError>;
     /// The name of each container with this label (`key=value`) whose state or health changes from now on.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use super::{Engine, EngineError, LogOptions};
-use crate::model::ContainerSpec;
+use crate::model::{ContainerSpec, label};
 
 /// What a shell says when a program is not there (POSIX 2.8.2).
 const NOT_FOUND: i64 = 127;
@@ -21,7 +21,10 @@ pub async fn for_a_moment(
     image: &str,
     patience: Duration,
 ) -> Result<Option<Vec<u8>>, EngineError> {
-    engine.create_container(spec, image, &spec.labels).await?;
+    let mut spec = spec.clone();
+    // what the image declares as a volume goes with it
+    spec.labels.insert(label::ONE_OFF.to_owned(), spec.service.clone());
+    engine.create_container(&spec, image, &spec.labels).await?;
     let work = async {
         engine.start(&spec.name).await?;
         let Ok(status) = tokio::time::timeout(patience, engine.wait(&spec.name)).await else {
@@ -42,7 +45,7 @@ pub async fn for_a_moment(
         Ok(Some(text))
     };
     let done = work.await;
-    let removed = engine.remove_container(&spec.name).await;
+    let removed = engine.discard_container(&spec.name).await;
     match done {
         // an image without a shell cannot even be started
         Err(
@@ -52,5 +55,22 @@ pub async fn for_a_moment(
             | EngineError::NotFound { .. },
         ) => Ok(None),
         done => removed.and(done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fake::FakeEngine;
+    use crate::model::ObservedImage;
+
+    #[tokio::test]
+    async fn nothing_of_it_stays() {
+        let image = ObservedImage { id: "sha256:1".into(), volumes: vec!["/data".into()], ..ObservedImage::default() };
+        let engine = FakeEngine::new().with_image_as("db:1", image).exits("look", 0).says("look", &["one", "two"]);
+        let spec = ContainerSpec { name: "macula-look".into(), service: "look".into(), ..ContainerSpec::default() };
+        let said = for_a_moment(&engine, &spec, "db:1", Duration::from_secs(5)).await.unwrap();
+        assert_eq!(said.as_deref(), Some(&b"one\ntwo\n"[..]));
+        assert_eq!((engine.containers(), engine.volume_names()), (Vec::new(), Vec::new()));
     }
 }

@@ -66,7 +66,7 @@ impl Filter {
             return false;
         }
         let out = |(base, rules): &(PathBuf, PathRules)| {
-            below(base, folder).is_some_and(|path| !rules.has_exceptions() && rules.leaves_out(&path))
+            below(base, folder).is_some_and(|path| rules.leaves_out(&path) && !rules.may_take_back_below(&path))
         };
         self.ignore.iter().any(out)
             || (self.include.is_none() && self.git.as_ref().is_some_and(|git| git.leaves_out(folder, true)))

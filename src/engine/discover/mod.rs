@@ -249,6 +249,9 @@ struct ContextMeta {
 struct ContextEndpoint {
     #[serde(rename = "Host", default)]
     host: String,
+    /// Its certificate is not looked at.
+    #[serde(rename = "SkipTLSVerify", default)]
+    trusts_anybody: bool,
 }
 
 impl Configuration {
@@ -277,11 +280,21 @@ impl Configuration {
         })?;
         let meta: ContextMeta =
             serde_json::from_slice(&text).map_err(|error| other(format!("is damaged ({place}: {error})")))?;
-        let endpoint = meta.endpoints.get("docker").map(|endpoint| endpoint.host.clone()).unwrap_or_default();
-        if endpoint.is_empty() {
-            return Err(other(format!("names no engine ({place})")));
+        let named = meta.endpoints.get("docker").filter(|endpoint| !endpoint.host.is_empty());
+        let ContextEndpoint { host: endpoint, trusts_anybody } =
+            named.ok_or_else(|| other(format!("names no engine ({place})")))?;
+        let keys = self.keys_of(host, &folder).await;
+        let authority = match &keys {
+            Some(keys) => host.exists(&keys.join("ca.pem")).await,
+            None => false,
+        };
+        if *trusts_anybody && endpoint.starts_with("tcp://") && !authority {
+            return Err(other(format!(
+                "accepts any certificate (`SkipTLSVerify`), and macula only one that it can check: add the engine's \
+                 authority with `docker context update {context} --docker host=...,ca=ca.pem`"
+            )));
         }
-        Ok((endpoint, self.keys_of(host, &folder).await))
+        Ok((endpoint.clone(), keys))
     }
 
     /// A context with keys wants TLS.

@@ -200,6 +200,15 @@ fn meta(context: &str) -> PathBuf {
     Path::new("/home/me/.docker/contexts/meta").join(digest).join("meta.json")
 }
 
+fn keys(context: &str) -> PathBuf {
+    let meta = meta(context);
+    let digest = meta.parent().and_then(Path::file_name).unwrap();
+    Path::new("/home/me/.docker/contexts/tls").join(digest).join("docker")
+}
+
+/// A context whose engine may show whatever certificate it likes.
+const ANYBODY: &str = r#"{"Name":"lab","Endpoints":{"docker":{"Host":"tcp://10.0.0.1:2376","SkipTLSVerify":true}}}"#;
+
 #[tokio::test]
 async fn docker_host_is_the_only_one_tried() {
     let folder = tempfile::tempdir().unwrap();
@@ -244,6 +253,8 @@ async fn a_context_is_looked_up_and_is_the_only_one_tried() {
         host.env("DOCKER_CONTEXT", "gone"),
         Desk::default().file(config, r#"{"currentContext":"lab"}"#).file(meta("lab"), "{"),
         Desk::default().file(config, r#"{"currentContext":"lab"}"#).file(meta("lab"), "{}"),
+        Desk::default().env("DOCKER_CONTEXT", "lab").file(meta("lab"), ANYBODY),
+        Desk::default().env("DOCKER_CONTEXT", "lab").file(meta("lab"), ANYBODY).file(keys("lab").join("ca.pem"), ""),
         Desk::default().env("DOCKER_HOST", "ssh://-oProxyCommand=x"),
         Desk::default().env("DOCKER_HOST", "tcp://10.0.0.1:2376").env("DOCKER_TLS_VERIFY", "1"),
     ];
@@ -259,6 +270,8 @@ async fn a_context_is_looked_up_and_is_the_only_one_tried() {
     Context("gone")  Err(Other("the Docker context `gone` does not exist: there is no /home/me/.docker/contexts/meta/<gone>/meta.json"))
     Context("lab")  Err(Other("the Docker context `lab` is damaged (/home/me/.docker/contexts/meta/<lab>/meta.json: EOF while parsing an object at line 1 column 1)"))
     Context("lab")  Err(Other("the Docker context `lab` names no engine (/home/me/.docker/contexts/meta/<lab>/meta.json)"))
+    Context("lab")  Err(Other("the Docker context `lab` accepts any certificate (`SkipTLSVerify`), and macula only one that it can check: add the engine's authority with `docker context update lab --docker host=...,ca=ca.pem`"))
+    Context("lab") tcp://10.0.0.1:2376 Err(Other("/home/me/.docker/contexts/tls/<lab>/docker/ca.pem: No such file or directory (os error 2)"))
     DockerHost ssh://-oProxyCommand=x Err(Other("`ssh://-oProxyCommand=x` names no host"))
     DockerHost tcp://10.0.0.1:2376 Err(Other("/home/me/.docker/ca.pem: No such file or directory (os error 2)"))
     "#);

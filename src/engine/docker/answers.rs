@@ -13,7 +13,7 @@ use tracing::Instrument;
 use super::lines::Lines;
 use super::version::versioned_path;
 use super::{Docker, READ, errors};
-use crate::engine::{EngineError, operation};
+use crate::engine::EngineError;
 
 impl Docker {
     /// `path` with its query, encoded.
@@ -29,11 +29,6 @@ impl Docker {
                 tracing::debug!(%error, "the engine refuses");
             }
         })
-    }
-
-    pub(super) async fn raw_inspect(&self, container: &str) -> Result<Inspected, EngineError> {
-        let operation = operation::inspect(container);
-        self.get(&operation, &format!("/containers/{}/json", encoded(container))).await
     }
 }
 

@@ -96,6 +96,10 @@ fn more(request: &BuildRequest, podman: bool) -> String {
     if podman && !request.labels.is_empty() {
         add("labels", request.labels.iter().map(|(key, value)| format!("{key}={value}").into()).collect());
     }
+    // the client's own number ends at 2 GiB
+    if let Some(size) = request.shm_size {
+        more.push_str(&format!("&shmsize={size}"));
+    }
     more
 }
 
@@ -107,7 +111,6 @@ fn options(request: &BuildRequest, podman: bool) -> BuildImageOptions {
         nocache: request.no_cache,
         pull: request.pull.then(|| "true".to_owned()),
         cachefrom: (!request.cache_from.is_empty()).then(|| request.cache_from.clone()),
-        shmsize: request.shm_size.map(|size| i32::try_from(size).unwrap_or(i32::MAX)),
         rm: true,
         forcerm: true,
         buildargs: (!request.args.is_empty()).then(|| hash_map(&request.args)),
@@ -137,7 +140,6 @@ mod tests {
             no_cache: true,
             pull: true,
             cache_from: vec!["web:old".into()],
-            shm_size: Some(1 << 20),
             platform: Some("linux/arm64".into()),
             extra_hosts: vec!["a:1.2.3.4".into(), "b:::1".into()],
             ..BuildRequest::default()
@@ -175,9 +177,7 @@ mod tests {
                     "A": "1",
                 },
             ),
-            shmsize: Some(
-                1048576,
-            ),
+            shmsize: None,
             squash: None,
             labels: Some(
                 {
@@ -208,5 +208,7 @@ mod tests {
         let limits = "&ulimits=%5B%7B%22Name%22%3A%22nofile%22%2C%22Soft%22%3A10%2C%22Hard%22%3A20%7D%5D";
         assert_eq!(more(&request, false), limits);
         assert!(more(&request, true).starts_with(limits) && more(&request, true).contains("&labels="));
+        let request = BuildRequest { shm_size: Some(4 << 30), ..BuildRequest::default() };
+        assert_eq!(more(&request, false), "&shmsize=4294967296");
     }
 }

@@ -17,6 +17,7 @@ use super::answers::{Bridge, Component, Info, PodmanInfo, Version, get};
 use super::dial::{self, Endpoint, Stream};
 use super::known::{Identity, Introduction};
 use super::lines::Lines;
+use super::spec::START_INTERVAL;
 use super::version::{ApiVersion, spoken};
 use crate::model::{AnyError, EngineKind, FIRST_FORMAT, Facts, FormatVersion, NameServer, Traits};
 
@@ -325,8 +326,6 @@ fn facts(
     }
 }
 
-/// Docker 25.
-const START_INTERVAL: ApiVersion = ApiVersion(1, 44);
 /// The type of driver that Docker names where images lie in containerd's store.
 const CONTAINERD_STORE: &str = "io.containerd.snapshotter.v1";
 

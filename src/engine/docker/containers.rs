@@ -14,6 +14,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
+use super::answers::{Inspected, encoded};
 use super::snapshot::{Filters, observed_container, settled};
 use super::{CHANGE, Docker, READ, errors, spec, unless_missing};
 use crate::engine::creation::{self, Making, Wanted};
@@ -23,7 +24,7 @@ use crate::engine::{
 use crate::model::{AnyError, ContainerSpec, ContainerState, ObservedContainer, label};
 
 /// What an engine does when a container names no grace period of its own.
-const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+const DEFAULT_GRACE: Duration = Duration::from_secs(spec::DOCKERS_GRACE.unsigned_abs());
 /// Between two looks at a container that somebody else is about to start.
 const UNSTARTED: Duration = Duration::from_millis(100);
 
@@ -123,6 +124,11 @@ impl Containers for Docker {
         Ok(there.map(|mount| (mount.destination.into(), mount.source.into())).collect())
     }
 
+    async fn health_test(&self, container: &str) -> Result<Vec<String>, EngineError> {
+        let check = self.raw_inspect(container).await?.config.healthcheck;
+        Ok(check.and_then(|check| check.test).unwrap_or_default())
+    }
+
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
         let listed = self.list(Filters::from([("label".to_owned(), vec![label.to_owned()])])).await?;
         let found = self.detailed(listed.into_iter(), &settled).await?;
@@ -182,7 +188,7 @@ impl Containers for Docker {
         // one that is removed after its command gets them from the engine, without names, and takes them with it
         let volumes = match spec.labels.contains_key(label::ONE_OFF) {
             true => Vec::new(),
-            false => spec::volumes_of_image(spec, &declared.volumes),
+            false => self.volumes_for(spec, &declared.volumes).await?,
         };
         let creation = spec::creation(spec, image, &all, &volumes, self.api)
             .map_err(|message| EngineError::Other { operation: operation.clone(), message })?;
@@ -208,14 +214,20 @@ impl Containers for Docker {
 
     async fn start(&self, container: &str) -> Result<(), EngineError> {
         let operation = operation::start(container);
-        self.call(&operation, CHANGE, self.client.start_container(container, None)).await
+        let container = self.exact(&operation, container).await?;
+        self.call(&operation, CHANGE, self.client.start_container(&container, None)).await
     }
 
     async fn stop(&self, container: &str, grace: Option<Duration>) -> Result<(), EngineError> {
         let operation = operation::stop(container);
+        let container = match self.exact(&operation, container).await {
+            Ok(container) => container,
+            // one that is gone has stopped, too
+            Err(error) => return unless_missing(Err(error)),
+        };
         let seconds = grace.map(|grace| i32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i32::MAX));
         let options = StopContainerOptions { signal: None, t: seconds };
-        let stop = self.client.stop_container(container, Some(options));
+        let stop = self.client.stop_container(&container, Some(options));
         tokio::pin!(stop);
         let patience = grace.unwrap_or(DEFAULT_GRACE) + READ;
         match tokio::time::timeout(patience, &mut stop).await {
@@ -224,7 +236,7 @@ impl Containers for Docker {
             Err(_) => {}
         }
         // the container's own grace period may be longer than the engine's default
-        let inspected = self.raw_inspect(container).await?;
+        let inspected = self.raw_inspect(&container).await?;
         let more = Duration::from_secs(inspected.config.stop_timeout.unwrap_or_default());
         match tokio::time::timeout(more, stop).await {
             Ok(result) => stopped(&operation, result),
@@ -234,8 +246,9 @@ impl Containers for Docker {
 
     async fn kill(&self, container: &str, signal: &str) -> Result<(), EngineError> {
         let operation = operation::kill(container, signal);
+        let container = self.exact(&operation, container).await?;
         let options = KillContainerOptions { signal: signal.to_owned() };
-        self.call(&operation, READ, self.client.kill_container(container, Some(options))).await
+        self.call(&operation, READ, self.client.kill_container(&container, Some(options))).await
     }
 
     fn refuses(&self, spec: &ContainerSpec) -> Option<String> {
@@ -243,9 +256,10 @@ impl Containers for Docker {
     }
 
     async fn rename(&self, container: &str, name: &str) -> Result<(), EngineError> {
+        let operation = operation::rename(name);
+        let container = self.exact(&operation, container).await?;
         let options = RenameContainerOptions { name: name.to_owned() };
-        let renamed = self.client.rename_container(container, options);
-        self.call(&operation::rename(name), CHANGE, renamed).await
+        self.call(&operation, CHANGE, self.client.rename_container(&container, options)).await
     }
 
     async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
@@ -283,10 +297,82 @@ impl Containers for Docker {
     }
 }
 
+/// The shortest beginning of an id that engines show, and that programs pass on for a container.
+const SHORT_ID: usize = 12;
+
+/// What Docker and Podman say of the beginning of several ids.
+const SEVERAL: [&str; 2] = ["multiple IDs found", "more than one result"];
+
+/// An engine takes a name that no container bears for the beginning of an id: `db` may be somebody else's then.
+fn may_begin_an_id(name: &str) -> bool {
+    name.len() < SHORT_ID && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 impl Docker {
+    /// What the engine takes for this container and for no other.
+    async fn exact(&self, operation: &str, container: &str) -> Result<String, EngineError> {
+        if !may_begin_an_id(container) {
+            return Ok(container.to_owned());
+        }
+        match self.raw_inspect(container).await {
+            Ok(found) => Ok(found.id),
+            Err(EngineError::NotFound { what, .. }) => {
+                Err(EngineError::NotFound { operation: operation.to_owned(), what })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn raw_inspect(&self, container: &str) -> Result<Inspected, EngineError> {
+        let operation = operation::inspect(container);
+        let short = may_begin_an_id(container);
+        let path = format!("/containers/{}/json", encoded(container));
+        let asked: Result<Inspected, EngineError> = self.get(&operation, &path).await;
+        let other = match &asked {
+            Ok(found) => found.name.trim_start_matches('/') != container,
+            Err(EngineError::Other { message, .. } | EngineError::Conflict { message, .. }) => {
+                SEVERAL.iter().any(|words| message.contains(words))
+            }
+            Err(_) => false,
+        };
+        match short && other {
+            true => Err(EngineError::NotFound { operation, what: format!("container {container}") }),
+            false => asked,
+        }
+    }
+
+    /// Volumes for what the image declares, but for the paths that come from other containers (`volumes_from`): one of
+    /// its own would hide what is there.
+    async fn volumes_for(
+        &self,
+        spec: &ContainerSpec,
+        declared: &[String],
+    ) -> Result<Vec<(String, String)>, EngineError> {
+        let mut volumes = spec::volumes_of_image(spec, declared);
+        for from in &spec.options.volumes_from {
+            if volumes.is_empty() {
+                break;
+            }
+            let other = from.split(':').next().unwrap_or(from);
+            let mounts = match self.raw_inspect(other).await {
+                Ok(found) => found.mounts.unwrap_or_default(),
+                // to make the container then fails, in the engine's own words
+                Err(EngineError::NotFound { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            volumes.retain(|(_, path)| !mounts.iter().any(|mount| mount.destination.trim_end_matches('/') == path));
+        }
+        Ok(volumes)
+    }
+
     /// `volumes`: with those that have no name.
     async fn remove(&self, container: &str, volumes: bool) -> Result<(), EngineError> {
         let operation = operation::remove_container(container);
+        let container = match self.exact(&operation, container).await {
+            Ok(container) => container,
+            Err(error) => return unless_missing(Err(error)),
+        };
+        let container = container.as_str();
         if self.podman() {
             // Docker kills what is to be removed by force; Podman asks it to stop, and waits for that
             let options = KillContainerOptions { signal: "SIGKILL".to_owned() };
@@ -367,6 +453,23 @@ fn usage(stats: &ContainerStatsResponse) -> Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_may_be_the_beginning_of_an_id() {
+        let id = "4ab56f1c9d20".repeat(5);
+        for (name, may) in [
+            ("db", true),
+            ("CAFE", true),
+            ("deadbeef", true),
+            ("web", false),
+            ("macula-db-1", false),
+            // as engines show ids, and whole ones
+            (id.get(..12).unwrap(), false),
+            (id.as_str(), false),
+        ] {
+            assert_eq!(may_begin_an_id(name), may, "{name}");
+        }
+    }
 
     #[test]
     fn usage_is_what_the_counters_say() {

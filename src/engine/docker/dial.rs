@@ -24,6 +24,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio_rustls::TlsConnector;
 
+use crate::words::shell_word;
+
 /// Of what `ssh` says when it fails.
 const SAID: u64 = 4 << 10;
 
@@ -40,7 +42,7 @@ pub(super) enum Endpoint {
     Tcp(String),
     /// `host:port`, and how to speak to it.
     Tls(String, Tls),
-    /// What `ssh` is called with, without the command.
+    /// What `ssh` is called with.
     Ssh(Vec<String>),
 }
 
@@ -92,7 +94,7 @@ impl Tls {
 }
 
 impl Endpoint {
-    /// `unix:///path`, `tcp://host:port` (through TLS with the keys in `keys`), `ssh://user@host:port`.
+    /// `unix:///path`, `tcp://host:port` (through TLS with the keys in `keys`), `ssh://user@host:port/path`.
     pub fn parse(text: &str, keys: Option<&Path>) -> io::Result<Self> {
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
         let (scheme, rest) = text.split_once("://").unwrap_or(("unix", text));
@@ -150,9 +152,10 @@ fn host_of(address: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// `[user@]host[:port]`, as arguments. What looks like an option is none.
+/// `[user@]host[:port][/path/of/socket]`, as arguments. What looks like an option is none.
 fn ssh_words(target: &str) -> Option<Vec<String>> {
-    let target = target.trim_end_matches('/');
+    let (target, socket) = target.split_once('/').unwrap_or((target, ""));
+    let socket = Some(socket.trim_end_matches('/')).filter(|socket| !socket.is_empty());
     let (user, host) = match target.rsplit_once('@') {
         Some((user, host)) => (Some(user), host),
         None => (None, target),
@@ -162,7 +165,7 @@ fn ssh_words(target: &str) -> Option<Vec<String>> {
         _ => (host, None),
     };
     let plain = |word: &str| !word.is_empty() && !word.starts_with('-') && !word.contains(char::is_whitespace);
-    if !plain(host) || host.contains('/') || user.is_some_and(|user| !plain(user)) {
+    if !plain(host) || user.is_some_and(|user| !plain(user)) {
         return None;
     }
     // nobody is asked for a password: there are many connections, and one question for each would be no help
@@ -171,7 +174,11 @@ fn ssh_words(target: &str) -> Option<Vec<String>> {
     words.extend(["-o", "ControlMaster=auto", "-o", "ControlPath=~/.ssh/macula-%C", "-o", "ControlPersist=60"]);
     words.extend(user.iter().flat_map(|user| ["-l", *user]));
     words.extend(port.iter().flat_map(|port| ["-p", *port]));
-    words.extend(["--", host]);
+    words.extend(["--", host, "docker"]);
+    // the other side's shell reads it; without it the client there goes where it always goes
+    let socket = socket.map(|socket| shell_word(&format!("unix:///{socket}")));
+    words.extend(socket.iter().flat_map(|socket| ["--host", socket.as_str()]));
+    words.extend(["system", "dial-stdio"]);
     Some(words.into_iter().map(str::to_owned).collect())
 }
 
@@ -188,7 +195,7 @@ struct Ssh {
 impl Ssh {
     fn start(words: &[String]) -> io::Result<Self> {
         let mut command = Command::new("ssh");
-        command.args(words).args(["docker", "system", "dial-stdio"]).kill_on_drop(true);
+        command.args(words).kill_on_drop(true);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let missing = || io::Error::from(io::ErrorKind::BrokenPipe);
         let input = child.stdin.take().ok_or_else(missing)?;
@@ -274,9 +281,18 @@ mod tests {
             ssh_words(target)
                 .map(|words| words[words.iter().position(|w| w == "ControlPersist=60").unwrap() + 1..].join(" "))
         };
-        assert_eq!(words("me@build.example.com").as_deref(), Some("-l me -- build.example.com"));
-        assert_eq!(words("build:2222/").as_deref(), Some("-p 2222 -- build"));
-        for bad in ["", "me@", "-oProxyCommand=x", "me@-oProxyCommand=x", "-x@host", "a b", "host/path"] {
+        for (target, expected) in [
+            ("me@build.example.com", "-l me -- build.example.com docker system dial-stdio"),
+            ("build:2222/", "-p 2222 -- build docker system dial-stdio"),
+            (
+                "build/run/user/1000/docker.sock",
+                "-- build docker --host unix:///run/user/1000/docker.sock system dial-stdio",
+            ),
+            ("me@build:22/a b;c", "-l me -p 22 -- build docker --host 'unix:///a b;c' system dial-stdio"),
+        ] {
+            assert_eq!(words(target).as_deref(), Some(expected), "{target}");
+        }
+        for bad in ["", "me@", "-oProxyCommand=x", "me@-oProxyCommand=x", "-x@host", "a b", "/run/docker.sock"] {
             assert_eq!(words(bad), None, "{bad}");
         }
     }
@@ -289,7 +305,7 @@ mod tests {
         assert!(error.to_string().contains("ca.pem"), "{error}");
         let error = Endpoint::parse("https://docker", None).unwrap_err();
         assert!(error.to_string().contains("DOCKER_CERT_PATH"), "{error}");
-        assert!(Endpoint::parse("fd://", None).is_err());
+        assert!(["fd://", "unix://"].iter().all(|text| Endpoint::parse(text, None).is_err()));
         assert!(
             matches!(Endpoint::parse("tcp://docker", None), Ok(Endpoint::Tcp(address)) if address == "docker:2375")
         );

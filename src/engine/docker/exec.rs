@@ -21,6 +21,8 @@ const START: &[u8] = br#"{"Detach":false,"Tty":false}"#;
 /// The status is known a moment after the output has ended.
 const LOOKS: usize = 50;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+/// Of a program that goes on without output.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) async fn exec(
     docker: &Docker,
@@ -96,18 +98,20 @@ pub(super) async fn converse(
     Ok(Conversation { input: Box::pin(input), output: Box::pin(Output::new(output)) })
 }
 
-/// The status of a program whose output has ended.
+/// The status of a program whose output has ended. One that has closed it and goes on is waited for: whoever asks has a
+/// limit of their own, or a signal.
 pub(super) async fn exec_status(docker: &Docker, operation: &str, id: &str) -> Result<i64, EngineError> {
-    for _ in 0..LOOKS {
+    let (mut looks, mut pause) = (0, BETWEEN_LOOKS);
+    while looks < LOOKS {
         let answer = docker.call(operation, READ, docker.client.inspect_exec(id)).await?;
-        if answer.running != Some(true)
-            && let Some(code) = answer.exit_code
-        {
-            return Ok(code);
+        match (answer.running, answer.exit_code) {
+            (Some(true), _) => pause = (pause * 3 / 2).min(LONGEST_PAUSE),
+            (_, Some(code)) => return Ok(code),
+            (_, None) => looks += 1,
         }
-        tokio::time::sleep(BETWEEN_LOOKS).await;
+        tokio::time::sleep(pause).await;
     }
-    let message = "its output has ended, and it has not".to_owned();
+    let message = "its output has ended, and the engine does not say how it ended".to_owned();
     Err(EngineError::Other { operation: operation.to_owned(), message })
 }
 

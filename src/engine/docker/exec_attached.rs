@@ -149,7 +149,7 @@ async fn talk(
 ) -> Result<i64, EngineError> {
     let other = EngineError::local::<std::io::Error>(operation);
     // put back when this function ends, in whatever way
-    let _raw = request.tty.then(RawTerminal::enter).flatten();
+    let mut raw = request.tty.then(RawTerminal::enter).flatten();
     let typed = if request.stdin { standard_input() } else { mpsc::channel(1).1 };
     let mut resized = signal(SignalKind::window_change()).map_err(&other)?;
     if request.tty {
@@ -162,9 +162,12 @@ async fn talk(
     loop {
         tokio::select! {
             piece = output.next() => match piece {
-                Some(Ok(LogOutput::StdErr { message })) => put(std::io::stderr(), &message).map_err(&other)?,
                 Some(Ok(piece)) => {
-                    let Err(error) = put(std::io::stdout(), &piece.into_bytes()) else { continue };
+                    let (written, place) = match piece {
+                        LogOutput::StdErr { message } => (put(std::io::stderr(), &message), "standard error"),
+                        piece => (put(std::io::stdout(), &piece.into_bytes()), "standard output"),
+                    };
+                    let Err(error) = written else { continue };
                     // what comes next ends a container of its own
                     if let Program::Further { .. } = program {
                         program.end(docker, &mut ended).await;
@@ -172,12 +175,13 @@ async fn talk(
                     // a reader that has seen enough ends a program here, too
                     return match error.kind() {
                         std::io::ErrorKind::BrokenPipe => Ok(128 + i64::from(rustix::process::Signal::PIPE.as_raw())),
-                        _ => Err(other(std::io::Error::new(error.kind(), format!("write to standard output: {error}")))),
+                        _ => Err(other(std::io::Error::new(error.kind(), format!("write to {place}: {error}")))),
                     };
                 }
                 // a program that ends before it has read all of its input resets the connection: how
                 // it ended counts, where the engine knows that
                 Some(Err(error)) => {
+                    drop(raw.take());
                     let status = program.finished(docker, operation, &mut ended).await;
                     return status.map_err(|_| errors::engine_error(operation, error));
                 }
@@ -193,6 +197,8 @@ async fn talk(
             }
         }
     }
+    // its terminal is gone, and keys are signals again: it may go on for long
+    drop(raw.take());
     program.finished(docker, operation, &mut ended).await
 }
 

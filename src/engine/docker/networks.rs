@@ -19,6 +19,11 @@ use crate::model::{NetworkSpec, ObservedNetwork, VolumeSpec, label};
 /// From here on the engine itself refuses a second network of the same name.
 const UNIQUE_NAMES: ApiVersion = ApiVersion(1, 44);
 
+/// Options of bridges that get no IPv4 address: what says so, and the values that do.
+const WITHOUT_ADDRESS: [(&str, &[&str]); 2] = [
+    ("com.docker.network.bridge.inhibit_ipv4", &["true", "1"]),
+    ("com.docker.network.bridge.gateway_mode_ipv4", &["isolated"]),
+];
 /// What Docker says of a network that something is attached to.
 const ENDPOINTS: &str = "has active endpoints";
 /// How an endpoint is listed that has no container.
@@ -265,11 +270,18 @@ impl Docker {
 }
 
 pub(super) fn observed_network(network: &Network) -> ObservedNetwork {
+    let pools = network.ipam.as_ref().and_then(|ipam| ipam.config.as_deref()).unwrap_or_default();
+    // old engines write the prefix behind it
+    let gateway = |pool: &IpamConfig| -> Option<Ipv4Addr> { pool.gateway.as_deref()?.split('/').next()?.parse().ok() };
+    let option = |key: &str| network.options.as_ref().and_then(|options| options.get(key));
+    let is_set = |(key, values): &(&str, &[&str])| option(key).is_some_and(|value| values.contains(&value.as_str()));
     ObservedNetwork {
         id: network.id.clone().unwrap_or_default(),
         name: network.name.clone().unwrap_or_default(),
         labels: sorted(network.labels.clone()),
         subnets: subnets(network.ipam.as_ref()),
+        gateway: pools.iter().find_map(gateway),
+        addressless: WITHOUT_ADDRESS.iter().any(is_set),
     }
 }
 
@@ -290,7 +302,41 @@ pub(super) fn sorted(map: Option<impl IntoIterator<Item = (String, String)>>) ->
 
 #[cfg(test)]
 mod tests {
-    use super::sorted;
+    use super::{EngineError, Ipam, IpamConfig, Network, observed_network, sorted, unless_missing};
+
+    #[test]
+    fn only_what_is_gone_already_need_not_be_removed() {
+        let (operation, what) = (String::new(), String::new());
+        assert!(unless_missing(Ok(())).is_ok());
+        assert!(unless_missing(Err(EngineError::NotFound { operation: operation.clone(), what })).is_ok());
+        assert!(unless_missing(Err(EngineError::Other { operation, message: "no".into() })).is_err());
+    }
+
+    #[test]
+    fn a_bridge_may_have_another_address_than_the_first_or_none() {
+        let seen = |gateway: Option<&str>, options: &[(&str, &str)]| {
+            let pools =
+                [("fd00::/64", Some("fd00::1")), ("10.1.0.0/24", gateway)].map(|(subnet, gateway)| IpamConfig {
+                    subnet: Some(subnet.to_owned()),
+                    gateway: gateway.map(str::to_owned),
+                    ..IpamConfig::default()
+                });
+            let network = Network {
+                ipam: Some(Ipam { config: Some(pools.to_vec()), ..Ipam::default() }),
+                options: Some(options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()),
+                ..Network::default()
+            };
+            let found = observed_network(&network);
+            (found.gateway.map(|address| address.to_string()), found.addressless)
+        };
+        let address = |text: &str| Some(text.to_owned());
+        assert_eq!(seen(Some("10.1.0.254"), &[]), (address("10.1.0.254"), false));
+        assert_eq!(seen(Some("10.1.0.1/24"), &[]), (address("10.1.0.1"), false));
+        assert_eq!(seen(None, &[("com.docker.network.bridge.inhibit_ipv4", "false")]), (None, false));
+        assert_eq!(seen(None, &[("com.docker.network.bridge.inhibit_ipv4", "true")]), (None, true));
+        assert_eq!(seen(None, &[("com.docker.network.bridge.gateway_mode_ipv4", "isolated")]), (None, true));
+        assert_eq!(seen(None, &[("com.docker.network.bridge.gateway_mode_ipv4", "routed")]), (None, false));
+    }
 
     #[test]
     fn labels_of_ours_carry_nothing_to_a_terminal() {

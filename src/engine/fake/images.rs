@@ -95,7 +95,11 @@ impl Images for FakeEngine {
 
     async fn build(&self, request: &BuildRequest, progress: ProgressSink<'_>) -> Result<ObservedImage, EngineError> {
         let operation = operation::build(&request.tag);
-        let mut world = self.act(&operation)?;
+        let time = self.act(&operation)?.build_time;
+        if !time.is_zero() {
+            tokio::time::sleep(time).await;
+        }
+        let mut world = self.lock();
         for line in request.dockerfile.lines() {
             progress(Progress::Line { text: line.to_owned() });
         }

@@ -87,6 +87,7 @@ struct World {
     taken_ports: BTreeSet<(IpAddr, u16)>,
     held_networks: BTreeSet<String>,
     pull_time: Duration,
+    build_time: Duration,
     journal: Vec<String>,
     calls: usize,
     dies_after: Option<usize>,
@@ -199,6 +200,11 @@ impl FakeEngine {
     /// Every pull takes this long.
     pub fn pulls_take(self, time: Duration) -> Self {
         self.change(|world| world.pull_time = time)
+    }
+
+    /// Every build takes this long.
+    pub fn builds_take(self, time: Duration) -> Self {
+        self.change(|world| world.build_time = time)
     }
 
     /// A build of this tag fails with these last lines.

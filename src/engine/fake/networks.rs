@@ -47,7 +47,7 @@ impl Networks for FakeEngine {
         }
         world.made += 1;
         let id = Fingerprint::of(&(&spec.name, world.made)).0;
-        let network = ObservedNetwork { id, name: spec.name.clone(), labels, subnets };
+        let network = ObservedNetwork { id, name: spec.name.clone(), labels, subnets, ..ObservedNetwork::default() };
         world.networks.insert(spec.name.clone(), network);
         Ok(())
     }

@@ -99,8 +99,12 @@ impl Tree {
         for (folder, inside) in folders {
             for entry in entries(folder, inside, rules.as_deref())? {
                 add_parents(&mut all, &entry.target);
-                if let Some(listed) = listed(&entry)? {
-                    all.insert(entry.target.replace('/', "\0"), listed);
+                match listed(&entry) {
+                    Ok(Some(listed)) => drop(all.insert(entry.target.replace('/', "\0"), listed)),
+                    Ok(None) => {}
+                    // a link that went meanwhile
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -237,14 +241,21 @@ fn send_content(content: &Content, id: u32, put: &dyn Fn(Packet) -> io::Result<(
         Content::File(path, size) => {
             let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
             // a file that grows meanwhile ends where it was said to end
-            let mut file = std::fs::File::open(path).map_err(named)?.take(*size);
-            loop {
-                let mut piece = Vec::with_capacity(CHUNK);
-                file.by_ref().take(CHUNK as u64).read_to_end(&mut piece).map_err(named)?;
-                if piece.is_empty() {
-                    break;
+            match std::fs::File::open(path) {
+                Ok(file) => {
+                    let mut file = file.take(*size);
+                    loop {
+                        let mut piece = Vec::with_capacity(CHUNK);
+                        file.by_ref().take(CHUNK as u64).read_to_end(&mut piece).map_err(named)?;
+                        if piece.is_empty() {
+                            break;
+                        }
+                        put(data(piece))?;
+                    }
                 }
-                put(data(piece))?;
+                // it went after it was listed: the engine gets one with nothing in it
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(named(error)),
             }
         }
         Content::None => {}
@@ -256,6 +267,7 @@ fn send_content(content: &Content, id: u32, put: &dyn Fn(Packet) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -290,6 +302,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_went_after_it_was_listed_is_empty() {
+        let sent = Mutex::new(Vec::new());
+        let put = |packet: Packet| -> io::Result<()> {
+            sent.lock().unwrap().push(packet.data);
+            Ok(())
+        };
+        send_content(&Content::File("/no/such/file".into(), 7), 3, &put).unwrap();
+        assert_eq!(sent.into_inner().unwrap(), [b""]);
+    }
+
+    #[test]
     fn a_text_of_the_same_length_is_another_file() {
         let told = |text: &str| {
             let (stat, _) = Tree::Text(text.to_owned()).list().unwrap().remove(0);
@@ -305,6 +328,8 @@ mod tests {
 
     #[test]
     fn the_content_of_what_is_asked_for_follows_the_list() {
+        let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
+        assert!(matches!(Want::of(&fin), Some(Want::End)));
         let tree = Tree::Text("FROM scratch\n".to_owned());
         let (sender, mut packets) = mpsc::channel(WAITING);
         let (wanted, mut wants) = mpsc::unbounded_channel();

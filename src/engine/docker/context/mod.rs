@@ -324,21 +324,30 @@ impl Walk<'_> {
             let name = name.to_string_lossy();
             let below = join(relative, &name);
             let target = join(inside, &below);
-            let metadata = std::fs::symlink_metadata(&path).map_err(|error| named(&path, error))?;
+            let metadata = match std::fs::symlink_metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                found => found.map_err(|error| named(&path, error))?,
+            };
             let left_out = self.ignore.leaves_out(&below);
+            if left_out && !(metadata.is_dir() && self.ignore.may_take_back_below(&below)) {
+                continue;
+            }
+            if !left_out {
+                unless_gone(self.out.entry(&path, &target, &metadata)).map_err(|error| named(&path, error))?;
+            }
             if metadata.is_dir() {
-                if left_out && !self.ignore.has_exceptions() {
-                    continue;
-                }
-                if !left_out {
-                    self.out.entry(&path, &target, &metadata).map_err(|error| named(&path, error))?;
-                }
-                self.folder(&path, inside, &below)?;
-            } else if !left_out {
-                self.out.entry(&path, &target, &metadata).map_err(|error| named(&path, error))?;
+                unless_gone(self.folder(&path, inside, &below))?;
             }
         }
         Ok(())
+    }
+}
+
+/// What goes while somebody looks, as the files of programs at work do, is no part of a context.
+fn unless_gone(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -382,6 +391,8 @@ fn join(folder: &str, name: &str) -> String {
 pub struct Ignore {
     /// Pattern, and whether it takes a path back in (`!`).
     rules: Vec<(Regex, bool)>,
+    /// The patterns of those that do.
+    exceptions: Vec<String>,
 }
 
 impl Ignore {
@@ -396,7 +407,7 @@ impl Ignore {
     }
 
     pub fn parse(text: &str) -> io::Result<Self> {
-        let mut rules = Vec::new();
+        let (mut rules, mut exceptions) = (Vec::new(), Vec::new());
         for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -412,13 +423,17 @@ impl Ignore {
             let rule = Regex::new(&expression(&pattern))
                 .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("`{line}` is not a valid pattern")))?;
             rules.push((rule, back));
+            if back {
+                exceptions.push(pattern);
+            }
         }
-        Ok(Self { rules })
+        Ok(Self { rules, exceptions })
     }
 
-    /// Whether it takes something back in that another rule leaves out.
-    pub fn has_exceptions(&self) -> bool {
-        self.rules.iter().any(|(_, back)| *back)
+    /// Whether something below a folder that stays out may come back in. Where that cannot be, nobody has to look into
+    /// it, and it may be one that nobody can.
+    pub fn may_take_back_below(&self, folder: &str) -> bool {
+        self.exceptions.iter().any(|pattern| may_match_below(pattern, folder))
     }
 
     /// Whether a path (relative, with `/`) stays out: it or a folder above it matches.
@@ -432,6 +447,24 @@ impl Ignore {
         }
         out
     }
+}
+
+/// Whether a pattern may match a path below a folder and not the folder itself. One that matches the folder, too, has not
+/// kept it in, and so brings back nothing of it.
+fn may_match_below(pattern: &str, folder: &str) -> bool {
+    let mut parts = pattern.split('/');
+    for name in folder.split('/') {
+        match parts.next() {
+            // it reaches no deeper
+            None => return false,
+            // over any number of folders, or with letters that may be slashes
+            Some(part) if part.contains("**") || part.contains(['[', '\\']) => return true,
+            Some(part) if part.contains(['*', '?']) => {}
+            Some(part) if part == name => {}
+            Some(_) => return false,
+        }
+    }
+    parts.next().is_some()
 }
 
 /// The text of a folder's `.dockerignore`.

@@ -28,6 +28,7 @@ fn patterns_leave_out_what_docker_leaves_out() {
         ("[a-c].txt", "b.txt", true),
         ("[^a-c].txt", "b.txt", false),
         ("[a-c.txt", "[a-c.txt", true),
+        ("[]a].txt", "].txt", true),
         ("a\\*b", "a*b", true),
         ("a\\*b", "axb", false),
         ("# comment\n\n  spaced  ", "spaced", true),
@@ -45,6 +46,61 @@ fn patterns_leave_out_what_docker_leaves_out() {
     for (file, path, out) in table {
         assert_eq!(Ignore::parse(file).unwrap().leaves_out(path), out, "{file:?} {path}");
     }
+}
+
+#[test]
+fn a_folder_that_stays_out_is_looked_into_only_for_what_may_come_back() {
+    // pattern file, folder, looked into
+    let table = [
+        ("*\n!src\n!package.json", "pgdata", false),
+        ("*\n!src\n!package.json", "node_modules/a", false),
+        ("*\n!src/app", "src", true),
+        ("*\n!src/app", "srcs", false),
+        ("*\n!./src//app/", "src", true),
+        ("target\n!target/keep", "target", true),
+        ("target\n!target/keep", "target/debug", false),
+        ("*\n!src\nsrc/made", "src/made", false),
+        ("*\n!*.md", "node_modules", false),
+        ("*\n!*/*.md", "node_modules", true),
+        ("*\n!*/*.md", "node_modules/a", false),
+        ("*\n!docs/?/x", "docs/a", true),
+        ("*\n!**/keep", "node_modules/a", true),
+        ("*\n!a**b", "a/x", true),
+        ("*\n![ab]/keep", "c", true),
+        ("*\n!a\\*/keep", "a*", true),
+        ("*", "src", false),
+    ];
+    for (file, folder, looked) in table {
+        let ignore = Ignore::parse(file).unwrap();
+        assert_eq!(ignore.may_take_back_below(folder), looked, "{file:?} {folder}");
+    }
+}
+
+/// The files of a program at work: some are gone when their turn comes.
+#[test]
+fn what_goes_while_a_context_is_read_is_no_part_of_it() {
+    struct Removes(Vec<String>);
+    impl Sink for Removes {
+        fn entry(&mut self, path: &Path, target: &str, _: &std::fs::Metadata) -> io::Result<()> {
+            self.0.push(target.to_owned());
+            if path.is_dir() {
+                return std::fs::remove_dir_all(path);
+            }
+            // and everything that has not been looked at yet
+            for name in ["b", "c"] {
+                unless_gone(std::fs::remove_file(path.with_file_name(name)))?;
+            }
+            std::fs::File::open(path.with_file_name("b")).map(drop)
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        std::fs::write(folder.path().join(name), name).unwrap();
+    }
+    std::fs::create_dir_all(folder.path().join("d/deep")).unwrap();
+    let mut seen = Removes(Vec::new());
+    Walk { out: &mut seen, ignore: Ignore::default() }.folder(folder.path(), "", "").unwrap();
+    assert_eq!(seen.0, ["a", "d"]);
 }
 
 fn packed(folders: &[(PathBuf, String)]) -> BTreeMap<String, String> {
@@ -175,6 +231,7 @@ fn a_known_file_is_not_read_again() {
     assert!(known.files.is_empty(), "a file that was just written may change within the same tick");
 
     // as it is a while later
+    assert!(Stamp(1, 1, 0, 0, 0, 0).is_settled());
     let stamp = Stamp::of(&std::fs::metadata(context.join("a")).unwrap());
     known.files.insert(context.join("a"), Seen { stamp, digest: "known".to_owned() });
     known.files.insert(context.join("gone"), Seen { stamp: Stamp(0, 0, 0, 0, 0, 0), digest: String::new() });

@@ -11,18 +11,23 @@ use bollard::models::{
 
 use super::hash_map;
 use super::version::ApiVersion;
-use crate::model::{ContainerOptions, ContainerSpec, Healthcheck, MountSpec, NetworkAttachment, Restart, label};
+use crate::model::{
+    ContainerOptions, ContainerSpec, Healthcheck, MountSpec, NetworkAttachment, Restart, UNFINISHED, label,
+};
 
+/// The driver of devices that are described on the machine (Container Device Interface).
+const CDI: &str = "cdi";
 /// What an old engine's API has no word for.
 const SEVERAL_NETWORKS: ApiVersion = ApiVersion(1, 44);
-const START_INTERVAL: ApiVersion = ApiVersion(1, 44);
+/// Docker 25.
+pub(super) const START_INTERVAL: ApiVersion = ApiVersion(1, 44);
 const MAC_OF_ENDPOINT: ApiVersion = ApiVersion(1, 44);
 const CREATE_MOUNTPOINT: ApiVersion = ApiVersion(1, 42);
 const ANNOTATIONS: ApiVersion = ApiVersion(1, 43);
 const SUBPATH: ApiVersion = ApiVersion(1, 45);
 const IMAGE_MOUNT: ApiVersion = ApiVersion(1, 48);
 /// Seconds that Docker gives a container to end in, where it names none.
-const DOCKERS_GRACE: i64 = 10;
+pub(super) const DOCKERS_GRACE: i64 = 10;
 
 /// What creates a container, and what must follow before it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,7 +138,7 @@ fn host_config(options: &ContainerOptions, api: ApiVersion) -> Result<HostConfig
     let mut requests: Vec<DeviceRequest> = options.device_requests.iter().map(device_request).collect();
     if !cdi.is_empty() {
         requests.push(DeviceRequest {
-            driver: Some("cdi".to_owned()),
+            driver: Some(CDI.to_owned()),
             device_ids: Some(cdi.into_iter().cloned().collect()),
             ..DeviceRequest::default()
         });
@@ -219,14 +224,17 @@ fn host_config(options: &ContainerOptions, api: ApiVersion) -> Result<HostConfig
 }
 
 fn device_request(request: &crate::model::DeviceRequest) -> DeviceRequest {
-    // as `docker run --gpus` does it: a request that names no capability is for a GPU
-    let capabilities =
-        if request.capabilities.is_empty() { vec!["gpu".to_owned()] } else { request.capabilities.clone() };
+    // as `docker run --gpus` does it: a request that names no capability is for a GPU, unless its driver knows what is meant
+    let capabilities = match request.capabilities.as_slice() {
+        [] if request.driver == CDI => None,
+        [] => Some(vec![vec!["gpu".to_owned()]]),
+        named => Some(vec![named.to_vec()]),
+    };
     DeviceRequest {
         driver: (!request.driver.is_empty()).then(|| request.driver.clone()),
         count: request.count,
         device_ids: (!request.ids.is_empty()).then(|| request.ids.clone()),
-        capabilities: Some(vec![capabilities]),
+        capabilities,
         options: (!request.options.is_empty()).then(|| hash_map(&request.options)),
     }
 }
@@ -425,6 +433,8 @@ fn propagation_of(text: &str) -> Result<MountBindOptionsPropagationEnum, String>
 /// Volumes for the paths that an image declares and the spec does not mount: (name, path).
 pub(in crate::engine) fn volumes_of_image(spec: &ContainerSpec, declared: &[String]) -> Vec<(String, String)> {
     let plain = |path: &str| path.trim_end_matches('/').to_owned();
+    // one that stands in for another gets its name in the end, and works on its data
+    let owner = spec.name.strip_suffix(UNFINISHED).unwrap_or(&spec.name);
     let mounted: Vec<String> = spec.mounts.iter().map(|mount| plain(mount.target())).collect();
     let mut paths: Vec<String> = declared.iter().map(|path| plain(path)).collect();
     paths.sort();
@@ -432,7 +442,7 @@ pub(in crate::engine) fn volumes_of_image(spec: &ContainerSpec, declared: &[Stri
     paths
         .into_iter()
         .filter(|path| !path.is_empty() && !mounted.contains(path))
-        .map(|path| (format!("{}-{}", spec.name, slug(&path)), path))
+        .map(|path| (format!("{owner}-{}", slug(&path)), path))
         .collect()
 }
 

@@ -222,6 +222,8 @@ fn declared_volumes_get_names() {
     let volumes = volumes_of_image(&spec, &declared);
     let volumes: Vec<String> = volumes.iter().map(|(name, path)| format!("{name} at {path}")).collect();
     assert_eq!(volumes, ["macula-db-1-a-b-c at /a b/~c", "macula-db-1-var-lib-postgresql at /var/lib/postgresql"]);
+    // what is made beside the container that it replaces
+    assert_eq!(volumes_of_image(&spec.stand_in(), &declared), volumes_of_image(&spec, &declared));
 }
 
 mod whole;
