@@ -463,6 +463,34 @@ fn the_next_server_is_tried_when_one_is_silent_or_broken() {
     assert_eq!(health, [false, false, true, true]);
 }
 
+/// A company's server knows names that a public one does not.
+#[test]
+fn a_name_is_not_denied_by_a_later_server_while_an_earlier_one_may_know_it() {
+    let found = |company: fn(&Message) -> Act, public: fn(&Message) -> Act| {
+        let (company, _) = upstream(move |asked, _| company(asked));
+        let (public, _) = upstream(move |asked, _| public(asked));
+        let (_handle, address, _sender) = forwarding(&[company, public]);
+        let began = Instant::now();
+        (short(&ask(address, "git.corp.example.", RecordType::A)), began.elapsed())
+    };
+    let denies = |asked: &Message| Act::Answer(denial(asked, ResponseCode::NXDomain, 300, 300));
+    let knows = |asked: &Message| Act::Answer(answer_to(asked, [192, 0, 2, 1], 300));
+    let slow = |asked: &Message| {
+        std::thread::sleep(Duration::from_millis(700));
+        Act::Answer(answer_to(asked, [10, 0, 0, 1], 300))
+    };
+    let fails = |asked: &Message| Act::Answer(denial(asked, ResponseCode::ServFail, 0, 0));
+    assert_eq!(found(slow, denies).0, "NoError 10.0.0.1");
+    // an address is one, whoever knows it
+    let (answer, time) = found(|_| Act::Silence, knows);
+    assert!(answer == "NoError 192.0.2.1" && time < Duration::from_secs(1), "{answer} after {time:?}");
+    // whoever has failed is waited for no longer, and whoever is silent for a while
+    let (answer, time) = found(fails, denies);
+    assert!(answer == "NXDomain " && time < Duration::from_secs(1), "{answer} after {time:?}");
+    let (answer, time) = found(|_| Act::Silence, denies);
+    assert!(answer == "NXDomain " && time > Duration::from_secs(1), "{answer} after {time:?}");
+}
+
 #[test]
 fn a_forged_answer_is_not_taken() {
     let (server, _) = upstream(|asked, _| Act::Forged(answer_to(asked, [192, 0, 2, 1], 300)));
@@ -497,7 +525,10 @@ fn outside_names_do_not_lead_to_this_machine() {
     let mut with = Config { upstreams: Some(receiver), ..config() };
     with.forward.rebind_allow = vec![macula::dns::Name::parse("allowed.example").unwrap()];
     let handle = Server::start(with).unwrap();
-    assert_eq!(short(&ask(address(&handle), "evil.example.", RecordType::A)), "Refused ");
+    // as if it had no address: after a refusal a program would ask the next server of its machine
+    for _ in 0..2 {
+        assert_eq!(short(&ask(address(&handle), "evil.example.", RecordType::A)), "NoError ");
+    }
     assert_eq!(short(&ask(address(&handle), "x.allowed.example.", RecordType::A)), "NoError 127.0.0.1");
     drop(sender);
 }

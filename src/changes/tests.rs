@@ -171,6 +171,34 @@ async fn rules_and_addresses_go_where_they_are_still_there() {
     ");
 }
 
+/// Only iptables itself can say that a rule is not there.
+#[tokio::test]
+async fn a_rule_that_nobody_could_look_for_stays_in_the_list() {
+    let rule = || Change::rule(None, "-I", &["FORWARD", "-i", "br-1", "-j", "ACCEPT"]);
+    let undone = async |status: i32, stderr: &str| {
+        let host = machine().answer("sudo iptables *", 0, "", "");
+        make_all(&host, [rule()]).await;
+        let host = host.answer("sudo iptables -C *", status, "", stderr);
+        let shown = said(&pending(&host).await.unwrap());
+        (shown, said(&undo(&host).await.unwrap()), host.exists(Path::new(RECEIPT)).await)
+    };
+    let is_removed = "undone: the firewall's rule `FORWARD -i br-1 -j ACCEPT` is removed".to_owned();
+    let (shown, told, kept) = undone(4, "Another app is currently holding the xtables lock.\n").await;
+    assert_eq!((shown, kept), (is_removed.clone(), true));
+    assert_snapshot!(told, @"failed: the firewall's rule `FORWARD -i br-1 -j ACCEPT` may still be there: `sudo iptables -C FORWARD -i br-1 -j ACCEPT` ended with status 4: Another app is currently holding the xtables lock.");
+    let (_, told, kept) = undone(1, "sudo: I would rather not\n").await;
+    assert!(told.starts_with("failed: ") && kept, "{told}");
+    for (status, stderr) in [
+        (1, "iptables: Bad rule (does a matching rule exist in that chain?).\n"),
+        (1, "sudo: unable to resolve host vm\niptables: Bad rule (does a matching rule exist in that chain?).\n"),
+        (2, "iptables v1.8.9 (nf_tables): Chain 'FORWARD' does not exist\n"),
+        (1, ""),
+    ] {
+        assert_eq!(undone(status, stderr).await, (String::new(), String::new(), false), "{stderr}");
+    }
+    assert_eq!(undone(0, "").await, (is_removed.clone(), is_removed, false));
+}
+
 #[tokio::test]
 async fn without_root_nothing_is_written_down_and_nothing_forgotten() {
     let refuse = |_: &FakeHost, command: &Command| Err(RunError::Privilege { command: command.to_string() });

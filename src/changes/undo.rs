@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::receipt::{Receipt, Setting, Undo, as_typed, boot, folder, installed, lock};
 use super::{ChangeError, SYSCTL_FILE, iptables};
 use crate::host::kept::{self, FileNow, KeptFile};
-use crate::host::{Command, Host, RunError};
+use crate::host::{Command, Host, Output, RunError};
 use crate::words;
 
 /// A change, and what becomes of it.
@@ -108,6 +108,13 @@ impl Step {
     fn failed(what: impl Into<String>, error: impl Into<ChangeError>, left: Undo) -> Self {
         Self { told: vec![told(what, Verdict::Failed(error.into()))], left: Some(left) }
     }
+}
+
+/// What `iptables -C` says of a rule that is not there, or whose chain is not.
+fn is_absent(output: &Output) -> bool {
+    let said = output.stderr();
+    let by_sudo = !said.trim().is_empty() && said.lines().all(|line| line.starts_with("sudo"));
+    output.status == Some(1) && !by_sudo || said.contains("does not exist") || said.contains("No chain/target/match")
 }
 
 impl<'h> Walk<'h> {
@@ -259,12 +266,27 @@ impl<'h> Walk<'h> {
     async fn rule(&self, table: Option<String>, rule: Vec<String>) -> Step {
         let command = |verb: &str| iptables(table.as_deref(), verb, &rule);
         let shown = rule.join(" ");
+        let removed = format!("the firewall's rule `{shown}` is removed");
+        let look = command("-C").may_fail();
         // without root nobody can see whether it is still there
-        if self.host.run(&command("-C").may_fail()).await.is_ok_and(|output| !output.success()) {
-            return Step::default();
+        if let Ok(output) = self.host.run(&look).await
+            && !output.success()
+        {
+            if is_absent(&output) {
+                return Step::default();
+            }
+            if !self.really {
+                return Step::undone(removed);
+            }
+            // another program holds the firewall's lock, or sudo has refused in words that are not known
+            let status = output.status.map_or("a signal".to_owned(), |status| format!("status {status}"));
+            let said = output.stderr().trim_end().to_owned();
+            let error = RunError::Failed { command: look.to_string(), status, output: said };
+            let what = format!("the firewall's rule `{shown}` may still be there");
+            return Step::failed(what, error, Undo::Rule { table, rule });
         }
         match self.run(&command("-D")).await {
-            Ok(()) => Step::undone(format!("the firewall's rule `{shown}` is removed")),
+            Ok(()) => Step::undone(removed),
             Err(error) => {
                 let what = format!("the firewall's rule `{shown}` is still there");
                 Step::failed(what, error, Undo::Rule { table, rule })

@@ -12,6 +12,7 @@ use super::consent::{explain, sentences};
 use super::context::{Context, StackOptions};
 use super::dns_error::change;
 use super::error::{CliError, ErrorKind};
+use super::interrupt;
 use super::ui::{Style, Tone, text};
 
 /// For the look at the platform, which asks every container.
@@ -25,7 +26,8 @@ pub struct Args {
     /// Only these checks (default: all)
     #[arg(value_name = "CHECK")]
     checks: Vec<String>,
-    /// Apply the suggested fixes after confirmation
+    /// Apply the suggested fixes after confirmation; with `--yes`, one that opens this machine to others only if its
+    /// check is named
     #[arg(long)]
     fix: bool,
     /// List the checks
@@ -62,7 +64,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let look = look(&session, &loaded, selection.clone(), &told);
     let (needs, mut findings) = context.while_looking(look, async {}, lines).await;
     let (mut tried, mut not_fixed) = (args.fix.then(Tried::default), None);
+    let mut to_be_named = Vec::new();
     if let Some(tried) = &mut tried {
+        // a fix that is under way comes to its end
+        let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
         for found in findings.iter().filter(|finding| can_fix(finding)) {
             // an earlier fix may have been the one for this, too
             let again = match tried.fixed.is_empty() {
@@ -71,7 +76,20 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             };
             let finding = again.unwrap_or_else(|| found.clone());
             let Some(fix) = finding.fix.as_ref().filter(|_| can_fix(&finding)) else { continue };
-            if !context.agreed(&sentences(&finding.summary, &fix.text), &explain(fix)).await? {
+            if context.global.yes && !named && !fix.safe {
+                let line = context.line(macula("doctor --fix").arg(found.check));
+                context.events().info(format!("{} is left to you: {} (`{line}`)", found.check, fix.text));
+                to_be_named.push(found.check);
+                continue;
+            }
+            let agreed = match context.cancel.is_cancelled() {
+                true => Ok(false),
+                false => context.agreed(&sentences(&finding.summary, &fix.text), &explain(fix)).await,
+            };
+            if context.cancel.is_cancelled() {
+                return Err(stopped(tried));
+            }
+            if !agreed? {
                 continue;
             }
             match doctor::fix(&session.system, &needs, &finding, &context.events()).await {
@@ -93,6 +111,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                     not_fixed.get_or_insert(error);
                 }
             }
+        }
+        if context.cancel.is_cancelled() {
+            return Err(stopped(tried));
         }
         if !tried.fixed.is_empty() || !tried.in_vain.is_empty() {
             findings = doctor::run(&session.system, &needs, selection).await;
@@ -119,7 +140,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     let width = context.terminal.table_width().unwrap_or(120);
     let mut text = table(&findings, tried.as_ref(), context.out_style(), all, width);
-    if let Some(command) = next(&findings, tried.as_ref()) {
+    if let Some(command) = by_name(&to_be_named).or_else(|| next(&findings, tried.as_ref())) {
         text.push_str(&format!("  {}\n", context.out_style().paint(Tone::Active, &context.line(command))));
     }
     let title = format!("macula doctor: {}", sum(&findings, tried.as_ref()).1);
@@ -146,6 +167,15 @@ struct Tried {
     fixed: Vec<&'static str>,
     /// What was carried out and did not help, or failed.
     in_vain: Vec<&'static str>,
+}
+
+/// Ctrl-C between two fixes.
+fn stopped(tried: &Tried) -> CliError {
+    let message = match tried.fixed.as_slice() {
+        [] => "Stopped; nothing was fixed.".to_owned(),
+        fixed => format!("Stopped; fixed {}.", words::list(fixed)),
+    };
+    CliError::new(ErrorKind::Interrupted, message)
 }
 
 /// What the platform wants of the machine, and how that is.
@@ -300,6 +330,11 @@ fn sum(findings: &[Finding], tried: Option<&Tried>) -> (Tone, String) {
     (tone, parts.join("; "))
 }
 
+/// What does the fixes that take more than a `--yes`.
+fn by_name(checks: &[&str]) -> Option<MaculaCommand> {
+    (!checks.is_empty()).then(|| checks.iter().fold(macula("doctor --fix"), |command, check| command.arg(*check)))
+}
+
 /// What to type now.
 fn next(findings: &[Finding], tried: Option<&Tried>) -> Option<MaculaCommand> {
     match tried {
@@ -356,6 +391,13 @@ mod tests {
     }
 
     #[test]
+    fn who_stops_it_hears_what_was_fixed() {
+        let said = |fixed: &[&'static str]| stopped(&Tried { fixed: fixed.to_vec(), in_vain: Vec::new() }).message;
+        assert_eq!(said(&[]), "Stopped; nothing was fixed.");
+        assert_eq!(said(&["ports", "inotify"]), "Stopped; fixed ports and inotify.");
+    }
+
+    #[test]
     fn the_last_line_says_what_was_fixed_and_what_is_left() {
         let finding = |check: &'static str, status: Status, fix: bool| Finding {
             check,
@@ -395,5 +437,8 @@ mod tests {
         );
         assert_eq!(sum(&advice, None).1, "1 thing to fix: ports; 1 thing to look at: inotify; 0 checks passed");
         assert_eq!(next(&left, None), Some(macula("doctor --fix")));
+        let named = by_name(&["low-ports", "forwarding"]).unwrap().line(&Invocation::default());
+        assert_eq!(named, "macula doctor --fix low-ports forwarding");
+        assert_eq!(by_name(&[]), None);
     }
 }

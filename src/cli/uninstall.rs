@@ -1,5 +1,6 @@
 use crate::app::{Leavings, Uninstalled, leavings, uninstall};
 use crate::changes::{ChangeError, Undoing, Verdict};
+use crate::dns::install::Rung;
 use crate::host::RunError;
 use crate::model::{Again, macula};
 
@@ -153,17 +154,25 @@ fn staying(changes: &[Undoing]) -> String {
 }
 
 fn summary(done: &Uninstalled, found: &Leavings) -> String {
-    let mut out = String::new();
+    let told = |(rung, notes): &(Rung, Vec<String>)| -> String {
+        notes.iter().map(|note| format!("  names, by {rung}: {note}\n")).collect()
+    };
+    let notes: String = done.names.iter().map(told).collect();
+    let mut out = "macula is off this machine".to_owned();
     if done.failed_changes().next().is_some() || done.failed_stores() > 0 {
-        out.push_str("macula is off this machine, except for what could not be undone\n");
-    } else if done.volumes.is_empty() {
-        out.push_str("macula is off this machine\n");
+        out.push_str(", except for what could not be undone");
     } else {
-        out.push_str(&format!(
-            "macula is off this machine; the data is kept ({}), and `macula up` finds it again\n",
-            text::count(done.volumes.len(), "volume")
-        ));
+        // among these is what could not be put back
+        if !notes.is_empty() {
+            out.push_str(", apart from the notes below");
+        }
+        if !done.volumes.is_empty() {
+            let volumes = text::count(done.volumes.len(), "volume");
+            out.push_str(&format!("; the data is kept ({volumes}), and `macula up` finds it again"));
+        }
     }
+    out.push('\n');
+    out.push_str(&notes);
     if !found.foreign.is_empty() {
         let names: Vec<&str> = found.foreign.iter().map(|name| name.as_str()).collect();
         out.push_str(&format!("  another user's platforms are as they were: {}\n", names.join(", ")));
@@ -245,6 +254,15 @@ mod tests {
             (ErrorKind::Privilege, "could not undo 1 change of this machine")
         );
         assert_snapshot!(shown(&Leavings::default(), false), @"There is nothing of macula's on this machine but the program.");
+        let note = "/etc/resolv.conf was changed meanwhile; only our part of it was taken out".to_owned();
+        let names = vec![(Rung::ResolvConf, vec![note]), (Rung::SystemService, Vec::new())];
+        let noted = Uninstalled { names, volumes: vec!["macula-s3".into()], ..Uninstalled::default() };
+        assert_snapshot!(summary(&noted, &Leavings::default()), @r"
+        macula is off this machine, apart from the notes below; the data is kept (1 volume), and `macula up` finds it again
+          names, by /etc/resolv.conf: /etc/resolv.conf was changed meanwhile; only our part of it was taken out
+          images stay with the engine, and the program where it is
+        ");
+        assert_snapshot!(serde_json::to_value(&noted).unwrap()["names"], @r#"[{"method":"/etc/resolv.conf","notes":["/etc/resolv.conf was changed meanwhile; only our part of it was taken out"]},{"method":"a service of the system","notes":[]}]"#);
         let done = Uninstalled { volumes: vec!["macula-s3".into()], ..Uninstalled::default() };
         let found = Leavings { foreign: vec![PlatformName::new("theirs").unwrap()], ..found };
         assert_snapshot!(summary(&done, &found), @r"

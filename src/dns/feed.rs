@@ -233,6 +233,22 @@ fn soa(message: &[u8], record: &RawRecord) -> Option<u32> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_transfer_that_is_refused_says_the_code() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = vec![0; usize::from(stream.read_u16().await.unwrap())];
+            stream.read_exact(&mut asked).await.unwrap();
+            // a header alone, with another flag beside the code
+            stream.write_all(&[0, 12, 0, 0, 0x80, 0x85, 0, 0, 0, 0, 0, 0, 0, 0]).await.unwrap();
+        });
+        let source = Source { zone: Name::parse("macula.local").unwrap(), server };
+        let error = source.transfer().await.unwrap_err();
+        assert!(matches!(error, FeedError::Refused { rcode: 5, .. }), "{error}");
+    }
+
     #[test]
     fn it_is_looked_seldom_where_nobody_asks() {
         let mut pace = Pace::new(7);

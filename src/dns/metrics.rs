@@ -166,3 +166,29 @@ pub fn line(text: &mut String, name: &str, labels: &[(&str, &str)], value: u64) 
         false => writeln!(text, "{name}{{{}}} {value}", labels.join(",")),
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_stands_in_the_text() {
+        let (metrics, mut tally) = (Metrics::default(), Tally::default());
+        // no such name, cut off
+        tally.answer(&[0, 0, 0x82, 3], TYPE_A, Way::Cache, true);
+        tally.took(1, Duration::from_secs(6));
+        metrics.take(&mut tally);
+        let text = metrics.text();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#') && !line.ends_with(" 0")).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        macula_dns_questions_total{type="A"} 1
+        macula_dns_answers_total{rcode="NXDOMAIN"} 1
+        macula_dns_paths_total{path="cache"} 1
+        macula_dns_tcp_total 1
+        macula_dns_truncated_total 1
+        macula_dns_answer_seconds_bucket{le="+Inf"} 1
+        macula_dns_answer_seconds_sum 6
+        macula_dns_answer_seconds_count 1
+        "#);
+    }
+}

@@ -180,3 +180,20 @@ fn service(priority: u16, target: &str, params: &[(u16, Vec<u8>)]) -> Result<Rda
     }
     Rdata::bytes(wire)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_soa_ends_with_its_numbers() {
+        // of the root, whose names are one byte each
+        let soa = |length: u8| {
+            let mut message = vec![0, 0, 6, 0, 1, 0, 0, 0, 0, 0, length];
+            message.resize(message.len() + usize::from(length), 0);
+            Rdata::from_wire(&message, &RawRecord::read(&message, 0).unwrap())
+        };
+        assert!(matches!(soa(22), Some(Rdata::Soa(soa)) if soa.numbers == [0; 5]));
+        assert_eq!((soa(21), soa(23)), (None, None));
+    }
+}

@@ -295,6 +295,12 @@ fn layers_and_aliases() {
       circle.macula.local. 30 IN CNAME circle.macula.local.
     outside.macula.local A: Forward(Forward { name: example.com, qtype: 1, chain: [(outside.macula.local, 30, example.com)] })
     "#);
+    // who does not ask for more gets nothing from elsewhere
+    let mut message = question(name("example.com").wire(), 1);
+    message[2] = 0;
+    let reply = context("127.0.0.1", Transport::Udp).answer(&snapshot().view(View::Host).tree, &message);
+    let Reply::Message(reply) = reply else { panic!("{reply:?}") };
+    assert_eq!(reply[3] & 0xF, 5);
 }
 
 #[test]
@@ -447,6 +453,15 @@ async fn a_platform_and_a_program_of_one_name_do_not_take_each_other_along() {
         }
         assert_eq!(handle.remove(host).unwrap(), Some(1));
         assert!(handle.listen().is_empty());
+    }
+
+    // where it answers already it listens once
+    handle.put(blog()).unwrap();
+    let listen = handle.listen();
+    handle.put(ZoneEntry { listen: listen.clone(), ..ZoneEntry::new(inner("shop.macula.local")) }).unwrap();
+    assert_eq!(handle.listen(), listen);
+    for apex in ["shop.macula.local", host] {
+        handle.remove(apex).unwrap();
     }
 
     // the program that was there first has its name again when the platform goes

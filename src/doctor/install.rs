@@ -62,7 +62,8 @@ impl Manager {
             }
             Self::Dnf => (&["rpm", "-q"], &["dnf", "remove"], None, command("dnf", &["install", "-y"], packages)),
             Self::Pacman => {
-                let install = command("pacman", &["-Sy", "--noconfirm", "--needed"], packages);
+                // `-y` without an upgrade of everything makes a system of two halves, which Arch does not support
+                let install = command("pacman", &["-S", "--noconfirm", "--needed"], packages);
                 (&["pacman", "-Q"], &["pacman", "-R"], None, install)
             }
             Self::Zypper => {
@@ -75,6 +76,16 @@ impl Manager {
         let effect = Effect::Packages { names: of(packages), query: of(query), remove: of(remove) };
         let lists = lists.map(|command| Change::passing(command, "the lists of packages were brought up to date"));
         lists.into_iter().chain([Change { command: install, effect }]).collect()
+    }
+
+    /// What the user can do where the packages cannot be had.
+    fn otherwise(self, host: &dyn Host, packages: &[&str]) -> String {
+        if self != Self::Pacman {
+            return String::new();
+        }
+        let sudo = if host.facts().uid == 0 { "" } else { "sudo " };
+        let command = format!("{sudo}pacman -Syu {}", packages.join(" "));
+        format!("; if its lists are out of date, `{command}` upgrades the system and installs them")
     }
 
     /// Docker where the distribution has it: it is what others test with.
@@ -120,6 +131,7 @@ pub async fn engine(host: &dyn Host) -> Fix {
         text.push_str(&format!("; {} may then use it, after `newgrp docker` or a new login", facts.user));
         actions.push(Action::Change(allow(&facts.user, "docker")));
     }
+    text.push_str(&manager.otherwise(host, &packages));
     let start = if name == "Podman" { start_podman(host).await } else { start_docker(host).await };
     actions.extend(start.actions);
     Fix { text, actions, safe: true }
@@ -218,7 +230,8 @@ fn log(host: &dyn Host, name: &str) -> PathBuf {
 /// how to, here.
 pub fn packages(host: &dyn Host, packages: &[&str]) -> Option<Fix> {
     let manager = Manager::of(host)?;
-    let text = format!("install {} from the system's packages", packages.join(", "));
+    let otherwise = manager.otherwise(host, packages);
+    let text = format!("install {} from the system's packages{otherwise}", packages.join(", "));
     let actions = manager.install(host, packages).into_iter().map(Action::Change).collect();
     Some(Fix { text, actions, safe: true }.run_by(host.facts().uid))
 }

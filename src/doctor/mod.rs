@@ -84,7 +84,8 @@ pub struct Fix {
     pub text: String,
     /// What [`fix()`] does, in this order. Empty: it is the user's to do.
     pub actions: Vec<Action>,
-    /// Takes nothing away and can be undone: `--fix` may do it without explaining much.
+    /// Takes nothing away, opens nothing to others, and can be undone: `doctor --fix --yes` does it although its check
+    /// is not named.
     pub safe: bool,
 }
 

@@ -101,3 +101,17 @@ pub struct Scale {
     /// Percent of the CPU that is reserved for a container, on average over all of them.
     pub cpu: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_is_read_as_it_is_written() {
+        for mode in [DeployMode::Replicated, DeployMode::Global, DeployMode::ReplicatedJob, DeployMode::GlobalJob] {
+            let written = serde_json::to_value(mode).unwrap();
+            assert_eq!(written.as_str().and_then(DeployMode::parse), Some(mode), "{written}");
+        }
+        assert_eq!(DeployMode::parse("job"), None);
+    }
+}

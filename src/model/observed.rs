@@ -85,6 +85,12 @@ pub struct ObservedNetwork {
     pub name: String,
     pub labels: BTreeMap<String, String>,
     pub subnets: Vec<ipnet::IpNet>,
+    /// The bridge's own IPv4 address, where the engine says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
+    /// The bridge has no IPv4 address, and is to have none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub addressless: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -249,9 +255,20 @@ pub enum StoppedBy {
     Macula,
 }
 
+/// Programs that listen on behalf of containers.
+const PROXIES: [&str; 6] = ["docker-proxy", "rootlesskit", "rootlessport", "slirp4netns", "pasta", "conmon"];
+
 impl Listener {
+    /// The program that listens on behalf of a container, where it is one: of a whole engine's in some.
+    pub fn proxy(&self) -> Option<&str> {
+        self.process.as_deref().filter(|process| PROXIES.contains(process))
+    }
+
     /// The command that ends it, where there is one that hits nothing else.
     pub fn stop_command(&self) -> Option<Vec<String>> {
+        if self.proxy().is_some() {
+            return None;
+        }
         let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
         match (&self.stopped_by, self.pid) {
             (StoppedBy::Unit { name, user: true }, _) => words(&["systemctl", "--user", "stop", name]),

@@ -22,7 +22,9 @@ pub enum NameError {
 ///
 /// All platforms below `macula.local` share one. Elsewhere the platform's own name is taken off
 /// the front, so that `pr-1.dev.acme.com` and `pr-2.dev.acme.com` share one too, but never so far
-/// that a domain with an owner on the internet (`acme.com`) would come out of a narrower one.
+/// that a domain with an owner on the internet (`acme.com`, `acme.co.uk`) would come out of a narrower one. Which
+/// countries give away names below a second label is not known here: three labels that end in a country's two letters
+/// may be such a domain.
 pub fn family<'a>(name: &str, domain: &'a str) -> &'a str {
     const NOBODYS: [&str; 4] = ["local", "test", "localhost", "internal"];
     if domain.strip_suffix(DEFAULT_DOMAIN).is_some_and(|front| front.is_empty() || front.ends_with('.')) {
@@ -31,9 +33,14 @@ pub fn family<'a>(name: &str, domain: &'a str) -> &'a str {
     let rest = domain.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
     match rest.filter(|_| name != DEFAULT_NAME) {
         Some(rest) => {
-            let labels: Vec<&str> = rest.split('.').collect();
-            let free = labels.last().is_some_and(|last| NOBODYS.contains(last));
-            if labels.len() >= 3 || (labels.len() == 2 && free) { rest } else { domain }
+            let last = rest.rsplit('.').next().unwrap_or(rest);
+            let wide_enough = match rest.split('.').count() {
+                0 | 1 => false,
+                2 => NOBODYS.contains(&last),
+                3 => last.len() > 2,
+                _ => true,
+            };
+            if wide_enough { rest } else { domain }
         }
         None => domain,
     }
@@ -102,6 +109,10 @@ mod tests {
             ("pr-1", "pr-1.dev.acme.com", "dev.acme.com"),
             ("pr-1", "pr-1.acme.test", "acme.test"),
             ("shop", "shop.acme.com", "shop.acme.com"),
+            ("shop", "shop.acme.co.uk", "shop.acme.co.uk"),
+            ("shop", "shop.acme.com.au", "shop.acme.com.au"),
+            ("pr-1", "pr-1.dev.acme.de", "pr-1.dev.acme.de"),
+            ("pr-1", "pr-1.dev.acme.co.jp", "dev.acme.co.jp"),
             ("shop", "shop.test", "shop.test"),
             ("shop", "shopping.acme.test", "shopping.acme.test"),
         ];

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::dns::install::{self, Installed, Method, Rung, Service, Target};
+use crate::dns::install::{self, InstallError, Installed, Method, Rung, Service, Target};
 use crate::dns::{Status, ask};
-use crate::host::{Host, until};
+use crate::host::{Command, Host, until};
 use crate::model::{AnyError, RecordData, View};
 use crate::pki::family;
 
 use crate::app::error::ResolverError;
-use crate::app::resolver::{ResolverFiles, StartedBy, connect, own_address, probe, stop_resolver};
+use crate::app::resolver::{ResolverFiles, StartedBy, connect, own_address, probe, start_unless_there, stop_resolver};
 use crate::app::{Error, Session};
 
 /// How long the system may take to follow.
@@ -67,38 +67,74 @@ async fn target(host: &dyn Host, files: &ResolverFiles, status: &Status) -> Resu
     Ok(target)
 }
 
-/// Makes the resolver a service. One that `up` has started gives way to it.
+/// Makes the resolver a service. One that `up` has started gives way to it, and comes back where it does not start.
 pub async fn install_dns_service(session: &Session, service: Service) -> Result<Rung, Error> {
     let host = session.host();
     let files = ResolverFiles::of(host);
     service.rung(host)?;
     let by = files.last_process(host).await.map(|process| process.started_by).unwrap_or_default();
-    if let Ok(mut client) = connect(host).await {
+    let ran = if let Ok(mut client) = connect(host).await {
         if by == StartedBy::Hand {
             return Err(ResolverError::InTerminal.into());
         }
         if by == StartedBy::Up {
+            if service == Service::System {
+                // nothing is ended for what root refuses
+                host.run(&Command::new("true", [""; 0]).privileged()).await.map_err(InstallError::from)?;
+            }
             let status = client.status().await;
             stop_resolver(&mut client, &files.control(), &status).await?;
         }
-    }
+        true
+    } else {
+        false
+    };
+    let unanswered = unanswered(host, &files, service);
     let answers = async || {
         let connected =
             until(SERVICE, Duration::from_millis(50), &session.cancel, async || connect(host).await.map(drop));
-        connected.await.map_err(|_| "the service does not answer; `systemctl status macula-dns` says why".to_owned())
+        connected.await.map_err(|_| unanswered.clone())
     };
     let address = (crate::compile::RESOLVER, 53).into();
-    let folder = files.install().join("service");
-    Ok(install::install_service(host, &folder, service, &session.program, address, answers).await?)
+    let folder = files.install().join(install::SERVICE);
+    let (program, log) = (&session.program, files.log());
+    let installed = install::install_service(host, &folder, service, program, &log, address, answers).await;
+    if installed.is_err() && ran {
+        Box::pin(bring_back(session, &files)).await;
+    }
+    Ok(installed?)
+}
+
+/// The unit is gone by the time that this is read, and what it has said is not.
+fn unanswered(host: &dyn Host, files: &ResolverFiles, service: Service) -> String {
+    let why = match service {
+        Service::User if host.facts().os == "macos" => format!("its log is {}", files.log().display()),
+        Service::User => "`journalctl --user -u macula-dns -n 20` says why".to_owned(),
+        Service::System => "`journalctl -u macula-dns -n 20` says why".to_owned(),
+    };
+    format!("the service does not answer; {why}")
+}
+
+/// The platforms need the background process that was there, whatever started it.
+async fn bring_back(session: &Session, files: &ResolverFiles) {
+    if let Err(error) = start_unless_there(session, files, async || Vec::new()).await {
+        session.events.warn(format!("the resolver was not started again: {error}"));
+    }
 }
 
 /// Takes back what was installed, the service too; what it was, and what is to be told.
 pub async fn uninstall_names(session: &Session) -> Result<Vec<(Rung, Vec<String>)>, Error> {
     let host = session.host();
-    let folder = ResolverFiles::of(host).install();
+    let files = ResolverFiles::of(host);
+    let folder = files.install();
     let mut all = Vec::new();
-    for folder in [folder.clone(), folder.join("service")] {
+    for folder in [folder.clone(), folder.join(install::SERVICE)] {
         all.extend(install::uninstall(host, &folder).await?);
+    }
+    let service =
+        |(rung, _): &(Rung, Vec<String>)| matches!(rung, Rung::SystemService | Rung::UserService | Rung::LaunchAgent);
+    if all.iter().any(service) && !files.entries(host).await.is_empty() {
+        Box::pin(bring_back(session, &files)).await;
     }
     Ok(all)
 }
@@ -114,4 +150,56 @@ pub async fn names_may_be_offered(session: &Session) -> bool {
 pub async fn names_were_offered(session: &Session) -> Result<(), Error> {
     let path = ResolverFiles::of(session.host()).offered();
     session.host().write(&path, b"", 0o600).await.map_err(|source| Error::Io { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::session;
+    use crate::dns::ZoneEntry;
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+    use crate::model::{PlatformName, Zone};
+
+    /// Whether the background process is started after `dns uninstall`.
+    async fn started(rung: &str, platforms: &[&str]) -> bool {
+        let host = FakeHost::new();
+        let files = ResolverFiles::of(&host);
+        let receipt = serde_json::json!({
+            "format": 1, "rung": rung, "complete": true, "address": "127.0.0.9:53", "domains": [], "files": [],
+            "folders": [],
+        });
+        host.put(files.install().join(install::SERVICE).join("receipt.json"), receipt.to_string());
+        for name in platforms {
+            let entry = ZoneEntry::new(Zone::new(format!("{name}.macula.local"), 1));
+            let zone = files.zone(&PlatformName::new(name).unwrap());
+            host.put(zone, serde_json::json!({"format": 1, "entry": entry}).to_string());
+        }
+        let session = session(host.clone(), &FakeEngine::new(), "macula dns uninstall");
+        assert_eq!(uninstall_names(&session).await.unwrap().len(), 1);
+        // nothing answers in this world: that it is started is seen in the journal
+        host.journal().iter().any(|line| line.contains("dns serve --started-by=up"))
+    }
+
+    #[tokio::test]
+    async fn without_its_service_the_process_goes_on_for_platforms_that_are_up() {
+        assert!(started("user_service", &["shop"]).await);
+        assert!(started("system_service", &["shop"]).await);
+        assert!(!started("system_service", &[]).await, "nobody needs it");
+        assert!(!started("hosts", &["shop"]).await, "it was not stopped");
+    }
+
+    #[test]
+    fn what_a_service_said_is_found_after_its_unit_is_gone() {
+        let said = |host: &FakeHost, service| unanswered(host, &ResolverFiles::of(host), service);
+        let (linux, mac) = (FakeHost::new(), FakeHost::new().facts_with(|facts| facts.os = "macos".into()));
+        insta::assert_snapshot!(
+            [said(&linux, Service::System), said(&linux, Service::User), said(&mac, Service::User)].join("\n"),
+            @r"
+        the service does not answer; `journalctl -u macula-dns -n 20` says why
+        the service does not answer; `journalctl --user -u macula-dns -n 20` says why
+        the service does not answer; its log is /home/dev/.local/share/macula/dns/resolver.log
+        "
+        );
+    }
 }

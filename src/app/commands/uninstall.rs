@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::app::resolver::{ResolverFiles, StartedBy, connect, stop_resolver};
 use crate::app::{Error, Session, State, authorities};
 use crate::changes::{self, Undoing, Verdict};
+use crate::dns::install::{Rung, SERVICE};
 use crate::model::PlatformName;
 use crate::pki::trust::{self, Done, Outcome, Place};
 
@@ -39,6 +40,11 @@ fn labels<S: serde::Serializer>(places: &[Place], serializer: S) -> Result<S::Ok
     serializer.collect_seq(places.iter().map(|place| &place.label))
 }
 
+fn with_notes<S: serde::Serializer>(names: &[(Rung, Vec<String>)], serializer: S) -> Result<S::Ok, S::Error> {
+    let of = |(rung, notes): &(Rung, Vec<String>)| serde_json::json!({"method": rung.to_string(), "notes": notes});
+    serializer.collect_seq(names.iter().map(of))
+}
+
 /// What was taken away, and what was not.
 #[derive(Debug, Default, Serialize)]
 pub struct Uninstalled {
@@ -46,6 +52,9 @@ pub struct Uninstalled {
     /// Volumes that stay.
     pub volumes: Vec<String>,
     pub folders: Vec<PathBuf>,
+    /// How the system was pointed at the resolver, as far as that was put back, and what is to be told of it.
+    #[serde(serialize_with = "with_notes")]
+    pub names: Vec<(Rung, Vec<String>)>,
     /// What came of each trust store.
     #[serde(skip)]
     pub trust: Vec<Outcome>,
@@ -69,7 +78,7 @@ pub async fn leavings(session: &Session) -> Result<Leavings, Error> {
     let host = session.host();
     let folders = host.folders();
     let install = ResolverFiles::of(host).install();
-    let receipts = [install.join("receipt.json"), install.join("service").join("receipt.json")];
+    let receipts = [install.join("receipt.json"), install.join(SERVICE).join("receipt.json")];
     let mut found = Leavings {
         names: host.exists(&receipts[0]).await || host.exists(&receipts[1]).await,
         trust: trust::recorded(host, &authorities(session)).await?,
@@ -100,7 +109,7 @@ pub async fn uninstall(session: &Session, found: &Leavings, volumes: bool) -> Re
         done.volumes.extend(downed.kept);
         done.platforms.push(name.clone());
     }
-    uninstall_names(session).await?;
+    done.names = uninstall_names(session).await?;
     done.trust = trust::uninstall(host, &authorities(session), None, None).await?;
     done.changes = changes::undo(host).await?;
     stop_own_resolver(session).await?;

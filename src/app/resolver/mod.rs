@@ -22,7 +22,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::compile::{RESOLVER, feed, gateway, name_as_the_domain, resolver_metrics, zone};
-use crate::dns::{Client, ControlError, Listen, Status, ZoneEntry};
+use crate::dns::{Client, ControlError, Listen, Status, ZoneEntry, install};
 use crate::host::{Host, Unmet, until};
 use crate::model::{DnsSettings, Facts, NameServer, Platform, PlatformName, Protocol, View};
 
@@ -58,9 +58,9 @@ use others::taken_but;
 pub(super) use others::{own_process, resolver_there, taken, usual_addresses};
 pub use receiving::Receiving;
 use receiving::asked_places;
-pub(super) use running::stop_resolver;
 pub use running::{Renewal, keep_serving, renew};
-use running::{lock, running, start_unless_there};
+use running::{lock, running};
+pub(super) use running::{start_unless_there, stop_resolver};
 pub use wants::Wants;
 
 /// Makes sure that the resolver runs and has the platform's names. Cheap when both is so.
@@ -239,6 +239,13 @@ pub async fn release(session: &Session, platform: &PlatformName) -> Result<(), E
         None => files.entries(host).await.is_empty(),
     };
     if !by_up {
+        return Ok(());
+    }
+    if last && install::is_alone(host, &files.install()).await {
+        session.events.info(
+            "the resolver keeps running: no name would resolve on this machine without it; `macula dns uninstall` puts \
+             the system's own servers back",
+        );
         return Ok(());
     }
     if last {

@@ -296,6 +296,12 @@ async fn installed(host: &dyn Host) -> (Option<String>, Vec<String>, Option<Macu
         let note = format!("{} has been changed since it was installed", found.rung);
         return (method, vec![note], Some(macula("dns install").why("to install it again")));
     }
+    if install::is_alone(host, &folder).await {
+        let note = "no name resolves on this machine while the resolver does not run: the other servers of \
+                    /etc/resolv.conf are commented out"
+            .to_owned();
+        return (method, vec![note], Some(macula("dns install").why("to use a method that keeps them")));
+    }
     (method, Vec::new(), None)
 }
 
@@ -308,7 +314,46 @@ fn describe(error: &InstallError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::ZoneFile;
+    use super::super::{FORMAT, Receiving, write};
     use super::*;
+    use crate::dns::ZoneEntry;
+    use crate::host::fake::FakeHost;
+    use crate::model::{DnsSettings, PlatformName, Zone};
+    use crate::telemetry::remote::Places;
+
+    #[tokio::test]
+    async fn what_was_recorded_of_a_platform_is_found_again() {
+        let address = |last: u8| RecordData::A([127, 80, 5, last].into());
+        let mut zone = Zone::new("shop.macula.local", 1);
+        zone.records = vec![
+            Record::new("www.shop.macula.local", address(3)).only(View::Host),
+            Record::new("ns.shop.macula.local", address(4)).only(View::Container),
+            Record::new("ns.shop.macula.local", address(9)).only(View::Host),
+        ];
+        let receiving = Receiving {
+            otlp: Some(std::net::SocketAddr::from(([127, 80, 5, 12], 4318))),
+            loki: None,
+            addresses: BTreeSet::new(),
+            size: 64 << 20,
+            age: Duration::from_secs(3600),
+        };
+        let file = ZoneFile {
+            format: FORMAT,
+            entry: ZoneEntry::new(zone),
+            settings: DnsSettings::default(),
+            receiving: Some(receiving.clone()),
+            asked: Places::default(),
+        };
+        let (host, platform) = (FakeHost::new(), PlatformName::new("shop").unwrap());
+        let files = ResolverFiles::of(&host);
+        write(&host, &files.zone(&platform), &file).await.unwrap();
+        assert_eq!(files.receiving_of(&host, &platform).await, Some(receiving));
+        assert_eq!(files.receiving_of(&host, &PlatformName::default()).await, None);
+        // its name server, as this machine sees it
+        let found = probe(&host, "shop.macula.local").await;
+        assert_eq!(found, ("ns.shop.macula.local".to_owned(), [127, 80, 5, 9].into()));
+    }
 
     #[test]
     fn names_that_came_after_the_file_was_written() {

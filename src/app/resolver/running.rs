@@ -73,6 +73,13 @@ pub(super) async fn running(session: &Session, files: &ResolverFiles, wanted: &W
         StartedBy::Up | StartedBy::Service if !current => {
             renewed(session, files, client, &status, by).await.map(|(client, _)| client)
         }
+        // it waits for what its page has started, and its service for it
+        StartedBy::Service if status.as_ref().is_ok_and(|status| status.pid == std::os::unix::process::parent_id()) => {
+            session
+                .events
+                .warn("the resolver goes on with its former settings: `macula up` in a terminal changes them");
+            Ok(client)
+        }
         StartedBy::Up | StartedBy::Service => anew(session, files, &mut client, &status, by).await,
     }
 }
@@ -142,8 +149,29 @@ async fn anew(
     status: &Result<Status, ControlError>,
     by: StartedBy,
 ) -> Result<Client, Error> {
+    let pid = match status {
+        Ok(status) => Some(status.pid),
+        Err(_) => files.last_process(session.host()).await.map(|process| process.pid),
+    };
     stop_resolver(client, &files.control(), status).await?;
+    if let Some(pid) = pid {
+        has_ended(session.host(), files, pid).await;
+    }
     if by == StartedBy::Service { back(session, files).await } else { start(session, files).await }
+}
+
+/// Waits for the end of one that answers no more: until then it may have addresses and files that the next one needs.
+/// One that hangs is not waited for.
+async fn has_ended(host: &dyn Host, files: &ResolverFiles, pid: u32) {
+    // the page of that one has started this command: it waits for us, and is done with all else once its file is gone
+    let ours = std::os::unix::process::parent_id() == pid;
+    let begun = Instant::now();
+    while host.alive(pid) && begun.elapsed() < STOP {
+        if ours && files.last_process(host).await.is_none_or(|process| process.pid != pid) {
+            return;
+        }
+        tokio::time::sleep(SHORT).await;
+    }
 }
 
 /// The system starts a service again.
@@ -267,7 +295,7 @@ async fn answering(session: &Session, control: &Path, patience: Duration, hope: 
 }
 
 /// Starts one where none runs or has been told to. True: it was so.
-pub(super) async fn start_unless_there(
+pub(in crate::app) async fn start_unless_there(
     session: &Session,
     files: &ResolverFiles,
     listen: impl AsyncFnOnce() -> Vec<SocketAddr>,

@@ -2,6 +2,7 @@
 
 use super::Object;
 use super::Shape::{Any, Flag, List, Names, Object as Of, OrNull, Text, Whole, Word};
+use super::names::DNS_UNDONE;
 use super::row::{TEXT_OR_NULL, TEXTS, WHOLE_OR_NULL, f, maybe};
 
 pub(super) static UPGRADE: Object = Object {
@@ -104,6 +105,7 @@ pub(super) static UNINSTALLED: Object = Object {
         f("platforms", TEXTS, "Which were taken down."),
         f("volumes", TEXTS, "Volumes that stay."),
         f("folders", TEXTS, "Folders that were removed."),
+        f("names", List(&Of(&DNS_UNDONE)), "What was put back of `dns install`."),
         f("changes", List(&Of(&UNDOING)), "What became of the changes to this machine."),
     ],
 };

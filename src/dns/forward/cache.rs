@@ -30,6 +30,8 @@ pub struct Entry {
     /// Seconds on the resolver's clock.
     pub stored: u32,
     pub expires: u32,
+    /// It says that there is nothing: no such name, or no record of the type.
+    pub denies: bool,
     /// May be shown after it expired.
     pub keep_stale: bool,
     /// Upstream failed; until then the stale answer is given without asking again.
@@ -55,6 +57,7 @@ impl Entry {
             name_length,
             stored,
             expires: stored.saturating_add(lifetime),
+            denies: false,
             keep_stale: false,
             retry_at: AtomicU32::new(0),
             used: AtomicBool::new(false),

@@ -114,7 +114,7 @@ impl Machine {
         let mut found = if self.macos {
             parse_scutil(&self.scutil, &mut reader)
         } else if !self.resolved.is_empty() {
-            let mut found = parse_resolvectl(&self.resolvectl, &mut reader);
+            let mut found = parse_resolvectl(&self.resolvectl, own, &mut reader);
             if found.default.is_empty() {
                 found.default = parse_resolv_conf(&self.resolved, &mut reader);
             }
@@ -256,15 +256,21 @@ fn links(text: &str) -> Vec<(&str, Vec<&str>)> {
     links
 }
 
-fn parse_resolvectl([dns, domains, default_route]: &[String; 3], reader: &mut Reader<'_>) -> Upstreams {
+fn parse_resolvectl(
+    [dns, domains, default_route]: &[String; 3],
+    own: &[SocketAddr],
+    reader: &mut Reader<'_>,
+) -> Upstreams {
     let mut found = Upstreams::default();
+    let mut of_everything = Vec::new();
     let domains = links(domains);
     let default_route = links(default_route);
     let word = |list: &[(&str, Vec<&str>)], link: &str| {
         list.iter().find(|(known, _)| *known == link).and_then(|(_, words)| words.first().map(|word| *word == "yes"))
     };
     for (link, words) in links(dns) {
-        let servers: Vec<SocketAddr> = words.into_iter().filter_map(|word| reader.take(word)).collect();
+        let mut servers: Vec<SocketAddr> = words.into_iter().filter_map(|word| reader.take(word)).collect();
+        servers.retain(|server| !own.contains(server));
         let names = domains.iter().find(|(known, _)| *known == link).map(|(_, names)| names.as_slice()).unwrap_or(&[]);
         let everything = names.contains(&"~.");
         for name in names.iter().filter_map(|name| Name::parse(name.trim_start_matches('~')).ok()) {
@@ -273,11 +279,14 @@ fn parse_resolvectl([dns, domains, default_route]: &[String; 3], reader: &mut Re
             }
         }
         if everything {
-            // this link asked for all names: its servers come first
-            found.default.splice(0..0, servers);
+            of_everything.extend(servers);
         } else if link.is_empty() || word(&default_route, link) != Some(false) {
             found.default.extend(servers);
         }
+    }
+    // a link that asks for all names (a VPN) gets them all: others would hear its names, and deny them
+    if !of_everything.is_empty() {
+        found.default = of_everything;
     }
     found
 }
@@ -373,6 +382,8 @@ mod tests {
     dropped fe80::1%eth9 (no network interface has this name)
     dropped bad (not an address)
     "#);
+        assert!(machine.same_files(&machine.clone()));
+        assert!(!machine.same_files(&Machine::default()));
     }
 
     #[test]
@@ -413,7 +424,10 @@ mod tests {
     "#);
         let mut all = machine.clone();
         all.resolvectl[1] = "Link 7 (tun0): ~.\n".to_owned();
-        assert_snapshot!(shown(&all, &["127.0.0.9:5335"]), @r#"default: 10.8.0.1:53 192.0.2.1:53 [2001:db8::53]:53 [fe80::1%2]:53"#);
+        assert_snapshot!(shown(&all, &["127.0.0.9:5335"]), @"default: 10.8.0.1:53");
+        // the link that asks for all names is ours alone: others go on
+        all.resolvectl[1] = "Global: ~.\n".to_owned();
+        assert_snapshot!(shown(&all, &["127.0.0.9:5335"]), @"default: 192.0.2.1:53 [2001:db8::53]:53 [fe80::1%2]:53");
         // an older resolvectl, or none: the file says enough for names at large
         let bare = Machine { resolvectl: Default::default(), ..machine };
         assert_snapshot!(shown(&bare, &[]), @r#"default: 192.0.2.1:53 10.8.0.1:53"#);

@@ -138,6 +138,7 @@ impl Ask {
             (true, None) => 0,
         };
         entry.expires = now.saturating_add(lifetime);
+        entry.denies = denied;
         entry.keep_stale = lifetime > 0;
         entry.tail = message.get(start..end)?.into();
         entry.ttls = ttls.into();
@@ -342,6 +343,20 @@ mod tests {
         }
         // text is not an address, whatever its bytes
         assert!(!leads_home(&answer(16, &[127, 0, 0, 1]), &inner));
+    }
+
+    #[test]
+    fn an_answer_is_kept_as_long_as_each_of_its_records() {
+        let name = Name::parse("evil.example").unwrap();
+        let ask = Ask { name, qtype: TYPE_A, dnssec_ok: false, checking_disabled: false };
+        // beside the one of 60 seconds one of 300
+        let mut two = address("192.0.2.1");
+        two[7] = 2;
+        two.extend(b"\xc0\x0c\0\x01\0\x01\0\0\x01\x2c\0\x04\xc0\0\x02\x02");
+        let entry = ask.entry(&two, 1000).unwrap();
+        assert_eq!((entry.expires, entry.denies), (1060, false));
+        // an alias alone is no address
+        assert!(ask.entry(&answer(5, b"\x01x\xc0\x0c"), 1000).unwrap().denies);
     }
 
     #[test]

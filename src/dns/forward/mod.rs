@@ -30,7 +30,7 @@ pub use upstream::{Route, Upstreams};
 use super::fast::Common;
 use super::metrics::{head, line};
 use super::snapshot::Swap;
-use super::wire::{FLAG_RA, NXDOMAIN, Name, REFUSED, SERVFAIL};
+use super::wire::{FLAG_RA, NOERROR, NXDOMAIN, Name, SERVFAIL};
 
 /// Until another server is tried beside the first, when nothing is known about it.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -44,8 +44,11 @@ const STALE_AFTER: Duration = Duration::from_millis(1800);
 const RETRY: u32 = 5;
 /// Seconds that a failure without a stale answer is kept (RFC 9520 3.2).
 const FAILURE_TTL: u32 = 1;
-/// Seconds that a refused answer is kept.
-const REFUSED_TTL: u32 = 30;
+/// Seconds that something is kept which may soon be otherwise: that an answer was not passed on, and that a name does
+/// not exist where a server that goes before has not said so.
+const SHORT_TTL: u32 = 30;
+/// How long the denial of one server waits for those that go before it.
+const DENIAL_WAITS: Duration = Duration::from_millis(1500);
 /// A server that failed so often in a row is asked last, for so long.
 const FAILURES: u32 = 3;
 const DOWN: Duration = Duration::from_secs(15);
@@ -258,36 +261,73 @@ impl Forwarder {
     }
 
     /// Asks the servers of the name: the first that is well, the next after a short while beside
-    /// it, until one answers.
+    /// it, until one answers. That there is no such name is taken from a later one only where those before it have no
+    /// answer: a company's server knows names that no other one does.
     async fn fetch(&self, ask: &Ask) -> Outcome {
-        let servers = self.order(self.upstreams.borrow().servers(&ask.name));
-        timeout(DEADLINE, self.race(ask, &servers)).await.ok().flatten()
+        let configured = self.upstreams.borrow().servers(&ask.name);
+        let first = configured.first().copied();
+        let servers = self.order(configured);
+        timeout(DEADLINE, self.race(ask, &servers, first)).await.ok().flatten()
     }
 
-    async fn race(&self, ask: &Ask, servers: &[SocketAddr]) -> Outcome {
+    /// `first`: the server that is asked before the others while all are well.
+    async fn race(&self, ask: &Ask, servers: &[SocketAddr], first: Option<SocketAddr>) -> Outcome {
         let mut attempts = FuturesUnordered::new();
         // each server twice: a datagram may have been lost
-        let mut waiting = servers.iter().chain(servers).copied();
+        let ranked = || servers.iter().copied().enumerate();
+        let mut waiting = ranked().chain(ranked());
+        // ranks of those who are being asked
+        let mut asked: Vec<usize> = Vec::new();
+        let mut denial: Option<Denial> = None;
+        let mut next_at = Instant::now();
         loop {
-            let patience = match waiting.next() {
-                Some(server) => {
-                    attempts.push(self.attempt(ask, server));
-                    self.patience(server)
-                }
-                None if attempts.is_empty() => return None,
-                None => DEADLINE,
-            };
-            tokio::select! {
-                Some(outcome) = attempts.next() => if outcome.is_some() {
-                    return outcome;
-                },
-                () = sleep(patience) => {}
+            if Instant::now() >= next_at {
+                // whoever comes behind a denial cannot make it another one
+                let before = |rank: usize| denial.as_ref().is_none_or(|denial| rank < denial.rank);
+                let patience = match waiting.find(|(rank, _)| before(*rank)) {
+                    Some((rank, server)) => {
+                        attempts.push(async move { (rank, self.attempt(ask, server).await) });
+                        asked.push(rank);
+                        self.patience(server)
+                    }
+                    None if attempts.is_empty() => return None,
+                    None => DEADLINE,
+                };
+                next_at = Instant::now() + patience;
             }
+            let wake_at = denial.as_ref().map_or(next_at, |denial| next_at.min(denial.until));
+            tokio::select! {
+                Some((rank, outcome)) = attempts.next() => {
+                    if let Some(at) = asked.iter().position(|asked| *asked == rank) {
+                        asked.swap_remove(at);
+                    }
+                    match outcome {
+                        Some(entry) if !entry.denies => return Some(Arc::new(entry)),
+                        Some(entry) if denial.as_ref().is_none_or(|known| rank < known.rank) => {
+                            let until = denial.map_or_else(|| Instant::now() + DENIAL_WAITS, |known| known.until);
+                            denial = Some(Denial { rank, entry, until });
+                        }
+                        Some(_) => {}
+                        None => next_at = Instant::now(),
+                    }
+                }
+                () = sleep(wake_at.saturating_duration_since(Instant::now())) => {}
+            }
+            let Some(Denial { rank, mut entry, until }) = denial.take() else { continue };
+            let late = Instant::now() >= until;
+            if late || asked.iter().all(|asked| *asked >= rank) {
+                // the first one, which is down or slow, may know better
+                if late || servers.get(rank).copied() != first {
+                    entry.expires = entry.expires.min(self.now().saturating_add(SHORT_TTL));
+                }
+                return Some(Arc::new(entry));
+            }
+            denial = Some(Denial { rank, entry, until });
         }
     }
 
     /// One server; none when its answer is no use and another may do better.
-    async fn attempt(&self, ask: &Ask, server: SocketAddr) -> Outcome {
+    async fn attempt(&self, ask: &Ask, server: SocketAddr) -> Option<Entry> {
         let mut verdict =
             Verdict { forwarder: self, server, began: Instant::now(), patience: self.patience(server), ended: None };
         let Ok(_socket) = self.sockets.acquire().await else { return None };
@@ -308,10 +348,13 @@ impl Forwarder {
         let entry = ask.entry(&message, self.now())?;
         let allowed = || self.settings.rebind_allow.iter().any(|domain| ask.name.is_within(domain));
         if leads_home(&message, &self.inner.load()) && !allowed() {
-            tracing::warn!(name = %ask.name, %server, "an outside name leads to this machine: refused");
-            return Some(Arc::new(Entry::new(REFUSED, entry.name_length, self.now(), REFUSED_TTL)));
+            tracing::warn!(name = %ask.name, %server, "an outside name leads to this machine: no answer is passed on");
+            // after a refusal a program asks its next server, and gets them there
+            let mut nothing = Entry::new(NOERROR, entry.name_length, self.now(), SHORT_TTL);
+            nothing.denies = true;
+            return Some(nothing);
         }
-        Some(Arc::new(entry))
+        Some(entry)
     }
 
     fn patience(&self, server: SocketAddr) -> Duration {
@@ -430,6 +473,15 @@ impl Forwarder {
             }
         }
     }
+}
+
+/// What a server says of a name that it does not have, while others are still asked.
+struct Denial {
+    /// Its place among the servers.
+    rank: usize,
+    entry: Entry,
+    /// From then on it is taken, whoever is silent.
+    until: Instant,
 }
 
 /// Hands in what became of an attempt, also when it is dropped half-way because another server was

@@ -21,8 +21,10 @@ const FORMAT: u64 = 1;
 /// In every file that is wholly ours.
 pub const HEADER: &str = "macula: written by `macula dns install`; `macula dns uninstall` removes this file";
 /// Around our part of a file that is not ours.
-const BEGIN: &str = "# >>> macula dns: put here by `macula dns install`, taken out by `macula dns uninstall`";
-const END: &str = "# <<< macula dns";
+pub const BEGIN: &str = "# >>> macula dns: put here by `macula dns install`, taken out by `macula dns uninstall`";
+pub const END: &str = "# <<< macula dns";
+/// The folder below that of what points the system at the resolver, for what makes it a service.
+pub const SERVICE: &str = "service";
 /// In front of a line of the file that is out of force for as long as our part is there.
 const MUTED: &str = "#macula# ";
 
@@ -140,6 +142,13 @@ impl Receipt {
         })
     }
 
+    /// Whether the resolver was made a service of the system's, which runs whenever the machine does. `folder`: the one
+    /// of what points the system at it.
+    pub async fn is_service(host: &dyn Host, folder: &Path) -> bool {
+        let receipt = Self::load(host, &folder.join(SERVICE)).await.ok().flatten();
+        receipt.is_some_and(|receipt| receipt.complete && receipt.rung == Rung::SystemService)
+    }
+
     async fn save(&self, host: &dyn Host, folder: &Path) -> Result<(), InstallError> {
         let path = Self::path(folder);
         kept::save(host, &path, self).await.map_err(io(&path))
@@ -221,8 +230,20 @@ impl Receipt {
 
     /// It holds.
     pub async fn complete(&mut self, host: &dyn Host, folder: &Path) -> Result<(), InstallError> {
+        Self { complete: true, ..self.clone() }.save(host, folder).await?;
         self.complete = true;
-        self.save(host, folder).await
+        Ok(())
+    }
+
+    /// Whether lines of a file are out of force now.
+    pub async fn mutes(&self, host: &dyn Host) -> bool {
+        for Written { file, .. } in &self.files {
+            let there = host.read(&file.path).await.unwrap_or_default();
+            if there.split(|byte| *byte == b'\n').any(|line| line.starts_with(MUTED.as_bytes())) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether every file is as we left it.

@@ -21,6 +21,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+pub use change::SERVICE;
 use change::{Receipt, Wanted};
 pub use rung::Rung;
 use rungs::Machine;
@@ -127,12 +128,12 @@ pub async fn install(
 ) -> Result<Installed, InstallError> {
     let mut notes = Vec::new();
     if let Some(receipt) = Receipt::load(host, folder).await? {
-        if let Some(unchanged) = still_good(host, &receipt, target, method).await? {
+        if let Some(unchanged) = still_good(host, folder, &receipt, target, method).await? {
             return Ok(unchanged);
         }
         notes = undo(host, folder, &receipt).await?;
     }
-    let machine = Machine::look(host).await;
+    let machine = Machine::look(host, folder).await;
     let mut tried = Vec::new();
     for rung in machine.rungs(method, target)? {
         match climb(host, folder, &machine, target, rung).await {
@@ -163,6 +164,7 @@ fn reason(error: &InstallError) -> String {
 /// What is there serves this target too.
 async fn still_good(
     host: &dyn Host,
+    folder: &Path,
     receipt: &Receipt,
     target: &Target,
     method: Method,
@@ -171,7 +173,7 @@ async fn still_good(
     if !receipt.complete || receipt.address != target.address || !covers || !receipt.intact(host).await? {
         return Ok(None);
     }
-    let machine = Machine::look(host).await;
+    let machine = Machine::look(host, folder).await;
     let fits = machine.rungs(method, target)?.contains(&receipt.rung);
     // names come and go with the services
     if !fits || receipt.rung == Rung::Hosts || holds(host, target, Duration::ZERO).await.is_err() {
@@ -207,15 +209,16 @@ async fn carry_out(
     let work = async {
         receipt.write(host, folder).await?;
         run_all(host, rung.take_up(host, &paths)).await?;
-        check().await.map_err(|reason| InstallError::Check { reason })
+        check().await.map_err(|reason| InstallError::Check { reason })?;
+        // what is there and not written down as such would be in the way of the next one
+        receipt.complete(host, folder).await
     };
-    match work.await {
-        Ok(()) => receipt.complete(host, folder).await,
-        Err(error) => {
-            undo(host, folder, &receipt).await.map_err(|error| InstallError::NotUndone(Box::new(error)))?;
-            Err(error)
-        }
+    let done = work.await;
+    if let Err(error) = done {
+        undo(host, folder, &receipt).await.map_err(|error| InstallError::NotUndone(Box::new(error)))?;
+        return Err(error);
     }
+    Ok(())
 }
 
 async fn run_all(host: &dyn Host, commands: Vec<Command>) -> Result<(), InstallError> {
@@ -318,8 +321,16 @@ pub async fn present(host: &dyn Host, folder: &Path) -> Result<Option<Present>, 
     }))
 }
 
-/// Makes the resolver a service and starts it. `program` is this program; `folder` another one than
-/// that of [`install`]; `check` says whether the service answers.
+/// Whether no name at all resolves on this machine while the resolver does not run, and the system does not see to it
+/// that it does: earlier versions have put the other servers of /etc/resolv.conf out of force there, too.
+pub async fn is_alone(host: &dyn Host, folder: &Path) -> bool {
+    let Ok(Some(receipt)) = Receipt::load(host, folder).await else { return false };
+    receipt.rung == Rung::ResolvConf && receipt.mutes(host).await && !Receipt::is_service(host, folder).await
+}
+
+/// Makes the resolver a service and starts it. `program` is this program; `folder` that of [`install`]
+/// with [`SERVICE`] below it; `log` takes what it says where the system has no journal; `check` says
+/// whether the service answers.
 ///
 /// # Errors
 /// As of [`install`].
@@ -328,6 +339,7 @@ pub async fn install_service(
     folder: &Path,
     service: Service,
     program: &Path,
+    log: &Path,
     address: SocketAddr,
     check: impl AsyncFn() -> Result<(), String>,
 ) -> Result<Rung, InstallError> {
@@ -335,7 +347,7 @@ pub async fn install_service(
         undo(host, folder, &receipt).await?;
     }
     let rung = service.rung(host)?;
-    let file = service::file(host, rung, program);
+    let file = service::file(host, rung, program, log);
     carry_out(host, folder, rung, (address, &[]), &[file], check).await?;
     Ok(rung)
 }

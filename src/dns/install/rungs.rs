@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::change::{Content, HEADER, Wanted};
+use super::change::{Content, HEADER, Receipt, Wanted};
 use super::rung::Rung;
 use super::{InstallError, Target};
 use crate::host::{Command, Host};
@@ -17,6 +17,8 @@ const LINK_UNIT: &str = "macula-dns-link.service";
 const LINK: &str = "macula-dns";
 const LINK_ADDRESS: &str = "192.0.2.53/32";
 const NETWORK_MANAGER: &str = "/etc/NetworkManager/dnsmasq.d/macula.conf";
+/// Where a unit's programs are looked for.
+const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// What systemd-resolved keeps while it runs.
 const RESOLVED_RUNS: &str = "/run/systemd/resolve/resolv.conf";
 
@@ -59,10 +61,13 @@ pub struct Machine {
     systemd: bool,
     /// The C library asks all servers at once, and the first answer counts.
     musl: bool,
+    /// The resolver is a service of the system's: it is there whenever the machine is.
+    service: bool,
 }
 
 impl Machine {
-    pub async fn look(host: &dyn Host) -> Self {
+    /// `folder`: where it is kept what was done.
+    pub async fn look(host: &dyn Host, folder: &Path) -> Self {
         let facts = host.facts();
         let text = async |path: &Path| match host.read(path).await {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -92,7 +97,14 @@ impl Machine {
             resolv_conf: text(Path::new(RESOLV_CONF)).await,
             systemd: facts.systemd,
             musl: facts.distribution.as_deref() == Some("alpine"),
+            service: Receipt::is_service(host, folder).await,
         }
+    }
+
+    /// Programs would ask the other servers of /etc/resolv.conf although ours answers, so that these have to be put out
+    /// of force: then nothing resolves any more while ours does not run.
+    fn mixes(&self) -> bool {
+        self.musl || self.resolv_conf.lines().any(is_rotating)
     }
 
     /// The rungs to try for a method, in order, or why there is none.
@@ -112,7 +124,7 @@ impl Machine {
                     all.push(Rung::NetworkManager);
                 }
                 // where a local resolver is in front, its own rung is the way
-                if self.resolved.is_none() && !self.dnsmasq && port == 53 {
+                if self.resolved.is_none() && !self.dnsmasq && port == 53 && (self.service || !self.mixes()) {
                     all.push(Rung::ResolvConf);
                 }
                 all.push(Rung::Hosts);
@@ -135,6 +147,14 @@ impl Machine {
                 "/etc/resolv.conf knows no ports, and the resolver has {port}: without systemd only one that root \
                  starts has port 53"
             )),
+            Method::ResolvConf if self.mixes() && !self.service => no(&format!(
+                "this machine asks all servers of /etc/resolv.conf, so that the others would have to be commented out, \
+                 and no name would resolve while the resolver does not run; {}",
+                match self.systemd {
+                    true => "`macula dns install --service system` keeps it running",
+                    false => "without systemd nothing starts it with the machine",
+                }
+            )),
             Method::ResolvConf => Ok(vec![Rung::ResolvConf]),
             Method::Hosts => Ok(vec![Rung::Hosts]),
             Method::Macos if !self.macos => no("this is not macOS"),
@@ -148,8 +168,16 @@ impl Machine {
     pub fn better(&self, rung: Rung, target: &Target) -> Option<String> {
         // without systemd there is nothing that would start it there
         let plain = self.systemd && !self.macos && self.resolved.is_none() && !self.dnsmasq;
-        (rung == Rung::Hosts && plain && target.address.port() != 53).then(|| {
-            "with the resolver on port 53 all names would resolve: `macula dns install --service system` starts it there"
+        if rung != Rung::Hosts || !plain {
+            return None;
+        }
+        if target.address.port() != 53 {
+            let there = "with the resolver on port 53 all names would resolve: `macula dns install --service system` \
+                         starts it there";
+            return Some(there.to_owned());
+        }
+        (self.mixes() && !self.service).then(|| {
+            "with the resolver as a service of the system all names would resolve: `macula dns install --service system`"
                 .to_owned()
         })
     }
@@ -190,8 +218,10 @@ impl Rung {
                 vec![root(DELEGATE, Content::Whole(text))]
             }
             Self::ResolvedLink => {
+                // root runs these at every start of the machine: not what the user's PATH has first
                 let program = |name: &str| {
-                    host.which(name).unwrap_or_else(|| Path::new("/usr/bin").join(name)).display().to_string()
+                    let found = PROGRAMS.iter().find_map(|folder| host.which(&format!("{folder}/{name}")));
+                    found.unwrap_or_else(|| Path::new("/usr/bin").join(name)).display().to_string()
                 };
                 let (ip, resolvectl) = (program("ip"), program("resolvectl"));
                 let text = format!(
@@ -222,9 +252,8 @@ impl Rung {
             Self::ResolvConf => {
                 // The former servers stay behind ours: they take over should it be gone. Where they
                 // would be asked although ours answers they are put out of force.
-                let mixes = machine.musl || machine.resolv_conf.lines().any(is_rotating);
                 let part = format!("nameserver {}\n", address.ip());
-                vec![root(RESOLV_CONF, Content::First { part, mute: mixes.then_some("nameserver") })]
+                vec![root(RESOLV_CONF, Content::First { part, mute: machine.mixes().then_some("nameserver") })]
             }
             Self::Hosts => {
                 let line = |(name, address): &(String, std::net::IpAddr)| format!("{address} {name}\n");

@@ -36,8 +36,8 @@ impl Service {
     }
 }
 
-/// The unit. `program` is this program.
-pub fn file(host: &dyn Host, rung: Rung, program: &Path) -> Wanted {
+/// The unit. `program` is this program; `log` takes what it says where the system has no journal.
+pub fn file(host: &dyn Host, rung: Rung, program: &Path, log: &Path) -> Wanted {
     let (facts, folders) = (host.facts(), host.folders());
     // the folders as this run sees them: a service has another environment
     let mut environment = vec![("HOME".to_owned(), folders.home.display().to_string())];
@@ -46,7 +46,7 @@ pub fn file(host: &dyn Host, rung: Rung, program: &Path) -> Wanted {
     }
     if rung == Rung::LaunchAgent {
         let path = folders.home.join(format!("Library/LaunchAgents/{AGENT}.plist"));
-        return Wanted { path, content: Content::Whole(agent(program, &environment)), root: false };
+        return Wanted { path, content: Content::Whole(agent(program, log, &environment)), root: false };
     }
     let mut text = format!(
         "# {HEADER}\n[Unit]\nDescription=The resolver of {}'s platforms (macula)\nAfter=network.target\n\n\
@@ -77,7 +77,7 @@ fn word(text: &str) -> String {
     format!("\"{}\"", text.replace('\n', "\\n").replace('\r', "\\r"))
 }
 
-fn agent(program: &Path, environment: &[(String, String)]) -> String {
+fn agent(program: &Path, log: &Path, environment: &[(String, String)]) -> String {
     let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let variables: String = environment
         .iter()
@@ -89,7 +89,9 @@ fn agent(program: &Path, environment: &[(String, String)]) -> String {
          <plist version=\"1.0\">\n<dict>\n  <key>Label</key><string>{AGENT}</string>\n  <key>ProgramArguments</key>\n  \
          <array>\n    <string>{}</string><string>dns</string><string>serve</string><string>--started-by=service</string>\n  \
          </array>\n  <key>EnvironmentVariables</key>\n  <dict>\n{variables}  </dict>\n  \
-         <key>RunAtLoad</key><true/>\n  <key>KeepAlive</key><true/>\n</dict>\n</plist>\n",
+         <key>RunAtLoad</key><true/>\n  <key>KeepAlive</key><true/>\n  \
+         <key>StandardErrorPath</key><string>{}</string>\n</dict>\n</plist>\n",
         escaped(&program.display().to_string()),
+        escaped(&log.display().to_string()),
     )
 }

@@ -1,12 +1,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::change::{BEGIN, END};
 use super::*;
 use crate::host::Output;
 use crate::host::fake::FakeHost;
 use crate::model::AnyError;
 
 const FOLDER: &str = "/home/dev/.local/share/macula/dns/install";
+/// Of a resolver that is a service of the system's.
+const SERVED: &str = r#"{"format": 1, "rung": "system_service", "complete": true, "address": "127.0.0.9:53",
+    "domains": [], "files": [], "folders": []}"#;
 const RESOLV: &str = "# by hand\nsearch example.com\nnameserver 192.0.2.1\nnameserver 192.0.2.2";
 
 fn folder() -> &'static Path {
@@ -171,7 +175,8 @@ async fn what_stands_there_already_is_not_written_again() {
 #[tokio::test]
 async fn servers_that_would_be_asked_beside_ours_are_put_out_of_force() {
     let text = "options rotate\nnameserver 192.0.2.1\n";
-    let host = resolving(FakeHost::new().file("/etc/resolv.conf", text), "/etc/resolv.conf", "nameserver 127.0.0.9");
+    let host = FakeHost::new().file("/etc/resolv.conf", text).file(folder().join("service/receipt.json"), SERVED);
+    let host = resolving(host, "/etc/resolv.conf", "nameserver 127.0.0.9");
     install(&host, folder(), &target(53), Method::ResolvConf).await.unwrap();
     insta::assert_snapshot!(host.text("/etc/resolv.conf").unwrap(), @r"
     # >>> macula dns: put here by `macula dns install`, taken out by `macula dns uninstall`
@@ -182,8 +187,63 @@ async fn servers_that_would_be_asked_beside_ours_are_put_out_of_force() {
     ");
     // the resolver asks these itself, from the copy
     assert_eq!(host.text(folder().join("resolv.conf.before")).as_deref(), Some(text));
+    assert!(!is_alone(&host, folder()).await, "the system starts it again");
+    let again = install(&host, folder(), &target(53), Method::Auto).await.unwrap();
+    assert_eq!((again.rung, again.changed), (Rung::ResolvConf, false));
+    // as an earlier version did it without a service
+    host.remove(&folder().join("service/receipt.json")).await.unwrap();
+    assert!(is_alone(&host, folder()).await);
     uninstall(&host, folder()).await.unwrap();
     assert_eq!(host.text("/etc/resolv.conf").as_deref(), Some(text));
+    assert!(!is_alone(&host, folder()).await);
+}
+
+/// Without the resolver nothing at all would resolve there.
+#[tokio::test]
+async fn servers_are_not_put_out_of_force_for_a_resolver_that_comes_and_goes() {
+    let text = "options rotate\nnameserver 192.0.2.1\n";
+    let host = FakeHost::new().file("/etc/resolv.conf", text).file("/etc/hosts", "127.0.0.1 localhost\n");
+    let host = resolving(host, "/etc/hosts", "127.0.0.9 ns.macula.local\n");
+    let installed = install(&host, folder(), &target(53), Method::Auto).await.unwrap();
+    assert_eq!((installed.rung, installed.tried.len()), (Rung::Hosts, 0));
+    assert_eq!(host.text("/etc/resolv.conf").as_deref(), Some(text));
+    let note = installed.notes.last().unwrap();
+    assert!(
+        note.ends_with("as a service of the system all names would resolve: `macula dns install --service system`")
+    );
+    // one that was put into the file all the same is replaced
+    let muted = format!("{BEGIN}\nnameserver 127.0.0.9\n{END}\noptions rotate\n#macula# nameserver 192.0.2.1\n");
+    let receipt = format!(
+        r#"{{"format": 1, "rung": "resolv_conf", "complete": true, "address": "127.0.0.9:53", "domains": ["macula.local"],
+            "files": [{{"path": "/etc/resolv.conf", "before": "{}", "after": "{}", "whole": false, "root": true}}],
+            "folders": []}}"#,
+        crate::host::kept::checksum(text.as_bytes()),
+        crate::host::kept::checksum(muted.as_bytes()),
+    );
+    uninstall(&host, folder()).await.unwrap();
+    host.put("/etc/resolv.conf", &muted);
+    host.put(folder().join("receipt.json"), receipt);
+    host.put(folder().join("resolv.conf.before"), text);
+    host.put(folder().join("resolv.conf.after"), &muted);
+    let installed = install(&host, folder(), &target(53), Method::Auto).await.unwrap();
+    assert_eq!((installed.rung, installed.changed), (Rung::Hosts, true));
+    assert_eq!(host.text("/etc/resolv.conf").as_deref(), Some(text));
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_down_as_done_is_undone() {
+    let host = with_root(plain(), || Ok(())).on("sudo tee *", |host, command| {
+        host.put(&command.args[0], command.stdin.clone().unwrap_or_default());
+        // from now on there is no space for a receipt
+        let _ = host.clone().name("ns.macula.local", [ours()]).full(FOLDER);
+        Ok(Output { status: Some(0), ..Output::default() })
+    });
+    let before = etc(&host);
+    let error = install(&host, folder(), &target(53), Method::Auto).await.unwrap_err();
+    // what is kept could not be removed either, so that the next run does it again
+    assert!(matches!(error, InstallError::NotUndone(_)), "{error}");
+    assert_eq!(etc(&host), before);
+    assert!(host.text(folder().join("receipt.json")).unwrap().contains("\"complete\": false"));
 }
 
 #[tokio::test]
@@ -192,6 +252,7 @@ async fn what_somebody_else_changed_stays_changed() {
     install(&host, folder(), &target(53), Method::ResolvConf).await.unwrap();
     let changed = host.text("/etc/resolv.conf").unwrap().replace("example.com", "example.org");
     host.put("/etc/resolv.conf", changed);
+    assert!(!present(&host, folder()).await.unwrap().unwrap().intact);
     let (_, notes) = uninstall(&host, folder()).await.unwrap().unwrap();
     assert_eq!(notes, ["/etc/resolv.conf was changed meanwhile; only our part of it was taken out"]);
     assert_eq!(host.text("/etc/resolv.conf").unwrap(), RESOLV.replace("example.com", "example.org"));
@@ -280,9 +341,15 @@ async fn methods_say_why_they_do_not_fit() {
         "systemd 245 (245.4)\n",
         "",
     );
+    let alpine = plain().facts_with(|facts| {
+        facts.distribution = Some("alpine".into());
+        facts.systemd = false;
+    });
     let all = [
         said(&plain(), Method::ResolvConf, 5335).await,
         said(&plain().facts_with(|facts| facts.systemd = false), Method::ResolvConf, 5335).await,
+        said(&FakeHost::new().file("/etc/resolv.conf", "options rotate\n"), Method::ResolvConf, 53).await,
+        said(&alpine, Method::ResolvConf, 53).await,
         said(&plain(), Method::Resolved, 53).await,
         said(&old, Method::Resolved, 53).await,
         said(&plain(), Method::NetworkManager, 53).await,
@@ -291,6 +358,8 @@ async fn methods_say_why_they_do_not_fit() {
     insta::assert_snapshot!(all.join("\n"), @r"
     resolv-conf does not fit this machine: /etc/resolv.conf knows no ports, and the resolver has 5335: `macula dns install --service system` starts it on port 53
     resolv-conf does not fit this machine: /etc/resolv.conf knows no ports, and the resolver has 5335: without systemd only one that root starts has port 53
+    resolv-conf does not fit this machine: this machine asks all servers of /etc/resolv.conf, so that the others would have to be commented out, and no name would resolve while the resolver does not run; `macula dns install --service system` keeps it running
+    resolv-conf does not fit this machine: this machine asks all servers of /etc/resolv.conf, so that the others would have to be commented out, and no name would resolve while the resolver does not run; without systemd nothing starts it with the machine
     resolved does not fit this machine: systemd-resolved does not run here
     resolved does not fit this machine: systemd 245 is too old; it takes 246
     networkmanager does not fit this machine: NetworkManager does not run a dnsmasq here (dns=dnsmasq in its configuration)
@@ -364,7 +433,8 @@ async fn the_units_of_the_service() {
     let host = FakeHost::new().env_var("XDG_DATA_HOME", "/data/100%");
     let mut shown = String::new();
     for rung in [Rung::SystemService, Rung::UserService, Rung::LaunchAgent] {
-        let file = service::file(&host, rung, Path::new("/opt/my tools/macula"));
+        let log = Path::new("/home/dev/.local/share/macula/dns/resolver.log");
+        let file = service::file(&host, rung, Path::new("/opt/my tools/macula"), log);
         let change::Content::Whole(text) = file.content else { panic!("{rung}") };
         shown.push_str(&format!("== {}\n{text}", file.path.display()));
     }
@@ -421,6 +491,7 @@ async fn the_units_of_the_service() {
       </dict>
       <key>RunAtLoad</key><true/>
       <key>KeepAlive</key><true/>
+      <key>StandardErrorPath</key><string>/home/dev/.local/share/macula/dns/resolver.log</string>
     </dict>
     </plist>
     "#);

@@ -1,6 +1,6 @@
 //! Who answers for names on this machine.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::compile::RESOLVER;
 use crate::dns::{Sources, discover};
@@ -47,7 +47,8 @@ pub(in crate::doctor) async fn address(context: &Context<'_>) -> Verdict {
         Some(holder) if holder.pid.is_some() && holder.pid == ours => {
             Verdict::ok(format!("the resolver answers on {}", holder.address))
         }
-        Some(holder) if holder.is_macula() => {
+        // who has port 53 of all addresses, and is another user's, is some name server
+        Some(holder) if holder.is_macula() && holder.address.ip() == IpAddr::V4(RESOLVER) => {
             let advice = match holder.pid {
                 // the names of others depend on it
                 Some(_) => {

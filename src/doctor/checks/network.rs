@@ -62,9 +62,14 @@ pub(in crate::doctor) async fn loopback(context: &Context<'_>) -> Verdict {
         .fix(Fix { text: text.into(), actions: changes.into_iter().map(Action::Change).collect(), safe: true })
 }
 
+/// The engine's own network, for containers that name none.
+fn is_default(network: &ObservedNetwork) -> bool {
+    network.name == "bridge"
+}
+
 /// The interface of a bridge network: `docker0` for the default one, else from the network's id.
 pub(super) fn interface(network: &ObservedNetwork) -> String {
-    if network.name == "bridge" {
+    if is_default(network) {
         return "docker0".to_owned();
     }
     format!("br-{}", network.id.get(..12).unwrap_or(&network.id))
@@ -95,6 +100,10 @@ pub(in crate::doctor) async fn bridges(context: &Context<'_>) -> Verdict {
     for network in networks {
         let interface = interface(network);
         let Some(subnet) = v4(network) else { continue };
+        // it is made without one: what it connects is to be reached by nobody else, or by addresses of its own
+        if network.addressless {
+            continue;
+        }
         // engines in a virtual machine have their bridges there
         if !context.host.exists(&Path::new("/sys/class/net").join(&interface)).await {
             continue;
@@ -119,17 +128,33 @@ pub(in crate::doctor) async fn bridges(context: &Context<'_>) -> Verdict {
     } else {
         Verdict::warning(summary)
     };
-    let add = |(_, interface, subnet): &(&ObservedNetwork, String, Ipv4Net)| {
+    let add = |(network, interface, subnet): &(&ObservedNetwork, String, Ipv4Net)| {
         // the engine takes the first address of a subnet unless it was told another
-        let first = subnet.hosts().next().unwrap_or(subnet.addr());
-        let address = format!("{first}/{}", subnet.prefix_len());
+        let first = || subnet.hosts().next().unwrap_or(subnet.addr());
+        let address = format!("{}/{}", network.gateway.unwrap_or_else(first), subnet.prefix_len());
         Action::Change(Change::address(interface, &address))
     };
-    verdict.detail(["something else on this machine (a network manager, a VPN) has taken it away"]).fix(Fix {
-        text: "give the bridges their addresses back; restarting the engine would do it too".into(),
-        actions: lacking.iter().map(add).collect(),
-        safe: true,
-    })
+    // of somebody else's network nobody here knows what it is meant to be
+    let known = |(network, ..): &&(&ObservedNetwork, String, Ipv4Net)| is_ours(context, network) || is_default(network);
+    let actions: Vec<Action> = lacking.iter().filter(known).map(add).collect();
+    let fix = match lacking.len() - actions.len() {
+        0 => Fix {
+            text: "give the bridges their addresses back; restarting the engine would do it too".into(),
+            actions,
+            safe: true,
+        },
+        _ if actions.is_empty() => Fix::advice(
+            "restart the engine, which gives its bridges their addresses back, unless they are meant to have none",
+        ),
+        _ => Fix {
+            text:
+                "give the platform's bridges their addresses back; restarting the engine would do it for the others too"
+                    .into(),
+            actions,
+            safe: true,
+        },
+    };
+    verdict.detail(["something else on this machine (a network manager, a VPN) has taken it away"]).fix(fix)
 }
 
 pub(in crate::doctor) async fn subnet(context: &Context<'_>) -> Verdict {

@@ -8,8 +8,6 @@ use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict, WantedPort};
 use crate::model::{ContainerState, Listener, ObservedContainer, macula};
 
-/// Programs that listen on behalf of a container.
-const PROXIES: [&str; 5] = ["docker-proxy", "rootlessport", "slirp4netns", "pasta", "conmon"];
 /// Wanted addresses that are named one by one.
 const SHOWN: usize = 3;
 
@@ -117,13 +115,13 @@ struct Owner {
 async fn owner(context: &Context<'_>, listener: &Listener) -> Owner {
     let known = listener.process.as_deref();
     // a proxy, or a process that we may not see: the engine knows whether it is a container's
-    if known.is_none_or(|process| PROXIES.contains(&process))
+    if (known.is_none() || listener.proxy().is_some())
         && let Some(container) = publisher(context.everybody().await, listener)
     {
         let name = format!("the container {} ({})", container.name, container.image);
         return Owner { name, advice: format!("stop it: `docker stop {}`", container.name) };
     }
-    if let Some(proxy) = known.filter(|process| PROXIES.contains(process)) {
+    if let Some(proxy) = listener.proxy() {
         let see = format!("docker ps --filter publish={}", listener.port);
         let advice = format!("stop the container, which `{see}` names");
         return Owner { name: format!("a container, through {proxy}"), advice };

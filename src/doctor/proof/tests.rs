@@ -23,6 +23,15 @@ async fn what_it_says_is_the_proof_and_nothing_is_left() {
     assert_eq!((before, after), (1, 1), "the image is made once");
 }
 
+#[tokio::test]
+async fn its_container_is_made_of_its_own_image_and_published_at_the_port_that_was_free() {
+    let image = OwnImage { reference: "localhost/x:1".into(), entrypoint: vec!["/macula".into()] };
+    let (network, _) = network(&FakeEngine::new(), &machine(), "n", &BTreeMap::new()).await.unwrap();
+    let spec = container("n", &image, &network, SocketAddr::new([10, 222, 0, 1].into(), 53), 48_123, BTreeMap::new());
+    assert_eq!((spec.image.as_str(), spec.entrypoint), ("localhost/x:1", Some(image.entrypoint)));
+    assert_eq!((spec.ports[0].host_port, spec.ports[0].container_port), (Some(48_123), PORT));
+}
+
 /// Whoever loaded the image is gone, and its label is on every container that is made from it.
 #[tokio::test]
 async fn what_a_killed_proof_has_left_goes_and_the_relay_of_a_platform_stays() {

@@ -27,6 +27,10 @@ async fn engine_installed() {
         dockerd >>/home/dev/.local/share/macula/log/dockerd.log 2>&1 &
         # wait until the engine answers
     ");
+    // somebody else has mounted them
+    let mounted = FakeHost::new().program("apt-get").facts_with(|facts| facts.systemd = false);
+    let found = without_engine(mounted, none()).find("engine-installed").await;
+    assert!(found.contains("docker.io iptables") && !found.contains("cgroupfs-mount"), "{found}");
     let fedora = FakeHost::new().program("dnf").facts_with(|facts| facts.distribution = Some("fedora".into()));
     assert_snapshot!(without_engine(fedora, none()).find("engine-installed").await, @r"
     failed: engine-installed: no container engine is installed
@@ -47,8 +51,8 @@ async fn engine_installed() {
     let arch = FakeHost::new().program("pacman").facts_with(|facts| facts.uid = 0);
     assert_snapshot!(without_engine(arch, none()).find("engine-installed").await, @r"
     failed: engine-installed: no container engine is installed
-      fix: install Docker from the system's packages (docker, iptables) and start it
-        pacman -Sy --noconfirm --needed docker iptables
+      fix: install Docker from the system's packages (docker, iptables) and start it; if its lists are out of date, `pacman -Syu docker iptables` upgrades the system and installs them
+        pacman -S --noconfirm --needed docker iptables
         systemctl enable --now docker
         # wait until the engine answers
     ");
@@ -108,6 +112,13 @@ async fn engine_running() {
     failed: engine-running: the engine is there but does not answer
       there is no engine to ask
       fix: restart it: `sudo systemctl restart docker`
+    ");
+    let there = vec![attempt("tcp://192.0.2.7:2375", Source::DockerHost, Ok(()))];
+    let hangs = Case { attempts: there, ..without_engine(host(), none()) };
+    assert_snapshot!(hangs.find("engine-running").await, @r"
+    failed: engine-running: the engine is there but does not answer
+      there is no engine to ask
+      fix: restart it
     ");
 }
 
@@ -235,6 +246,10 @@ async fn podman_socket() {
         podman system service --time=0 >>/home/dev/.local/share/macula/log/podman.log 2>&1 &
         # wait until the engine answers
     ");
+    // the socket that does not answer is another engine's
+    let silent = refused(Refusal::Silent("no answer within 10s".into()));
+    let found = without_engine(host(), silent).find("podman-socket").await;
+    assert!(found.starts_with("failed: podman-socket: Podman is installed, but its socket is not there"), "{found}");
     let podman = Facts { engine: "Podman 5.8.3 (rootless)".into(), engine_kind: EngineKind::Podman, ..docker() };
     let attempts = vec![attempt("unix:///run/user/1000/podman/podman.sock", Source::PodmanRootless, Ok(()))];
     let listens = Case { facts: Some(podman), attempts, ..case(host()) };

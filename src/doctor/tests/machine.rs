@@ -77,6 +77,11 @@ async fn cgroup() {
     assert_snapshot!(first(cluster(34, false)).find("cgroup").await, @"ok: cgroup: cgroup v1, which Kubernetes 1.34 still takes");
     assert_snapshot!(first(needs()).find("cgroup").await, @"ok: cgroup: cgroup v1");
     assert_snapshot!(Case { want: cluster(37, false), ..case(FakeHost::new()) }.find("cgroup").await, @"ok: cgroup: cgroup v2");
+    // an engine elsewhere that does not say: what this machine has is another's
+    let quiet = Some(Facts { cgroup_version: None, ..docker() });
+    assert_snapshot!(Case { facts: quiet.clone(), ..case(FakeHost::new()) }.find("cgroup").await, @"ok: cgroup: cgroup v2");
+    let attempts = vec![attempt("tcp://192.0.2.7:2375", Source::DockerHost, Ok(()))];
+    assert_snapshot!(Case { facts: quiet, attempts, ..case(FakeHost::new()) }.find("cgroup").await, @"skipped: cgroup: not to be seen from here");
 }
 
 #[tokio::test]

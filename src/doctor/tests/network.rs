@@ -35,6 +35,8 @@ async fn resolver_address() {
       the names of your platforms do not resolve
       fix: that user can stop it with `macula down`; or give yours an address: `dns: {listen: [...]}`
     ");
+    let everywhere = case(FakeHost::new().listener("0.0.0.0:53", Protocol::Udp, None));
+    assert_snapshot!(everywhere.find("resolver-address").await, @"ok: resolver-address: 0.0.0.0:53 is held by a process of another user; the resolver takes another port");
 }
 
 #[tokio::test]
@@ -68,6 +70,13 @@ async fn ports() {
     assert_snapshot!(case(proxy).find("ports").await, @r"
     failed: ports: port 80 is taken
       0.0.0.0:80/tcp is held by a container, through rootlessport; wanted: 127.0.0.1:80 (nginx), 127.0.0.2:80 (nginx)
+      fix: stop the container, which `docker ps --filter publish=80` names; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
+    ");
+    // one process for all containers of an engine without root: its end would be theirs
+    let engine = FakeHost::new().listener("127.0.0.1:80", Protocol::Tcp, Some((45, "rootlesskit")));
+    assert_snapshot!(case(engine).find("ports").await, @r"
+    failed: ports: port 80 is taken
+      127.0.0.1:80/tcp is held by a container, through rootlesskit; wanted: 127.0.0.1:80 (nginx)
       fix: stop the container, which `docker ps --filter publish=80` names; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
     ");
     // what serves all platforms is not to be ended
@@ -152,7 +161,31 @@ async fn docker0_address() {
         sudo ip addr replace 172.18.5.1/24 dev br-fedcba987654
     ");
     let both = host().route("172.17.0.0/16", "docker0").route("172.18.5.0/24", "br-fedcba987654");
-    assert_snapshot!(Case { networks: Some(vec![bridge, own]), ..case(both) }.find("docker0-address").await, @"ok: docker0-address: the engine's 2 bridges have their addresses");
+    let networks = || Some(vec![bridge.clone(), own.clone()]);
+    assert_snapshot!(Case { networks: networks(), ..case(both) }.find("docker0-address").await, @"ok: docker0-address: the engine's 2 bridges have their addresses");
+    // the engine says which address it is
+    let last = ObservedNetwork { gateway: Some(Ipv4Addr::new(172, 18, 5, 254)), ..own.clone() };
+    let told = Case { networks: Some(vec![last]), ..case(host()) }.find("docker0-address").await;
+    assert!(told.ends_with("\n    sudo ip addr replace 172.18.5.254/24 dev br-fedcba987654"), "{told}");
+    // one that has none on purpose lacks nothing, and of others it is not known
+    let theirs = network("lab", "0a0b0c0d0e0f0a0b", "172.19.0.0/16", false);
+    let without = ObservedNetwork { addressless: true, ..theirs.clone() };
+    let lab = || host().folder("/sys/class/net/br-0a0b0c0d0e0f");
+    let alone = Case { networks: Some(vec![without]), ..case(lab()) };
+    assert_snapshot!(alone.find("docker0-address").await, @"skipped: docker0-address: the engine has no bridge on this machine");
+    let advised = Case { networks: Some(vec![theirs.clone()]), ..case(lab()) };
+    assert_snapshot!(advised.find("docker0-address").await, @r"
+    warning: docker0-address: br-0a0b0c0d0e0f without IPv4 address: containers there reach nothing
+      something else on this machine (a network manager, a VPN) has taken it away
+      fix: restart the engine, which gives its bridges their addresses back, unless they are meant to have none
+    ");
+    let mixed = Case { networks: Some(vec![own, theirs]), ..case(lab()) };
+    assert_snapshot!(mixed.find("docker0-address").await, @r"
+    failed: docker0-address: br-fedcba987654, br-0a0b0c0d0e0f without IPv4 address: containers there reach nothing
+      something else on this machine (a network manager, a VPN) has taken it away
+      fix: give the platform's bridges their addresses back; restarting the engine would do it for the others too
+        sudo ip addr replace 172.18.5.1/24 dev br-fedcba987654
+    ");
 }
 
 #[tokio::test]

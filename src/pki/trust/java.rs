@@ -130,6 +130,18 @@ impl Store for Java {
         vec![place.path.clone()]
     }
 
+    /// Java says so itself, of formats that are not read here.
+    async fn is_damaged(&self, host: &dyn Host, place: &Place) -> bool {
+        let Ok(content) = host.read(&place.path).await else { return false };
+        if jks::entries(&content).is_some() {
+            return false;
+        }
+        let Some(keytool) = keytool(host, &place.path).await else { return false };
+        let path = place.path.to_string_lossy();
+        let list = Command::new(keytool, arguments("-list", &path, &[])).may_fail().timeout(super::PROGRAM);
+        host.run(&list).await.is_ok_and(|output| !output.success())
+    }
+
     async fn add(&self, host: &dyn Host, place: &Place, anchor: &Anchor, certificate: &Path) -> Result<(), StoreError> {
         let Some(keytool) = keytool(host, &place.path).await else { return Ok(()) };
         let (path, file, id) = (place.path.to_string_lossy(), certificate.to_string_lossy(), anchor.id());

@@ -229,6 +229,10 @@ trait Store: Send + Sync {
     fn rewrites(&self, _place: &Place) -> Vec<PathBuf> {
         Vec::new()
     }
+    /// Whether its own programs cannot read it any more: one that was ended in the middle has left half of a file.
+    async fn is_damaged(&self, _host: &dyn Host, _place: &Place) -> bool {
+        false
+    }
     /// Whether the store itself has to be made first, and taken away in the end.
     async fn must_be_made(&self, _host: &dyn Host, _place: &Place) -> bool {
         false
@@ -312,27 +316,49 @@ pub async fn install(host: &dyn Host, authorities: &Path, anchor: &Anchor) -> Re
                 Done::Unchanged
             }
             Ok(State::TrustedOtherwise) => Done::Unchanged,
-            Ok(State::Partly(_) | State::Missing) => {
-                let made = store.must_be_made(host, &place).await;
-                receipt.begin(host, &place, anchor, &store.rewrites(&place), made).await?;
-                let added = match store.add(host, &place, anchor, &certificate).await {
-                    Ok(()) => verify(store.look(host, &place, anchor).await),
-                    failed => failed,
-                };
-                let nothing_done =
-                    added.is_err() && !made && matches!(store.look(host, &place, anchor).await, Ok(State::Missing));
-                if nothing_done {
-                    receipt.forget(host, &place, anchor).await?;
-                } else {
-                    receipt.end(host, &place, anchor).await?;
-                }
-                added.map_or_else(Done::Failed, |()| Done::Installed)
-            }
+            Ok(State::Partly(_) | State::Missing) => add(host, &mut receipt, &place, anchor, &certificate).await?,
         };
         outcomes.push(Outcome { place, done });
     }
     receipt.tidy(host).await?;
     Ok(outcomes)
+}
+
+async fn add(
+    host: &dyn Host,
+    receipt: &mut Receipt,
+    place: &Place,
+    anchor: &Anchor,
+    certificate: &Path,
+) -> Result<Done, TrustError> {
+    let store = store(place.kind);
+    let mut damaged = store.is_damaged(host, place).await;
+    if damaged {
+        // by a run that was killed: what it has kept aside is the only good copy
+        if let Err(error) = receipt.put_all_back(host, place, anchor).await {
+            return Ok(Done::Failed(error));
+        }
+        damaged = store.is_damaged(host, place).await;
+    }
+    let made = store.must_be_made(host, place).await;
+    receipt.begin(host, place, anchor, &store.rewrites(place), made).await?;
+    let added = match store.add(host, place, anchor, certificate).await {
+        Ok(()) => verify(store.look(host, place, anchor).await),
+        failed => failed,
+    };
+    let mut spoiled = false;
+    if added.is_err() && !damaged && store.is_damaged(host, place).await {
+        // what cannot be put back now stays in the receipt
+        spoiled = receipt.put_all_back(host, place, anchor).await.is_err();
+    }
+    let nothing_done =
+        added.is_err() && !made && !spoiled && matches!(store.look(host, place, anchor).await, Ok(State::Missing));
+    if nothing_done {
+        receipt.forget(host, place, anchor).await?;
+    } else {
+        receipt.end(host, place, anchor).await?;
+    }
+    Ok(added.map_or_else(Done::Failed, |()| Done::Installed))
 }
 
 fn verify(state: Result<State, StoreError>) -> Result<(), StoreError> {
@@ -390,8 +416,9 @@ pub async fn recorded(host: &dyn Host, authorities: &Path) -> Result<Vec<Place>,
 
 async fn undo(host: &dyn Host, receipt: &Receipt, entry: &Entry) -> Result<(), StoreError> {
     let certificate = receipt.anchor_file(host, &entry.anchor).await?;
-    let untouched = receipt.untouched(host, entry).await;
     let store = store(entry.place.kind);
+    let damaged = store.is_damaged(host, &entry.place).await;
+    let untouched = receipt.untouched(host, entry, damaged).await;
     store.remove(host, &entry.place, &entry.anchor, &certificate, entry.made).await?;
     for file in untouched {
         receipt.put_back(host, file).await?;

@@ -168,7 +168,7 @@ impl Store for Nss {
             for file in FILES {
                 host.remove(&place.path.join(file)).await?;
             }
-            remove_empty_folders(host, &place.path).await?;
+            remove_empty_folders(host, &place.path).await;
         }
         Ok(())
     }
@@ -187,13 +187,12 @@ async fn is_empty(host: &dyn Host, place: &Place) -> Result<bool, StoreError> {
 }
 
 /// The database's folder and `.pki`, as far as nothing is in them.
-async fn remove_empty_folders(host: &dyn Host, path: &Path) -> std::io::Result<()> {
+async fn remove_empty_folders(host: &dyn Host, path: &Path) {
     let home = host.folders().home;
     for folder in path.ancestors().take(2) {
-        if folder == home || !folder.starts_with(&home) || !host.list(folder).await?.is_empty() {
+        // what a browser has put there in this very moment stays
+        if folder == home || !folder.starts_with(&home) || host.remove_empty_folder(folder).await.is_err() {
             break;
         }
-        host.remove_folder(folder).await?;
     }
-    Ok(())
 }

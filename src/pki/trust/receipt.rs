@@ -96,7 +96,8 @@ impl Receipt {
         made: bool,
     ) -> Result<(), ReceiptError> {
         // An earlier try may have left an entry. What it kept does not count any longer: stores put
-        // the anchor into such a file last, so a store that lacks it has these files without it.
+        // the anchor into such a file last, so a store that lacks it has these files without it; one
+        // that was left half written has been put back.
         let made = made || self.find(place, anchor).is_some_and(|entry| entry.made);
         let mut kept_files = Vec::new();
         for path in rewrites {
@@ -134,16 +135,32 @@ impl Receipt {
         self.save(host).await
     }
 
-    /// The files of an entry that nobody else has changed since.
-    pub(super) async fn untouched<'a>(&self, host: &dyn Host, entry: &'a Entry) -> Vec<&'a KeptFile> {
+    /// The files of an entry that nobody else has changed since. `damaged`: nothing can read them as they are, so that
+    /// they are the work of the run, if that was killed.
+    pub(super) async fn untouched<'a>(&self, host: &dyn Host, entry: &'a Entry, damaged: bool) -> Vec<&'a KeptFile> {
         let mut untouched = Vec::new();
         for file in &entry.kept {
             let now = host.read(&file.path).await.ok().map(|bytes| checksum(&bytes));
-            if now.is_some() && now == file.after {
+            let killed = damaged && file.after.is_none();
+            if now.is_some() && (now == file.after || killed) {
                 untouched.push(file);
             }
         }
         untouched
+    }
+
+    /// Of a store whose files cannot be read any more: puts those back that an earlier try, or this one, has left so.
+    pub(super) async fn put_all_back(
+        &mut self,
+        host: &dyn Host,
+        place: &Place,
+        anchor: &Anchor,
+    ) -> Result<(), StoreError> {
+        let Some(entry) = self.find(place, anchor).cloned() else { return Ok(()) };
+        for file in self.untouched(host, &entry, true).await {
+            self.put_back(host, file).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn put_back(&self, host: &dyn Host, file: &KeptFile) -> Result<(), StoreError> {

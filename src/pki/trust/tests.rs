@@ -268,6 +268,26 @@ async fn a_browser_that_has_no_database_yet_gets_one_and_loses_it_again() {
 }
 
 #[tokio::test]
+async fn a_bundle_is_made_by_one_program_at_a_time_and_holds_all_that_is_listed() {
+    let layout = super::anchors::Layout {
+        kind: Kind::Debian,
+        folder: "/usr/local/share/ca-certificates",
+        extension: "crt",
+        program: "update-ca-certificates",
+        args: &[],
+        bundle: "/etc/ssl/certs/ca-certificates.crt",
+    };
+    let listed = debian()
+        .file("/etc/ca-certificates.conf", "a.crt\n")
+        .file("/usr/share/ca-certificates/a.crt", "-----BEGIN CERTIFICATE-----\n");
+    let error = layout.update(&listed).await.unwrap_err();
+    assert!(matches!(error, StoreError::Incomplete { there: 0, wanted: 1, .. }), "{error}");
+    let busy = debian().file("/proc/7/cmdline", "/bin/sh\0/usr/sbin/update-ca-certificates\0");
+    tokio::time::timeout(std::time::Duration::from_millis(50), layout.update(&busy)).await.unwrap_err();
+    assert_eq!(busy.journal(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_missing_certutil_and_a_locked_database() {
     let (anchor, ca) = (anchor(), Path::new(AUTHORITIES));
     let host = FakeHost::new()
@@ -294,33 +314,83 @@ async fn a_missing_certutil_and_a_locked_database() {
     assert!(host.journal().iter().any(|line| line.contains(" -D -n ")));
 }
 
+const KEYSTORE: &str = "/opt/jdk/lib/security/cacerts";
+
+/// A Java, with its keystore of a format that only its own program reads; it cannot read `half`.
+fn java() -> FakeHost {
+    FakeHost::new()
+        .env_var("JAVA_HOME", "/opt/jdk")
+        .file(KEYSTORE, "original bytes")
+        .file("/opt/jdk/bin/keytool", "")
+        .on("/opt/jdk/bin/keytool -list *", |host, command| {
+            let content = host.text(KEYSTORE).unwrap();
+            let listed = !command.args.contains(&"-alias".to_owned()) || content.contains("BEGIN");
+            let listed = listed && content != "half";
+            if listed { done(content) } else { Ok(Output { status: Some(1), ..Output::default() }) }
+        })
+        .on("sudo /opt/jdk/bin/keytool -importcert *", |host, command| {
+            let certificate = host.text(command.args.last().unwrap()).unwrap();
+            host.put(KEYSTORE, format!("rewritten\n{certificate}"));
+            done("")
+        })
+        .on("sudo /opt/jdk/bin/keytool -delete *", |host, _| {
+            host.put(KEYSTORE, "rewritten twice");
+            done("")
+        })
+        .on("sudo tee *", |host, command| {
+            host.put(&command.args[0], command.stdin.clone().unwrap());
+            done("")
+        })
+}
+
+/// The same whose program is ended in the middle of its writing.
+fn java_that_is_killed() -> FakeHost {
+    java().on("sudo /opt/jdk/bin/keytool -importcert *", |host, command| {
+        host.put(KEYSTORE, "half");
+        Err(RunError::Timeout { command: command.to_string(), after: Duration::from_secs(300) })
+    })
+}
+
+#[tokio::test]
+async fn a_keystore_that_was_left_half_written_gets_its_content_back() {
+    let (anchor, ca) = (anchor(), Path::new(AUTHORITIES));
+    let receipt = ca.join("trust/receipt.json");
+    // at once, where that can be
+    let host = java_that_is_killed();
+    let outcomes = install(&host, ca, &anchor).await.unwrap();
+    assert!(matches!(outcomes[0].done, Done::Failed(StoreError::Run(RunError::Timeout { .. }))));
+    assert_eq!(host.text(KEYSTORE).as_deref(), Some("original bytes"));
+    assert!(!host.exists(&ca.join("trust")).await, "nothing to undo, so no receipt");
+
+    // else by the next run: this one cannot, and one that was killed could not either
+    for killed in [false, true] {
+        let left = async || {
+            let refuse = |_: &FakeHost, command: &Command| Err(RunError::Privilege { command: command.to_string() });
+            let host = java_that_is_killed().on("sudo tee *", refuse);
+            install(&host, ca, &anchor).await.unwrap();
+            assert_eq!(host.text(KEYSTORE).as_deref(), Some("half"));
+            let mut list: serde_json::Value = serde_json::from_str(&host.text(&receipt).unwrap()).unwrap();
+            if killed {
+                list["entries"][0]["kept"][0]["after"] = serde_json::Value::Null;
+            }
+            let next = java().file(KEYSTORE, "half").file(&receipt, list.to_string());
+            let copy = |path: &&PathBuf| path.to_string_lossy().contains("/kept-");
+            host.paths().iter().filter(copy).fold(next, |next, path| next.file(path, host.text(path).unwrap()))
+        };
+        let host = left().await;
+        assert_eq!(summary(&uninstall(&host, ca, None, None).await.unwrap(), &anchor), "Java: Removed");
+        assert_eq!(host.text(KEYSTORE).as_deref(), Some("original bytes"), "{killed}");
+
+        let host = left().await;
+        assert_eq!(summary(&install(&host, ca, &anchor).await.unwrap(), &anchor), "Java: Installed");
+        assert_eq!(summary(&uninstall(&host, ca, None, None).await.unwrap(), &anchor), "Java: Removed");
+        assert_eq!(host.text(KEYSTORE).as_deref(), Some("original bytes"), "{killed}");
+    }
+}
+
 #[tokio::test]
 async fn java_gets_its_file_back_unless_others_changed_it() {
-    let keystore = "/opt/jdk/lib/security/cacerts";
-    let java = || {
-        FakeHost::new()
-            .env_var("JAVA_HOME", "/opt/jdk")
-            .file(keystore, "original bytes")
-            .file("/opt/jdk/bin/keytool", "")
-            .on("/opt/jdk/bin/keytool -list *", move |host, command| {
-                let content = host.text(keystore).unwrap();
-                let listed = !command.args.contains(&"-alias".to_owned()) || content.contains("BEGIN");
-                if listed { done(content) } else { Ok(Output { status: Some(1), ..Output::default() }) }
-            })
-            .on("sudo /opt/jdk/bin/keytool -importcert *", move |host, command| {
-                let certificate = host.text(command.args.last().unwrap()).unwrap();
-                host.put(keystore, format!("rewritten\n{certificate}"));
-                done("")
-            })
-            .on("sudo /opt/jdk/bin/keytool -delete *", move |host, _| {
-                host.put(keystore, "rewritten twice");
-                done("")
-            })
-            .on("sudo tee *", |host, command| {
-                host.put(&command.args[0], command.stdin.clone().unwrap());
-                done("")
-            })
-    };
+    let keystore = KEYSTORE;
     let (host, anchor, ca) = (java(), anchor(), Path::new(AUTHORITIES));
     assert_eq!(summary(&install(&host, ca, &anchor).await.unwrap(), &anchor), "Java: Installed");
     assert_eq!(summary(&uninstall(&host, ca, None, None).await.unwrap(), &anchor), "Java: Removed");
