@@ -68,6 +68,9 @@ pub(super) fn cluster(error: &ClusterError) -> CliError {
         ClusterError::Kubeconfig(KubeconfigError::Malformed { .. }) => new
             .hint("macula has not changed it: fix it first")
             .suggest(macula("cluster kubeconfig --merge")),
+        ClusterError::Kubeconfig(KubeconfigError::Taken { .. }) => new
+            .hint("macula has not changed it: rename that entry, or give this platform's cluster another name: `cluster: {name: ...}` in macula.yaml")
+            .suggest(macula("cluster kubeconfig").why("to have a kubeconfig with this cluster alone")),
         ClusterError::Engine(error) => error.clone().into(),
         ClusterError::Kubeconfig(_) | ClusterError::Run(_) | ClusterError::Io(_) => new,
     }

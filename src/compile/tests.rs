@@ -97,6 +97,53 @@ async fn resources_on(files: &MemoryFiles, stacks: &[&str], names: NameServer) -
     compile(&platform, &site).unwrap()
 }
 
+/// The app's stack alone.
+fn platform(stack: &str) -> crate::model::Platform {
+    let files = MemoryFiles::default().with("/w/app/compose.yaml", stack);
+    let request = Request { cwd: "/w".into(), stacks: vec!["/w/app".into()], only_own: true, ..Request::default() };
+    load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform
+}
+
+#[test]
+fn names_in_the_engine_are_known_before_anything_is_compiled() {
+    let platform = platform(
+        "services: {db: {image: x}, web: {image: x, deploy: {replicas: 2}, \
+         depends_on: {db: {condition: service_started, restart: true}}}}\nnetworks: {back: {}}\nvolumes: {data: {}}\n",
+    );
+    let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let wanted = WantedNames {
+        containers: all(&["macula-db-1", "macula-web-1", "macula-web-2"]),
+        networks: all(&["macula", &platform.name.stack_network("app", "back")]),
+        volumes: all(&["macula-data"]),
+        timed: all(&["macula-web-1", "macula-web-2"]),
+    };
+    assert_eq!(wanted_names(&platform), wanted);
+}
+
+#[test]
+fn a_port_of_several_programs_that_speak_http_is_told_apart_by_name() {
+    let platform = platform(
+        "services:\n  a: {image: x, ports: ['3000:3000'], x-macula: {address: 127.0.0.111, ingress: {port: 3000}}}\n  \
+         b: {image: x, ports: ['3000:80'], x-macula: {address: 127.0.0.112, ingress: {port: 80}}}\n",
+    );
+    assert!(super::ingress::named_ports(&platform).into_iter().eq([3000]));
+}
+
+/// It is not built again, and runs again for another one.
+#[tokio::test]
+async fn a_task_has_the_build_of_its_service() {
+    let made = async |from: &str| {
+        let build = format!("{{context: ., dockerfile_inline: FROM {from}}}");
+        let stack = format!("services: {{web: {{build: {build}, x-macula: {{tasks: {{seed: {{run: [seed]}}}}}}}}}}\n");
+        resources(&MemoryFiles::default().with("/w/app/compose.yaml", stack), &["/w/app"]).await
+    };
+    let (one, other) = (made("a").await, made("b").await);
+    let services: Vec<&String> = one.images.iter().flat_map(|image| &image.services).collect();
+    assert_eq!(services, ["seed", "web"]);
+    let inputs = |all: &Resources| all.containers.iter().find_map(|spec| spec.task.as_ref()).unwrap().inputs.clone();
+    assert_ne!(inputs(&one), inputs(&other));
+}
+
 /// Made twice, it would be two steps of one name.
 #[tokio::test]
 async fn a_volume_of_two_stacks_is_made_once() {

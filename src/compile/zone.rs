@@ -293,6 +293,8 @@ services:
             zone(&platform(&STACK.replace("graph", "chart"), "", "macula"), Block::DEFAULT, subnet(), true, None);
         assert_eq!(one, same);
         assert_ne!(one.soa.serial, other.soa.serial);
+        // all bytes of it count, or two zones would soon have the same one
+        assert!(one.soa.serial.max(other.soa.serial) > 0xff_ffff);
     }
 
     #[test]

@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
-use kube::discovery::{Discovery, verbs};
+use kube::discovery::{Discovery, Scope, verbs};
 use kube::{Api, ResourceExt};
 
 use super::{AT_ONCE, Identity, Kubernetes, KubernetesError, selector};
 use crate::compile::addons::{AddOn, MANAGER};
 use crate::model::label;
+
+/// Groups whose objects are views of what other objects say: nobody loses any.
+const VIEWS: [&str; 4] =
+    ["custom.metrics.k8s.io", "external.metrics.k8s.io", "metrics.k8s.io", "packages.operators.coreos.com"];
 
 /// Objects by their types, as far as their metadata.
 pub(super) type Found = Vec<(ApiResource, Vec<PartialObjectMeta<DynamicObject>>)>;
@@ -89,10 +93,37 @@ impl Kubernetes {
         Ok(deleted)
     }
 
+    async fn discovery(&self) -> Result<Discovery, KubernetesError> {
+        let found = Discovery::new(self.client.clone()).run_aggregated().await;
+        found.map_err(|error| self.error("list", "the types".into(), error))
+    }
+
+    /// The types of which namespaces hold objects, and which groups of them the API server does not tell.
+    pub(super) async fn namespaced_types(&self) -> (Vec<ApiResource>, Vec<String>) {
+        let all = || "all types".to_owned();
+        let Ok(discovery) = self.discovery().await else { return (Vec::new(), vec![all()]) };
+        let (mut types, mut untold) = (Vec::new(), Vec::new());
+        for group in discovery.groups().filter(|group| !VIEWS.contains(&group.name())) {
+            // one whose own server is away is there, and has no types
+            if group.versions().any(|version| group.versioned_resources(version).is_empty()) {
+                untold.push(group.name().to_owned());
+            }
+            for (resource, able) in group.resources_by_stability() {
+                if able.scope == Scope::Namespaced && able.supports_operation(verbs::LIST) {
+                    types.push(resource);
+                }
+            }
+        }
+        // one that is too old to tell all types at once tells none
+        if !types.iter().any(|resource| resource.group.is_empty() && resource.kind == "Pod") {
+            untold.push(all());
+        }
+        (types, untold)
+    }
+
     /// Every object with these labels, of all types that the API server has.
     async fn labelled(&self, labels: &str) -> Result<Found, KubernetesError> {
-        let found = Discovery::new(self.client.clone()).run_aggregated().await;
-        let discovery = found.map_err(|error| self.error("list", "the types".into(), error))?;
+        let discovery = self.discovery().await?;
         let mut resources = Vec::new();
         for group in discovery.groups() {
             for (resource, able) in group.recommended_resources() {

@@ -17,6 +17,9 @@ use crate::compile::addons::{AddOn, Workload, WorkloadKind};
 
 /// Between two looks at a workload.
 const LOOK: Duration = Duration::from_millis(250);
+/// So long a workload of the user's has to be ready before it counts as running: without a probe a pod is ready as soon
+/// as its program has started, also where that ends at once.
+const STEADY: Duration = Duration::from_secs(2);
 /// Looks at a workload for each one at its pods.
 const PODS_EVERY: u32 = 4;
 /// Annotation of a Deployment and of its ReplicaSets: which of them is the newest.
@@ -109,11 +112,12 @@ impl Kubernetes {
         timeout: Duration,
         tell: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<(), NotReady> {
-        self.wait(&addon.waits, timeout, false, tell).await
+        self.wait(&addon.waits, timeout, None, tell).await
     }
 
-    /// Waits until a workload of the user's is rolled out, and no longer than until a container of its has ended three
-    /// times. A pod of an older specification that keeps a StatefulSet from going on goes.
+    /// Waits until a workload of the user's is rolled out and, if it was `changed`, stays so for a moment; no longer than
+    /// until a container of its has ended three times. A pod of an older specification that keeps a StatefulSet from going
+    /// on goes.
     ///
     /// # Errors
     /// As [`Kubernetes::ready`].
@@ -121,18 +125,23 @@ impl Kubernetes {
         &self,
         workload: &Workload,
         timeout: Duration,
+        changed: bool,
         tell: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<(), NotReady> {
-        self.wait(std::slice::from_ref(workload), timeout, true, tell).await
+        // what is done stays done
+        let steady = if changed && workload.kind != WorkloadKind::Job { STEADY } else { Duration::ZERO };
+        self.wait(std::slice::from_ref(workload), timeout, Some(steady), tell).await
     }
 
+    /// `steady`: the workloads are the user's, and how long they have to be ready.
     async fn wait(
         &self,
         workloads: &[Workload],
         timeout: Duration,
-        users: bool,
+        steady: Option<Duration>,
         tell: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<(), NotReady> {
+        let users = steady.is_some();
         // the pods of a Job are as many as its own limit says
         let over = |reason: &Reason| match users && reason.workload.kind != WorkloadKind::Job {
             true => reason.trouble.is_hopeless(),
@@ -141,6 +150,7 @@ impl Kubernetes {
         let deadline = Instant::now() + timeout;
         let mut told = String::new();
         let mut looks = 0u32;
+        let mut since: Option<Instant> = None;
         loop {
             let late = Instant::now() >= deadline;
             let mut reasons = Vec::new();
@@ -152,13 +162,19 @@ impl Kubernetes {
                 }
             }
             looks += 1;
-            if reasons.is_empty() {
-                return Ok(());
-            }
-            if late || reasons.iter().any(over) {
-                return Err(NotReady { reasons });
-            }
-            let line = reasons.first().map(|reason| reason.trouble.short()).unwrap_or_default();
+            // one that is ready at the deadline may show that it stays so
+            let line = if reasons.is_empty() {
+                if since.get_or_insert_with(Instant::now).elapsed() >= steady.unwrap_or_default() {
+                    return Ok(());
+                }
+                "ready, and watched for a moment".to_owned()
+            } else {
+                since = None;
+                if late || reasons.iter().any(over) {
+                    return Err(NotReady { reasons });
+                }
+                reasons.first().map(|reason| reason.trouble.short()).unwrap_or_default()
+            };
             if line != told {
                 tell(&line);
                 told = line;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ListParams;
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
 use kube::{Api, ResourceExt};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -35,7 +36,14 @@ const KINDS: [(&str, &str, &str); 11] = [
     ("", "v1", "ConfigMap"),
 ];
 const CLAIM: (&str, &str, &str) = ("", "v1", "PersistentVolumeClaim");
-const POD: (&str, &str, &str) = ("", "v1", "Pod");
+/// What the cluster itself keeps in a namespace as others come and go there. Nobody loses any of it.
+const OF_CLUSTER: [(&str, &str); 5] = [
+    ("", "Event"),
+    ("events.k8s.io", "Event"),
+    ("", "Endpoints"),
+    ("discovery.k8s.io", "EndpointSlice"),
+    ("coordination.k8s.io", "Lease"),
+];
 /// Between two looks at what is ending.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -103,6 +111,8 @@ pub struct StackRemoved {
     pub kept: Vec<String>,
     /// What else lives in its namespace, which stays for it.
     pub others: Vec<String>,
+    /// What else may live there and cannot be seen, as types: the namespace stays for these, too.
+    pub unseen: Vec<String>,
 }
 
 impl Kubernetes {
@@ -221,8 +231,8 @@ impl Kubernetes {
         }
     }
 
-    /// Removes a stack from its namespace, and the namespace where it was made for it and nothing else lives in it.
-    /// Claims go where `volumes` says so.
+    /// Removes a stack from its namespace, and the namespace where it was made for it and nothing else is seen to live in
+    /// it, of whatever type. Claims go where `volumes` says so.
     ///
     /// # Errors
     /// As [`Kubernetes::prune_stack`].
@@ -232,23 +242,35 @@ impl Kubernetes {
         namespace: &str,
         volumes: bool,
     ) -> Result<StackRemoved, KubernetesError> {
-        let labels = selector(&owner.labels());
         let mut removed = self.prune_stack(owner, &[], false).await?;
-        let claims = self.listed(vec![resource(CLAIM)], Some(namespace), &labels).await?;
-        let claims = self.unwanted(claims, &BTreeSet::new());
+        let claim = resource(CLAIM);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &claim);
+        let found = api.list_metadata(&ListParams::default().labels(&selector(&owner.labels()))).await;
+        let found = found.map_err(|error| self.error("list", claim.plural.clone(), error));
+        let (mut others, mut unseen) = (Vec::new(), Vec::new());
+        let claims = match found {
+            Ok(found) => found.items,
+            Err(KubernetesError::Refused { code: 404 | 405 | 503, .. }) => {
+                unseen.push(claim.plural.clone());
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        let claims = self.unwanted(vec![(claim, claims)], &BTreeSet::new());
         let mut kept: Vec<String> = claims.iter().map(|claim| claim.object.to_string()).collect();
         if volumes {
             kept = Vec::new();
             removed.extend(self.delete(claims).await?);
         }
-        let mut others = Vec::new();
         if let Some(own) = self.own_namespace(owner, namespace).await? {
-            others = self.others(owner, namespace).await?;
-            if others.is_empty() && kept.is_empty() {
+            let (found, hidden) = self.others(owner, namespace).await?;
+            others = found;
+            unseen.extend(hidden);
+            if others.is_empty() && unseen.is_empty() && kept.is_empty() {
                 removed.extend(self.delete(vec![own]).await?);
             }
         }
-        Ok(StackRemoved { removed, kept, others })
+        Ok(StackRemoved { removed, kept, others, unseen })
     }
 
     /// The stack's namespace, if it was made for it.
@@ -267,22 +289,51 @@ impl Kubernetes {
         }
     }
 
-    /// What lives in a namespace and is neither this stack's nor the cluster's own.
-    async fn others(&self, owner: StackOwner<'_>, namespace: &str) -> Result<Vec<String>, KubernetesError> {
-        let resources = KINDS.into_iter().chain([CLAIM, POD]).map(resource).collect();
-        let found = self.listed(resources, Some(namespace), "").await?;
-        let mut others = Vec::new();
-        for (resource, objects) in found {
-            let of_cluster = |name: &str| resource.kind == "ConfigMap" && name == "kube-root-ca.crt";
+    /// What lives in a namespace and is neither this stack's nor the cluster's own, and the types of which that cannot be
+    /// seen. Types of every kind count: all of them go with the namespace.
+    async fn others(
+        &self,
+        owner: StackOwner<'_>,
+        namespace: &str,
+    ) -> Result<(Vec<String>, Vec<String>), KubernetesError> {
+        let (types, untold) = self.namespaced_types().await;
+        let group_and_kind = |resource: &ApiResource| (resource.group.clone(), resource.kind.clone());
+        let known: BTreeSet<(String, String)> = types.iter().map(group_and_kind).collect();
+        let is_of_cluster =
+            |resource: &ApiResource| OF_CLUSTER.contains(&(resource.group.as_str(), resource.kind.as_str()));
+        let looks = types.into_iter().filter(|resource| !is_of_cluster(resource)).map(|resource| async move {
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+            let found = api.list_metadata(&ListParams::default()).await;
+            let found = found.map_err(|error| self.error("list", resource.plural.clone(), error));
+            (resource, found)
+        });
+        let looks: Vec<_> = looks.collect();
+        let (mut others, mut unseen) = (BTreeSet::new(), BTreeSet::from_iter(untold));
+        let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
+        while let Some((resource, found)) = looks.next().await {
+            let objects = match found {
+                Ok(found) => found.items,
+                Err(error @ KubernetesError::Unreachable { .. }) => return Err(error),
+                // a right that is missing, a server that is away: what cannot be seen may well be there
+                Err(_) => {
+                    unseen.insert(resource.plural);
+                    continue;
+                }
+            };
+            let is_given = |name: &str| {
+                matches!(
+                    (resource.kind.as_str(), name),
+                    ("ConfigMap", "kube-root-ca.crt") | ("ServiceAccount", "default")
+                )
+            };
             let of_others = objects.iter().filter(|object| {
                 let ours =
                     owner.owns(object.labels()) && (is_ours(object) || object.metadata.deletion_timestamp.is_some());
-                !ours && object.owner_references().is_empty() && !of_cluster(&object.name_any())
+                !ours && !is_owned_in(object, &known) && !is_given(&object.name_any())
             });
             others.extend(of_others.map(|object| format!("{} {}", resource.kind, object.name_any())));
         }
-        others.sort();
-        Ok(others)
+        Ok((others.into_iter().collect(), unseen.into_iter().collect()))
     }
 
     /// Waits until a stack's pods have ended, and its namespace where it is ending. What is still there then.
@@ -373,6 +424,16 @@ impl Kubernetes {
         self.remove(&self.api(&object), &object).await?;
         Ok(true)
     }
+}
+
+/// Whether an object goes with its owner, which is of one of these types (group and kind) and so lives in the same
+/// namespace.
+fn is_owned_in(object: &PartialObjectMeta<DynamicObject>, known: &BTreeSet<(String, String)>) -> bool {
+    let lives_there = |owner: &OwnerReference| {
+        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+        known.contains(&(group.to_owned(), owner.kind.clone()))
+    };
+    object.owner_references().iter().any(lives_there)
 }
 
 /// Objects as what is applied at once.

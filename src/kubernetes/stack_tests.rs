@@ -71,11 +71,64 @@ pub(super) fn objects_of(text: &str) -> Result<Vec<Value>, String> {
     }
 }
 
+/// A group, its version, and the types of which namespaces hold objects there, each with its kind.
+type Group = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const TYPES: &[Group] = &[
+    (
+        "",
+        "v1",
+        &[
+            ("pods", "Pod"),
+            ("services", "Service"),
+            ("secrets", "Secret"),
+            ("configmaps", "ConfigMap"),
+            ("persistentvolumeclaims", "PersistentVolumeClaim"),
+            ("serviceaccounts", "ServiceAccount"),
+            ("endpoints", "Endpoints"),
+            ("events", "Event"),
+        ],
+    ),
+    ("apps", "v1", &[("deployments", "Deployment"), ("statefulsets", "StatefulSet"), ("daemonsets", "DaemonSet")]),
+    ("batch", "v1", &[("jobs", "Job"), ("cronjobs", "CronJob")]),
+    ("autoscaling", "v2", &[("horizontalpodautoscalers", "HorizontalPodAutoscaler")]),
+    ("policy", "v1", &[("poddisruptionbudgets", "PodDisruptionBudget")]),
+    ("networking.k8s.io", "v1", &[("ingresses", "Ingress"), ("networkpolicies", "NetworkPolicy")]),
+    ("postgresql.cnpg.io", "v1", &[("clusters", "Cluster")]),
+    // of a server that is away
+    ("metrics.k8s.io", "v1beta1", &[]),
+];
+
+/// The answer to a question for them: `/api` or `/apis`.
+fn types(path: &str) -> String {
+    let resource = |(plural, kind): &(&str, &str)| {
+        json!({
+            "resource": plural, "responseKind": {"group": "", "version": "", "kind": kind}, "scope": "Namespaced",
+            "singularResource": kind.to_lowercase(), "verbs": ["get", "list", "delete", "patch"],
+        })
+    };
+    let asked = TYPES.iter().filter(|(group, ..)| group.is_empty() == (path == "/api"));
+    let groups = asked.map(|(group, version, types)| {
+        let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+        let resources: Vec<Value> = types.iter().map(resource).collect();
+        json!({
+            "metadata": metadata,
+            "versions": [{"version": version, "freshness": "Current", "resources": resources}],
+        })
+    });
+    let groups: Vec<Value> = groups.collect();
+    let list = json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": groups,
+    });
+    list.to_string()
+}
+
 async fn server() -> (Server, Arc<Mutex<Memory>>) {
     let memory = Arc::new(Mutex::new(Memory::default()));
     let asked = Arc::clone(&memory);
-    let server = Server::start(move |request| {
-        Some(asked.lock().unwrap().answer(&request.method, &request.target, &request.body))
+    let server = Server::start(move |request| match request.path() {
+        path @ ("/api" | "/apis") => Some((200, types(path))),
+        _ => Some(asked.lock().unwrap().answer(&request.method, &request.target, &request.body)),
     })
     .await;
     (server, memory)
@@ -86,7 +139,7 @@ fn workload(kind: WorkloadKind, name: &str) -> Workload {
 }
 
 async fn rolled_out(server: &Server, kind: WorkloadKind, name: &str, patience: Duration) -> Result<(), NotReady> {
-    server.kubernetes.rolled_out(&workload(kind, name), patience, &|_| {}).await
+    server.kubernetes.rolled_out(&workload(kind, name), patience, true, &|_| {}).await
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -155,6 +208,43 @@ async fn what_is_not_the_stacks_is_never_touched() {
     let gone = server.kubernetes.remove_stack(there, "team", true).await.unwrap();
     assert_eq!((gone.removed.len(), gone.others.len()), (elsewhere.len(), 0));
     assert!(memory.lock().unwrap().get("/namespaces/team").is_some());
+}
+
+/// It takes along everything in it, of types that no stack is made of as well.
+#[tokio::test]
+async fn a_namespace_goes_when_nothing_else_is_seen_to_live_in_it() {
+    let named = |name: &str| json!({"metadata": {"name": name, "namespace": "shop"}});
+    let owned = |name: &str, api: &str, kind: &str| {
+        let owner = json!([{"apiVersion": api, "kind": kind, "name": "theirs", "uid": "u"}]);
+        json!({"metadata": {"name": name, "namespace": "shop", "ownerReferences": owner}})
+    };
+    let cluster = "/apis/postgresql.cnpg.io/v1/namespaces/shop/clusters/theirs";
+    for (path, object, others) in [
+        ("/apis/batch/v1/namespaces/shop/cronjobs/backup", named("backup"), vec!["CronJob backup"]),
+        (cluster, named("theirs"), vec!["Cluster theirs"]),
+        // its owner lives elsewhere, and would miss it
+        ("/api/v1/namespaces/shop/secrets/key", owned("key", "example.test/v1", "Tenant"), vec!["Secret key"]),
+        // goes with its owner, which is looked at itself
+        ("/api/v1/namespaces/shop/pods/pg-1", owned("pg-1", "postgresql.cnpg.io/v1", "Cluster"), Vec::new()),
+        ("/api/v1/namespaces/shop/serviceaccounts/default", named("default"), Vec::new()),
+        ("/api/v1/namespaces/shop/events/e", named("e"), Vec::new()),
+    ] {
+        let (server, memory) = server().await;
+        server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+        memory.lock().unwrap().put(path, object);
+        let gone = server.kubernetes.remove_stack(OWNER, "shop", true).await.unwrap();
+        assert_eq!(gone.removed.contains(&"Namespace shop".to_owned()), others.is_empty(), "{path}");
+        assert_eq!(gone.others, others, "{path}");
+        assert!(gone.unseen.is_empty(), "{path}: {:?}", gone.unseen);
+    }
+    for (part, code) in [("/cronjobs", 403), ("/clusters", 503)] {
+        let (server, memory) = server().await;
+        server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+        memory.lock().unwrap().no = vec![("GET", part, code, "No", "not now".into())];
+        let gone = server.kubernetes.remove_stack(OWNER, "shop", true).await.unwrap();
+        assert!(gone.others.is_empty() && !gone.removed.contains(&"Namespace shop".to_owned()), "{gone:?}");
+        assert_eq!(gone.unseen, [part.trim_start_matches('/')]);
+    }
 }
 
 #[tokio::test]
@@ -297,6 +387,32 @@ async fn a_container_that_ended_three_times_is_not_waited_for() {
     let began = std::time::Instant::now();
     server.kubernetes.ready(&addon, Duration::from_millis(1500)).await.unwrap_err();
     assert!(began.elapsed() >= Duration::from_millis(1500));
+}
+
+/// Without a probe a pod is ready as soon as its program has started.
+#[tokio::test]
+async fn what_ends_at_once_has_not_run() {
+    let (server, memory) = server().await;
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    let ends = async {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let mut memory = memory.lock().unwrap();
+        memory.sick.insert("web".into(), crashing(2));
+        memory.run("/apis/apps/v1/namespaces/shop/deployments/web");
+    };
+    let (ended, ()) = tokio::join!(rolled_out(&server, WorkloadKind::Deployment, "web", HOUR), ends);
+    assert!(ended.unwrap_err().to_string().contains("web ended with 1 (Error)"));
+    memory.lock().unwrap().sick.clear();
+    memory.lock().unwrap().run("/apis/apps/v1/namespaces/shop/deployments/web");
+    let began = std::time::Instant::now();
+    // one that stays ready counts also where its time is up
+    rolled_out(&server, WorkloadKind::Deployment, "web", Duration::ZERO).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(2));
+    // and one that was not touched needs to show nothing
+    let web = workload(WorkloadKind::Deployment, "web");
+    let began = std::time::Instant::now();
+    server.kubernetes.rolled_out(&web, HOUR, false, &|_| {}).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2));
 }
 
 /// What an older specification left does not end the wait for a newer one.

@@ -1,6 +1,9 @@
 //! What is to be done about the cluster. A cluster that stands is never taken away here: what can only
 //! be had by making it anew is said.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use crate::model::{ClusterRecord, ClusterSpec, ContainerState, ObservedCluster, ResourceId, ResourceKind};
 
 use super::{Action, Cause, Plan, Step, StepId, Verb};
@@ -16,6 +19,9 @@ pub enum ClusterAction {
     Create { spec: Box<ClusterSpec>, clear: bool },
     /// Starts the nodes that are down, each at the address that it was made with.
     Start { name: String },
+    /// Writes registry settings into the folder that the nodes have mounted, by their paths in it, and removes folders of
+    /// registries there. The nodes read them at each pull.
+    Registries { folder: PathBuf, files: BTreeMap<String, String>, gone: Vec<String> },
     /// Loads its images where they are in the engine, applies its manifests and waits for it.
     AddOn { name: String, title: String },
     /// Takes away what an add-on that is no longer wanted left.
@@ -29,6 +35,7 @@ impl ClusterAction {
         match self {
             Self::Create { .. } => "create".into(),
             Self::Start { .. } => "start".into(),
+            Self::Registries { .. } => "write registry settings".into(),
             Self::AddOn { title, .. } => title.clone(),
             Self::Prune => "remove what is no longer wanted".into(),
             Self::Delete { .. } => "delete".into(),
@@ -38,7 +45,7 @@ impl ClusterAction {
     pub(super) fn sign(&self) -> char {
         match self {
             Self::Create { .. } | Self::Start { .. } => '+',
-            Self::AddOn { .. } => '~',
+            Self::AddOn { .. } | Self::Registries { .. } => '~',
             Self::Prune | Self::Delete { .. } => '-',
         }
     }
@@ -60,6 +67,8 @@ pub struct ClusterWish<'a> {
     pub spec: &'a ClusterSpec,
     pub record: Option<&'a ClusterRecord>,
     pub observed: Option<&'a ObservedCluster>,
+    /// What makes the registry settings of a cluster that stands what they are to be; `None`: they are.
+    pub registries: Option<ClusterAction>,
     pub addons: &'a [WantedAddOn],
     /// The step that makes the platform's network, if there is one.
     pub network: Option<StepId>,
@@ -88,9 +97,16 @@ pub fn cluster(wish: &ClusterWish<'_>, plan: &mut Plan) -> Vec<String> {
         }
         Some(_) => (None, false),
     };
+    let mut before: Vec<StepId> = first.iter().cloned().collect();
+    if let Some(action) = wish.registries.clone().filter(|_| !new) {
+        let cause = Cause::Changed { what: vec!["registries".into()] };
+        let step = format!("write registries of {id}");
+        push(plan, step.clone(), id.clone(), action, cause, Vec::new());
+        // images of add-ons come from there
+        before.push(step);
+    }
     let none = Default::default();
     let applied = wish.record.filter(|_| !new).map_or(&none, |record| &record.addons);
-    let mut before = first.clone();
     for (at, addon) in wish.addons.iter().enumerate() {
         let cause = match applied.get(&addon.name) {
             None => Cause::Missing,
@@ -101,10 +117,10 @@ pub fn cluster(wish: &ClusterWish<'_>, plan: &mut Plan) -> Vec<String> {
         let resource = ResourceId::new(ResourceKind::Manifest, &addon.name);
         let action = ClusterAction::AddOn { name: addon.name.clone(), title: addon.title.clone() };
         let step = format!("apply {}", addon.name);
-        push(plan, step.clone(), resource, action, cause, before.iter().cloned().collect());
+        push(plan, step.clone(), resource, action, cause, before.clone());
         if at == 0 {
             // what the others lie in
-            before = Some(step);
+            before = vec![step];
         }
     }
     if applied.keys().any(|known| !wish.addons.iter().any(|addon| addon.name == *known)) {
@@ -217,7 +233,8 @@ mod tests {
         network: Option<&str>,
     ) -> (String, Vec<String>) {
         let spec = spec();
-        let wish = ClusterWish { spec: &spec, record, observed, addons, network: network.map(str::to_owned) };
+        let network = network.map(str::to_owned);
+        let wish = ClusterWish { spec: &spec, record, observed, registries: None, addons, network };
         let mut plan = Plan::default();
         let differs = cluster(&wish, &mut plan);
         (plan.to_string(), differs)
@@ -252,6 +269,24 @@ mod tests {
         ");
         let (plan, _) = planned(Some(&found), Some(&record()), &[addon("dns", "2"), addon("ingress", "1")], None);
         assert_snapshot!(plan, @"~ apply dns (changed: manifests)");
+    }
+
+    #[test]
+    fn registry_settings_of_nodes_that_stand_follow_the_files() {
+        let spec = spec();
+        let files = [("docker.io/hosts.toml".to_owned(), "server".to_owned())].into();
+        let action = ClusterAction::Registries { folder: "/certs.d".into(), files, gone: Vec::new() };
+        let planned = |observed: Option<&ObservedCluster>| {
+            let (record, addons) = (record(), [addon("dns", "1"), addon("ingress", "1")]);
+            let (record, registries) = (Some(&record), Some(action.clone()));
+            let wish = ClusterWish { spec: &spec, record, observed, registries, addons: &addons, network: None };
+            let mut plan = Plan::default();
+            cluster(&wish, &mut plan);
+            plan.to_string()
+        };
+        assert_snapshot!(planned(Some(&observed(ContainerState::Running))), @"~ write registries of cluster macula (changed: registries)");
+        // nodes that are made get them then
+        assert!(!planned(None).contains("registries"));
     }
 
     #[test]

@@ -178,6 +178,8 @@ pub fn remaining(tasks: &[Task<'_>]) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{ResourceId, ResourceKind};
+    use crate::plan::Cause;
 
     fn task<'a>(id: &'a str, after: &'a [String], seconds: u64, slot: bool) -> Task<'a> {
         Task { id, after, left: Duration::from_secs(seconds), slot }
@@ -212,6 +214,22 @@ mod tests {
         assert!(is_a_guess("build macula-side/shop"));
         assert!(!is_a_guess("build macula/postgres"));
         assert!(!is_a_guess("pull grafana/grafana"));
+    }
+
+    #[test]
+    fn a_pause_takes_as_long_as_it_says() {
+        let time = Duration::from_secs(30);
+        let step = Step {
+            id: "pause".into(),
+            resource: ResourceId::new(ResourceKind::Container, "c"),
+            group: "g".into(),
+            action: Action::Pause { time },
+            cause: Cause::Missing,
+            after: Vec::new(),
+            destructive: false,
+            needs_privilege: false,
+        };
+        assert_eq!(expected(&step, &Known::new()), (time, true));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Whether a cluster can be had on this machine, before anything is done: the cheap questions first,
 //! so that an `up` on a machine without one is not held up.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,12 +9,15 @@ use crate::app::survey::Survey;
 use crate::app::{Error, Session};
 use crate::cluster::ClusterError;
 use crate::cluster::kind::{self, Asset, Kind};
-use crate::compile::{ClusterSite, choose_cluster_subnets, cluster, cluster_ports, mirrored, node_images};
+use crate::compile::{
+    ClusterSite, choose_cluster_subnets, cluster, cluster_ports, ingress_address, mirrored, node_images,
+};
 use crate::doctor::{self, ClusterNeeds, Fix, Needs, Selection, Status, WantedPort};
 use crate::engine::{ImageError, Query};
 use crate::host::Command;
 use crate::model::{ClusterSpec, ImagePolicy, Platform, PortBinding, macula, split_registry};
 use crate::observe;
+use crate::plan::ClusterAction;
 
 use super::content::{Content, content};
 
@@ -54,6 +58,8 @@ pub struct Decision {
     pub obtain: Option<Obtain>,
     /// The image of the load balancer before several control planes, and where it can be pulled.
     pub balancer: Option<(String, Vec<String>)>,
+    /// What is to be done about the registry settings of nodes that stand.
+    pub registries: Option<ClusterAction>,
     pub content: Content,
 }
 
@@ -114,8 +120,37 @@ pub async fn decide(session: &Session, survey: &Survey, may_fetch: bool) -> Resu
         node_image: node_image.as_deref(),
     };
     let spec = cluster(platform, &site).map_err(|error| Error::Compile(vec![error]))?;
+    let registries = if stands { registries(session, &spec, survey.subnet).await } else { None };
     let content = content(session, survey, false).await?;
-    Ok(Decision { spec, subnets, program, obtain, balancer, content })
+    Ok(Decision { spec, subnets, program, obtain, balancer, registries, content })
+}
+
+/// How the registry settings that the nodes have mounted differ from those that they are to have: profiles, the domain
+/// or the registry may be other ones since the nodes were made.
+async fn registries(session: &Session, spec: &ClusterSpec, subnet: ipnet::Ipv4Net) -> Option<ClusterAction> {
+    let (host, folder) = (session.host(), &spec.registries_folder);
+    let mut files = BTreeMap::new();
+    for (name, content) in &spec.registries {
+        let found = host.read(&folder.join(name)).await.ok();
+        if found.as_deref() != Some(content.as_bytes()) {
+            files.insert(name.clone(), content.clone());
+        }
+    }
+    let named: BTreeSet<&str> = spec.registries.keys().filter_map(|name| name.split('/').next()).collect();
+    // others may have put settings there, too: ours lead to the platform's ingress
+    let ours = format!("[host.\"http://{}:", ingress_address(subnet));
+    let mut gone = Vec::new();
+    for name in host.list(folder).await.unwrap_or_default() {
+        if named.contains(name.as_str()) {
+            continue;
+        }
+        let content = host.read(&folder.join(&name).join("hosts.toml")).await.unwrap_or_default();
+        if String::from_utf8_lossy(&content).contains(&ours) {
+            gone.push(name);
+        }
+    }
+    let differs = !files.is_empty() || !gone.is_empty();
+    differs.then(|| ClusterAction::Registries { folder: folder.clone(), files, gone })
 }
 
 fn recorded(record: &crate::model::ClusterRecord) -> Option<(ipnet::Ipv4Net, ipnet::Ipv4Net)> {

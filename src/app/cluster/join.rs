@@ -81,6 +81,7 @@ fn steps(survey: &Survey, decision: &Decision, broken: &BTreeSet<String>, plan: 
         spec: &decision.spec,
         record: survey.cluster.record.as_ref(),
         observed: survey.cluster.observed.as_ref(),
+        registries: decision.registries.clone(),
         addons: &decision.content.plan(broken),
         network,
     };

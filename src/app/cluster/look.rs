@@ -115,12 +115,14 @@ mod tests {
             ports: Vec::new(),
         };
         let nodes = vec![
+            node("a-worker", NodeRole::Worker, 132),
             node("a-control-plane", NodeRole::ControlPlane, 130),
             node("a-control-plane2", NodeRole::ControlPlane, 131),
-            node("a-worker", NodeRole::Worker, 132),
         ];
         let found =
             ClusterLook { observed: Some(ObservedCluster { name: "a".into(), nodes }), ..ClusterLook::default() };
+        // names lead to the first control plane
+        assert_eq!(found.ingress_node(), Some(std::net::Ipv4Addr::new(10, 222, 7, 130)));
         // not scraped; where it was; at the other one; where a worker is now; nobody there
         let cases = [None, Some("10.222.7.130:6443"), Some("10.222.7.131:6443"), Some("10.222.7.132:6443")];
         assert_eq!(cases.map(|known| found.moved(known)), [None, None, None, Some("10.222.7.130:6443".to_owned())]);

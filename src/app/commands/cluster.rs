@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::app::cluster::join::{self, Joined};
 use crate::app::cluster::look::{ClusterLook, look, look_for};
 use crate::app::cluster::status::{ClusterStatus, ask, status_of};
-use crate::app::cluster::work::{Work, kind_of};
+use crate::app::cluster::work::{Work, kind_of, wrote};
 use crate::app::prepare::Consent;
 use crate::app::records::remove_owned;
 use crate::app::survey::{Survey, survey};
@@ -224,7 +224,8 @@ pub async fn cluster_kubeconfig(
         return Ok((entry.alone(), None));
     }
     let path = kubeconfig::path(host);
-    kubeconfig::put(host, &path, &entry).await.map_err(ClusterError::from)?;
+    let written = look.record.as_ref().is_some_and(|record| wrote(record, &path, context));
+    kubeconfig::put(host, &path, &entry, written).await.map_err(ClusterError::from)?;
     if let Some(record) = look.record.clone() {
         let record = ClusterRecord { kubeconfig: Some(path.clone()), ..record };
         session.state(&platform.name).keep_cluster(host, &record).await?;

@@ -232,6 +232,11 @@ fn left_behind(context: &Context, removed: &ClusterRemoved, namespace: &str) {
     if !removed.others.is_empty() {
         let others = text::some(&removed.others, MOST);
         context.events().info(format!("the namespace {namespace} stays: others live in it ({others})"));
+    } else if !removed.unseen.is_empty() {
+        let unseen = text::some(&removed.unseen, MOST);
+        context
+            .events()
+            .info(format!("the namespace {namespace} stays: others may live in it that macula cannot list ({unseen})"));
     }
 }
 

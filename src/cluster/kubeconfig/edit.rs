@@ -2,6 +2,8 @@
 //! out is read again and compared with what it is to mean, and only where that fails (flow style,
 //! anchors, JSON) the document is written from its meaning.
 
+use std::net::IpAddr;
+
 use serde_yaml::{Mapping, Value};
 
 use super::KubeconfigError;
@@ -93,10 +95,45 @@ pub fn merged(text: &str, entry: &Entry) -> Result<String, AnyError> {
     Ok(proven(text, edited(), &wanted))
 }
 
-/// Without the context and what belongs to it alone; `None`: it is not there. A `current-context` that
-/// pointed to it points nowhere then, as kind leaves it.
+/// What entry of somebody else's has the name of a context of ours: `cluster`, `context` or `user`. Ours lead to this
+/// machine, to a cluster and a user of the same name that no other context names, and have no more to say.
+pub fn taken(text: &str, context: &str) -> Result<Option<&'static str>, AnyError> {
+    let document = read(text)?;
+    let found = |list: &str| items_of(&document, list).find(|item| name_of(item) == Some(context));
+    let body = found("contexts").and_then(|item| item.get("context"));
+    let is = |key: &str, body: &Value| body.get(key).and_then(Value::as_str) == Some(context);
+    if body.is_some_and(|body| !is("cluster", body) || !is("user", body) || body.get("extensions").is_some()) {
+        return Ok(Some("context"));
+    }
+    let others: Vec<&Value> = items_of(&document, "contexts")
+        .filter(|item| name_of(item) != Some(context))
+        .filter_map(|item| item.get("context"))
+        .collect();
+    let is_shared = |key: &str| others.iter().any(|body| is(key, body));
+    if let Some(cluster) = found("clusters").map(|item| item.get("cluster"))
+        && (body.is_none() || is_shared("cluster") || !cluster.is_some_and(is_on_this_machine))
+    {
+        return Ok(Some("cluster"));
+    }
+    Ok((found("users").is_some() && (body.is_none() || is_shared("user"))).then_some("user"))
+}
+
+/// As kind publishes the API server of ours.
+fn is_on_this_machine(cluster: &Value) -> bool {
+    let server = cluster.get("server").and_then(Value::as_str).unwrap_or_default();
+    let host = server.strip_prefix("https://").and_then(|rest| rest.rsplit_once(':')).map(|(host, _)| host);
+    let address = host.and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+    address.is_some_and(|address| address.is_loopback())
+}
+
+/// Without the context and what belongs to it alone; `None`: it is not there, or leads to another machine by now. A
+/// `current-context` that pointed to it points nowhere then, as kind leaves it.
 pub fn removed(text: &str, context: &str) -> Result<Option<String>, AnyError> {
     let document = read(text)?;
+    let cluster = items_of(&document, "clusters").find(|item| name_of(item) == Some(context));
+    if cluster.and_then(|item| item.get("cluster")).is_some_and(|cluster| !is_on_this_machine(cluster)) {
+        return Ok(None);
+    }
     let mut wanted = document.clone();
     let mut found = false;
     for (list, _) in LISTS {
@@ -156,6 +193,10 @@ fn list_of<'a>(document: &'a mut Mapping, list: &str) -> Result<&'a mut Vec<Valu
         Value::Sequence(items) => Ok(items),
         _ => Err(AnyError::said(format!("{list} is not a list"))),
     }
+}
+
+fn items_of<'a>(document: &'a Mapping, list: &str) -> impl Iterator<Item = &'a Value> {
+    document.get(list).and_then(Value::as_sequence).into_iter().flatten()
 }
 
 fn name_of(item: &Value) -> Option<&str> {

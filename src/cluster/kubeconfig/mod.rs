@@ -10,7 +10,7 @@ use crate::model::AnyError;
 
 mod edit;
 
-pub use edit::{Entry, merged, removed};
+pub use edit::{Entry, merged, removed, taken};
 
 /// Why a kubeconfig was left as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +20,9 @@ pub enum KubeconfigError {
     Malformed { path: PathBuf, source: AnyError },
     #[error("{} is locked: another program changes the kubeconfig, or died while it did", path.display())]
     Locked { path: PathBuf },
+    /// An entry of somebody else's has the name of ours. `kind`: cluster, context or user.
+    #[error("{} already has a {kind} called {name} that macula did not write", path.display())]
+    Taken { path: PathBuf, kind: &'static str, name: String },
     /// The text names the file.
     #[error("{0}")]
     Io(#[source] AnyError),
@@ -47,9 +50,21 @@ pub fn paths(host: &dyn Host) -> Vec<PathBuf> {
     }
 }
 
-/// Puts the context in, in place of one of the same name.
-pub async fn put(host: &dyn Host, path: &Path, entry: &Entry) -> Result<(), KubeconfigError> {
-    change(host, path, |text| merged(text, entry).map(Some)).await
+/// Puts the context in, in place of one of the same name. `written`: it is known that we wrote that one; else it has to
+/// look like ours.
+///
+/// # Errors
+/// [`KubeconfigError::Taken`] where it does not, and what keeps the file from being changed.
+pub async fn put(host: &dyn Host, path: &Path, entry: &Entry, written: bool) -> Result<(), KubeconfigError> {
+    let edit = |path: &Path, text: &str| {
+        let malformed = |source| KubeconfigError::Malformed { path: path.to_owned(), source };
+        let kind = if written { None } else { taken(text, &entry.context).map_err(malformed)? };
+        match kind {
+            Some(kind) => Err(KubeconfigError::Taken { path: path.to_owned(), kind, name: entry.context.clone() }),
+            None => merged(text, entry).map(Some).map_err(malformed),
+        }
+    };
+    change(host, path, edit).await
 }
 
 /// Takes the context out. No error when it, or the file, is not there.
@@ -57,13 +72,16 @@ pub async fn take_out(host: &dyn Host, path: &Path, context: &str) -> Result<(),
     if !host.exists(path).await {
         return Ok(());
     }
-    change(host, path, |text| removed(text, context)).await
+    let edit = |path: &Path, text: &str| {
+        removed(text, context).map_err(|source| KubeconfigError::Malformed { path: path.to_owned(), source })
+    };
+    change(host, path, edit).await
 }
 
 async fn change(
     host: &dyn Host,
     path: &Path,
-    edit: impl Fn(&str) -> Result<Option<String>, AnyError>,
+    edit: impl Fn(&Path, &str) -> Result<Option<String>, KubeconfigError>,
 ) -> Result<(), KubeconfigError> {
     let io = |error: std::io::Error| KubeconfigError::Io(error.into());
     // a link into a folder of settings under version control stays one
@@ -89,7 +107,7 @@ async fn change(
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(io(error)),
         };
-        match edit(&text).map_err(|source| KubeconfigError::Malformed { path: path.clone(), source })? {
+        match edit(&path, &text)? {
             Some(new) if new != text => host.write(&path, new.as_bytes(), 0o600).await.map_err(io),
             _ => Ok(()),
         }

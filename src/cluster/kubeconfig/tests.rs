@@ -191,6 +191,40 @@ fn what_is_no_kubeconfig_is_left_alone() {
     assert!(Entry::of_provider("clusters: []", "macula").is_err());
 }
 
+#[test]
+fn entries_of_others_are_told_from_ours() {
+    let ours = merged(LIVED_IN, &entry()).unwrap();
+    // made anew, also where somebody chose a namespace
+    let chosen = ours.replace("    user: macula\n", "    user: macula\n    namespace: team\n");
+    for text in ["", LIVED_IN, ours.as_str(), chosen.as_str()] {
+        assert_eq!(taken(text, "macula").unwrap(), None, "{text}");
+    }
+    assert_eq!(taken(LIVED_IN, "work").unwrap(), Some("context"));
+    assert_eq!(taken(LIVED_IN, "old").unwrap(), Some("cluster"), "no context names it");
+    assert_eq!(taken(LIVED_IN, "me").unwrap(), Some("user"));
+    let elsewhere = ours.replace("https://127.0.0.1:40123", "https://10.0.0.5:6443");
+    assert_eq!(taken(&elsewhere, "macula").unwrap(), Some("cluster"));
+    // as minikube writes it
+    let extended = ours.replace("    user: macula\n", "    user: macula\n    extensions: []\n");
+    assert_eq!(taken(&extended, "macula").unwrap(), Some("context"));
+    let shared = ours.replace("user: me, namespace", "user: macula, namespace");
+    assert_eq!(taken(&shared, "macula").unwrap(), Some("user"), "another context has it");
+    assert_eq!(removed(&elsewhere, "macula").unwrap(), None, "it is somebody else's by now");
+}
+
+#[tokio::test]
+async fn an_entry_of_somebody_elses_is_never_replaced() {
+    let host = FakeHost::new().file("/home/dev/.kube/config", LIVED_IN);
+    let file = path(&host);
+    let work = Entry::of_provider(KIND, "work").unwrap();
+    let error = put(&host, &file, &work, false).await.unwrap_err();
+    assert_snapshot!(error, @"/home/dev/.kube/config already has a context called work that macula did not write");
+    assert_eq!((host.text(&file).as_deref(), host.paths().len()), (Some(LIVED_IN), 1));
+    // unless it is written down that it is ours
+    put(&host, &file, &work, true).await.unwrap();
+    assert!(host.text(&file).unwrap().contains("40123"));
+}
+
 #[tokio::test]
 async fn the_file_is_private_locked_and_found_as_kubectl_finds_it() {
     let host = FakeHost::new();
@@ -198,14 +232,14 @@ async fn the_file_is_private_locked_and_found_as_kubectl_finds_it() {
     let host = host.env_var("KUBECONFIG", ":/home/dev/a:/home/dev/b");
     let file = path(&host);
     assert_eq!(file, Path::new("/home/dev/a"));
-    put(&host, &file, &entry()).await.unwrap();
+    put(&host, &file, &entry(), false).await.unwrap();
     assert_eq!(host.mode(&file), Some(0o600));
     assert_eq!(host.paths(), std::slice::from_ref(&file), "no lock stays");
     take_out(&host, &file, "macula").await.unwrap();
     assert!(!host.text(&file).unwrap().contains("40123"));
 
     host.put("/home/dev/a.lock", "");
-    let error = put(&host, &file, &entry()).await.unwrap_err();
+    let error = put(&host, &file, &entry(), false).await.unwrap_err();
     assert_eq!(error, KubeconfigError::Locked { path: "/home/dev/a.lock".into() });
 }
 
@@ -213,7 +247,7 @@ async fn the_file_is_private_locked_and_found_as_kubectl_finds_it() {
 async fn a_file_that_cannot_be_read_is_never_written_over() {
     let host = FakeHost::new().file("/home/dev/.kube/config", "clusters: [\n");
     let file = path(&host);
-    let error = put(&host, &file, &entry()).await.unwrap_err();
+    let error = put(&host, &file, &entry(), false).await.unwrap_err();
     assert!(matches!(error, KubeconfigError::Malformed { .. }), "{error}");
     assert_eq!(host.text(&file).unwrap(), "clusters: [\n");
     assert_eq!(host.paths(), [file], "no lock stays");

@@ -180,6 +180,8 @@ fn several_nodes_of_a_named_platform_on_an_old_kernel() {
           - {hostPath: "/home/dev/.local/share/macula/macula/cluster/certs.d", containerPath: /etc/containerd/certs.d, readOnly: true}
     "#);
     assert_eq!((spec.name.as_str(), spec.network.as_str()), ("macula-pr-1", "macula-pr-1"));
+    site.cgroup_version = Some(2);
+    assert!(!cluster(&platform(settings, "pr-1"), &site).unwrap().config.contains("failCgroupV1"));
 }
 
 #[test]

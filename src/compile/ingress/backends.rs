@@ -314,6 +314,13 @@ mod tests {
     }
 
     #[test]
+    fn a_fallback_is_a_server_of_its_own_before_the_one_that_it_stands_in_for() {
+        let all = backends_of("  a: {image: x, x-macula: {ingress: {port: 80, fallback: 81}}}\n");
+        let found = all[0].servers.iter().map(|server| (server.id.as_str(), server.port, server.backup));
+        assert_eq!(found.collect::<Vec<_>>(), [("a-fallback", 81, true), ("a", 80, false)]);
+    }
+
+    #[test]
     fn a_weight_is_the_services_and_not_each_containers() {
         let cell = |name: &str, weight: u32, replicas: u32| {
             format!(

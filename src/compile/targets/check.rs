@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use serde_json::Value;
 
-use super::kubernetes::{has_data, is_annotation, is_port_name, object_name, ports};
+use super::kubernetes::{
+    claim_name, has_data, is_alone, is_annotation, is_nginx, is_port_name, object_name, ports, taken_names,
+};
 use super::loss::Loss;
 use super::{Options, Part, Scene, Target, written};
 use crate::config::Said;
@@ -26,6 +29,8 @@ impl std::fmt::Display for Refusal {
     }
 }
 
+/// By which the objects of a service are known.
+const NAME_LABEL: &str = "app.kubernetes.io/name";
 const NAME_HELP: &str = "use at most 63 lower-case letters, digits and inner dashes, with a letter first";
 
 /// Where something of the stack is said, or the stack itself.
@@ -151,6 +156,44 @@ fn of_nodes(name: &str, service: &Service, refuse: &mut impl FnMut(&str, String,
     }
 }
 
+/// Objects of one kind and name, of which the cluster would have one alone.
+pub(super) fn twice(scene: &Scene<'_>, objects: &[Value], said: &[Said]) -> Vec<Refusal> {
+    let mut by_name: BTreeMap<(&str, &str), Vec<&Value>> = BTreeMap::new();
+    for object in objects {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        by_name.entry((kind, name)).or_default().push(object);
+    }
+    let refusal = |((kind, name), objects): ((&str, &str), Vec<&Value>)| {
+        let services = objects.iter().filter_map(|object| object["metadata"]["labels"][NAME_LABEL].as_str());
+        let mut from: Vec<(String, String)> =
+            services.map(|service| (format!("services.{service}"), service.to_owned())).collect();
+        // a service's name is in the labels of its own objects, and in no others
+        let (section, keys): (&str, Vec<&String>) = match kind {
+            "PersistentVolumeClaim" => {
+                let own = scene.stack.volumes.iter().filter(|(_, volume)| !volume.external).map(|(key, _)| key);
+                ("volumes", own.filter(|key| claim_name(scene, key) == name).collect())
+            }
+            "NetworkPolicy" => {
+                let all = scene.stack.networks.keys();
+                ("networks", all.filter(|key| format!("network-{}", object_name(key)) == name).collect())
+            }
+            _ => ("", Vec::new()),
+        };
+        from.extend(keys.into_iter().map(|key| (format!("{section}.{key}"), key.clone())));
+        let path = from.last().map(|(path, _)| path.clone()).unwrap_or_default();
+        let names = crate::words::list(from.iter().map(|(_, name)| name));
+        Refusal {
+            place: place(said, &path),
+            message: format!("`{name}` would be the name of {} objects of kind {kind}, of {names}", objects.len()),
+            help: "rename one of them: underscores and dots become dashes, and what belongs to a service is named \
+                   after it"
+                .to_owned(),
+        }
+    };
+    by_name.into_iter().filter(|(_, objects)| objects.len() > 1).map(refusal).collect()
+}
+
 /// Services that a part waits for until they are ready, and that it cannot ask: pods with data have a name at once.
 fn unheard<'a>(scene: &'a Scene<'_>, part: &Part<'_>) -> Vec<&'a str> {
     let healthy = part.service.depends_on.iter();
@@ -167,6 +210,50 @@ fn annotated<'a>(part: &Part<'a>) -> [(&'static str, &'a BTreeMap<String, String
         ("annotations", &service.options.annotations),
         ("deploy.labels", &service.deploy.labels),
     ]
+}
+
+/// What of `update_config` counts for a Deployment alone, or not where a new pod finds no place.
+fn replaced(part: &Part<'_>, path: &str, lose: &mut impl FnMut(String, bool, String)) {
+    let Some(update) = part.service.deploy.update.as_ref().filter(|_| !part.is_job()) else { return };
+    let path = format!("{path}.deploy.update_config");
+    let starts_first = update.order.as_deref() == Some("start-first");
+    let one_by_one = has_data(part) && !part.service.deploy.mode.is_global();
+    if starts_first && one_by_one {
+        let why = "pods with volumes are replaced one at a time, and each ends before its successor starts";
+        lose(format!("{path}.order"), true, why.to_owned());
+    } else if starts_first && is_alone(part) {
+        let why = "the old pod has the port of the node, or the node, that the new one needs: it ends first";
+        lose(format!("{path}.order"), true, why.to_owned());
+    }
+    if one_by_one && update.parallelism.is_some_and(|count| count != 1) {
+        lose(format!("{path}.parallelism"), false, "pods with volumes are replaced one at a time".to_owned());
+    }
+}
+
+/// What a rule says that only ingress-nginx reads from an Ingress.
+fn unread(scene: &Scene<'_>, part: &Part<'_>, said: &[Said], lose: &mut impl FnMut(String, bool, String)) {
+    for (index, rule) in part.service.extension.ingress.iter().enumerate() {
+        let whole = format!("services.{}.x-macula.ingress", part.name);
+        let listed = format!("{whole}[{index}]");
+        // a single rule need not be in a list
+        let path = if said.iter().any(|one| one.path.starts_with(&listed)) { listed } else { whole };
+        let waits = rule.response_timeout.is_some_and(|timeout| !timeout.is_zero());
+        let keys = [
+            ("auth", rule.auth.is_some(), true),
+            ("strip", rule.strip && rule.path != "/", true),
+            ("grpc", rule.grpc, true),
+            ("tls", rule.tls, true),
+            ("sticky", rule.sticky, true),
+            ("body_size", rule.body_size.is_some_and(|size| size > 0), false),
+            ("response_timeout", waits, false),
+        ];
+        for (key, _, behavior) in keys.into_iter().filter(|(_, is_said, _)| *is_said) {
+            let class = &scene.platform.cluster.ingress;
+            let why =
+                format!("{class} does not read it from an Ingress; use `cluster: {{ingress: nginx}}` in macula.yaml");
+            lose(format!("{path}.{key}"), behavior, why);
+        }
+    }
 }
 
 /// What is lost although no single key says so.
@@ -211,6 +298,17 @@ pub(super) fn losses(target: Target, scene: &Scene<'_>, said: &[Said]) -> Vec<Lo
                     let why = format!("`{key}` cannot be the name of an annotation; it is left out");
                     lose(format!("{path}.{below}"), false, why);
                 }
+            }
+            let taken = taken_names(scene, part);
+            for (network, joined) in &part.service.networks {
+                for alias in joined.aliases.iter().filter(|alias| taken.contains(alias.as_str())) {
+                    let why = format!("`{alias}` is the name of another service, and leads to that one alone");
+                    lose(format!("{path}.networks.{network}.aliases"), true, why);
+                }
+            }
+            replaced(part, &path, &mut lose);
+            if !is_nginx(scene) {
+                unread(scene, part, said, &mut lose);
             }
             for name in unheard(scene, part) {
                 let why = format!(

@@ -119,6 +119,8 @@ pub(super) struct Part<'a> {
     pub spec: &'a ContainerSpec,
     /// As the target pulls it.
     pub image: String,
+    /// `restart` is said: what nobody says is `no` as well.
+    pub restart_said: bool,
 }
 
 impl Part<'_> {
@@ -220,7 +222,9 @@ pub fn translate(
             if built.contains(spec.image.as_str()) {
                 pushed.insert(spec.image.clone(), image.clone());
             }
-            Some(Part { name: service.short.as_deref().unwrap_or(&service.name), service, spec, image })
+            let name = service.short.as_deref().unwrap_or(&service.name);
+            let restart = |one: &Said| one.key == "services.*.restart" && one.service.as_deref() == Some(name);
+            Some(Part { name, service, spec, image, restart_said: said.iter().any(restart) })
         })
         .collect();
     let scene = Scene { stack, platform, parts, options, namespace: options.namespace.unwrap_or(&stack.name) };
@@ -228,6 +232,12 @@ pub fn translate(
         Target::Kubernetes => Rendered::Kubernetes(kubernetes::objects(&scene)),
         Target::Swarm => Rendered::Swarm(Box::new(swarm::stack(&scene))),
     };
+    if let Rendered::Kubernetes(objects) = &rendered {
+        let refusals = check::twice(&scene, objects, &said);
+        if !refusals.is_empty() {
+            return Err(TargetError::Refused { target, refusals });
+        }
+    }
     let mut losses = loss::losses(target, &said);
     losses.extend(check::losses(target, &scene, &said));
     if target == Target::Swarm && options.waiting.is_none() {

@@ -65,6 +65,12 @@ choice!(
     Breaks("there is no such mode")
 );
 choice!(
+    POD_MODE,
+    |said| is(said, &["global-job"]),
+    Breaks("Kubernetes has no job that runs once on each node"),
+    As("a DaemonSet, a Job, or `replicas`")
+);
+choice!(
     NUMERIC_USER,
     |said| said.text().is_some_and(numeric),
     As("`runAsUser`, `runAsGroup`, `fsGroup`"),
@@ -133,7 +139,7 @@ choice!(
     POD_RESTART,
     |said| is(said, &["always", "unless-stopped", "any"]),
     Kept,
-    Lost("pods of services always start again; those of jobs do on failure")
+    Lost("pods of services always start again; a job is tried again where it says `on-failure`")
 );
 choice!(
     SIZE_ONLY,
@@ -270,10 +276,10 @@ pub(super) static RULES: &[Rule] = &[
     rule("services.*.depends_on", Breaks("Swarm starts services in any order; let this one try again until what it needs is there"), As("init containers that wait")),
     rule("services.*.depends_on.*.restart", Lost("nothing starts again with another service"), Lost("nothing starts again with another service")),
     rule("services.*.depends_on.*.required", READ, READ),
-    rule("services.*.deploy.mode", Value(&SWARM_MODE), As("a DaemonSet, a Job, or `replicas`")),
+    rule("services.*.deploy.mode", Value(&SWARM_MODE), Value(&POD_MODE)),
     rule("services.*.deploy.replicas", Kept, Kept),
     rule("services.*.deploy.labels", Kept, As("annotations of the workload")),
-    rule("services.*.deploy.update_config", Kept, As("`strategy`")),
+    rule("services.*.deploy.update_config", Kept, As("`strategy`, of a DaemonSet `updateStrategy`; a StatefulSet replaces one pod at a time")),
     rule("services.*.deploy.update_config.delay", Kept, As("`minReadySeconds`")),
     rule("services.*.deploy.update_config.failure_action", Value(&FAILURE), Value(&POD_FAILURE)),
     rule("services.*.deploy.update_config.monitor", Kept, Lost("a pod counts once it is ready")),
@@ -310,8 +316,8 @@ pub(super) static RULES: &[Rule] = &[
     rule("services.*.gpus", Breaks("use `generic_resources`"), Breaks("devices are resources of the cluster's own names there")),
     rule("services.*.hostname", Kept, Kept),
     rule("services.*.healthcheck", Kept, As("a readiness probe")),
-    rule("services.*.healthcheck.start_period", Kept, As("a startup probe")),
-    rule("services.*.healthcheck.start_interval", As("engines before API 1.44 do not know it"), As("a startup probe")),
+    rule("services.*.healthcheck.start_period", Kept, As("a pod waits for its first success for as long as that takes")),
+    rule("services.*.healthcheck.start_interval", As("engines before API 1.44 do not know it"), Lost("a readiness probe asks at `interval` from the start")),
     rule("services.*.image", Kept, Kept),
     rule("services.*.init", Kept, Lost("pods have no init; the first process gets the signals")),
     rule("services.*.ipc", NOT_PLACED, Value(&HOST_PID)),
@@ -403,7 +409,7 @@ pub(super) static RULES: &[Rule] = &[
     rule("services.*.pre_stop[].working_dir", HOOK, HOOK_OPTION),
     rule("services.*.pre_stop[].environment", HOOK, HOOK_OPTION),
     rule("services.*.x-macula.role", ONE_PLATFORM, ONE_PLATFORM),
-    rule("services.*.x-macula.ingress", Breaks("Swarm has no ingress by name; publish a port of an edge proxy"), As("an Ingress")),
+    rule("services.*.x-macula.ingress", Breaks("Swarm has no ingress by name; publish a port of an edge proxy"), As("an Ingress; a password, `strip`, `grpc`, `tls` and `sticky` are for `cluster: {ingress: nginx}`")),
     rule("services.*.x-macula.ingress[].weight", Breaks("Swarm has no ingress by name; publish a port of an edge proxy"), Breaks("an Ingress shares nothing by weight; make the services replicas of one")),
     rule("services.*.x-macula.ingress[].fallback", NO_WORD_HARMLESS, NO_WORD_HARMLESS),
     rule("services.*.x-macula.ingress[].grpc_port", NO_WORD, Breaks("give gRPC a host of its own, with `grpc: true`")),

@@ -93,6 +93,8 @@ const ELSEWHERE: &[&str] = &[
     // pods always start again
     "services.*.restart",
     "services.*.deploy.restart_policy.condition",
+    // no pod ends for a check that fails
+    "services.*.healthcheck.start_period",
     // a pod has no check of its image's anyway
     "services.*.healthcheck.disable",
     // a port of the node needs its number
@@ -398,6 +400,182 @@ fn the_shop_of_the_examples_runs_on_a_swarm_as_it_stands() {
     }
 }
 
+/// The objects of one kind.
+fn of_kind(text: &str, kind: &str) -> Vec<Value> {
+    let translation = of(text, Target::Kubernetes);
+    strict_all(&translation);
+    let Rendered::Kubernetes(objects) = translation.rendered else { panic!() };
+    objects.into_iter().filter(|object| object["kind"] == kind).collect()
+}
+
+/// Where losses are, and whether they stop.
+fn lost(translation: &Translation) -> Vec<String> {
+    let line = |loss: &Loss| format!("{} {}", if loss.behavior { "stops" } else { "note" }, loss.path);
+    translation.losses.iter().map(line).collect()
+}
+
+#[test]
+fn what_traefik_does_not_read_from_an_ingress_is_told() {
+    let told = |keys: &str| {
+        let text = format!(
+            "name: l\nservices: {{web: {{image: x, x-macula: {{ingress: [{{host: a, port: 80}}, {{host: b, port: 80{keys}}}]}}}}}}\n"
+        );
+        let mut loaded = loaded(&text).unwrap();
+        loaded.platform.cluster.ingress = "traefik".into();
+        let translation = translated(&loaded, Target::Kubernetes, &OPTIONS).unwrap();
+        strict_all(&translation);
+        let Rendered::Kubernetes(objects) = &translation.rendered else { panic!() };
+        assert!(objects.iter().all(|object| object["kind"] != "Secret") && !yaml(objects).contains("nginx"));
+        lost(&translation)
+    };
+    assert_eq!(told(""), [""; 0]);
+    let rule = "services.web.x-macula.ingress[1]";
+    assert_eq!(
+        told(", path: /api, strip: true, auth: 'me:$$2y$$05$$abc'"),
+        [format!("stops {rule}.auth"), format!("stops {rule}.strip")]
+    );
+    assert_eq!(told(", strip: true"), [""; 0], "there is nothing to strip");
+    assert_eq!(told(", grpc: true"), [format!("stops {rule}.grpc")]);
+    assert_eq!(told(", tls: true, body_size: 1m"), [format!("stops {rule}.tls"), format!("note {rule}.body_size")]);
+    assert_eq!(told(", sticky: true"), [format!("stops {rule}.sticky")]);
+}
+
+#[test]
+fn a_service_without_networks_is_in_the_default_one_where_another_names_it() {
+    let text = |networks: &str| {
+        format!(
+            "name: l\nservices:\n  web: {{image: w}}\n  api: {{image: a, networks: [{networks}]}}\n  \
+             db: {{image: d, networks: [back]}}\nnetworks: {{back: }}\n"
+        )
+    };
+    let joined = |text: &str| -> Vec<String> {
+        let networks = |pods: &Value| {
+            let labels = pods["spec"]["template"]["metadata"]["labels"].as_object().unwrap().keys();
+            labels.filter_map(|key| key.strip_prefix("dev.macula.network/").map(str::to_owned)).collect::<Vec<_>>()
+        };
+        of_kind(text, "Deployment")
+            .iter()
+            .map(|pods| format!("{}: {}", pods["metadata"]["name"], networks(pods).join(", ")))
+            .collect()
+    };
+    assert_eq!(joined(&text("default, back")), ["\"api\": back, default", "\"db\": back", "\"web\": default"]);
+    assert_eq!(joined(&text("back")), ["\"api\": back", "\"db\": back", "\"web\": "]);
+    let policies = of_kind(&text("default, back"), "NetworkPolicy");
+    let names: Vec<&str> = policies.iter().filter_map(|policy| policy["metadata"]["name"].as_str()).collect();
+    assert_eq!(names, ["network-back", "network-default"]);
+}
+
+#[test]
+fn a_job_is_tried_again_where_it_says_so() {
+    for (restart, tries) in
+        [("", 0), (", restart: \"no\"", 0), (", restart: on-failure", 6), (", restart: on-failure:2", 2)]
+    {
+        let text = format!("name: l\nservices: {{once: {{image: x, x-macula: {{once: true}}{restart}}}}}\n");
+        assert_eq!(of_kind(&text, "Job")[0]["spec"]["backoffLimit"], tries, "{restart}");
+    }
+}
+
+#[test]
+fn what_has_the_node_for_itself_ends_before_its_successor_starts() {
+    let host = "ports: [{target: 80, published: \"8080\", mode: host}]";
+    let first = "update_config: {parallelism: 2, order: start-first}";
+    let text = |keys: &str| format!("name: l\nservices: {{web: {{image: x, {keys}}}}}\n");
+    let rolling = |surge: i64, unavailable: i64| {
+        serde_json::json!({"type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}})
+    };
+    for (keys, strategy) in [
+        ("expose: [80]".to_owned(), Value::Null),
+        (host.to_owned(), rolling(0, 1)),
+        ("deploy: {placement: {max_replicas_per_node: 1}}".to_owned(), rolling(0, 1)),
+        (format!("deploy: {{{first}}}"), rolling(2, 0)),
+        (format!("{host}, deploy: {{{first}}}"), rolling(0, 2)),
+    ] {
+        assert_eq!(of_kind(&text(&keys), "Deployment")[0]["spec"]["strategy"], strategy, "{keys}");
+        let order = "stops services.web.deploy.update_config.order".to_owned();
+        let told = lost(&of(&text(&keys), Target::Kubernetes)).contains(&order);
+        assert_eq!(told, keys.contains(host) && keys.contains(first), "{keys}");
+    }
+    for (keys, strategy) in [
+        ("deploy: {mode: global}".to_owned(), Value::Null),
+        ("deploy: {mode: global, update_config: {parallelism: 3}}".to_owned(), rolling(0, 3)),
+        (format!("deploy: {{mode: global, {first}}}"), rolling(2, 0)),
+    ] {
+        assert_eq!(of_kind(&text(&keys), "DaemonSet")[0]["spec"]["updateStrategy"], strategy, "{keys}");
+    }
+    let data = format!("{}volumes: {{data: }}\n", text(&format!("volumes: [\"data:/d\"], deploy: {{{first}}}")));
+    let told = lost(&of(&data, Target::Kubernetes));
+    let of_update: Vec<&String> = told.iter().filter(|line| line.contains("update_config")).collect();
+    let update = "services.web.deploy.update_config";
+    assert_eq!(of_update, [&format!("stops {update}.order"), &format!("note {update}.parallelism")]);
+    let each = lost(&of(&text("deploy: {mode: global-job}"), Target::Kubernetes));
+    assert_eq!(each, ["stops services.web.deploy.mode"]);
+}
+
+#[test]
+fn objects_of_one_name_are_refused_and_names_in_common_lead_to_all() {
+    let rules = "name: l\nservices:\n  web: {image: x, x-macula: {ingress: [{host: a, port: 80}, {host: b, port: 80}]}}\n  \
+                 web-2: {image: x, x-macula: {ingress: {host: c, port: 80}}}\n";
+    let told = refused(rules, Target::Kubernetes);
+    assert!(told.len() == 1 && told[0].starts_with("compose.yaml:4:"), "{told:?}");
+    let said = "`web-2` would be the name of 2 objects of kind Ingress, of web and web-2";
+    assert!(told[0].contains(said), "{told:?}");
+    let volumes = |declared: &str| {
+        format!(
+            "name: l\nservices: {{web: {{image: x, volumes: [\"a_b:/a\", \"a-b:/b\"]}}}}\nvolumes: {{{declared}}}\n"
+        )
+    };
+    let told = refused(&volumes("a_b: , a-b: "), Target::Kubernetes);
+    let said = "`a-b` would be the name of 2 objects of kind PersistentVolumeClaim, of a-b and a_b";
+    assert!(told.len() == 1 && told[0].contains(said), "{told:?}");
+    // two keys of one volume
+    let one = volumes("a_b: {name: d}, a-b: {name: d}");
+    assert_eq!(of_kind(&one, "PersistentVolumeClaim").len(), 1);
+
+    let aliases = "name: l\nservices:\n  a: {image: x, expose: [80], networks: {back: {aliases: [api, b, only]}}}\n  \
+                   b: {image: x, expose: [81], networks: {back: {aliases: [api]}}}\nnetworks: {back: }\n";
+    let services = of_kind(aliases, "Service");
+    let names: Vec<&str> = services.iter().filter_map(|service| service["metadata"]["name"].as_str()).collect();
+    assert_eq!(names, ["a", "only", "b", "api"]);
+    let ports: Vec<&Value> =
+        services[3]["spec"]["ports"].as_array().unwrap().iter().map(|port| &port["port"]).collect();
+    assert_eq!(ports, [80, 81]);
+    let selector = services[3]["spec"]["selector"].as_object().unwrap();
+    for pods in of_kind(aliases, "Deployment") {
+        let labels = &pods["spec"]["template"]["metadata"]["labels"];
+        assert!(selector.iter().all(|(key, value)| labels[key] == *value), "{labels}");
+    }
+    assert_eq!(lost(&of(aliases, Target::Kubernetes)), ["stops services.a.networks.back.aliases"]);
+}
+
+#[test]
+fn a_port_on_all_addresses_of_both_families_is_one() {
+    let text = "name: l\nservices:\n  web:\n    image: x\n    ports:\n      - {target: 80, published: \"80\", host_ip: \"0.0.0.0\"}\n      \
+                - {target: 80, published: \"80\", host_ip: \"::\"}\n      - {target: 80, published: \"80\", host_ip: \"::\", protocol: udp}\n";
+    let services = of_kind(text, "Service");
+    let public = services.iter().find(|service| service["metadata"]["name"] == "web-public").unwrap();
+    let names: Vec<&Value> = public["spec"]["ports"].as_array().unwrap().iter().map(|port| &port["name"]).collect();
+    assert_eq!(names, ["tcp-80", "udp-80"]);
+}
+
+#[test]
+fn a_swarm_gets_what_is_said_and_nothing_twice() {
+    let text = "name: l\nservices:\n  a: {image: x, restart: \"no\", shm_size: 1g, tmpfs: [/dev/shm], networks: [node]}\n  \
+                b: {image: x, shm_size: 1g, networks: [other]}\n\
+                networks: {node: {external: true, name: host}, other: {external: true}}\n";
+    let translation = of(text, Target::Swarm);
+    strict_all(&translation);
+    let Rendered::Swarm(stack) = translation.rendered else { panic!("not a swarm's") };
+    assert_eq!(stack.external_networks, ["other"], "each node has the other one");
+    let task = |index: usize, pointer: &str| stack.services[index]["TaskTemplate"].pointer(pointer).cloned();
+    assert_eq!(task(0, "/RestartPolicy"), Some(serde_json::json!({"Condition": "none"})));
+    assert_eq!(task(1, "/RestartPolicy"), None, "what says nothing is started again");
+    let mounts = |index: usize| task(index, "/ContainerSpec/Mounts").unwrap().as_array().unwrap().len();
+    assert_eq!((mounts(0), mounts(1)), (1, 1));
+    assert_eq!(task(0, "/Networks"), Some(serde_json::json!([{"Target": "host"}])));
+    assert_eq!(task(1, "/Networks"), Some(serde_json::json!([{"Target": "other", "Aliases": ["b"]}])));
+}
+
 #[test]
 fn what_cannot_run_there_is_refused_with_its_place() {
     let long = "a".repeat(62);
@@ -441,7 +619,7 @@ fn losses_have_their_places() {
     insta::assert_snapshot!(said_of_losses(&of(text, Target::Kubernetes)).join("\n"), @r#"
     stops compose.yaml:5:17: services.web.privileged: pods would own the node; add capabilities
     stops compose.yaml:6:19: services.web.network_mode: pods would have the node's own network, with every port of it
-    note compose.yaml:7:14: services.web.restart: pods of services always start again; those of jobs do on failure
+    note compose.yaml:7:14: services.web.restart: pods of services always start again; a job is tried again where it says `on-failure`
     stops compose.yaml:8:15: services.web.volumes[0].type: the path would be one of each node; make the file a config, or the folder a volume
     stops compose.yaml:8:29: services.web.volumes[1].type: the path would be one of each node; make the file a config, or the folder a volume
     note compose.yaml:9:13: services.web.ports[0].host_ip: the port is open inside the cluster only; `kubectl port-forward` leads to it
@@ -500,6 +678,10 @@ fn a_deployment_that_waits_loses_no_order() {
     let deployed = waits(&Options { waiting: None, ..OPTIONS });
     insta::assert_snapshot!(said_of_losses(&deployed).join("\n"), @"note compose.yaml:1:43: services.a.depends_on: it counts while the stack is deployed; a task that is started again later waits for nobody");
     assert_eq!(deployed.waits["a"], ["b"]);
+    // what else it cannot do still counts
+    let pinned = loaded("services: {a: {image: \"z:1\", cpuset: \"0\"}}").unwrap();
+    let deployed = translated(&pinned, Target::Swarm, &Options { waiting: None, ..OPTIONS }).unwrap();
+    assert!(deployed.losses.iter().any(|loss| loss.behavior), "{:?}", deployed.losses);
 }
 
 #[test]

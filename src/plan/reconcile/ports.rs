@@ -51,6 +51,9 @@ impl Planner<'_> {
                             (None, None, _) if holder.is_macula() => {
                                 macula("ls").why("to see which platform has the address").into()
                             }
+                            (None, None, _) if holder.proxy().is_some() => {
+                                Remedy::shell(["docker", "ps", "--filter", &format!("publish={number}")])
+                            }
                             // a signal might hit what others need, or what is started again at once
                             (None, None, Some(pid)) => Remedy::shell(["ps", "-fp", &pid.to_string()]),
                             (None, None, None) => Remedy::shell(["sudo", "ss", "-lptn", &format!("sport = :{number}")]),

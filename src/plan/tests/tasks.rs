@@ -151,6 +151,9 @@ fn other_data_makes_a_task_run() {
     *container(&mut world, "macula-db-1") = ObservedContainer { made_at: Some(200), ..as_wanted(spec) };
     noted(&platform, &mut world);
     assert_eq!(why_it_runs(&platform, &world), "");
+    let mut other = platform.clone();
+    change(&mut other, "db", |db| db.environment.extend([("A".to_owned(), "b".to_owned())]));
+    assert_eq!(why_it_runs(&other, &world), "the data of db is new", "it is made again in the same run");
     container(&mut world, "macula-db-1").made_at = Some(300);
     assert_eq!(why_it_runs(&platform, &world), "the data of db is new");
     world.containers.retain(|found| found.name != "macula-db-1");

@@ -15,7 +15,7 @@ use crate::kubernetes::{Reason, Trouble};
 use crate::model::{AnyError, NodeRole};
 use crate::system::Inside;
 
-use super::{Work, plain, role};
+use super::{INGRESS, Work, plain, role};
 
 /// The add-on whose token Prometheus on the host has.
 const SCRAPED: &str = "prometheus";
@@ -45,8 +45,18 @@ impl Work {
             progress(Progress::Line { text: format!("loading {} into the nodes", here.join(", ")) });
             provider.load_images(&cluster, &here, &self.state.cluster_folder(), progress).await?;
         }
+        // one of another kind holds the ports of the nodes that this one waits for
+        let before = self.record.lock().await.addons.get(name).cloned().filter(|_| name == INGRESS);
+        let leaves_something = before.is_some_and(|before| before != fingerprint(addon));
         let work = async {
             inside.apply(addon).await.map_err(|error| failed(error.into()))?;
+            if leaves_something {
+                let gone = inside.prune(&self.platform, &self.content.addons).await;
+                let gone = gone.map_err(|error| failed(error.into()))?;
+                if !gone.is_empty() {
+                    progress(Progress::Line { text: format!("removed {}", gone.join(", ")) });
+                }
+            }
             let tell = |reason: &str| progress(Progress::Waiting { reason: reason.to_owned() });
             Ok::<_, StepError>(inside.ready(addon, self.timeout, &tell).await)
         };

@@ -1,7 +1,7 @@
 //! Carries out the steps of the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,9 @@ use super::look::ClusterLook;
 mod addons;
 mod images;
 mod start;
+
+/// The add-on by which applications are reached.
+const INGRESS: &str = "ingress";
 
 /// `kind` on the engine that is used; `patience`: for one of its commands.
 pub fn kind_of(
@@ -191,6 +194,10 @@ impl Work {
     ) -> Result<Option<String>, StepError> {
         let provider = self.provider()?;
         let folder = self.state.cluster_folder();
+        // what an earlier cluster has put there is ours to replace
+        let known = self.state.cluster(self.host()).await.map_err(plain)?;
+        let path = kubeconfig::path(self.host());
+        let written = known.is_some_and(|known| wrote(&known, &path, &spec.context));
         let subnet = |subnet: Option<ipnet::Ipv4Net>| subnet.map(|subnet| subnet.to_string()).unwrap_or_default();
         let mut record = ClusterRecord {
             name: spec.name.clone(),
@@ -201,7 +208,7 @@ impl Work {
             pod_subnet: subnet(self.subnets.map(|(pods, _)| pods)),
             service_subnet: subnet(self.subnets.map(|(_, services)| services)),
             addresses: BTreeMap::new(),
-            kubeconfig: None,
+            kubeconfig: written.then(|| path.clone()),
             addons: BTreeMap::new(),
         };
         if clear {
@@ -249,7 +256,9 @@ impl Work {
         }
         record.complete = true;
         record.addresses = addresses(&self.nodes(&spec.name).await?, &spec.network);
-        record.kubeconfig = self.hand_over(&**provider, &spec.name, &spec.context).await?;
+        if self.hand_over(&**provider, &spec, &path, written).await? {
+            record.kubeconfig = Some(path);
+        }
         self.keep(&record).await?;
         *self.record.lock().await = record;
         Ok(Some(format!("{} in {} s", spec.node_image, begun.elapsed().as_secs())))
@@ -266,26 +275,45 @@ impl Work {
         all
     }
 
-    /// The context goes to the user; a kubeconfig that cannot be changed is no reason to have no cluster.
+    /// The context goes to the user; a kubeconfig that cannot be changed is no reason to have no cluster. Whether it is
+    /// there. `written`: one of its name is ours.
     async fn hand_over(
         &self,
         provider: &dyn ClusterProvider,
-        name: &str,
-        context: &str,
-    ) -> Result<Option<PathBuf>, ClusterError> {
-        let text = provider.kubeconfig(name).await?;
+        spec: &ClusterSpec,
+        path: &Path,
+        written: bool,
+    ) -> Result<bool, ClusterError> {
+        let context = &spec.context;
+        let text = provider.kubeconfig(&spec.name).await?;
         let entry = Entry::of_provider(&text, context)?;
-        let path = kubeconfig::path(self.host());
-        match kubeconfig::put(self.host(), &path, &entry).await {
-            Ok(()) => Ok(Some(path)),
+        match kubeconfig::put(self.host(), path, &entry, written).await {
+            Ok(()) => Ok(true),
             Err(error) => {
                 let print = self.session.line(macula("cluster kubeconfig"));
                 self.session.events.warn(format!(
                     "the context {context} is not in your kubeconfig: {error}; `{print}` prints what would go there"
                 ));
-                Ok(None)
+                Ok(false)
             }
         }
+    }
+
+    /// Nothing has to start again: the folder is mounted, and is looked at with each pull.
+    async fn write_registries(
+        &self,
+        folder: &Path,
+        files: &BTreeMap<String, String>,
+        gone: &[String],
+    ) -> Result<Option<String>, StepError> {
+        for (name, content) in files {
+            let written = self.host().write(&folder.join(name), content.as_bytes(), 0o644).await;
+            written.map_err(ClusterError::from)?;
+        }
+        for name in gone {
+            self.host().remove_folder(&folder.join(name)).await.map_err(ClusterError::from)?;
+        }
+        Ok(None)
     }
 
     async fn delete(&self, name: &str, progress: ProgressSink<'_>) -> Result<Option<String>, StepError> {
@@ -299,9 +327,11 @@ impl Work {
                 }
             }
         }
-        let path = record.kubeconfig.clone().unwrap_or_else(|| kubeconfig::path(self.host()));
         let context = if record.context.is_empty() { name } else { &record.context };
-        if let Err(error) = kubeconfig::take_out(self.host(), &path, context).await {
+        // a context of the name that we did not put there is somebody else's
+        if let Some(path) = &record.kubeconfig
+            && let Err(error) = kubeconfig::take_out(self.host(), path, context).await
+        {
             self.session.events.warn(format!("the context {context} stays in {}: {error}", path.display()));
         }
         let mut secrets = self.state.secrets(self.host()).await.map_err(plain)?;
@@ -322,11 +352,17 @@ impl ClusterWork for Work {
         match action {
             ClusterAction::Create { spec, clear } => self.create(spec, *clear, progress).await,
             ClusterAction::Start { name } => self.start(name, progress).await,
+            ClusterAction::Registries { folder, files, gone } => self.write_registries(folder, files, gone).await,
             ClusterAction::Delete { name } => self.delete(name, progress).await,
             ClusterAction::AddOn { name, .. } => self.add(name, progress).await,
             ClusterAction::Prune => self.prune().await,
         }
     }
+}
+
+/// Whether it is written down that this context went into this kubeconfig.
+pub fn wrote(record: &ClusterRecord, path: &Path, context: &str) -> bool {
+    record.kubeconfig.as_deref() == Some(path) && record.context == context
 }
 
 fn role(node: &ObservedContainer) -> Option<NodeRole> {

@@ -14,13 +14,12 @@ use crate::host::{Unmet, pause};
 use crate::kubernetes::NodeStatus;
 use crate::model::{ContainerState, NodeRole, ObservedContainer, Protocol, macula};
 
-use super::{Work, plain, role};
+use super::{INGRESS, Work, plain, role};
 
 /// How long the API server of nodes that are started again may take.
 const AGAIN: Duration = Duration::from_secs(180);
 
-/// The add-on by which applications are reached, its port in the nodes, and how long it may take to answer again.
-const INGRESS: &str = "ingress";
+/// The port of the ingress in the nodes, and how long it may take to answer again.
 const HTTP: u16 = 80;
 const INGRESS_PATIENCE: Duration = Duration::from_secs(120);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);

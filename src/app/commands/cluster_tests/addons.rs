@@ -120,6 +120,24 @@ async fn what_is_no_longer_wanted_is_pruned() {
     assert_eq!(machine.up("").await.unwrap().steps, 0);
 }
 
+/// The ports that the new one waits for are those of the old one.
+#[tokio::test]
+async fn an_ingress_of_another_kind_goes_before_the_new_one_is_waited_for() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    assert_eq!(*machine.inside.pruned.lock().unwrap(), [""; 0]);
+    let traefik = "cluster: {ingress: traefik}\n";
+    let waits = Trouble::Unschedulable { message: "1 node(s) didn't have free ports".into() };
+    machine.inside.sick.lock().unwrap().insert("ingress".into(), waits);
+    assert!(machine.up(traefik).await.is_err());
+    let kept = "macula: all but platform dns ingress metrics-server";
+    assert_eq!(*machine.inside.pruned.lock().unwrap(), [kept], "before it was ready");
+    machine.inside.sick.lock().unwrap().clear();
+    machine.up(traefik).await.unwrap();
+    assert_eq!(machine.inside.pruned.lock().unwrap().len(), 2, "and at each try");
+    assert_eq!(machine.up(traefik).await.unwrap().steps, 0);
+}
+
 #[tokio::test]
 async fn prometheus_gets_its_token_and_loses_it_with_the_cluster() {
     let machine = Machine::new();
@@ -140,4 +158,25 @@ async fn prometheus_gets_its_token_and_loses_it_with_the_cluster() {
     assert_eq!(up_again().await.steps, 0);
     delete_cluster(&machine.session("macula cluster delete"), &loaded).await.unwrap();
     assert_eq!(held(), "no cluster\n");
+}
+
+/// Nobody is there.
+struct Away;
+
+#[async_trait::async_trait]
+impl Reach for Away {
+    async fn connect(&self, _: &str, context: &str) -> Result<Arc<dyn Inside>, KubernetesError> {
+        Err(KubernetesError::NoContext { context: Some(context.to_owned()), known: Vec::new() })
+    }
+}
+
+#[tokio::test]
+async fn of_a_cluster_that_says_nothing_no_add_on_is_said_to_be_left_out() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    let mut session = machine.session("macula cluster status");
+    session.system.reach = Arc::new(Away);
+    let status = cluster_status(&session, &machine.load("")).await.unwrap();
+    let states: Vec<AddOnCondition> = status.addons.iter().map(|addon| addon.state).collect();
+    assert_eq!(states, [AddOnCondition::Unknown; 4]);
 }

@@ -113,3 +113,11 @@ async fn somebody_elses_cluster_is_left_alone() {
     down(&machine.session("macula down"), &PlatformName::default(), DownOptions::default()).await.unwrap();
     assert_eq!(machine.engine.containers(), ["macula-control-plane"]);
 }
+
+#[tokio::test]
+async fn a_cluster_alone_has_the_network_of_its_platform_made() {
+    let machine = Machine::new();
+    let (session, loaded) = (machine.session("macula cluster create"), machine.load(""));
+    Box::pin(create_cluster(&session, &loaded, false, &Agrees)).await.unwrap();
+    assert_eq!(machine.engine.network_names(), ["macula"]);
+}

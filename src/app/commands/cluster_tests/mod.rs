@@ -20,9 +20,9 @@ use crate::app::{
     stop_cluster, up,
 };
 use crate::apply::{ClusterWork, StepError};
-use crate::cluster::ClusterError;
 use crate::cluster::fake::FakeProvider;
 use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
+use crate::cluster::{ClusterError, KubeconfigError};
 use crate::compile::addons::AddOn;
 use crate::config::{Loaded, MemoryFiles, Request};
 use crate::engine::Containers;
@@ -230,7 +230,9 @@ impl Machine {
 
     async fn up(&self, settings: &str) -> Result<UpResult, Error> {
         let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
-        up(&self.session("macula up"), &self.load(settings), &options, &Agrees).await
+        // tests of several runs have a stack of 2 MiB
+        let (session, loaded) = (self.session("macula up"), self.load(settings));
+        Box::pin(up(&session, &loaded, &options, &Agrees)).await
     }
 
     fn kind_ran(&self) -> Vec<String> {

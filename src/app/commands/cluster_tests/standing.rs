@@ -99,6 +99,23 @@ async fn delete_takes_the_context_and_leaves_the_host_alone() {
 }
 
 #[tokio::test]
+async fn a_context_of_the_same_name_that_is_somebody_elses_stays() {
+    let machine = Machine::new();
+    let theirs = "apiVersion: v1\nkind: Config\ncurrent-context: macula\nclusters:\n- name: macula\n  cluster: {server: 'https://prod.test:6443'}\n\
+                  contexts:\n- name: macula\n  context: {cluster: macula, user: macula}\nusers:\n- name: macula\n  user: {token: theirs}\n";
+    machine.host.put("/home/dev/.kube/config", theirs);
+    machine.up("").await.unwrap();
+    assert_eq!(machine.kubeconfig(), theirs);
+    let heard = machine.heard.said().join("\n");
+    assert!(heard.contains("already has a cluster called macula that macula did not write"), "{heard}");
+    let session = machine.session("macula cluster kubeconfig");
+    let error = cluster_kubeconfig(&session, &machine.load(""), true).await.unwrap_err();
+    assert!(matches!(error, Error::Cluster(ClusterError::Kubeconfig(KubeconfigError::Taken { .. }))), "{error:?}");
+    delete_cluster(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
+    assert_eq!(machine.kubeconfig(), theirs);
+}
+
+#[tokio::test]
 async fn delete_does_without_kind() {
     let machine = Machine::new();
     machine.up("").await.unwrap();
@@ -155,6 +172,31 @@ async fn other_settings_are_said_and_never_cost_a_cluster() {
             .await
             .unwrap();
     assert_snapshot!(prepared.cluster_drift().unwrap(), @"the cluster macula was made with other settings (workers); `cluster delete` and `cluster create` create it again, which macula never does unasked");
+}
+
+#[tokio::test]
+async fn registry_settings_follow_the_files_without_a_new_cluster() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    let folder = "/home/dev/.local/share/macula/macula/cluster/certs.d";
+    let text = |name: &str| machine.host.text(format!("{folder}/{name}/hosts.toml"));
+    // this platform has no registry, and what somebody else put there stays
+    machine.host.put(format!("{folder}/mirror.test/hosts.toml"), "server = \"https://mirror.test\"\n");
+    assert_eq!(machine.up("").await.unwrap().steps, 0);
+    let session = machine.session("macula up");
+    let prepared = prepare(&session, &machine.load(""), &Wanted::default()).await.unwrap();
+    let ingress = crate::compile::ingress_address(prepared.survey.subnet);
+    let old = format!("server = \"http://{ingress}:5001\"\n\n[host.\"http://{ingress}:5001\"]\n");
+    // as it would be for one that is new
+    let work = Work::new(&session, &prepared.survey, prepared.cluster.decision.as_ref());
+    let files = [("registry.old.test/hosts.toml".to_owned(), old.clone())].into();
+    let written = ClusterAction::Registries { folder: folder.into(), files, gone: Vec::new() };
+    work.run(&written, &|_| {}).await.unwrap();
+    assert_eq!(text("registry.old.test"), Some(old));
+    // and one that has gone
+    assert_eq!(machine.up("").await.unwrap().steps, 1);
+    assert_eq!((text("registry.old.test"), text("mirror.test").is_some()), (None, true));
+    assert_eq!(machine.up("").await.unwrap().steps, 0);
 }
 
 #[tokio::test]

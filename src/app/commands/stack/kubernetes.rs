@@ -18,7 +18,7 @@ use crate::compile::addons::{Workload, WorkloadKind};
 use crate::compile::targets::{Check, Checked, Rendered};
 use crate::event::Doing;
 use crate::kubernetes::{
-    Applied, Kubernetes, KubernetesError, NodeStatus, NotReady, StackOwner, StackWorkload, workload_of,
+    Applied, Kubernetes, KubernetesError, NodeStatus, NotReady, StackOwner, StackRemoved, StackWorkload, workload_of,
 };
 use crate::model::Remedy;
 
@@ -69,6 +69,9 @@ pub struct ClusterRemoved {
     pub kept: Vec<String>,
     /// What else lives in its namespace, which stays for it.
     pub others: Vec<String>,
+    /// Types of what else may live there and cannot be seen. The namespace stays for these, too.
+    #[serde(skip)]
+    pub unseen: Vec<String>,
     /// What was still ending when this was over.
     pub ending: Vec<String>,
 }
@@ -278,21 +281,22 @@ impl Rollout<'_> {
         let applied = applied.await.inspect_err(|error: &KubernetesError| {
             steps.failed(&workload.to_string(), &error.to_string());
         })?;
-        let not_ready = rolled_out(self.kubernetes, steps, workload, self.request.patience).await;
+        let wait = (self.request.patience, !applied.is_nothing());
+        let not_ready = rolled_out(self.kubernetes, steps, workload, wait).await;
         Ok((applied, not_ready))
     }
 }
 
-/// Waits until one is rolled out, and tells of it.
+/// Waits until one is rolled out, and tells of it. The last one: how long, and whether it was changed.
 async fn rolled_out(
     kubernetes: &Kubernetes,
     steps: &Steps<'_>,
     workload: &Workload,
-    patience: Duration,
+    (patience, changed): (Duration, bool),
 ) -> Option<NotReady> {
     let id = workload.to_string();
     let tell = |line: &str| steps.waits(&id, line.to_owned());
-    match kubernetes.rolled_out(workload, patience, &tell).await {
+    match kubernetes.rolled_out(workload, patience, changed, &tell).await {
         Ok(()) => {
             steps.done(&id, None);
             None
@@ -320,7 +324,8 @@ pub async fn remove_from_cluster(
             return Err(unknown(&kubernetes, place).await);
         }
         let ending = kubernetes.ended(place.owner(), place.namespace, LEAVING).await.map_err(midway)?;
-        Ok(ClusterRemoved { removed: gone.removed, kept: gone.kept, others: gone.others, ending })
+        let StackRemoved { removed, kept, others, unseen } = gone;
+        Ok(ClusterRemoved { removed, kept, others, unseen, ending })
     };
     unless_cancelled(session, work).await?
 }
@@ -392,7 +397,7 @@ pub async fn scale_on_cluster(
             scaled.inspect_err(|error| steps.failed(&id, &error.to_string())).map_err(midway)?;
         }
         let waits = chosen.iter().map(|(workload, _)| async {
-            let not_ready = rolled_out(&kubernetes, &steps, workload, patience).await;
+            let not_ready = rolled_out(&kubernetes, &steps, workload, (patience, true)).await;
             not_ready.map(|not_ready| (workload.name.clone(), not_ready.to_string()))
         });
         let failed: Vec<(String, String)> = futures_util::future::join_all(waits).await.into_iter().flatten().collect();

@@ -11,6 +11,9 @@ use crate::compile::addons::MANAGER;
 use crate::compile::targets::{Part, Scene, hash};
 use crate::model::{FileSpec, Mount, is_dns_label, label};
 
+/// The network of services that name none.
+const DEFAULT_NETWORK: &str = "default";
+
 /// Names in the stack may have what objects may not: `auth_db` is `auth-db`.
 pub(in crate::compile::targets) fn object_name(name: &str) -> String {
     name.to_lowercase().replace(['_', '.'], "-")
@@ -140,10 +143,14 @@ pub(super) fn content_hash(part: &Part<'_>) -> Option<String> {
     (!part.spec.files.is_empty() || !secret.is_empty()).then(|| hash(&(&part.spec.files, secret)))
 }
 
+/// What an engine would call a volume of the stack, but for the stack's own name: two keys with one name are one volume.
+pub(super) fn volume_name<'a>(scene: &'a Scene<'_>, key: &'a str) -> &'a str {
+    scene.stack.volumes.get(key).and_then(|volume| volume.name.as_deref()).unwrap_or(key)
+}
+
 /// The claim of a volume, by the volume's name in the stack.
-pub(super) fn claim_name(scene: &Scene<'_>, key: &str) -> String {
-    let declared = scene.stack.volumes.get(key).and_then(|volume| volume.name.as_deref());
-    object_name(declared.unwrap_or(key))
+pub(in crate::compile::targets) fn claim_name(scene: &Scene<'_>, key: &str) -> String {
+    object_name(volume_name(scene, key))
 }
 
 /// Pods of a network that the stack declares bear this label.
@@ -151,9 +158,48 @@ pub(super) fn network_label(network: &str) -> String {
     format!("dev.macula.network/{network}")
 }
 
-/// Networks that the service names.
-pub(super) fn networks<'a>(part: &Part<'a>) -> impl Iterator<Item = &'a str> {
-    part.service.networks.keys().map(String::as_str)
+/// Networks that the service is in. One that names none is in `default`, which is told apart from the network of all
+/// pods only where another service names it.
+pub(super) fn networks<'a>(scene: &Scene<'a>, part: &Part<'a>) -> Vec<&'a str> {
+    let service = part.service;
+    let is_named = || scene.parts.iter().any(|other| other.service.networks.contains_key(DEFAULT_NETWORK));
+    if service.networks.is_empty() && service.network_mode.is_none() && is_named() {
+        return vec![DEFAULT_NETWORK];
+    }
+    service.networks.keys().map(String::as_str).collect()
+}
+
+/// Pods of services that share a name bear this label.
+pub(super) fn alias_label(alias: &str) -> String {
+    format!("dev.macula.alias/{alias}")
+}
+
+/// Names that a service asks for, its own aside.
+fn aliases<'a>(part: &Part<'a>) -> BTreeSet<&'a str> {
+    part.service.networks.values().flat_map(|network| network.aliases.iter().map(String::as_str)).collect()
+}
+
+/// The further names that lead to a service: not those that are another service's own.
+pub(super) fn further_names<'a>(scene: &Scene<'a>, part: &Part<'a>) -> BTreeSet<&'a str> {
+    aliases(part).into_iter().filter(|alias| scene.parts.iter().all(|other| other.name != *alias)).collect()
+}
+
+/// Names that a service asks for and that are another service's own.
+pub(in crate::compile::targets) fn taken_names<'a>(scene: &Scene<'a>, part: &Part<'a>) -> BTreeSet<&'a str> {
+    let others = |alias: &&str| scene.parts.iter().any(|other| other.name == *alias && other.name != part.name);
+    aliases(part).into_iter().filter(others).collect()
+}
+
+/// Names that several services ask for, with those services. What ends has no name.
+pub(super) fn shared_names<'a, 'b>(scene: &'b Scene<'a>) -> BTreeMap<&'a str, Vec<&'b Part<'a>>> {
+    let mut all: BTreeMap<&'a str, Vec<&'b Part<'a>>> = BTreeMap::new();
+    for part in scene.parts.iter().filter(|part| !part.is_job()) {
+        for name in further_names(scene, part) {
+            all.entry(name).or_default().push(part);
+        }
+    }
+    all.retain(|_, parts| parts.len() > 1);
+    all
 }
 
 /// Whether the service keeps data of its own, which is that of one pod.

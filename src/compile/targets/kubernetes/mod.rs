@@ -1,7 +1,7 @@
 //! A stack as objects of Kubernetes. Each service keeps its name: it is that of its Service, by which the others
 //! find it, and that of what runs its pods.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,12 +16,14 @@ mod pod;
 mod ports;
 mod workload;
 
-pub(super) use common::{has_data, is_annotation, object_name};
+pub(super) use common::{claim_name, has_data, is_annotation, object_name, taken_names};
+pub(super) use network::is_nginx;
 pub(super) use ports::{is_port_name, ports};
+pub(super) use workload::is_alone;
 
 use common::{
-    annotations, claim_name, common_labels, config_name, files_name, metadata, object, own_files, secret_object, some,
-    variables_name,
+    annotations, common_labels, config_name, files_name, metadata, object, own_files, secret_object, some,
+    variables_name, volume_name,
 };
 
 /// What a claim asks for where the stack says nothing.
@@ -42,6 +44,7 @@ pub(super) fn objects(scene: &Scene<'_>) -> Vec<Value> {
     for part in &scene.parts {
         all.extend(network::services(scene, part));
     }
+    all.extend(network::shared(scene));
     all.extend(scene.parts.iter().map(|part| workload::workload(scene, part)));
     for part in &scene.parts {
         all.extend(workload::scaling(scene, part));
@@ -95,19 +98,22 @@ fn variables(scene: &Scene<'_>, part: &Part<'_>) -> Option<Value> {
 }
 
 fn claims(scene: &Scene<'_>) -> Vec<Value> {
-    let mut all = Vec::new();
+    let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
     for (key, volume) in scene.stack.volumes.iter().filter(|(_, volume)| !volume.external) {
+        let name = volume_name(scene, key);
+        let is_it = |source: &str| volume_name(scene, source) == name;
         let mounts = |part: &&Part<'_>| {
             part.service
                 .mounts
                 .iter()
-                .any(|mount| matches!(mount, Mount::Volume { source: Some(source), .. } if source == key))
+                .any(|mount| matches!(mount, Mount::Volume { source: Some(source), .. } if is_it(source)))
         };
         let users = scene.parts.iter().filter(mounts).count();
-        if users == 0 {
+        // one that two keys name is one claim
+        if users == 0 || !seen.insert(name) {
             continue;
         }
-        let writers = scene.parts.iter().filter(|part| written(part.service).any(|source| source == key)).count();
+        let writers = scene.parts.iter().filter(|part| written(part.service).any(is_it)).count();
         all.push(claim(scene, key, volume, users > 1 && writers > 0));
     }
     all

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::common::{
-    annotations, common_labels, has_data, metadata, network_label, networks, object, object_name, seconds,
-    secret_object, selector, some,
+    alias_label, annotations, common_labels, further_names, has_data, metadata, network_label, networks, object,
+    object_name, seconds, secret_object, selector, shared_names, some,
 };
 use super::ports::{Port, is_port_name, ports};
 use crate::compile::fully_qualified;
@@ -25,17 +25,19 @@ fn service_ports(ports: &[Port]) -> Vec<Value> {
     ports.iter().map(one).collect()
 }
 
-/// The Service of the service's name, one for each other name that it has, and one for what the world reaches.
+/// Without an address of its own a name leads to the pods, on every port.
+fn is_bare(part: &Part<'_>) -> bool {
+    ports(part).is_empty() || part.service.deploy.endpoint_mode.as_deref() == Some("dnsrr")
+}
+
+/// The Service of the service's name, one for each other name that it alone has, and one for what the world reaches.
 pub(super) fn services(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
     if part.is_job() {
         return Vec::new();
     }
-    let own: BTreeSet<&str> = scene.parts.iter().map(|part| part.name).collect();
-    let aliases = part.service.networks.values().flat_map(|network| network.aliases.iter().map(String::as_str));
-    let names: BTreeSet<&str> = aliases.filter(|alias| !own.contains(alias)).collect();
-    let ports = ports(part);
-    // without an address of its own a name leads to the pods, on every port
-    let bare = ports.is_empty() || part.service.deploy.endpoint_mode.as_deref() == Some("dnsrr");
+    let shared = shared_names(scene);
+    let names = further_names(scene, part).into_iter().filter(|name| !shared.contains_key(name));
+    let (ports, bare) = (ports(part), is_bare(part));
     let spec = json!({
         "clusterIP": bare.then_some("None"),
         "selector": selector(scene, part),
@@ -46,7 +48,11 @@ pub(super) fn services(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
     let names = std::iter::once(part.name).chain(names);
     let mut all: Vec<Value> =
         names.map(|name| object("v1", "Service", metadata(scene, part, name), json!({"spec": spec}))).collect();
-    let open: Vec<&PublishedPort> = part.service.ports.iter().filter(|port| is_public(port)).collect();
+    // one that is published on all addresses of IPv4 and on all of IPv6 is one port
+    let mut seen = BTreeSet::new();
+    let open = part.service.ports.iter().filter(|port| is_public(port));
+    let open: Vec<&PublishedPort> =
+        open.filter(|port| seen.insert((port.published.unwrap_or(port.target), port.protocol))).collect();
     if !open.is_empty() {
         let ports: Vec<Value> = open
             .iter()
@@ -66,6 +72,30 @@ pub(super) fn services(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
     all
 }
 
+/// One Service for each name that several services have, which leads to the pods of all of them.
+pub(super) fn shared(scene: &Scene<'_>) -> Vec<Value> {
+    let one = |(name, parts): (&str, Vec<&Part<'_>>)| {
+        let mut all: BTreeMap<(u16, String), Port> = BTreeMap::new();
+        for port in parts.iter().flat_map(|part| ports(part)) {
+            // two services may call different ports by one name
+            let key = (port.number, port.protocol.clone());
+            all.entry(key).or_insert(Port { name: None, ..port });
+        }
+        let ports: Vec<Port> = all.into_values().collect();
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": scene.namespace, "labels": common_labels(scene)},
+            "spec": {
+                "clusterIP": parts.iter().any(|part| is_bare(part)).then_some("None"),
+                "selector": {"app.kubernetes.io/part-of": scene.stack.name, alias_label(name): "true"},
+                "ports": some(service_ports(&ports)),
+                "publishNotReadyAddresses": parts.iter().any(|part| has_data(part)).then_some(true),
+            },
+        })
+    };
+    shared_names(scene).into_iter().map(one).collect()
+}
+
 /// Whoever wrote the address of all interfaces means the world.
 fn is_public(port: &PublishedPort) -> bool {
     !port.host_mode && port.host_ip.is_some_and(|address| address.is_unspecified())
@@ -82,9 +112,14 @@ fn password_name(part: &Part<'_>, index: usize) -> String {
     format!("{}-auth", rule_name(part, index))
 }
 
+/// Whether the cluster's ingress reads the annotations that say more than a host and a path.
+pub(in crate::compile::targets) fn is_nginx(scene: &Scene<'_>) -> bool {
+    scene.platform.cluster.ingress == "nginx"
+}
+
 /// The passwords of rules that ask for one.
 pub(super) fn passwords(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
-    let rules = part.service.extension.ingress.iter().enumerate();
+    let rules = part.service.extension.ingress.iter().enumerate().filter(|_| is_nginx(scene));
     rules
         .filter_map(|(index, rule)| {
             let data = BTreeMap::from([("auth".to_owned(), rule.auth.as_ref()?.as_bytes().to_vec())]);
@@ -101,18 +136,31 @@ pub(super) fn ingresses(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
 
 fn ingress(scene: &Scene<'_>, part: &Part<'_>, index: usize, rule: &IngressRule) -> Value {
     let host = fully_qualified(&rule.host, &scene.platform.domain);
-    let strip = rule.strip && rule.path != "/";
-    let (path, kind) = match strip {
+    let (path, kind) = match rule.strip && rule.path != "/" && is_nginx(scene) {
         true => (format!("{}(/|$)(.*)", rule.path.trim_end_matches('/')), "ImplementationSpecific"),
         false => (rule.path.clone(), "Prefix"),
     };
+    let annotations = is_nginx(scene).then(|| nginx_annotations(part, index, rule));
+    let mut metadata: Map<String, Value> = metadata(scene, part, &rule_name(part, index));
+    metadata.insert("annotations".into(), json!(annotations));
+    let backend = json!({"service": {"name": part.name, "port": {"number": rule.port}}});
+    let spec = json!({
+        "ingressClassName": scene.platform.cluster.ingress,
+        "tls": [{"hosts": [host]}],
+        "rules": [{"host": host, "http": {"paths": [{"path": path, "pathType": kind, "backend": backend}]}}],
+    });
+    object("networking.k8s.io/v1", "Ingress", metadata, json!({"spec": spec}))
+}
+
+/// What a rule says beyond a host and a path, in the words of ingress-nginx.
+fn nginx_annotations(part: &Part<'_>, index: usize, rule: &IngressRule) -> BTreeMap<String, String> {
     let mut annotations: BTreeMap<String, String> = BTreeMap::new();
     let mut set = |key: &str, value: String| {
         annotations.insert(format!("nginx.ingress.kubernetes.io/{key}"), value);
     };
     // nginx's own limit is 1m; ours is none
     set("proxy-body-size", rule.body_size.unwrap_or(0).to_string());
-    if strip {
+    if rule.strip && rule.path != "/" {
         set("use-regex", "true".into());
         set("rewrite-target", "/$2".into());
         set("x-forwarded-prefix", rule.path.trim_end_matches('/').to_owned());
@@ -133,21 +181,13 @@ fn ingress(scene: &Scene<'_>, part: &Part<'_>, index: usize, rule: &IngressRule)
     if let Some(timeout) = rule.response_timeout.filter(|timeout| !timeout.is_zero()) {
         set("proxy-read-timeout", seconds(timeout).to_string());
     }
-    let mut metadata: Map<String, Value> = metadata(scene, part, &rule_name(part, index));
-    metadata.insert("annotations".into(), json!(annotations));
-    let backend = json!({"service": {"name": part.name, "port": {"number": rule.port}}});
-    let spec = json!({
-        "ingressClassName": scene.platform.cluster.ingress,
-        "tls": [{"hosts": [host]}],
-        "rules": [{"host": host, "http": {"paths": [{"path": path, "pathType": kind, "backend": backend}]}}],
-    });
-    object("networking.k8s.io/v1", "Ingress", metadata, json!({"spec": spec}))
+    annotations
 }
 
 /// Services that name networks are reached from those networks, and by what leads to them from outside.
 pub(super) fn policies(scene: &Scene<'_>) -> Vec<Value> {
     let mut all = Vec::new();
-    let used: BTreeSet<&str> = scene.parts.iter().flat_map(networks).collect();
+    let used: BTreeSet<&str> = scene.parts.iter().flat_map(|part| networks(scene, part)).collect();
     for network in &used {
         let peers = json!({"podSelector": {"matchLabels": {network_label(network): "true"}}});
         let labels = scene.stack.networks.get(*network).map(|declared| annotations(&declared.labels));
@@ -164,7 +204,11 @@ pub(super) fn policies(scene: &Scene<'_>) -> Vec<Value> {
             },
         }));
     }
-    for part in scene.parts.iter().filter(|part| networks(part).next().is_some()) {
+    for part in &scene.parts {
+        let joined = networks(scene, part);
+        if joined.is_empty() {
+            continue;
+        }
         let service = part.service;
         let tcp = |number: u16| json!({"port": number, "protocol": "TCP"});
         let named = service.extension.ingress.iter().map(|rule| tcp(rule.port));
@@ -194,8 +238,9 @@ pub(super) fn policies(scene: &Scene<'_>) -> Vec<Value> {
             all.push(policy(format!("{}-reached", part.name), rest));
         }
         let internal = |network: &str| scene.stack.networks.get(network).is_some_and(|declared| declared.internal);
-        if networks(part).all(internal) {
-            let peers: Vec<Value> = networks(part)
+        if joined.iter().copied().all(internal) {
+            let peers: Vec<Value> = joined
+                .iter()
                 .map(|network| json!({"podSelector": {"matchLabels": {network_label(network): "true"}}}))
                 .collect();
             let dns = json!({

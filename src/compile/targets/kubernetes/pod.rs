@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::common::{
-    annotations as allowed, claim_name, common_labels, config_name, content_hash, files_name, key_of, network_label,
-    networks, own_files, seconds, selector, some, variables_name,
+    alias_label, annotations as allowed, claim_name, common_labels, config_name, content_hash, files_name, key_of,
+    network_label, networks, own_files, seconds, selector, shared_names, some, variables_name,
 };
 use super::ports::ports;
 use crate::compile::targets::placement;
@@ -18,7 +18,9 @@ use crate::model::{Condition, Hook, Mount, ProbeKind, PullPolicy, Restart, is_dn
 pub(super) fn template(scene: &Scene<'_>, part: &Part<'_>) -> Value {
     let mut labels = common_labels(scene);
     labels.extend(selector(scene, part));
-    labels.extend(networks(part).map(|network| (network_label(network), "true".to_owned())));
+    labels.extend(networks(scene, part).into_iter().map(|network| (network_label(network), "true".to_owned())));
+    let shared = shared_names(scene).into_iter().filter(|(_, parts)| parts.iter().any(|one| one.name == part.name));
+    labels.extend(shared.map(|(name, _)| (alias_label(name), "true".to_owned())));
     let said = [&part.service.labels, &part.service.options.annotations];
     let said = said.into_iter().flat_map(allowed).map(|(key, value)| (key.clone(), value.clone()));
     let mut annotations: BTreeMap<String, String> = said.collect();
@@ -216,7 +218,6 @@ fn container(part: &Part<'_>, mounts: Vec<Value>) -> Value {
         "ports": some(ports.collect::<Vec<_>>()),
         "volumeMounts": some(mounts),
         "readinessProbe": readiness(part),
-        "startupProbe": startup(part),
         "lifecycle": hollow(json!({
             "postStart": hook(&service.post_start), "preStop": hook(&service.pre_stop),
         })),
@@ -274,31 +275,22 @@ fn question(part: &Part<'_>) -> Option<Map<String, Value>> {
     }
 }
 
+/// The only probe. An engine never ends a container for a check that fails, and a startup probe would end a pod: again
+/// and again, where its start takes longer than the probe allows.
 fn readiness(part: &Part<'_>) -> Value {
     if part.is_job() {
         return Value::Null;
     }
     let Some(mut probe) = question(part) else { return Value::Null };
     let check = part.service.healthcheck.as_ref();
+    // where nothing is said, as long as an engine waits for a check
+    let unsaid = if part.service.extension.probe.is_some() { 3 } else { 30 };
     let period = check.and_then(|check| check.interval).map_or(5, seconds);
-    let patience = check.and_then(|check| check.timeout).map_or(3, seconds);
+    let patience = check.and_then(|check| check.timeout).map_or(unsaid, seconds);
     let retries = check.and_then(|check| check.retries).filter(|retries| *retries > 0).unwrap_or(3);
     probe.insert("periodSeconds".into(), json!(period));
     probe.insert("timeoutSeconds".into(), json!(patience));
     probe.insert("failureThreshold".into(), json!(retries));
-    Value::Object(probe)
-}
-
-/// While the service starts, failures do not count.
-fn startup(part: &Part<'_>) -> Value {
-    let Some(check) = part.service.healthcheck.as_ref().filter(|_| !part.is_job()) else { return Value::Null };
-    let Some(start) = check.start_period.filter(|start| !start.is_zero()) else { return Value::Null };
-    let Some(mut probe) = question(part) else { return Value::Null };
-    let period = check.start_interval.map_or(5, seconds);
-    let retries = u64::from(check.retries.filter(|retries| *retries > 0).unwrap_or(3));
-    probe.insert("periodSeconds".into(), json!(period));
-    probe.insert("timeoutSeconds".into(), json!(check.timeout.map_or(3, seconds)));
-    probe.insert("failureThreshold".into(), json!(seconds(start).div_ceil(period) + retries));
     Value::Object(probe)
 }
 
@@ -401,4 +393,16 @@ fn volumes(scene: &Scene<'_>, part: &Part<'_>) -> (Vec<Value>, Vec<Value>) {
 fn named(name: &str, mut source: Value) -> Value {
     source["name"] = json!(name);
     source
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cpu;
+
+    #[test]
+    fn cpus_are_said_in_the_largest_unit_that_holds_them() {
+        for (nano, said) in [(2_000_000_000, "2"), (1_500_000_000, "1500m"), (1_500_000, "1500000n")] {
+            assert_eq!(cpu(nano), said);
+        }
+    }
 }

@@ -7,8 +7,16 @@ use super::pod::template;
 use crate::compile::targets::{Part, Scene};
 use crate::model::Restart;
 
-/// How often a job is tried again where nothing says so: Kubernetes' own number.
+/// How often a job is tried again that asks for it and does not say how often: Kubernetes' own number.
 const TRIES: i64 = 6;
+
+/// Whether a new pod of the service finds no place while the old one is there: it wants a port of the node, or the node
+/// for itself.
+pub(in crate::compile::targets) fn is_alone(part: &Part<'_>) -> bool {
+    let service = part.service;
+    service.deploy.max_replicas_per_node == Some(1)
+        || service.ports.iter().any(|port| port.host_mode && port.published.is_some())
+}
 
 pub(super) fn workload(scene: &Scene<'_>, part: &Part<'_>) -> Value {
     let service = part.service;
@@ -19,7 +27,8 @@ pub(super) fn workload(scene: &Scene<'_>, part: &Part<'_>) -> Value {
     if part.is_job() {
         let tries = match service.options.restart {
             Restart::OnFailure(Some(tries)) => tries,
-            _ => TRIES,
+            Restart::OnFailure(None) => TRIES,
+            Restart::No | Restart::Always | Restart::UnlessStopped => 0,
         };
         let count = (service.replicas > 1).then_some(service.replicas);
         let spec = json!({"backoffLimit": tries, "completions": count, "parallelism": count, "template": template});
@@ -30,7 +39,9 @@ pub(super) fn workload(scene: &Scene<'_>, part: &Part<'_>) -> Value {
     // an autoscaler's number is its own
     let replicas = service.extension.scale.is_none().then_some(service.replicas);
     if service.deploy.mode.is_global() {
-        let spec = json!({"selector": matches, "minReadySeconds": waits, "template": template});
+        let spec = json!({
+            "selector": matches, "updateStrategy": strategy(part), "minReadySeconds": waits, "template": template,
+        });
         return object("apps/v1", "DaemonSet", metadata, json!({"spec": spec}));
     }
     if has_data(part) {
@@ -50,16 +61,20 @@ pub(super) fn workload(scene: &Scene<'_>, part: &Part<'_>) -> Value {
     object("apps/v1", "Deployment", metadata, json!({"spec": spec}))
 }
 
-/// `update_config`: so many at once, the old ones first or the new ones.
+/// `update_config`: so many at once, the old ones first or the new ones. A Deployment starts a new pod first unless told
+/// otherwise, and such a rollout never ends where that pod finds no place.
 fn strategy(part: &Part<'_>) -> Value {
-    let Some(update) = &part.service.deploy.update else { return Value::Null };
-    let at_once = match update.parallelism {
+    let (update, alone) = (part.service.deploy.update.as_ref(), is_alone(part));
+    if update.is_none() && (!alone || part.service.deploy.mode.is_global()) {
+        return Value::Null;
+    }
+    let at_once = match update.and_then(|update| update.parallelism) {
         Some(0) => json!("100%"),
         Some(count) => json!(count),
         None => json!(1),
     };
-    let (surge, unavailable) = match update.order.as_deref() {
-        Some("start-first") => (at_once, json!(0)),
+    let (surge, unavailable) = match update.and_then(|update| update.order.as_deref()) {
+        Some("start-first") if !alone => (at_once, json!(0)),
         _ => (json!(0), at_once),
     };
     json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}})

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{IMAGE_LABEL, SwarmStack};
+use super::{IMAGE_LABEL, PREDEFINED, SwarmStack};
 use crate::compile::targets::hash;
 use crate::model::{ObservedSwarm, SwarmKind, SwarmService, label};
 
@@ -124,7 +124,7 @@ fn service_change(body: &Value, observed: &ObservedSwarm, pins: &BTreeMap<String
     let body = marked(pinned(body.clone(), found, pins));
     let change = |act, body, what| SwarmChange { act, kind: SwarmKind::Service, name: name.clone(), body, what };
     let Some(found) = found else { return change(SwarmAct::Create, Some(body), Vec::new()) };
-    let there = with_names(found.spec.clone(), &observed.network_names);
+    let there = with_names(found.spec.clone(), &observed.network_names, &body);
     if kind_of_mode(&there) != kind_of_mode(&body) {
         return change(SwarmAct::Replace, Some(body), vec!["mode".to_owned()]);
     }
@@ -177,11 +177,16 @@ fn pinned(mut body: Value, found: Option<&SwarmService>, pins: &BTreeMap<String,
     body
 }
 
-/// Networks by their names, as files have them.
-fn with_names(mut spec: Value, names: &BTreeMap<String, String>) -> Value {
+/// Networks by their names, as files have them. Those that each node has of its own bear ids that no manager lists: one
+/// that nobody knows is taken for the one that is wanted.
+fn with_names(mut spec: Value, names: &BTreeMap<String, String>, wanted: &Value) -> Value {
+    let wanted = wanted.pointer("/TaskTemplate/Networks").and_then(Value::as_array).into_iter().flatten();
+    let wanted = wanted.filter_map(|network| network["Target"].as_str());
+    let mut predefined = wanted.filter(|name| PREDEFINED.contains(name));
     let networks = spec.pointer_mut("/TaskTemplate/Networks").and_then(Value::as_array_mut);
     for network in networks.into_iter().flatten() {
         let name = network["Target"].as_str().and_then(|id| names.get(id)).cloned();
+        let name = name.or_else(|| predefined.next().map(str::to_owned));
         if let (Some(name), Some(network)) = (name, network.as_object_mut()) {
             network.insert("Target".into(), json!(name));
         }

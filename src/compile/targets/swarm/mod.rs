@@ -25,6 +25,9 @@ pub use standing::{Running, Standing, SwarmLook};
 pub const STACK_LABEL: &str = "com.docker.stack.namespace";
 const IMAGE_LABEL: &str = "com.docker.stack.image";
 
+/// Networks that each node has of its own. Tasks can be in them, and have no further names there.
+const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
+
 /// Names of configs and secrets have no more letters.
 const NAME_LENGTH: usize = 64;
 
@@ -48,7 +51,10 @@ pub(super) fn stack(scene: &Scene<'_>) -> SwarmStack {
     let used: BTreeSet<&str> = scene.parts.iter().flat_map(networks_of).collect();
     for key in used {
         match scene.stack.networks.get(key) {
-            Some(declared) if declared.external => all.external_networks.push(network_name(scene, key)),
+            Some(declared) if declared.external => {
+                let name = network_name(scene, key);
+                all.external_networks.extend((!PREDEFINED.contains(&name.as_str())).then_some(name));
+            }
             declared => all.networks.push(network(scene, key, declared)),
         }
     }
@@ -205,10 +211,12 @@ fn service(scene: &Scene<'_>, part: &Part<'_>) -> Value {
     let networks: Vec<Value> = networks_of(part)
         .into_iter()
         .map(|key| {
+            let name = network_name(scene, key);
             let mut aliases = vec![part.name.to_owned()];
             aliases.extend(part.service.networks.get(key).into_iter().flat_map(|joined| joined.aliases.clone()));
             aliases.dedup();
-            json!({"Target": network_name(scene, key), "Aliases": aliases})
+            let aliases = (!PREDEFINED.contains(&name.as_str())).then_some(aliases);
+            known(json!({"Target": name, "Aliases": aliases}))
         })
         .collect();
     let logging = part.service.options.logging.as_ref();
@@ -270,6 +278,7 @@ fn restart(part: &Part<'_>) -> Value {
         (Restart::OnFailure(attempts), _) => known(json!({"Condition": "on-failure", "MaxAttempts": attempts})),
         (_, true) => json!({"Condition": "none"}),
         (Restart::Always | Restart::UnlessStopped, false) => json!({"Condition": "any"}),
+        (Restart::No, false) if part.restart_said => json!({"Condition": "none"}),
         // what says nothing is started again, as everything in a swarm
         (Restart::No, false) => Value::Null,
     }
@@ -433,7 +442,9 @@ fn mounts(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
             }))
         })
         .collect();
-    if let Some(size) = part.service.options.shm_size {
+    let shm = part.service.options.shm_size;
+    // one that is mounted is there already
+    if let Some(size) = shm.filter(|_| part.service.mounts.iter().all(|mount| mount.target() != "/dev/shm")) {
         all.push(json!({"Type": "tmpfs", "Target": "/dev/shm", "TmpfsOptions": {"SizeBytes": size}}));
     }
     all

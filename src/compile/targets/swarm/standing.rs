@@ -24,6 +24,8 @@ pub struct SwarmLook<'a> {
     pub old: &'a BTreeSet<String>,
     /// Since ours began.
     pub waited: Duration,
+    /// For how long tasks have been seen without a node, by their ids; one that is not among them: since ours began.
+    pub pending: &'a BTreeMap<String, Duration>,
 }
 
 /// Where a service stands.
@@ -124,6 +126,18 @@ impl SwarmLook<'_> {
         self.service.update.as_ref().filter(|update| Some(update.started.as_str()) != self.before)
     }
 
+    /// A swarm makes the next task at once, and the port of a node, or the node, is free for it when the one before it has
+    /// ended: as long as one is ending, a task that no node takes may yet be taken.
+    fn has_no_place(&self, task: &SwarmTask) -> bool {
+        let is_leaving = |task: &&SwarmTask| {
+            // what a node was running when it went away is never seen to end
+            let is_up = self.nodes.get(&task.node).is_none_or(|node| node.state != "down");
+            task.desired == "shutdown" && task.state == "running" && is_up
+        };
+        let waited = self.pending.get(&task.id).copied().unwrap_or(self.waited);
+        waited > UNPLACED && !self.tasks.iter().any(is_leaving)
+    }
+
     pub fn standing(&self) -> Standing {
         let failures = self.failures();
         let last = failures.last().copied();
@@ -164,7 +178,7 @@ impl SwarmLook<'_> {
             return self.failed(None, last);
         }
         let unplaced = self.current().find(|task| task.state == "pending" && !task.error.is_empty());
-        if let Some(task) = unplaced.filter(|_| self.waited > UNPLACED) {
+        if let Some(task) = unplaced.filter(|task| self.has_no_place(task)) {
             return self.failed(Some("no node takes it"), Some(task));
         }
         if self.is_global() && wanted == 0 && self.waited > UNPLACED {

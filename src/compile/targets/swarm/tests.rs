@@ -116,6 +116,21 @@ fn an_update_names_what_it_changes_and_keeps_what_somebody_forced() {
     assert_eq!(swarm_changes(&stack("web:1"), &here, &local("sha256:2")).all.last().unwrap().what, ["image"]);
 }
 
+/// Managers list no networks that each node has of its own.
+#[test]
+fn a_network_of_the_nodes_is_no_difference() {
+    let on_host = || {
+        let mut files = stack("web:1");
+        files.services[0]["TaskTemplate"]["Networks"] = json!([{"Target": "host"}]);
+        files
+    };
+    let mut there = made(&swarm_changes(&on_host(), &ObservedSwarm::default(), &BTreeMap::new()));
+    there.services[0].spec["TaskTemplate"]["Networks"] = json!([{"Target": "id-that-nobody-lists"}]);
+    assert!(swarm_changes(&on_host(), &there, &BTreeMap::new()).is_nothing());
+    let other = swarm_changes(&stack("web:1"), &there, &BTreeMap::new());
+    assert_eq!(other.all.last().unwrap().what, ["networks"]);
+}
+
 #[test]
 fn what_others_changed_comes_back_and_what_is_no_longer_wanted_goes() {
     let pins = BTreeMap::new();
@@ -171,11 +186,23 @@ fn task(id: &str, desired: &str, state: &str, error: &str) -> SwarmTask {
 }
 
 fn stands(service: &SwarmService, tasks: &[SwarmTask], seconds: u64) -> Standing {
-    let nodes = [("n".to_owned(), SwarmNode { name: "node1".into(), ..SwarmNode::default() })].into();
+    stands_while(service, tasks, seconds, &BTreeMap::new())
+}
+
+/// With tasks that have had no node for so many seconds.
+fn stands_while(
+    service: &SwarmService,
+    tasks: &[SwarmTask],
+    seconds: u64,
+    pending: &BTreeMap<String, Duration>,
+) -> Standing {
+    let down = SwarmNode { state: "down".into(), ..SwarmNode::default() };
+    let up = SwarmNode { name: "node1".into(), ..SwarmNode::default() };
+    let nodes = [("n".to_owned(), up), ("away".to_owned(), down)].into();
     let old: BTreeSet<String> = ["old".to_owned()].into();
     let waited = Duration::from_secs(seconds);
     let tasks = tasks.iter().collect();
-    SwarmLook { service, tasks, nodes: &nodes, before: Some("before"), old: &old, waited }.standing()
+    SwarmLook { service, tasks, nodes: &nodes, before: Some("before"), old: &old, waited, pending }.standing()
 }
 
 fn failed(standing: Standing) -> String {
@@ -235,6 +262,28 @@ fn a_task_that_fails_is_told_in_its_own_words() {
         failed(stands(&one, &unplaced, 11)),
         @"no node takes it; shop_web.1 on node1: no suitable node (scheduling constraints not satisfied on 1 node)"
     );
+}
+
+/// The port of a node is free for the next task when the one before it has ended, which may take its period of grace.
+#[test]
+fn a_task_waits_for_the_one_that_it_follows() {
+    let one = service(json!({"Replicated": {"Replicas": 1}}), None);
+    let taken = "no suitable node (host-mode port already in use on 1 node)";
+    let next = task("2", "running", "pending", taken);
+    let leaving =
+        SwarmTask { spec: json!({"ContainerSpec": {"Image": "web:1"}}), ..task("1", "shutdown", "running", "") };
+    let both = [leaving.clone(), next.clone()];
+    let waiting = Standing::Waiting(format!("0 of 1 running; shop_web.1 on node1: {taken}"));
+    assert_eq!(stands(&one, &both, 60), waiting);
+    let ended = [SwarmTask { state: "shutdown".into(), ..leaving.clone() }, next.clone()];
+    assert!(failed(stands(&one, &ended, 60)).starts_with("no node takes it"));
+    // a node that went away never says that a task ended
+    let away = [SwarmTask { node: "away".into(), ..leaving }, next];
+    assert!(failed(stands(&one, &away, 60)).starts_with("no node takes it"));
+    // one whose turn has just come has its own time
+    let since = |seconds: u64| BTreeMap::from([("2".to_owned(), Duration::from_secs(seconds))]);
+    assert_eq!(stands_while(&one, &ended, 60, &since(3)), waiting);
+    assert!(failed(stands_while(&one, &ended, 60, &since(11))).starts_with("no node takes it"));
 }
 
 #[test]

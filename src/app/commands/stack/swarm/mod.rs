@@ -89,23 +89,30 @@ pub async fn deploy_to_swarm(session: &Session, name: &str, request: &StackDeplo
     let platform = &request.loaded.platform.name;
     let (engine, nodes) = manager(session).await?;
     let swarm = orders(&engine)?;
-    let observed = swarm.stacks(&stack_filter(name)).await?;
-    let others = foreign(&observed, platform.as_str());
-    if !others.is_empty() {
-        return Err(DeployError::Foreign { stack: name.to_owned(), names: others }.into());
-    }
+    let observed = ours(swarm.stacks(&stack_filter(name)).await?, name, platform.as_str())?;
     externals(swarm, stack, &observed).await?;
     without_ipvs(session, stack).await;
     let pins = Supply { session, engine: &engine, nodes, request }.pins(stack).await?;
-    let changes = changes(stack, &observed, &pins, session);
-    let deployed = Deployed::of(&changes);
     if request.dry_run {
-        return Ok(deployed);
+        return Ok(Deployed::of(&changes(stack, &observed, &pins, session)));
     }
     let _lock = session.lock(platform).await?;
+    // another deployment of the stack may have ended since
+    let observed = ours(swarm.stacks(&stack_filter(name)).await?, name, platform.as_str())?;
+    let changes = changes(stack, &observed, &pins, session);
+    let deployed = Deployed::of(&changes);
     let work = Work { session, engine: &engine, swarm, stack: name, patience: request.patience };
     work.carry_out(changes, &request.translation.waits).await?;
     Ok(deployed)
+}
+
+/// What a swarm has of a stack, if all of it is this platform's.
+fn ours(observed: ObservedSwarm, stack: &str, platform: &str) -> Result<ObservedSwarm, Error> {
+    let names = foreign(&observed, platform);
+    match names.is_empty() {
+        true => Ok(observed),
+        false => Err(DeployError::Foreign { stack: stack.to_owned(), names }.into()),
+    }
 }
 
 fn changes(
@@ -193,11 +200,7 @@ async fn found(swarm: &dyn Swarm, stack: &str, platform: &str) -> Result<Observe
         let all = swarm.stacks(STACK_LABEL).await?;
         return Err(DeployError::UnknownStack { name: stack.to_owned(), known: stacks_of(&all, platform) }.into());
     }
-    let others = foreign(&observed, platform);
-    if !others.is_empty() {
-        return Err(DeployError::Foreign { stack: stack.to_owned(), names: others }.into());
-    }
-    Ok(observed)
+    ours(observed, stack, platform)
 }
 
 /// Stacks that this platform has deployed.

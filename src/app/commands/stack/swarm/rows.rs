@@ -1,6 +1,6 @@
 //! How the services of stacks stand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -65,12 +65,12 @@ pub(super) async fn deployed(swarm: &dyn Swarm, stack: Option<&str>, platform: &
 }
 
 pub(super) fn rows(observed: &ObservedSwarm) -> Vec<DeployedService> {
-    let none = BTreeSet::new();
+    let (none, pending) = (BTreeSet::new(), BTreeMap::new());
     let rows = observed.services.iter().map(|service| {
         let last = service.update.as_ref().map(|update| update.started.as_str());
         // an update that ended long ago is no news, unless it is still in the way
         let stuck = service.update.as_ref().is_some_and(|update| update.state.ends_with("paused"));
-        let look = look(observed, service, last.filter(|_| !stuck), &none, Duration::MAX);
+        let look = look(observed, service, last.filter(|_| !stuck), &none, (Duration::MAX, &pending));
         let Running { running, wanted } = look.running();
         let trouble = match look.standing() {
             Standing::Ready => None,

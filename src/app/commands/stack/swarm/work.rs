@@ -43,6 +43,8 @@ pub(super) struct Begun {
     before: Option<String>,
     /// Tasks that had failed.
     old: BTreeSet<String>,
+    /// Tasks without a node, and when they were first seen so.
+    pending: BTreeMap<String, Instant>,
     /// Since when it has been ready.
     steady: Option<Instant>,
     /// Nothing was sent: it need not show that it goes on running.
@@ -212,7 +214,15 @@ impl Work<'_> {
     fn judge(&self, observed: &ObservedSwarm, name: &str, begun: &mut Begun) -> Standing {
         let waited = begun.since.elapsed();
         let standing = match observed.service(name) {
-            Some(service) => look(observed, service, begun.before.as_deref(), &begun.old, waited).standing(),
+            Some(service) => {
+                let unplaced = observed.tasks_of(service).filter(|task| task.state == "pending");
+                let now = Instant::now();
+                let first = |id: &String| begun.pending.get(id).copied().unwrap_or(now);
+                begun.pending = unplaced.map(|task| (task.id.clone(), first(&task.id))).collect();
+                let seen = begun.pending.iter().map(|(id, since)| (id.clone(), since.elapsed()));
+                let pending: BTreeMap<String, Duration> = seen.collect();
+                look(observed, service, begun.before.as_deref(), &begun.old, (waited, &pending)).standing()
+            }
             None => Standing::Failed { reason: "somebody removed it".to_owned(), container: None },
         };
         match standing {
@@ -332,6 +342,7 @@ fn begun(observed: &ObservedSwarm, found: Option<&SwarmService>, kept: bool) -> 
         since: Instant::now(),
         before: found.and_then(|service| service.update.as_ref()).map(|update| update.started.clone()),
         old: failed.map(|task| task.id.clone()).collect(),
+        pending: BTreeMap::new(),
         steady: None,
         kept,
         last: String::new(),
@@ -343,7 +354,8 @@ pub(super) fn look<'a>(
     service: &'a SwarmService,
     before: Option<&'a str>,
     old: &'a BTreeSet<String>,
-    waited: Duration,
+    (waited, pending): (Duration, &'a BTreeMap<String, Duration>),
 ) -> SwarmLook<'a> {
-    SwarmLook { service, tasks: observed.tasks_of(service).collect(), nodes: &observed.nodes, before, old, waited }
+    let tasks = observed.tasks_of(service).collect();
+    SwarmLook { service, tasks, nodes: &observed.nodes, before, old, waited, pending }
 }
