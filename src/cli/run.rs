@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -11,6 +11,8 @@ use super::consent::Asker;
 use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::excerpt::located;
+use super::interrupt;
+use super::up::broken;
 
 /// Run a program on this machine as part of the platform
 ///
@@ -88,10 +90,15 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         None => folder_name()?,
     };
     let request = ProgramRequest { name, port, needs };
+    let begun = Instant::now();
+    let interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let program = prepare_program(&session, &loaded, choices, &request, &Asker { context }).await;
-    let program = program.map_err(|error| located(error, &loaded, context.excerpt_room()))?;
+    let program = program.map_err(|error| match error {
+        app::Error::Cancelled => broken(context, begun, error, Some(&loaded)),
+        error => located(error, &loaded, context.excerpt_room()),
+    })?;
     let mut held = match program.nameless {
-        None => Some(program.take_name(&session, &loaded).await?),
+        None => Some(program.take_name(&session, &loaded, false).await?),
         Some(_) => None,
     };
     match program.nameless {
@@ -123,7 +130,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             }
             tokio::time::sleep(AGAIN).await;
             // the next time, then
-            if let Ok(again) = program.take_name(&session, &loaded).await {
+            if let Ok(again) = program.take_name(&session, &loaded, true).await {
                 held = Some(again);
             }
         }
@@ -140,6 +147,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         std::future::pending::<()>().await;
     };
     program.begun(&*context.host).await;
+    if context.cancel.is_cancelled() {
+        program.ended(&*context.host).await;
+        return Err(broken(context, begun, app::Error::Cancelled, Some(&loaded)));
+    }
+    // from here on a signal is the program's
+    drop(interrupts);
     let code = tokio::select! {
         code = context.host.run_in_front(&command, &program.log) => code,
         () = keep_route => Ok(0),

@@ -8,10 +8,12 @@
 //! ```
 //!
 //! The ingress passes every name that it does not know to the network's gateway, an address of this
-//! machine; so nothing is reloaded when a route comes or goes. A route is held by an open connection to
+//! machine; so nothing is reloaded when a route comes or goes. Others can send packets there, too: only connections of
+//! the platform's own network are taken. A route is held by an open connection to
 //! the socket `routes.sock`: the kernel closes it with its process, however that ends.
 
 mod client;
+mod own_socket;
 mod passing;
 pub mod reach;
 mod routes;
@@ -22,6 +24,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use client::{Held, RouteError, hold};
+pub use own_socket::OwnSocket;
 pub use routes::{Entrance, Home, Routes, RoutesError};
 
 /// A port of this machine that nobody listens on.

@@ -78,6 +78,25 @@ impl Looks {
         self.acting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Something is being done for a page.
+    pub fn is_acting(&self) -> bool {
+        !self.acting().is_empty()
+    }
+
+    /// Returns when nothing is being done.
+    pub async fn done(&self) {
+        loop {
+            let acted = self.acted.notified();
+            tokio::pin!(acted);
+            // from before the look: what ends meanwhile is heard
+            acted.as_mut().enable();
+            if !self.is_acting() {
+                return;
+            }
+            acted.await;
+        }
+    }
+
     /// What is being done to services of this platform.
     fn acts_on(&self, platform: &PlatformName) -> BTreeMap<String, Action> {
         let acting = self.acting();
@@ -121,6 +140,16 @@ impl Action {
             Self::Stop => "stop",
             Self::Restart => "restart",
         }
+    }
+}
+
+/// Something is being done as long as this is there, however it ends.
+struct Acting<'a>(&'a Looks, Act);
+
+impl Drop for Acting<'_> {
+    fn drop(&mut self) {
+        self.0.acting().remove(&self.1);
+        self.0.acted.notify_waiters();
     }
 }
 
@@ -263,12 +292,10 @@ impl Shared {
             return failed("this is being done already");
         }
         self.looks.acted.notify_waiters();
+        let _acting = Acting(&self.looks, act);
         let folder = self.folder_of(platform).await;
         // it may take long, and must not keep everybody else from looking
-        let done = self.run(Some(platform), folder.as_ref(), words, patience).await;
-        self.looks.acting().remove(&act);
-        self.looks.acted.notify_waiters();
-        done
+        self.run(Some(platform), folder.as_ref(), words, patience).await
     }
 
     pub(super) async fn folder_of(&self, platform: &PlatformName) -> Option<PathBuf> {
@@ -354,5 +381,24 @@ mod tests {
         assert_eq!(json!(looks.acts_on(&PlatformName::default())), json!({"shop": "stop"}));
         assert_eq!(json!(looks.acts_on(&other)), json!({"cart": "restart"}));
         assert_eq!((looks.applies(&PlatformName::default()), looks.applies(&other)), (false, true));
+    }
+
+    #[tokio::test]
+    async fn what_is_being_done_is_waited_for() {
+        let looks = Looks::new(0);
+        looks.done().await;
+        let act: Act = (PlatformName::default(), Doing::Up);
+        looks.acting().insert(act.clone());
+        let brief = Duration::from_millis(20);
+        assert!(looks.is_acting() && tokio::time::timeout(brief, looks.done()).await.is_err());
+        let ends = async {
+            // something else has ended first
+            looks.acted.notify_waiters();
+            tokio::time::sleep(brief).await;
+            looks.acting().remove(&act);
+            looks.acted.notify_waiters();
+        };
+        tokio::join!(looks.done(), ends);
+        assert!(!looks.is_acting());
     }
 }

@@ -30,6 +30,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{Session, Telemetry};
 use crate::compile::RESOLVER;
+use crate::daemon::OwnSocket;
 use crate::event::Events;
 use crate::host::Host;
 use crate::model::Invocation;
@@ -49,6 +51,8 @@ pub use door::{DoorError, Opened, address, ticket};
 pub const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(RESOLVER), 8053);
 /// Seconds for which the page is wanted after somebody has asked for it.
 const WANTED: i64 = 60;
+/// For a browser to be told what came of the last thing that it has asked for.
+const TOLD: Duration = Duration::from_millis(500);
 
 /// Where `macula open home` asks, below the resolver's folder.
 pub fn socket(folder: &Path) -> PathBuf {
@@ -91,7 +95,8 @@ pub struct Settings {
 pub struct Portal {
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
-    socket: PathBuf,
+    /// None: it is shown no more.
+    socket: Option<OwnSocket>,
 }
 
 /// What all requests share.
@@ -139,13 +144,13 @@ impl Portal {
             stop: CancellationToken::new(),
             host,
         });
-        let socket = socket(&settings.folder);
-        let door = door::listen(&socket).map_err(|source| PortalError::Socket { path: socket.clone(), source })?;
+        let path = socket(&settings.folder);
+        let (door, socket) = OwnSocket::listen(&path).map_err(|source| PortalError::Socket { path, source })?;
         let tasks = vec![
             tokio::spawn(door::answer(Arc::clone(&shared), door)),
             tokio::spawn(server::run(Arc::clone(&shared), listener)),
         ];
-        Ok(Self { shared, tasks, socket })
+        Ok(Self { shared, tasks, socket: Some(socket) })
     }
 
     /// Where it is.
@@ -153,7 +158,29 @@ impl Portal {
         self.shared.address
     }
 
-    /// Whether somebody looks at it, or is about to.
+    /// Shows it no more, so that its address and its socket are free, and waits until what it is doing is done: the end
+    /// of this process would be that of the command that it has started.
+    pub async fn finish(mut self) {
+        self.close();
+        for task in self.tasks.drain(..) {
+            // it was cancelled
+            let _ = task.await;
+        }
+        if self.shared.looks.is_acting() {
+            self.shared.looks.done().await;
+            tokio::time::sleep(TOLD).await;
+        }
+    }
+
+    fn close(&mut self) {
+        // while it is listened on: see `OwnSocket::remove`
+        if let Some(socket) = self.socket.take() {
+            socket.remove();
+        }
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+
+    /// Whether somebody looks at it, or is about to, or it has something to do.
     pub fn wanted(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let shared = Arc::clone(&self.shared);
         move || shared.is_wanted()
@@ -162,17 +189,15 @@ impl Portal {
 
 impl Drop for Portal {
     fn drop(&mut self) {
+        self.close();
         self.shared.stop.cancel();
-        self.tasks.iter().for_each(JoinHandle::abort);
-        // a leftover is replaced by the next start
-        let _ = std::fs::remove_file(&self.socket);
     }
 }
 
 impl Shared {
     fn is_wanted(&self) -> bool {
         let asked = self.host.now() - self.asked.load(Ordering::Relaxed);
-        self.streams.load(Ordering::Relaxed) > 0 || asked < WANTED
+        self.streams.load(Ordering::Relaxed) > 0 || asked < WANTED || self.looks.is_acting()
     }
 
     fn tickets(&self) -> std::sync::MutexGuard<'_, keys::Tickets> {

@@ -234,13 +234,19 @@ impl Program {
         ports_of(host, &family(&self.url)).await
     }
 
-    /// Takes the name, until the value is dropped; starts the background process where none runs.
-    pub async fn take_name(&self, session: &Session, loaded: &Loaded) -> Result<Held, Error> {
+    /// Takes the name, until the value is dropped; starts the background process where none runs. `again`: it had the
+    /// name before, and a `down` may have come meanwhile, which it must not undo.
+    pub async fn take_name(&self, session: &Session, loaded: &Loaded, again: bool) -> Result<Held, Error> {
         match hold(&self.socket, &self.route).await {
             Err(RouteError::Io(_)) => {}
             held => return Ok(held?),
         }
-        resolver::ensure(session, &survey(session, loaded).await?).await?;
+        let platform = &loaded.platform.name;
+        let survey = survey(session, loaded).await?;
+        if again && !session.host().exists(&ResolverFiles::of(session.host()).zone(platform)).await {
+            return Err(Error::Down { platform: platform.clone() });
+        }
+        resolver::ensure(session, &survey).await?;
         // it answers for names a moment before it takes programs
         let held = until(START, SHORT, &session.cancel, async || match hold(&self.socket, &self.route).await {
             Err(error @ RouteError::Io(_)) => Err(error),
@@ -283,7 +289,11 @@ async fn is_a_domain(host: &dyn Host, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+    use crate::app::testing::{session, shop};
+    use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
 
     #[tokio::test]
@@ -322,6 +332,38 @@ mod tests {
         assert!(is_a_domain(&host, "blog.macula.local").await);
         assert!(!is_a_domain(&host, "shop.blog.macula.local").await);
         assert!(!is_a_domain(&host, "shop.macula.local").await);
+    }
+
+    #[tokio::test]
+    async fn a_program_does_not_bring_back_a_platform_that_was_taken_down() {
+        let (host, folder) = (FakeHost::new(), tempfile::tempdir().unwrap());
+        let loaded = shop(&host, "", "services: {web: {image: nginx:1}}");
+        let session = session(host.clone(), &FakeEngine::new(), "macula run");
+        let log = folder.path().join("run.log");
+        let route = Route {
+            host: "api.shop.local".into(),
+            port: 4001,
+            gateway: Ipv4Addr::LOCALHOST,
+            ingress: Ipv4Addr::LOCALHOST,
+            ingress_inside: Ipv4Addr::LOCALHOST,
+            log: log.clone(),
+            log_from: 0,
+        };
+        let program = Program {
+            url: "https://api.shop.local".into(),
+            port: 4001,
+            environment: BTreeMap::new(),
+            log,
+            nameless: None,
+            route,
+            socket: folder.path().join("routes.sock"),
+        };
+        // the background process is gone, and so are the platform's names
+        let refused = Box::pin(program.take_name(&session, &loaded, true)).await.unwrap_err();
+        assert!(matches!(refused, Error::Down { .. }), "{refused}");
+        let zone = ResolverFiles::of(&host).zone(&loaded.platform.name);
+        assert!(host.text(zone).is_none());
+        assert!(!host.journal().iter().any(|line| line.contains("dns serve")));
     }
 
     #[test]

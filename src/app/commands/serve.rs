@@ -18,7 +18,7 @@ use crate::daemon::reach::Reach;
 use crate::daemon::{Home, Routes};
 use crate::dns::{
     Client, Config, Encrypted, EncryptedListen, ForwardSettings, Handle, Identities, Inheritance, Inherited, Listen,
-    Name, QueryLog, Server, ServerError, Sources, Upstreams, ZoneEntry, follow,
+    Name, QueryLog, Server, ServerError, Sources, Upstreams, ZoneEntry, follow, install,
 };
 use crate::engine::Engine;
 use crate::event::Events;
@@ -167,10 +167,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         ..Config::default()
     };
     // before anybody can see that this process is there
-    let reach = Reach::start(Arc::clone(&host), &files.reach()).await;
-    if let Err(error) = &reach {
-        events.warn(format!("nothing is passed on to platforms whose engine publishes elsewhere: {error}"));
-    }
+    let reach = Reach::start(Arc::clone(&host)).await;
     let started = match first(&choices, &base) {
         // one of them is bad: each by itself, below, is told apart
         Err(ResolverError::Server(ServerError::Zone(_) | ServerError::Name(_))) => {
@@ -186,6 +183,11 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         }
         started => started?,
     };
+    // not before: of two processes that start at once, the one that has no control socket must not take this one either
+    let reach = reach.hear(&files.reach());
+    if let Err(error) = &reach {
+        events.warn(format!("nothing is passed on to platforms whose engine publishes elsewhere: {error}"));
+    }
 
     for (platform, entry) in files.entries(&*host).await {
         // an address that cannot be had yet is tried again while it runs
@@ -373,7 +375,7 @@ impl Serving {
         let mut looked = Instant::now();
         let mut present = Present::default();
         let mut engine = None;
-        let mut missing = self.settle().await;
+        let mut missing = self.unless_told(cancel, self.settle()).await.unwrap_or(true);
         loop {
             let word = &mut self.word;
             let pause = async move {
@@ -394,7 +396,7 @@ impl Serving {
                         break;
                     }
                 },
-                () = pause => missing = self.settle().await,
+                () = pause => missing = self.unless_told(cancel, self.settle()).await.unwrap_or(true),
             }
             if !self.handle.is_reachable() {
                 self.events.warn(format!("{} is gone: the resolver ends", self.files.control().display()));
@@ -404,15 +406,33 @@ impl Serving {
                 looked = Instant::now();
                 // a full disk is no reason to stop answering
                 let _ = self.host.keep_end(&self.files.log(), LONGEST_LOG).await;
-                self.let_go(&mut present, &mut engine).await;
-                if self.files.entries(&*self.host).await.is_empty() && !self.page_is_wanted() {
+                // the engine may take long to answer
+                self.unless_told(cancel, self.let_go(&mut present, &mut engine)).await;
+                if self.files.entries(&*self.host).await.is_empty()
+                    && !self.page_is_wanted()
+                    // without it this machine would resolve nothing at all
+                    && !install::is_alone(&*self.host, &self.files.install()).await
+                {
                     self.events.info("the last platform is gone: the resolver ends");
                     break;
                 }
             }
         }
-        serves_no_more(&*self.host).await;
+        let host = Arc::clone(&self.host);
+        // whoever waits for the file to go finds the addresses free
+        drop(self);
+        serves_no_more(&*host).await;
         None
+    }
+
+    /// What comes of this work; none, as soon as there is something else to be done for the end of this process.
+    async fn unless_told<T>(&self, cancel: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.handle.stopped() => None,
+            () = self.handle.succeeded() => None,
+            () = cancel.cancelled() => None,
+        }
     }
 
     /// Takes out platforms that somebody else has taken down: from another home, or by hand. The engine is kept for as
@@ -459,6 +479,10 @@ impl Serving {
     /// since a platform's network may be made after we were started.
     async fn settle(&self) -> bool {
         let served = self.files.served(&*self.host).await;
+        if let Some(routes) = &self.routes {
+            let networks = served.iter().filter_map(|(_, entry, _)| Some((gateway_of(entry)?, entry.networks.clone())));
+            routes.keep_networks(networks.collect());
+        }
         let missing = self.listen_again(&served);
         self.keep_homes(&served).await || missing
     }
@@ -528,7 +552,11 @@ impl Present {
 /// This process answers no more and becomes nobody who does: a file that stays names a process that is gone, which
 /// everybody looks at first.
 pub async fn serves_no_more(host: &dyn Host) {
-    let _ = host.remove(&ResolverFiles::of(host).process()).await;
+    let files = ResolverFiles::of(host);
+    // the next one may be there already
+    if files.last_process(host).await.is_some_and(|process| process.pid == std::process::id()) {
+        let _ = host.remove(&files.process()).await;
+    }
 }
 
 #[cfg(test)]
@@ -548,6 +576,39 @@ mod tests {
         assert_eq!(found(same_user).await.as_deref(), Some("127.0.0.9:53 is held by `macula` (pid 7)"));
         let theirs = host().listener("127.0.0.9:5335", Protocol::Udp, None);
         assert_eq!(found(theirs).await.as_deref(), Some("127.0.0.9:5335 is held by a process of another user"));
+    }
+
+    #[tokio::test]
+    async fn an_encrypted_address_that_is_taken_is_passed_over_unless_it_was_asked_for_by_hand() {
+        let listens = async |by: StartedBy, taken: bool| {
+            let host = FakeHost::new();
+            let host = if taken { host.listener("127.0.0.9:853", Protocol::Tcp, None) } else { host };
+            let wants = Wants { dot: vec!["127.0.0.9:853".parse().unwrap()], ..Wants::default() };
+            encrypted(&host, &wants, by, &Events::none()).await.len()
+        };
+        assert_eq!((listens(StartedBy::Up, true).await, listens(StartedBy::Up, false).await), (0, 1));
+        // its error tells who has it
+        assert_eq!(listens(StartedBy::Hand, true).await, 1);
+    }
+
+    #[tokio::test]
+    async fn the_note_of_the_next_process_stays() {
+        let noted = async |pid| {
+            let host = FakeHost::new();
+            let process = Process {
+                format: FORMAT,
+                pid,
+                started: 0,
+                version: "1.0.0".into(),
+                started_by: StartedBy::Up,
+                wants: Wants::default(),
+            };
+            write(&host, &ResolverFiles::of(&host).process(), &process).await.unwrap();
+            serves_no_more(&host).await;
+            ResolverFiles::of(&host).last_process(&host).await.is_some()
+        };
+        assert!(!noted(std::process::id()).await);
+        assert!(noted(std::process::id() + 1).await);
     }
 
     #[test]

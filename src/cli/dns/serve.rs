@@ -126,7 +126,16 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             app::serves_no_more(&*context.host).await;
             Err(error)
         }
-        None => Ok(()),
+        None => {
+            // the system starts a service again only when this process has ended
+            if let Some(page) = page.filter(|_| args.started_by != Starter::Service) {
+                tokio::select! {
+                    () = page.finish() => {}
+                    () = context.cancel.cancelled() => {}
+                }
+            }
+            Ok(())
+        }
     }
 }
 

@@ -25,6 +25,8 @@ const FRESH: Duration = Duration::from_secs(1);
 const DIAL: Duration = Duration::from_secs(5);
 /// For the engine to start the relay's program.
 const OPEN: Duration = Duration::from_secs(10);
+/// How often it is looked whether datagrams still go to the container that they were meant for.
+const STILL_THERE: Duration = Duration::from_secs(2);
 
 /// A connection to a container's port.
 pub(super) enum Wire {
@@ -58,7 +60,15 @@ pub(super) struct Link {
     relay: String,
     engine: tokio::sync::Mutex<Option<Arc<dyn Engine>>>,
     addresses: Mutex<HashMap<String, (Ipv4Addr, Instant)>>,
-    tunnel: tokio::sync::Mutex<Option<Tunnel>>,
+    tunnel: tokio::sync::Mutex<Tunneling>,
+}
+
+/// The tunnel to a relay, or why there is none.
+#[derive(Default)]
+struct Tunneling {
+    open: Option<Tunnel>,
+    /// Of the last try, where it failed, and when it had.
+    failed: Option<(Instant, Arc<io::Error>)>,
 }
 
 impl Link {
@@ -108,17 +118,31 @@ impl Link {
         Ok(wire)
     }
 
-    pub async fn flow(&self, container: &str, port: u16) -> io::Result<Flow> {
-        let target = SocketAddrV4::new(self.address(container).await?, port);
-        match self.way {
+    /// With the address that it leads to.
+    pub async fn flow(&self, container: &str, port: u16) -> io::Result<(Flow, Ipv4Addr)> {
+        let address = self.address(container).await?;
+        let target = SocketAddrV4::new(address, port);
+        let flow = match self.way {
             Way::Relay => {
                 let (send, receive) = tunnel::ask(self.requests().await?, Order::Datagrams(target)).await?;
-                Ok(Flow::Stream(send, receive))
+                Flow::Stream(send, receive)
             }
             Way::Direct | Way::Published => {
                 let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
                 socket.connect(target).await?;
-                Ok(Flow::Socket(socket))
+                Flow::Socket(socket)
+            }
+        };
+        Ok((flow, address))
+    }
+
+    /// Returns when the container has another address than this one.
+    pub async fn moved(&self, container: &str, address: Ipv4Addr) {
+        loop {
+            tokio::time::sleep(STILL_THERE).await;
+            // one that is down at the moment may come back to its address
+            if self.address(container).await.is_ok_and(|now| now != address) {
+                return;
             }
         }
     }
@@ -174,20 +198,43 @@ impl Link {
         }
     }
 
+    /// Opens the tunnel where there is none, unless somebody is about to.
+    pub async fn keep_open(&self) -> io::Result<()> {
+        match self.tunnel.try_lock() {
+            Ok(mut tunnel) => self.requests_of(&mut tunnel).await.map(drop),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// The tunnel's, which is opened where there is none, or was cut.
     async fn requests(&self) -> io::Result<SendRequest<Bytes>> {
+        let asked = Instant::now();
         let mut tunnel = self.tunnel.lock().await;
-        if let Some(tunnel) = tunnel.as_ref().filter(|tunnel| tunnel.is_open()) {
-            return Ok(tunnel.requests());
+        // what was tried while this one waited failed for it, too: each try may take long
+        if let Some((_, error)) = tunnel.failed.as_ref().filter(|(when, _)| *when >= asked) {
+            return Err(once_more(error));
         }
-        *tunnel = None;
-        let opened = match timeout(OPEN, self.open()).await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(Opening::Engine(error))) => return Err(self.failed(error).await),
-            Ok(Err(Opening::Io(error))) => return Err(error),
-            Err(late) => return Err(late.into()),
+        self.requests_of(&mut tunnel).await
+    }
+
+    async fn requests_of(&self, tunnel: &mut Tunneling) -> io::Result<SendRequest<Bytes>> {
+        if let Some(open) = tunnel.open.as_ref().filter(|open| open.is_open()) {
+            return Ok(open.requests());
+        }
+        tunnel.open = None;
+        let failed = match timeout(OPEN, self.open()).await {
+            Ok(Ok(opened)) => {
+                tunnel.failed = None;
+                return Ok(tunnel.open.insert(opened).requests());
+            }
+            Ok(Err(Opening::Engine(error))) => self.failed(error).await,
+            Ok(Err(Opening::Io(error))) => error,
+            Err(late) => late.into(),
         };
-        Ok(tunnel.insert(opened).requests())
+        let failed = Arc::new(failed);
+        let error = once_more(&failed);
+        tunnel.failed = Some((Instant::now(), failed));
+        Err(error)
     }
 
     async fn open(&self) -> Result<Tunnel, Opening> {
@@ -201,6 +248,11 @@ impl Link {
         let request = AttachedExec { command, stdin: true, ..AttachedExec::default() };
         Ok(Tunnel::over_program(engine.converse(&self.relay, &request).await?).await?)
     }
+}
+
+/// The same error for another one who has it.
+fn once_more(error: &Arc<io::Error>) -> io::Error {
+    io::Error::new(error.kind(), Arc::clone(error))
 }
 
 /// Why a tunnel could not be opened.
@@ -218,5 +270,65 @@ impl From<EngineError> for Opening {
 impl From<io::Error> for Opening {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+    use crate::model::ObservedContainer;
+
+    const RELAY: &str = "macula.relay";
+
+    /// A way through a relay that ends as soon as it is started, and its engine.
+    fn through_a_relay_that_ends() -> (Arc<Link>, FakeEngine) {
+        let relay = ObservedContainer { name: RELAY.into(), ..ObservedContainer::default() };
+        let engine = FakeEngine::new().with_container(relay).crashes(RELAY, 1, &[]);
+        let table = Table { relay: RELAY.to_owned(), ..Table::new(Way::Relay, "macula") };
+        let link = Link::new(Arc::new(FakeHost::new()), &table).with_engine(Arc::new(engine.clone()));
+        (Arc::new(link), engine)
+    }
+
+    fn tries(engine: &FakeEngine) -> usize {
+        engine.journal().iter().filter(|line| line.starts_with("starting container")).count()
+    }
+
+    #[tokio::test]
+    async fn whoever_waited_for_a_try_that_failed_does_not_try_again() {
+        let (link, engine) = through_a_relay_that_ends();
+        let turn = link.tunnel.lock().await;
+        let waiting: Vec<_> = (0..5)
+            .map(|_| {
+                let link = Arc::clone(&link);
+                tokio::spawn(async move { link.check().await })
+            })
+            .collect();
+        // all of them ask, and find that somebody has the turn
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        drop(turn);
+        let told = join_all(waiting).await.into_iter().map(|told| told.unwrap().unwrap_err().to_string());
+        let mut told: Vec<String> = told.collect();
+        told.dedup();
+        assert_eq!(told.len(), 1, "all are told the same: {told:?}");
+        assert_eq!(tries(&engine), 1);
+        assert!(link.check().await.is_err());
+        assert_eq!(tries(&engine), 2, "who comes later tries again");
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_is_opened_by_one_at_a_time() {
+        let (link, engine) = through_a_relay_that_ends();
+        let turn = link.tunnel.lock().await;
+        assert!(link.keep_open().await.is_ok());
+        assert_eq!(tries(&engine), 0);
+        drop(turn);
+        assert!(link.keep_open().await.is_err());
+        assert_eq!(tries(&engine), 1);
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Flow, Link};
-use super::pump::{self, DATAGRAM, Datagrams, framed, pass};
+use super::pump::{self, DATAGRAM, Datagrams, framed, pass_or_lose};
 use super::relay::SILENCE;
 use crate::host::next_connection;
 use crate::model::{Forward, Protocol};
@@ -131,9 +131,17 @@ async fn receive(socket: Arc<UdpSocket>, forward: Forward, link: Arc<Link>, stop
             (Arc::clone(&socket), forward.clone(), Arc::clone(&link), stop.clone(), Arc::clone(&senders));
         tokio::spawn(async move {
             let passed = async {
-                match link.flow(&forward.container, forward.port).await? {
-                    Flow::Socket(to) => by_socket(&socket, from, queue, &to).await,
-                    Flow::Stream(send, receive) => by_stream(&socket, from, queue, send, receive).await,
+                let (flow, address) = link.flow(&forward.container, forward.port).await?;
+                let passed = async {
+                    match flow {
+                        Flow::Socket(to) => by_socket(&socket, from, queue, &to).await,
+                        Flow::Stream(send, receive) => by_stream(&socket, from, queue, send, receive).await,
+                    }
+                };
+                tokio::select! {
+                    passed = passed => passed,
+                    // somebody else may have that address by now: the next datagram finds the new one
+                    () = link.moved(&forward.container, address) => Ok(()),
                 }
             };
             tokio::select! {
@@ -142,7 +150,11 @@ async fn receive(socket: Arc<UdpSocket>, forward: Forward, link: Arc<Link>, stop
                 },
                 () = stop.cancelled() => {}
             }
-            senders.lock().unwrap_or_else(PoisonError::into_inner).remove(&from);
+            let mut known = senders.lock().unwrap_or_else(PoisonError::into_inner);
+            // not the next one of the same sender, which may have begun already
+            if known.get(&from).is_some_and(mpsc::Sender::is_closed) {
+                known.remove(&from);
+            }
         });
     }
 }
@@ -180,7 +192,7 @@ async fn by_stream(
         tokio::select! {
             datagram = queue.recv() => {
                 let Some(datagram) = datagram else { return Ok(()) };
-                pass(&mut send, framed(&datagram)).await?;
+                pass_or_lose(&mut send, framed(&datagram))?;
             }
             datagram = coming.next() => {
                 let Some(datagram) = datagram else { return Ok(()) };

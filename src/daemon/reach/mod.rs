@@ -32,18 +32,18 @@ mod tunnel;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::own_socket::OwnSocket;
 use super::routes::Entrance;
 use crate::host::{Host, next_connection};
 use crate::model::{Forward, Protocol, Way};
@@ -138,7 +138,8 @@ pub async fn look_again(socket: &Path, platform: &str) -> io::Result<Passed> {
 
 /// All platforms' ports of this process. Dropped, they are closed.
 pub struct Reach {
-    socket: PathBuf,
+    /// None: it does not hear of changes yet.
+    socket: Option<OwnSocket>,
     tasks: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
 }
@@ -165,22 +166,13 @@ struct Passing {
 }
 
 impl Reach {
-    /// Listens for every platform that wants it, and for word of a change on `socket`.
-    ///
-    /// # Errors
-    /// The socket cannot be made.
-    pub async fn start(host: Arc<dyn Host>, socket: &Path) -> io::Result<Self> {
-        match std::fs::remove_file(socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(socket)?;
-        std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    /// Listens for every platform that wants it. Waits for no engine: the containers are looked for afterwards.
+    pub async fn start(host: Arc<dyn Host>) -> Self {
         let shared =
             Arc::new(Shared { host, platforms: Mutex::default(), entrance: OnceLock::new(), looked: Notify::new() });
         let data = shared.host.folders().data;
         for name in shared.host.list(&data).await.unwrap_or_default() {
-            shared.look(&name).await;
+            shared.settle(&name).await;
         }
         let again = Arc::clone(&shared);
         let retry = tokio::spawn(async move {
@@ -191,14 +183,24 @@ impl Reach {
                 }
             }
         });
-        let asked = Arc::clone(&shared);
-        let take = tokio::spawn(async move {
+        Self { socket: None, tasks: vec![retry], shared }
+    }
+
+    /// Hears of a change on `socket` from now on.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub fn hear(mut self, socket: &Path) -> io::Result<Self> {
+        let (listener, socket) = OwnSocket::listen(socket)?;
+        let asked = Arc::clone(&self.shared);
+        self.tasks.push(tokio::spawn(async move {
             loop {
                 let (stream, _) = next_connection(|cx| listener.poll_accept(cx)).await;
                 tokio::spawn(answer(Arc::clone(&asked), stream));
             }
-        });
-        Ok(Self { socket: socket.to_owned(), tasks: vec![retry, take], shared })
+        }));
+        self.socket = Some(socket);
+        Ok(self)
     }
 
     /// What arrives for programs of this machine goes there from now on.
@@ -217,9 +219,11 @@ impl Reach {
 
 impl Drop for Reach {
     fn drop(&mut self) {
+        // while it is listened on: see `OwnSocket::remove`
+        if let Some(socket) = &self.socket {
+            socket.remove();
+        }
         self.tasks.iter().for_each(JoinHandle::abort);
-        // a leftover is replaced by the next start
-        let _ = std::fs::remove_file(&self.socket);
     }
 }
 
@@ -236,14 +240,19 @@ async fn answer(shared: Arc<Shared>, stream: UnixStream) {
 }
 
 impl Shared {
-    /// Does what a platform's file says now.
+    /// Does what a platform's file says now, and says whether its containers are reached.
     async fn look(&self, platform: &str) -> Passed {
-        let passed = self.settle(platform).await;
+        let (passed, link) = self.settle(platform).await;
         self.looked.notify_one();
-        passed
+        let broken = match link {
+            Some(link) => link.check().await.err().map(|error| error.to_string()),
+            None => None,
+        };
+        Passed { broken, ..passed }
     }
 
-    async fn settle(&self, platform: &str) -> Passed {
+    /// Does what a platform's file says now, and gives the way to its containers. None: it needs none.
+    async fn settle(&self, platform: &str) -> (Passed, Option<Arc<Link>>) {
         let folder = self.host.folders().data.join(platform);
         let table = match platform.contains('/') || platform.is_empty() {
             true => None,
@@ -252,7 +261,7 @@ impl Shared {
         let mut platforms = self.platforms.lock().await;
         let Some(table) = table.filter(|table| table.way != Way::Published) else {
             platforms.remove(platform);
-            return Passed::default();
+            return (Passed::default(), None);
         };
         let same = |passing: &Passing| {
             let forwards = table.forwards.clone();
@@ -271,16 +280,14 @@ impl Shared {
             };
             platforms.insert(platform.to_owned(), passing);
         }
-        let Some(passing) = platforms.get_mut(platform) else { return Passed::default() };
+        let Some(passing) = platforms.get_mut(platform) else { return (Passed::default(), None) };
         passing.table = table;
         passing.settle().await;
         if let Some(entrance) = self.entrance.get() {
             passing.let_in(entrance).await;
         }
-        let (listening, failed, link) = (passing.listening.len(), passing.failed.clone(), Arc::clone(&passing.link));
-        drop(platforms);
-        let broken = link.check().await.err().map(|error| error.to_string());
-        Passed { listening, failed, broken }
+        let passed = Passed { listening: passing.listening.len(), failed: passing.failed.clone(), broken: None };
+        (passed, Some(Arc::clone(&passing.link)))
     }
 
     /// False: there is nothing that could need it before a file is looked at.
@@ -295,7 +302,7 @@ impl Shared {
             if passing.table.way == Way::Relay && !passing.table.forwards.is_empty() {
                 // whoever comes next is not to wait for a tunnel that was cut
                 tokio::spawn(async move {
-                    if let Err(error) = link.check().await {
+                    if let Err(error) = link.keep_open().await {
                         tracing::debug!(%error, "the relay is not reached");
                     }
                 });

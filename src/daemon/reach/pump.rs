@@ -70,12 +70,22 @@ pub(super) async fn through(mut socket: TcpStream, mut send: SendStream<Bytes>, 
 }
 
 /// As much as the other side has room for, until all is sent: whoever reads slowly is waited for.
-pub(super) async fn pass(send: &mut SendStream<Bytes>, mut bytes: Bytes) -> io::Result<()> {
+async fn pass(send: &mut SendStream<Bytes>, mut bytes: Bytes) -> io::Result<()> {
     while !bytes.is_empty() {
         let room = poll_fn(|cx| poll_room(send, cx, bytes.len())).await?;
         send.send_data(bytes.split_to(room), false).map_err(io::Error::other)?;
     }
     Ok(())
+}
+
+/// A datagram, where the other side has room for it now; else it is lost, as anywhere on its way. Whoever waited for
+/// room would read nothing meanwhile, and both sides might wait for each other.
+pub(super) fn pass_or_lose(send: &mut SendStream<Bytes>, frame: Bytes) -> io::Result<()> {
+    send.reserve_capacity(frame.len());
+    if send.capacity() < frame.len() {
+        return Ok(());
+    }
+    send.send_data(frame, false).map_err(io::Error::other)
 }
 
 /// How much of so many bytes the other side has room for, as soon as it has any.

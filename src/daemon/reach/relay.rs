@@ -20,15 +20,19 @@ use tokio::time::timeout;
 
 use super::super::PORT;
 use super::order::Order;
-use super::pump::{DATAGRAM, Datagrams, framed, pass, reset, through};
+use super::pump::{DATAGRAM, Datagrams, framed, pass_or_lose, reset, through};
 use super::refusal::word;
-use super::tunnel::{CONNECTION_WINDOW, ERROR, MOST_STREAMS, STREAM_WINDOW};
+use super::tunnel::{CONNECTION_WINDOW, ERROR, MOST_RESET, MOST_STREAMS, RESET, STREAM_WINDOW, heard, until_silent};
 use crate::host::next_connection;
 
 /// For a connection inside of the engine's machine.
 const DIAL: Duration = Duration::from_secs(5);
 /// A flow of datagrams that is silent for this long has ended.
 pub(super) const SILENCE: Duration = Duration::from_secs(90);
+/// How often the other side is asked whether it is still there, and how long it may take to say so. It asks by itself
+/// more often.
+const BETWEEN_PINGS: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The kernel's table of routes; see proc(5).
 const ROUTES: &str = "/proc/net/route";
 
@@ -69,26 +73,47 @@ impl Within {
     }
 }
 
-/// Takes orders until the other side has gone.
+/// Takes orders until the other side is gone.
 ///
 /// # Errors
 /// What arrives is not what our own side sends.
 pub async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, within: Within) -> io::Result<()> {
+    serve_for(io, within, BETWEEN_PINGS, PATIENCE).await
+}
+
+async fn serve_for(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    within: Within,
+    between: Duration,
+    patience: Duration,
+) -> io::Result<()> {
+    let (io, heard) = heard(io);
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MOST_STREAMS)
         .max_pending_accept_reset_streams(1024)
+        // it is our own program
+        .max_local_error_reset_streams(None)
+        .max_concurrent_reset_streams(MOST_RESET)
+        .reset_stream_duration(RESET)
         .max_frame_size(64 << 10);
     let mut connection = builder.handshake::<_, Bytes>(io).await.map_err(io::Error::other)?;
+    let gone = until_silent(connection.ping_pong(), &heard, between, patience);
+    tokio::pin!(gone);
     let arrivals = Arc::<Arrivals>::default();
-    while let Some(order) = connection.accept().await {
+    loop {
+        let order = tokio::select! {
+            order = connection.accept() => order,
+            // the engine may hold our streams open long after their other end has vanished, and this program its port
+            () = &mut gone => return Ok(()),
+        };
+        let Some(order) = order else { return Ok(()) };
         let (request, respond) = order.map_err(io::Error::other)?;
         let (within, arrivals) = (within.clone(), Arc::clone(&arrivals));
         tokio::spawn(async move { carry_out(request, respond, &within, &arrivals).await });
     }
-    Ok(())
 }
 
 /// What arrives for the other side's machine, one connection for each order.
@@ -181,7 +206,7 @@ async fn datagrams(socket: UdpSocket, mut send: SendStream<Bytes>, receive: Recv
             }
             received = socket.recv(&mut buffer) => {
                 let Ok(count) = received else { continue };
-                if pass(&mut send, framed(buffer.get(..count).unwrap_or_default())).await.is_err() {
+                if pass_or_lose(&mut send, framed(buffer.get(..count).unwrap_or_default())).is_err() {
                     return;
                 }
             }
@@ -216,5 +241,20 @@ mod tests {
             lo\t0000007F\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n\
             broken\n";
         assert_eq!(networks(routes), ["10.222.7.0/24".parse::<Ipv4Net>().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn it_ends_when_the_other_side_has_vanished() {
+        let (here, there) = tokio::io::duplex(64 << 10);
+        let within = Within::These(Vec::new(), "127.0.0.1:1".parse().unwrap());
+        let (between, patience) = (Duration::from_millis(20), Duration::from_secs(1));
+        let served = tokio::spawn(async move { serve_for(there, within, between, patience).await });
+        let (_requests, connection) = h2::client::handshake(here).await.unwrap();
+        tokio::pin!(connection);
+        // it is answered for as long as somebody reads
+        assert!(timeout(Duration::from_millis(200), &mut connection).await.is_err());
+        assert!(!served.is_finished());
+        // nobody does, and the stream stays open, as the engine leaves it
+        timeout(Duration::from_secs(20), served).await.expect("it ends").unwrap().unwrap();
     }
 }

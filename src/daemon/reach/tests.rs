@@ -11,6 +11,7 @@ use super::arrivals::Stream;
 use super::link::{Link, Wire};
 use super::listen::{Listening, listen, slots};
 use super::order::Order;
+use super::pump::{framed, pass_or_lose};
 use super::relay::{Within, serve};
 use super::tunnel::{self, Tunnel};
 use super::{Reach, Table, look_again};
@@ -21,26 +22,37 @@ use crate::model::{ContainerState, Forward, ObservedContainer, Protocol, Way};
 
 const NETWORK: &str = "macula";
 
-fn engine() -> Arc<FakeEngine> {
-    let found = ObservedContainer {
+fn container_at(address: Ipv4Addr) -> ObservedContainer {
+    ObservedContainer {
         name: "macula-web-1".into(),
         state: ContainerState::Running,
-        addresses: [(NETWORK.to_owned(), Ipv4Addr::LOCALHOST)].into(),
+        addresses: [(NETWORK.to_owned(), address)].into(),
         ..ObservedContainer::default()
-    };
-    Arc::new(FakeEngine::new().with_container(found))
+    }
+}
+
+fn engine() -> Arc<FakeEngine> {
+    Arc::new(FakeEngine::new().with_container(container_at(Ipv4Addr::LOCALHOST)))
 }
 
 fn direct() -> Arc<Link> {
+    direct_of(engine())
+}
+
+fn direct_of(engine: Arc<FakeEngine>) -> Arc<Link> {
     let link = Link::new(Arc::new(FakeHost::new()), &Table::new(Way::Direct, NETWORK));
-    Arc::new(link.with_engine(engine()))
+    Arc::new(link.with_engine(engine))
 }
 
 /// A port of this machine that nobody has, and who listens there.
 async fn forwarded(protocol: Protocol, port: u16) -> (std::net::SocketAddr, Listening) {
+    forwarded_by(&direct(), protocol, port).await
+}
+
+async fn forwarded_by(link: &Arc<Link>, protocol: Protocol, port: u16) -> (std::net::SocketAddr, Listening) {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let forward = Forward { listen: free, protocol, service: "web".into(), container: "macula-web-1".into(), port };
-    (free, listen(&forward, &direct(), &slots()).await.unwrap())
+    (free, listen(&forward, link, &slots()).await.unwrap())
 }
 
 /// Says back what it hears until the other side has ended, then its own end.
@@ -111,6 +123,45 @@ async fn datagrams_come_back_to_who_sent_them() {
     }
 }
 
+/// A container that is made again has another address, and what is at the old one may be somebody else.
+#[tokio::test]
+async fn datagrams_follow_a_container_that_was_replaced() {
+    let old = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let port = old.local_addr().unwrap().port();
+    let new = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), port)).await.unwrap();
+    for (socket, says) in [(old, b"old"), (new, b"new")] {
+        tokio::spawn(async move {
+            loop {
+                let (_, from) = socket.recv_from(&mut [0; 64]).await.unwrap();
+                socket.send_to(says, from).await.unwrap();
+            }
+        });
+    }
+    let engine = engine();
+    let (address, _listening) = forwarded_by(&direct_of(engine.clone()), Protocol::Udp, port).await;
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let ask = async || {
+        let mut said = [0; 3];
+        loop {
+            client.send_to(b"who?", address).await.unwrap();
+            // one that comes while a flow ends is lost
+            let answer = tokio::time::timeout(std::time::Duration::from_millis(200), client.recv(&mut said)).await;
+            if answer.is_ok() {
+                return said;
+            }
+        }
+    };
+    assert_eq!(ask().await, *b"old");
+    drop(FakeEngine::clone(&engine).with_container(container_at(Ipv4Addr::new(127, 0, 0, 2))));
+    let followed = async {
+        // the same sender all the time, and never silent
+        while ask().await != *b"new" {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), followed).await.expect("the new one answers");
+}
+
 /// Both ends of a tunnel, which may dial loopback.
 async fn tunnel() -> Tunnel {
     tunnel_with("127.0.0.1:1".parse().unwrap()).await
@@ -118,7 +169,12 @@ async fn tunnel() -> Tunnel {
 
 /// The other end of which listens there.
 async fn tunnel_with(arrivals: std::net::SocketAddrV4) -> Tunnel {
-    let (here, there) = tokio::io::duplex(64 << 10);
+    tunnel_over(arrivals, 64 << 10).await
+}
+
+/// A tunnel whose way holds so many bytes.
+async fn tunnel_over(arrivals: std::net::SocketAddrV4, room: usize) -> Tunnel {
+    let (here, there) = tokio::io::duplex(room);
     let within = Within::These(vec!["127.0.0.0/8".parse().unwrap()], arrivals);
     tokio::spawn(async move { serve(there, within).await });
     Tunnel::over(here).await.unwrap()
@@ -183,17 +239,65 @@ async fn what_arrives_at_the_relay_is_passed_on() {
     assert!(ended.expect("nothing hangs").is_err(), "reset, and not ended");
 }
 
-#[tokio::test]
-async fn one_that_is_not_read_stops_nobody() {
+/// Writes without an end to whoever connects.
+async fn endless() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
-        let mut held = Vec::new();
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            held.push(tokio::spawn(async move { while stream.write_all(&[7; 4096]).await.is_ok() {} }));
+            tokio::spawn(async move { while stream.write_all(&[7; 4096]).await.is_ok() {} });
         }
     });
+    port
+}
+
+/// What is still under way of a transfer that was given up is no fault, however many of them there were.
+#[tokio::test]
+async fn transfers_that_are_given_up_leave_the_tunnel_open() {
+    let target = std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, endless().await);
+    let (echo, _task) = echo().await;
+    let tunnel = tunnel_over("127.0.0.1:1".parse().unwrap(), 4 << 20).await;
+    for _ in 0..60 {
+        let asked = (0..40).map(|_| tunnel::ask(tunnel.requests(), Order::Connect(target)));
+        let open = futures_util::future::join_all(asked).await;
+        assert!(open.iter().all(Result::is_ok));
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    assert!(tunnel.is_open());
+    said_back(through(&tunnel, echo).await, 100_000).await;
+}
+
+#[tokio::test]
+async fn a_datagram_without_room_is_lost_and_waited_for_by_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
+    let tunnel = tunnel().await;
+    let (mut send, _receive) = tunnel::ask(tunnel.requests(), Order::Connect(target)).await.unwrap();
+    let frame = framed(&[7; 60_000]);
+    let brief = std::time::Duration::from_millis(1);
+    let moments = async {
+        // nobody reads: at last there is no room for a while
+        let mut full = 0;
+        while full < 100 {
+            send.reserve_capacity(frame.len());
+            full = if send.capacity() < frame.len() { full + 1 } else { 0 };
+            pass_or_lose(&mut send, frame.clone()).unwrap();
+            tokio::time::sleep(brief).await;
+        }
+        let (mut stream, _) = listener.accept().await.unwrap();
+        tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
+        while send.capacity() < frame.len() {
+            tokio::time::sleep(brief).await;
+        }
+        pass_or_lose(&mut send, frame.clone()).unwrap();
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), moments).await.expect("nothing hangs");
+}
+
+#[tokio::test]
+async fn one_that_is_not_read_stops_nobody() {
+    let port = endless().await;
     let (echo, _task) = echo().await;
     let tunnel = tunnel().await;
     let mut silent = Vec::new();
@@ -260,7 +364,7 @@ async fn the_file_says_what_is_listened_on() {
     let mut table = Table::new(Way::Direct, NETWORK);
     table.forwards = vec![forward(free, 80), forward(taken.local_addr().unwrap(), 81)];
     host.write(&file, &serde_json::to_vec(&table).unwrap(), 0o600).await.unwrap();
-    let reach = Reach::start(host.clone(), &socket).await.unwrap();
+    let reach = Reach::start(host.clone()).await.hear(&socket).unwrap();
     let passed = look_again(&socket, "shop").await.unwrap();
     assert_eq!((passed.listening, passed.failed.len()), (1, 1));
     assert_eq!(passed.failed[0].0, taken.local_addr().unwrap());
