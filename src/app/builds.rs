@@ -177,7 +177,35 @@ pub(super) async fn unbuildable(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::testing::shop;
+    use crate::host::fake::FakeHost;
     use crate::model::{EngineKind, EngineNeed};
+
+    #[tokio::test]
+    async fn two_builds_of_one_folder_have_each_its_own_content() {
+        let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(folder.path().join("Dockerfile"), "FROM a\nCOPY site /x\n").unwrap();
+        std::fs::write(folder.path().join("page.html"), "1").unwrap();
+        let contents = async |both: bool| {
+            let stack = "services: {copies: {image: a}, plain: {image: a}}\n";
+            let mut platform = shop(&FakeHost::new(), "", stack).platform;
+            let services = platform.stacks.iter_mut().flat_map(|stack| stack.services.values_mut());
+            for service in services.filter(|service| both || service.name == "plain") {
+                service.build = Some(Build { context: Some(folder.path().to_owned()), ..Build::default() });
+                if service.name == "copies" {
+                    let copy = PrepareStep::Copy { from: "page.html".into(), to: "site".into() };
+                    service.extension.prepare = vec![copy];
+                }
+            }
+            look_at_contexts(&mut platform, cache.path()).await;
+            let content = |name| platform.service(name).unwrap().1.build.clone().and_then(|build| build.content);
+            [content("copies"), content("plain")]
+        };
+        let [_, alone] = contents(false).await;
+        let [copies, plain] = contents(true).await;
+        assert!(alone.is_some() && copies.is_some());
+        assert!(plain == alone && copies != alone);
+    }
 
     #[test]
     fn what_an_old_engine_does_not_know_is_told_with_its_place() {

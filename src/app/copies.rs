@@ -266,3 +266,22 @@ fn file(path: &Path, target: String) -> Result<FileMount, Why> {
         external: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::shop;
+    use crate::host::fake::FakeHost;
+
+    #[test]
+    fn what_cannot_be_read_is_a_problem_only_where_the_engine_has_something_else_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("loop");
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let volume = format!("{}:/x:ro", path.display());
+        let stack = format!("services: {{web: {{image: a, volumes: ['{volume}'], x-macula: {{mounts: copy}}}}}}\n");
+        let platform = shop(&FakeHost::new(), "", &stack).platform;
+        let problems = |there: Option<There>| requests(&platform, &|_| there, None).1.problems.len();
+        assert_eq!([None, Some(There::Same), Some(There::Other)].map(problems), [0, 0, 1]);
+    }
+}

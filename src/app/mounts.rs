@@ -115,6 +115,22 @@ mod tests {
         assert_eq!(there("/builds/shop/cache/a").as_deref(), Some("/srv/cache/a"));
         assert_eq!(there("/x").as_deref(), Some("/var/lib/volumes/x"));
         assert_eq!(there("/buildsite"), None);
+        let text = "services: {shop: {image: a, volumes: ['./conf:/conf', '/buildsite:/site', 'data:/data']}}\n\
+                    volumes: {data: {}}\n";
+        let files = MemoryFiles::default()
+            .with("/builds/shop/macula.yaml", "stacks: [compose.yaml]")
+            .with("/builds/shop/compose.yaml", text);
+        let request = Request { cwd: "/builds/shop".into(), only_own: true, ..Request::default() };
+        let mut platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+        translate(&mounts, &mut platform);
+        let (_, shop) = platform.service("shop").unwrap();
+        let source = |mount: &Mount| match mount {
+            Mount::Bind { source, .. } => Some(source.display().to_string()),
+            _ => None,
+        };
+        let mut sources: Vec<String> = shop.mounts.iter().filter_map(source).collect();
+        sources.sort();
+        assert_eq!(sources, ["/buildsite", "/srv/runner/shop/conf"]);
     }
 
     #[tokio::test]

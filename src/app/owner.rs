@@ -103,6 +103,7 @@ mod tests {
         assert_eq!(Owner::read(&host).await.unwrap(), None);
         let owner = Owner::ensure(&host).await.unwrap();
         assert_eq!(Owner::ensure(&host).await.unwrap(), owner);
+        assert_eq!(host.text("/home/dev/.local/share/macula/.owner").as_deref(), Some(owner.id()));
         let fresh = FakeHost::new();
         let (one, other_one) = tokio::join!(Owner::ensure(&fresh), Owner::ensure(&fresh));
         assert_eq!(one.unwrap(), other_one.unwrap(), "of two that are the first at once");

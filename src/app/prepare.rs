@@ -401,6 +401,20 @@ mod tests {
         assert_eq!(told(engine().with_container(gate), true).await, ("gate web".to_owned(), String::new()));
     }
 
+    #[tokio::test]
+    async fn services_are_counted_without_jobs() {
+        let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("acme/web:1"));
+        let stack = "services:\n  web: {image: 'acme/web:1'}\n  db: {image: 'acme/web:1'}\n  \
+                     job: {image: 'acme/web:1', restart: 'no', x-macula: {once: true}}\n";
+        let loaded = shop(&host, "", stack);
+        let session = heard_session(host, &engine, "macula plan", &Arc::default());
+        let counted = async |services: &[&str]| {
+            let services = services.iter().map(|&name| name.to_owned()).collect();
+            prepare(&session, &loaded, &Wanted { services, ..Wanted::default() }).await.unwrap().services()
+        };
+        assert_eq!((counted(&[]).await, counted(&["web"]).await), (2, 1));
+    }
+
     #[test]
     fn all_that_names_lead_to_learns_of_a_new_number_of_containers() {
         let stack = "services:\n  web: {image: 'acme/web:1', x-macula: {ingress: {port: 80}}}\n  \

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{arrivals_address, gateway};
 use crate::daemon::reach::Table;
 use crate::doctor::proof::{self, Record, Unproved};
-use crate::engine::Engine;
+use crate::engine::{Engine, everybody};
 use crate::host::Host;
 use crate::model::{
-    ContainerOptions, ContainerSpec, Facts, Fingerprint, NetworkAttachment, NetworkSpec, Observed, Platform,
-    PlatformName, ReachSetting, Restart, Way, label, relay_name,
+    ContainerOptions, ContainerSpec, ContainerState, EngineKind, Facts, Fingerprint, NetworkAttachment, NetworkSpec,
+    Observed, Platform, PlatformName, ReachSetting, Restart, Way, label, relay_name,
 };
 use crate::plan::{self, Action, Plan, REACH_GROUP};
 use crate::system::OwnImage;
@@ -59,8 +59,15 @@ struct Chosen {
 
 /// The way of the next `up`. `prove`: a container is asked what arrives, where that is not known yet; otherwise
 /// nothing is decided then.
-async fn decide(session: &Session, platform: &Platform, prove: bool) -> Result<Option<Chosen>, Error> {
+async fn decide(
+    session: &Session,
+    platform: &Platform,
+    known: Option<&Table>,
+    prove: bool,
+) -> Result<Option<Chosen>, Error> {
     let host = session.host();
+    // containers are not made anew because a neighbor has gone
+    let stays = known.is_some_and(|known| known.way == Way::Relay);
     let engine = session.engine()?;
     let facts = engine.facts().await?;
     let setting = setting(host, platform)?;
@@ -77,6 +84,7 @@ async fn decide(session: &Session, platform: &Platform, prove: bool) -> Result<O
         ReachSetting::Auto if is_inside(&*engine, home.as_deref()).await => Way::Direct,
         ReachSetting::Auto if !facts.published => Way::Relay,
         ReachSetting::Auto => match arrives(&*engine, host, &facts, prove).await {
+            Some(true) if gives_each_number_once(&facts) && (stays || clashes(&*engine, platform).await?) => Way::Relay,
             Some(true) => Way::Published,
             Some(false) => Way::Relay,
             None => return Ok(None),
@@ -88,10 +96,10 @@ async fn decide(session: &Session, platform: &Platform, prove: bool) -> Result<O
 /// The way of the next `up`, which is recorded for all other commands.
 pub(super) async fn choose(session: &Session, platform: &Platform) -> Result<(), Error> {
     let host = session.host();
-    let Some(Chosen { way, home }) = decide(session, platform, true).await? else { return Ok(()) };
-    let facts = session.engine()?.facts().await?;
     let folder = session.state(&platform.name).folder().to_owned();
     let known = Table::read(host, &folder).await;
+    let Some(Chosen { way, home }) = decide(session, platform, known.as_ref(), true).await? else { return Ok(()) };
+    let facts = session.engine()?.facts().await?;
     // nothing is written for the way that needs nothing
     let wanted = Table {
         home,
@@ -118,9 +126,33 @@ pub(super) async fn ahead(session: &Session, platform: &Platform) -> Result<Opti
     if known.is_none() && setting(host, platform)? == ReachSetting::Auto {
         return Ok(None);
     }
-    let Some(Chosen { way, home }) = decide(session, platform, false).await? else { return Ok(None) };
+    let Some(Chosen { way, home }) = decide(session, platform, known.as_ref(), false).await? else { return Ok(None) };
     let same = known.is_some_and(|known| (known.way, &known.home) == (way, &home));
     Ok((!same).then(|| Table { home, ..Table::new(way, platform.name.network()) }))
+}
+
+/// Docker without root gives a number of a port away once, whatever the addresses: each of them leads to 127.0.0.1 in a
+/// network of its own (rootlesskit's port drivers), where the second finds it taken.
+fn gives_each_number_once(facts: &Facts) -> bool {
+    facts.rootless && facts.engine_kind == EngineKind::Docker
+}
+
+/// Whether two want the same number, both in the platform or one in it.
+async fn clashes(engine: &dyn Engine, platform: &Platform) -> Result<bool, Error> {
+    let mut numbers = BTreeSet::new();
+    for (_, service) in platform.services() {
+        let fixed = service.ports.iter().filter_map(|port| Some((port.host_ip, port.published?, port.protocol)));
+        for (_, number, protocol) in fixed.collect::<BTreeSet<_>>() {
+            if !numbers.insert((number, protocol)) {
+                return Ok(true);
+            }
+        }
+    }
+    let others = everybody(engine).await?.into_iter().filter(|found| {
+        found.state == ContainerState::Running && found.label(label::PLATFORM) != Some(platform.name.as_str())
+    });
+    let mut taken = others.flat_map(|found| found.ports);
+    Ok(taken.any(|port| port.host_port.is_some_and(|number| numbers.contains(&(number, port.protocol)))))
 }
 
 /// This process's container has a network of its own.
@@ -349,6 +381,77 @@ mod tests {
         let found = crate::model::ObservedContainer { name: "8f1c4a5b6c7d".into(), ..Default::default() };
         let engine = FakeEngine::new().with_container(found);
         assert_eq!(home(&engine, &host).await, None);
+    }
+
+    #[tokio::test]
+    async fn two_that_want_one_number_are_found() {
+        use crate::config::{MemoryFiles, Request, load};
+        use crate::model::{ObservedContainer, PortBinding, Protocol};
+        let platform = |services: &str| {
+            let files = MemoryFiles::default().with("/p/compose.yaml", format!("services: {services}\n"));
+            let request = Request { cwd: "/p".into(), stacks: vec!["/p".into()], only_own: true, ..Request::default() };
+            load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform
+        };
+        let one = platform(
+            "{a: {image: a, ports: ['127.0.0.2:80:80', '443:443', '53:53/udp']}, b: {image: b, ports: ['8080']}}",
+        );
+        let two = platform("{a: {image: a, ports: ['127.0.0.2:80:80']}, b: {image: b, ports: ['127.0.0.3:80:80']}}");
+        let both = platform("{a: {image: a, ports: ['127.0.0.2:80:80', '127.0.0.3:80:80']}}");
+        let engine = FakeEngine::new();
+        assert!(!clashes(&engine, &one).await.unwrap());
+        assert!(clashes(&engine, &both).await.unwrap());
+        assert!(clashes(&engine, &two).await.unwrap());
+        let beside = |name: &str, port, protocol| {
+            let bound =
+                PortBinding { host_ip: [127, 0, 0, 9].into(), host_port: Some(port), container_port: 1, protocol };
+            let labels = [(label::PLATFORM.to_owned(), name.to_owned())].into();
+            let state = ContainerState::Running;
+            let found = ObservedContainer { name: "x".into(), state, labels, ports: vec![bound], ..Default::default() };
+            FakeEngine::new().with_container(found)
+        };
+        assert!(clashes(&beside("other", 443, Protocol::Tcp), &one).await.unwrap());
+        assert!(!clashes(&beside("other", 53, Protocol::Tcp), &one).await.unwrap());
+        assert!(!clashes(&beside(one.name.as_str(), 443, Protocol::Tcp), &one).await.unwrap());
+    }
+
+    #[test]
+    fn only_bridges_of_our_own_that_are_there_or_will_be_are_joined() {
+        use crate::model::{ObservedNetwork, ResourceId, ResourceKind};
+        use crate::plan::{Cause, Step};
+        let spec = |name: &str, driver: &str, external| NetworkSpec {
+            name: name.into(),
+            external,
+            driver: driver.into(),
+            driver_opts: Default::default(),
+            internal: false,
+            attachable: false,
+            enable_ipv6: false,
+            ipam: Vec::new(),
+            subnet: None,
+            labels: Default::default(),
+        };
+        let wanted = [
+            spec("there", "bridge", false),
+            spec("made", "bridge", false),
+            spec("neither", "bridge", false),
+            spec("theirs", "bridge", true),
+            spec("lan", "macvlan", false),
+        ];
+        let found = |name: &str| ObservedNetwork { name: name.into(), ..ObservedNetwork::default() };
+        let observed = Observed { networks: ["there", "theirs", "lan"].map(found).into(), ..Observed::default() };
+        let make = Step {
+            id: "make".into(),
+            resource: ResourceId::new(ResourceKind::Network, "made"),
+            group: "network".into(),
+            action: Action::CreateNetwork(wanted[1].clone()),
+            cause: Cause::Missing,
+            after: Vec::new(),
+            destructive: false,
+            needs_privilege: false,
+        };
+        let plan = Plan { steps: vec![make], ..Plan::default() };
+        let joined = there(&wanted, &observed, &plan);
+        assert_eq!(joined.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>(), ["there", "made"]);
     }
 
     #[test]

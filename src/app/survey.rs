@@ -558,3 +558,25 @@ fn own_subnet(platform: &Platform, observed: &Observed) -> Option<Ipv4Net> {
         ipnet::IpNet::V6(_) => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::{session, shop};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+
+    #[tokio::test]
+    async fn only_bridges_that_say_nothing_of_addresses_are_given_some() {
+        let stack = "services: {web: {image: 'acme/web:1', networks: [own, fixed, lan]}}\n\
+                     networks:\n  own: {}\n  fixed: {ipam: {config: [{subnet: 10.9.0.0/24}]}}\n  lan: {driver: macvlan}\n";
+        let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("acme/web:1"));
+        let loaded = shop(&host, "", stack);
+        let survey = survey(&session(host, &engine, "macula plan"), &loaded).await.unwrap();
+        let given = |key: &str| {
+            let named = |spec: &&NetworkSpec| spec.labels.get(label::NAME).is_some_and(|name| name == key);
+            survey.resources.networks.iter().find(named).unwrap().subnet.is_some()
+        };
+        assert_eq!(["own", "fixed", "lan"].map(given), [true, false, false]);
+    }
+}

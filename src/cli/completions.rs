@@ -61,6 +61,7 @@ struct Ground {
     name: Option<String>,
     file: Option<PathBuf>,
     stacks: Vec<PathBuf>,
+    no_discover: bool,
 }
 
 impl Ground {
@@ -72,10 +73,12 @@ impl Ground {
                 Some((option, value)) => (option, Some(value.to_owned())),
                 None => (word.as_str(), words.get(at + 1).cloned()),
             };
+            // they have no short forms: those mean something else, as in `logs -f` and `logs -n 5`
             match (option, value) {
-                ("--name" | "-n", Some(value)) => ground.name = Some(value),
-                ("--file" | "-f", Some(value)) => ground.file = Some(value.into()),
+                ("--name", Some(value)) => ground.name = Some(value),
+                ("--file", Some(value)) => ground.file = Some(value.into()),
                 ("--stack", Some(value)) => ground.stacks.push(value.into()),
+                ("--no-discover", _) => ground.no_discover = true,
                 _ => {}
             }
         }
@@ -87,15 +90,20 @@ impl Ground {
     fn load(&self) -> Option<Loaded> {
         let host = LocalHost::new();
         let name = self.name.clone().or_else(|| host.env("MACULA_NAME")).filter(|name| !name.is_empty());
-        let request = config::Request {
+        let mut request = config::Request {
             cwd: std::env::current_dir().ok()?,
             config_folder: Some(host.folders().config),
             env: host.environment(),
             file: self.file.clone(),
             name: name.and_then(|name| PlatformName::new(&name).ok()),
             stacks: self.stacks.clone(),
+            discover: !self.no_discover,
             ..config::Request::default()
         };
+        // what the command would work on, without a word of it: the choices of the last `up` hold for it, too
+        let name = config::platform_name(&request, &DiskFiles).0;
+        State::new(&host.folders().data, &name).remembered(&DiskFiles).apply(&mut request, &DiskFiles);
+        request.name.get_or_insert(name);
         config::load(&request, &DiskFiles).ok()
     }
 
@@ -181,7 +189,10 @@ mod tests {
         let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
         let ground = Ground::of(&words("macula -- macula --name pr-7 logs --stack=a/compose.yaml --stack b "));
         let stacks = vec![PathBuf::from("a/compose.yaml"), PathBuf::from("b")];
-        assert_eq!(ground, Ground { name: Some("pr-7".into()), file: None, stacks });
+        assert_eq!(ground, Ground { name: Some("pr-7".into()), stacks, ..Ground::default() });
+        // these are no short forms of `--file` and `--name`
+        assert_eq!(Ground::of(&words("macula -- macula logs -f web -n 5 ")), Ground::default());
+        assert!(Ground::of(&words("macula -- macula up --no-discover ")).no_discover);
     }
 
     fn proposed(line: &[&str]) -> Vec<String> {
@@ -194,6 +205,7 @@ mod tests {
     #[test]
     fn services_profiles_stacks_and_checks_are_proposed() {
         assert_eq!(proposed(&["macula", "logs", "postgres-r"]), ["postgres-roles"]);
+        assert_eq!(proposed(&["macula", "logs", "-f", "postgres-r"]), ["postgres-roles"]);
         assert!(proposed(&["macula", "up", "--profile", ""]).contains(&"observability".to_owned()));
         assert_eq!(proposed(&["macula", "doctor", "container"]), ["container-runs"]);
         assert_eq!(proposed(&["macula", "stat"]), ["status"]);

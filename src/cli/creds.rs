@@ -37,10 +37,14 @@ pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
     }
     let none_yet = all.is_empty();
     all.retain(|credential| args.services.is_empty() || args.services.contains(&credential.service));
+    let count = all.len();
+    if !args.all && args.services.is_empty() {
+        leave_out(&mut all);
+    }
     if context.json() {
         return context.print_json(&all);
     }
-    if all.is_empty() {
+    if count == 0 {
         let wanted = loaded.platform.services().any(|(_, service)| !service.extension.secrets.is_empty());
         return context.print(&if none_yet && !wanted {
             format!("no service of {} has passwords\n", loaded.platform.name)
@@ -50,12 +54,6 @@ pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
             format!("{} has no passwords\n", args.services.join(", "))
         });
     }
-    let everything = args.all || !args.services.is_empty();
-    let count = all.len();
-    if !everything {
-        let mut seen = BTreeSet::new();
-        all.retain(|credential| !credential.internal && seen.insert(credential.value.clone()));
-    }
     let mut out = listed(&all, context.terminal.table_width().unwrap_or(usize::MAX), context.out_style());
     if count > all.len() {
         let (what, command) = (format!("all {}:", text::count(count, "variable")), context.line(macula("creds --all")));
@@ -64,6 +62,12 @@ pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
         out.push_str(&format!("{what}{gap}{command}\n"));
     }
     context.print_data(&out)
+}
+
+/// What nobody needs who has not asked for all of it: what services use among themselves, and a value once more.
+fn leave_out(all: &mut Vec<Credential>) {
+    let mut seen = BTreeSet::new();
+    all.retain(|credential| !credential.internal && seen.insert(credential.value.clone()));
 }
 
 /// A block for each service. A value that is cut, or broken by the edge of the terminal, is of no use:
@@ -95,16 +99,28 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_secret_is_never_broken() {
-        let one = |service: &str, variable: &str, value: &str| Credential {
+    fn one(service: &str, variable: &str, value: &str) -> Credential {
+        Credential {
             service: service.into(),
             variable: variable.into(),
             value: value.into(),
             address: None,
             reach: (service == "minio").then(|| "127.0.0.5:9000".into()),
             internal: false,
-        };
+        }
+    }
+
+    #[test]
+    fn what_services_use_among_themselves_is_left_out() {
+        let internal = Credential { internal: true, ..one("minio", "PROMETHEUS_TOKEN", "def") };
+        let mut all = vec![one("db", "PASSWORD", "abc"), internal, one("shop", "DB_PASSWORD", "abc")];
+        leave_out(&mut all);
+        let left: Vec<&str> = all.iter().map(|one| one.variable.as_str()).collect();
+        assert_eq!(left, ["PASSWORD"]);
+    }
+
+    #[test]
+    fn a_secret_is_never_broken() {
         let all = [
             one("minio", "MINIO_ACCESS_KEY", "axbGTtyKBKRoMHVYo4sQ"),
             one("minio", "MINIO_ROOT_PASSWORD", "wD67N7EdWw2BSIEtoe8KiRfW1VLOdNIm"),

@@ -7,7 +7,7 @@ use crate::model::{ContainerState, PlatformName, macula};
 
 use super::consent::{Asker, with_engine};
 use super::containers::{Containers, not_running};
-use super::context::{Context, StackOptions};
+use super::context::{Context, OfServices};
 use super::error::CliError;
 use super::interrupt;
 use super::start_error::{self, Trouble};
@@ -116,7 +116,8 @@ fn ended_with(code: i64) -> Result<(), CliError> {
 
 /// `--new`
 async fn run_apart(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_to_join(&StackOptions::default())?;
+    let named = OfServices { services: args.service.as_slice(), ..OfServices::default() };
+    let (loaded, choices) = context.load_to_join(&named)?;
     let Some(service) = &args.service else {
         let some: Vec<String> = loaded.platform.service_names();
         return Err(CliError::usage("name the service to take the image and settings from")
@@ -128,11 +129,11 @@ async fn run_apart(context: &Context, args: Args) -> Result<(), CliError> {
     if loaded.platform.service(&service).is_none() {
         return Err(Error::UnknownService { names: vec![service], known: loaded.platform.service_names() }.into());
     }
+    let interrupts = Mutex::new(Some(interrupt::listen(context.cancel.clone(), context.events())?));
     let session = with_engine(context, &loaded).await?;
     let _in_use = session.in_use(&loaded.platform.name);
     let request = request(context, args);
     let asker = Asker { context };
-    let interrupts = Mutex::new(Some(interrupt::listen(context.cancel.clone(), context.events())?));
     let ready = || {
         context.finish();
         // from now on signals are for the command

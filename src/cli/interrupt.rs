@@ -15,7 +15,7 @@ use crate::event::Events;
 /// What the first Ctrl-C says.
 const STOPPING: &str = "stopping … (Ctrl-C again: at once)";
 
-/// Handles SIGINT, SIGTERM, SIGHUP and SIGTSTP from now on; dropped, it handles them no more (the
+/// Handles SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGTSTP from now on; dropped, it handles them no more (the
 /// process then ignores them: so it lives as long as the command).
 #[derive(Debug)]
 pub struct Interrupts(JoinHandle<()>);
@@ -27,7 +27,8 @@ impl Drop for Interrupts {
 }
 
 /// The first SIGINT, SIGTERM or SIGHUP cancels `token` and says so; the second gives the terminal back
-/// and exits at once with 130 ([`ErrorKind::Interrupted`]). Ctrl-Z gives the terminal back while we are stopped.
+/// and exits at once with 130 ([`ErrorKind::Interrupted`]), as SIGQUIT does the first time. Ctrl-Z gives the terminal
+/// back while we are stopped.
 ///
 /// # Errors
 /// When the system takes no handlers.
@@ -44,6 +45,21 @@ pub fn quietly(token: CancellationToken) -> anyhow::Result<Interrupts> {
     listen(token, Events::none())
 }
 
+/// Until SIGINT, SIGTERM or SIGHUP comes, next to whoever else listens.
+///
+/// # Errors
+/// When the system takes no handlers.
+pub async fn arrived() -> std::io::Result<()> {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [mut interrupt, mut terminate, mut hangup] = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Ok(())
+}
+
 fn listen_with(
     token: CancellationToken,
     events: Events,
@@ -53,6 +69,8 @@ fn listen_with(
     let mut terminate = signal(SignalKind::terminate())?;
     // a terminal that is closed, a job that is cancelled
     let mut hangup = signal(SignalKind::hangup())?;
+    // it would end us with the cursor hidden, or on the other screen
+    let mut quit = signal(SignalKind::quit())?;
     let mut suspend = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
     Ok(Interrupts(tokio::spawn(async move {
         loop {
@@ -60,6 +78,11 @@ fn listen_with(
                 Some(()) = interrupt.recv() => {}
                 Some(()) = terminate.recv() => {}
                 Some(()) = hangup.recv() => {}
+                Some(()) = quit.recv() => {
+                    ui::release_terminal();
+                    exit();
+                    continue;
+                }
                 Some(()) = suspend.recv() => {
                     stop_for_a_while();
                     continue;
@@ -126,6 +149,9 @@ mod tests {
         send();
         exited.notified().await;
         assert_eq!(exits.load(Ordering::SeqCst), 1);
+        rustix::process::kill_process(rustix::process::getpid(), Signal::QUIT).unwrap();
+        exited.notified().await;
+        assert_eq!(exits.load(Ordering::SeqCst), 2);
         assert_eq!(*heard.0.lock().unwrap(), [Event::Info { message: STOPPING.into() }]);
         drop(interrupts);
     }

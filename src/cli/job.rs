@@ -1,7 +1,8 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, Choices, DownOptions, Session, UpOptions, Wanted, ci_log, environment_of, existing};
@@ -13,7 +14,7 @@ use crate::words;
 use super::ci::markdown;
 use super::consent::with_engine;
 use super::context::{Context, Forgets, ImageOptions, ScaleOptions, Upping};
-use super::error::CliError;
+use super::error::{CliError, ErrorKind};
 use super::run::is_there;
 use super::up::bring_up_for;
 use super::{interrupt, report};
@@ -61,20 +62,29 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     is_there(context, &args.command)?;
-    let options = Upping { options: &args.stacks, scale: &args.scale, remap: false };
+    let options = Upping { options: &args.stacks, scale: &args.scale, remap: false, services: &args.needs };
     let (mut loaded, choices) = context.load_for_up(&options, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let bundle = app::open_bundle(args.bundle.as_deref()).await?;
     let name = loaded.platform.name.clone();
-    let session = with_engine(context, &loaded).await?;
+    let session = {
+        // an engine that is being installed is there before this ends
+        let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
+        with_engine(context, &loaded).await?
+    };
     let session = Session { command: "macula ci".to_owned(), ..session };
     let before = existing(&session, &name).await?;
     let outcome = up_and_run(context, &session, &loaded, choices, bundle, &args).await;
-    if !matches!(outcome, Ok(0)) && !args.no_report {
+    let stopped = match &outcome {
+        Ok(ended) => ended.stopped,
+        Err(error) => error.kind == ErrorKind::Interrupted,
+    };
+    let outcome = outcome.map(|ended| ended.code);
+    // who stops a job gives it little time, which is for what has to be taken down
+    if !matches!(outcome, Ok(0)) && !stopped && !args.no_report {
         let to = args.report.clone().unwrap_or_else(|| report::default_path(&name));
-        let calm = Session { cancel: CancellationToken::new(), ..session.clone() };
-        match report::write(context, &calm, &name, Ok(&loaded), &to).await {
-            Ok(_) => context.events().info(format!("the report is in {}", to.display())),
+        match write_report(context, &session, &loaded, &to).await {
+            Ok(()) => context.events().info(format!("the report is in {}", to.display())),
             Err(error) => context.events().warn(format!("there is no report: {error}")),
         }
     }
@@ -107,7 +117,24 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
 }
 
-/// The command's exit code.
+/// How the command ended.
+struct Ended {
+    code: i32,
+    /// By Ctrl-C or its like, whatever code it made of that.
+    stopped: bool,
+}
+
+/// Until somebody stops it: it may take minutes, and is worth less than a runner without leftovers.
+async fn write_report(context: &Context, session: &Session, loaded: &Loaded, to: &Path) -> Result<(), CliError> {
+    let cancel = CancellationToken::new();
+    let _interrupts = interrupt::listen(cancel.clone(), context.events())?;
+    let calm = Session { cancel: cancel.clone(), ..session.clone() };
+    tokio::select! {
+        written = Box::pin(report::write(context, &calm, &loaded.platform.name, Ok(loaded), to)) => written.map(drop),
+        () = cancel.cancelled() => Err(CliError::new(ErrorKind::Interrupted, "it was stopped")),
+    }
+}
+
 async fn up_and_run(
     context: &Context,
     session: &Session,
@@ -115,7 +142,7 @@ async fn up_and_run(
     choices: Choices,
     bundle: Option<Arc<Bundle>>,
     args: &Args,
-) -> Result<i32, CliError> {
+) -> Result<Ended, CliError> {
     let mut needs = args.needs.clone();
     context.services_meant(&loaded.platform, &mut needs);
     let wanted = Wanted {
@@ -134,16 +161,29 @@ async fn up_and_run(
     let environment = environment_of(session, loaded, &needs).await?;
     // from here on a signal is the command's
     context.finish();
-    let Some((executable, arguments)) = args.command.split_first() else { return Ok(0) };
+    let Some((executable, arguments)) = args.command.split_first() else {
+        return Ok(Ended { code: 0, stopped: false });
+    };
     let command = Command::new(executable, arguments).settings(environment);
     let log = ci_log(&*context.host, &loaded.platform.name);
     // that of the run before would be taken for this one's
     let _ = context.host.remove(&log).await;
-    let code = context.host.run_in_front(&command, &log).await?;
+    let heard = interrupt::arrived();
+    tokio::pin!(heard);
+    let run = context.host.run_in_front(&command, &log);
+    tokio::pin!(run);
+    let (code, stopped) = tokio::select! {
+        biased;
+        heard = &mut heard => {
+            heard.context("listen for Ctrl-C")?;
+            (run.await?, true)
+        }
+        code = &mut run => (code?, false),
+    };
     if code != 0 {
         context.events().warn(format!("the command failed with exit code {code}"));
     }
-    Ok(code)
+    Ok(Ended { code, stopped })
 }
 
 /// With a Ctrl-C of its own: the one that ended the command must not end this.

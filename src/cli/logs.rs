@@ -1,10 +1,12 @@
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::app::{Error, LogEvent, LogFilter, LogSource, Sieve, all_log_sources, program_log, read_logs};
-use crate::engine::LogOptions;
-use crate::model::macula;
+use crate::app::{Error, LogEvent, LogFilter, LogSource, all_log_sources, program_log, read_logs};
+use crate::engine::absent::Absent;
+use crate::engine::{Engine, LogOptions};
+use crate::model::{PlatformName, macula};
 use crate::telemetry::LineFilter;
 use crate::telemetry::batch::severity_of;
 use crate::words;
@@ -95,16 +97,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = context.platform_name()?;
     let session = context.session("logs").await;
     let mut services = args.services.clone();
-    let sources = all_log_sources(&session, &name, &services).await;
-    // a program needs no engine
-    if matches!(&sources, Err(error) if !matches!(error, Error::UnknownService { .. }))
-        && let [program] = args.services.as_slice()
-        && let Some(log) = program_log(&*context.host, &name, program)
-        && context.host.exists(&log).await
-    {
-        return follow_program(context, &log, &args, &filter).await;
-    }
-    let found = match sources {
+    let found = match all_log_sources(&session, &name, &services).await {
         Err(Error::UnknownService { names, known }) => {
             // a host name stands for its service; only the stacks know whose it is
             let meant = names.iter().map(|name| context.service_of_host(name)).collect::<Option<Vec<String>>>();
@@ -117,6 +110,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 None => return Err(context.absent(&session, Error::UnknownService { names, known }).await),
             }
         }
+        Err(error) => match without_engine(context, &name, &services).await {
+            Some(found) => Ok(found),
+            None => Err(error),
+        },
         found => found,
     };
     let (engine, sources) = match found {
@@ -157,38 +154,19 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The output of a program that `macula run` has started, where no engine answers.
-async fn follow_program(
+/// A program of this machine, which has written all by itself: no engine has to answer for it.
+async fn without_engine(
     context: &Context,
-    log: &std::path::Path,
-    args: &Args,
-    filter: &LogFilter,
-) -> Result<(), CliError> {
-    let read = async || context.host.read(log).await.context("read the log");
-    let mut sieve = Sieve::new(filter.clone());
-    let mut meant = |bytes: &[u8]| -> Vec<String> {
-        let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| sieve.takes("", line));
-        lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect()
-    };
-    let content = read().await?;
-    let most = args.tail.map_or(usize::MAX, |tail| usize::try_from(tail).unwrap_or(usize::MAX));
-    let lines = meant(&content);
-    context.print(&lines.get(lines.len().saturating_sub(most)..).unwrap_or_default().concat())?;
-    if !args.follow {
-        return Ok(());
+    platform: &PlatformName,
+    named: &[String],
+) -> Option<(Arc<dyn Engine>, Vec<LogSource>)> {
+    let [program] = named else { return None };
+    let log = program_log(&*context.host, platform, program)?;
+    if !context.host.exists(&log).await {
+        return None;
     }
-    let mut seen = content.len();
-    loop {
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        let content = read().await?;
-        // it may have been cut
-        seen = seen.min(content.len());
-        let new = content.get(seen..).unwrap_or_default();
-        // a line that is still being written is judged when it is whole
-        let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        context.print(&meant(new.get(..whole).unwrap_or_default()).concat())?;
-        seen += whole;
-    }
+    let engine: Arc<dyn Engine> = Arc::new(Absent::on(&context.host.facts()));
+    Some((engine, vec![LogSource::of_program(program, log)]))
 }
 
 /// How lines are written.
@@ -284,8 +262,11 @@ impl Writer {
         if self.json {
             return writeln!(out, "{}", serde_json::json!({"service": service, "note": said}));
         }
-        let service = text::fit(service, PREFIX, self.style);
-        let line = format!("{} {service} {said}", self.style.symbol("──", "--"));
+        let mark = self.style.symbol("──", "--");
+        let line = match service {
+            "" => format!("{mark} {said}"),
+            service => format!("{mark} {} {said}", text::fit(service, PREFIX, self.style)),
+        };
         writeln!(out, "{}", self.style.paint(Tone::Bold, &line))
     }
 }
@@ -329,6 +310,28 @@ mod tests {
         assert_eq!(level("loud"), Err("expected debug, info, warn, error or fatal".into()));
         assert_eq!(lines("50"), Ok(50));
         assert_eq!(lines("abc"), Err("expected a number of lines, such as 50".into()));
+    }
+
+    #[test]
+    fn a_note_has_the_name_of_the_service_that_it_is_about() {
+        let mut writer = Writer {
+            style: Style { color: false, unicode: true },
+            json: false,
+            terminal: false,
+            timestamps: false,
+            prefix: true,
+            widest: PREFIX,
+            titles: Vec::new(),
+            several: Vec::new(),
+        };
+        let mut out = Vec::new();
+        writer.note(&mut out, "web", "was replaced").unwrap();
+        writer.note(&mut out, "", "the engine no longer answers").unwrap();
+        writer.json = true;
+        writer.note(&mut out, "web", "was replaced").unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let json = r#"{"service":"web","note":"was replaced"}"#;
+        assert_eq!(text.lines().collect::<Vec<_>>(), ["── web was replaced", "── the engine no longer answers", json]);
     }
 
     #[test]

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::app::{self, Error, Page, ResolverFiles, Session, closed_pages, left_out_pages, pages};
 use crate::config::Loaded;
-use crate::host::{Command, Unmet, until};
+use crate::host::{Command, RunError, Unmet, until};
 use crate::model::{Platform, macula};
 use crate::portal;
 use crate::words;
@@ -35,6 +35,8 @@ const HOME: &str = "home";
 const SOON: Duration = Duration::from_secs(5);
 /// For the ingress of this machine to accept a connection, and for a name to be found.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// For the opener to say that there is no browser. One that is still there after that is the browser itself.
+const STARTS: Duration = Duration::from_secs(2);
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
@@ -119,9 +121,11 @@ async fn home(context: &Context, session: &Session, platform: &Platform, print: 
     in_browser(context, HOME, &url).await
 }
 
-/// What the opener says of the browsers that it did not find helps nobody; the address does.
+/// What the opener says of the browsers that it did not find helps nobody; the address does. It may become the browser,
+/// which stays open when this has ended.
 async fn in_browser(context: &Context, service: &str, url: &str) -> Result<(), CliError> {
-    if context.host.run(&Command::new(opener(context), [url])).await.is_ok() {
+    let opener = Command::new(opener(context), [url]).to_its_end("/dev/null").timeout(STARTS);
+    if matches!(context.host.run(&opener).await, Ok(_) | Err(RunError::Timeout { .. })) {
         return Ok(());
     }
     let error = CliError::unexpected("no browser could be opened")

@@ -130,6 +130,9 @@ async fn watch(
             Some(screen) => paint(context, &now, all, &before, screen)?,
             None => show(context, &now, all).await?,
         }
+        if context.reader_gone() {
+            return Ok(());
+        }
         before = now.services.iter().map(|row| (row.name.clone(), row.condition)).collect();
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(2)) => {}

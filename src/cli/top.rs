@@ -264,6 +264,7 @@ async fn read_log(session: &Session, platform: PlatformName, name: String, to: &
             LogEvent::Line { time, text, .. } => {
                 to.send(LogNews { time, text: String::from_utf8_lossy(&text).into_owned() }).await?;
             }
+            LogEvent::Note { service, text } if service.is_empty() => say(format!("-- {text}")).await?,
             LogEvent::Note { service, text } => say(format!("-- {service} {text}")).await?,
             LogEvent::Broken(error) => say(CliError::from(error).message).await?,
         }

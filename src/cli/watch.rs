@@ -4,6 +4,7 @@ use super::consent::with_engine;
 use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::follow::follow;
+use super::interrupt;
 use super::up::bring_up_for;
 
 /// Carry out `develop.watch` of the Compose files whenever files change
@@ -34,7 +35,11 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if !args.no_up {
         let mut loaded = loaded.clone();
         app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
-        let session = with_engine(context, &loaded).await?;
+        let session = {
+            // an engine that is being installed is there before this ends
+            let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
+            with_engine(context, &loaded).await?
+        };
         let wanted = Wanted { services: options.services.clone(), may_fetch: context.may_ask(), ..Wanted::default() };
         let up = UpOptions { wanted, no_dns: None, choices: options.choices.clone() };
         bring_up_for(context, &session, &loaded, &up).await?;

@@ -408,6 +408,11 @@ pub async fn dead(addresses: &[IpAddr], ports: &[u16]) -> Vec<IpAddr> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn without_an_authority_of_ours_none_is_known() {
+        assert!(!Trust::look(&crate::host::fake::FakeHost::new(), None, false).await.knows_ours());
+    }
+
     #[test]
     fn dates_of_answers() {
         assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));

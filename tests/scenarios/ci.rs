@@ -4,14 +4,15 @@ use std::io::Read as _;
 
 use rustix::process::Signal;
 
-use crate::harness::{Platform, eventually};
+use crate::harness::{Platform, Running, eventually};
 
 const STACK: &str = "
 services:
   web:
     <<: *base
     command: [sh, -c, 'while [ ! -e /go ]; do sleep 0.05; done; exec httpd -f -p 8080 -h /']
-    x-macula: {probe: {tcp: {port: 8080}}}
+    ports: ['8080']
+    x-macula: {probe: {http: {port: 8080, path: /go}}}
   db:
     <<: *base
     command: [sleep, infinity]
@@ -134,6 +135,21 @@ fn ci_starts_runs_and_cleans_up() {
     ci().exits(7).says(&report);
     assert!(unpacked(&platform, &report).contains("== macula-report/logs/shop.log"));
     assert_eq!(platform.everything(), [format!("volume {}", platform.volume_name("data"))]);
+}
+
+/// Whatever the command makes of a signal, time goes to what has to be taken down.
+#[test]
+fn ci_that_is_stopped_leaves_nothing_and_writes_no_report() {
+    let Some(platform) = Platform::new("ci_that_is_stopped") else { return };
+    platform.stack(SHOP);
+    let script = "trap 'exit 1' TERM; echo at work >&2; while :; do sleep 0.1; done";
+    let words = "ci --no-dns -- sh -c".split_whitespace().chain([script]);
+    let mut ci = Running::start(&mut platform.program(words));
+    ci.until_says("at work");
+    ci.signal(Signal::TERM);
+    ci.wait().exits(1).says("is down, and its data removed");
+    assert!(platform.everything().is_empty());
+    assert!(!platform.project().join(format!("macula-report-{}.tar", platform.name)).exists());
 }
 
 #[test]

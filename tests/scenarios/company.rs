@@ -4,14 +4,14 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
-use crate::harness::{Platform, skipped};
+use crate::harness::{Platform, reached_by_engines, skipped};
 
 /// By `printf me:secret | base64`.
 const LOGIN: &str = "Proxy-Authorization: Basic bWU6c2VjcmV0";
 
 /// A proxy that answers everything itself: its address, and what it was asked.
 fn proxy() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind((reached_by_engines(), 0)).unwrap();
     let (address, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
     let told = asked.clone();
     std::thread::spawn(move || {

@@ -40,6 +40,16 @@ fn logs_of_all_of_one_and_of_the_last_lines() {
 }
 
 #[test]
+fn a_log_that_nobody_keeps_is_named_and_the_others_are_shown() {
+    let Some(platform) = Platform::new("a_log_that_nobody_keeps") else { return };
+    let mute = "mute: {<<: *base, command: [sleep, infinity], logging: {driver: none}}";
+    platform.stack(&format!("{TALKERS}  {mute}\n"));
+    platform.run("up").ok();
+    eventually("bob has spoken", || platform.run("logs bob").out.contains("bob | bob"));
+    platform.run("logs").ok().prints("| bob").prints("mute has a log that cannot be read");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let Some(platform) = Platform::new("broken_pipe") else { return };
     platform.stack("services: {chatty: {<<: *base, command: [sh, -c, 'while :; do echo line; sleep 0.01; done']}}");
@@ -307,7 +317,7 @@ services:
     assert!(platform.run("creds").ok().out.contains("no passwords are recorded"));
     let up = platform.run("up");
     up.ok();
-    let all = platform.run("creds -o json").ok().json();
+    let all = platform.run("creds --all -o json").ok().json();
     let password =
         all.as_array().unwrap().iter().find(|one| one["service"] == "db").unwrap()["value"].as_str().unwrap();
     assert_eq!(password.len(), 24);
@@ -476,6 +486,7 @@ fn a_reader_that_goes_away_and_a_disk_that_is_full() {
     let results = [
         "status",
         "status -o json",
+        "status --watch",
         "logs web",
         "logs -f web",
         "logs web -o json",

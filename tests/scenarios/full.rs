@@ -229,7 +229,7 @@ fn objects(platform: &Platform, services: &Services) {
         return skip("PyPI gives no boto3");
     }
     let settings = platform.run("env --format json").ok().json();
-    let secrets = platform.run("creds -o json").ok().json();
+    let secrets = platform.run("creds --all -o json").ok().json();
     let mut secrets = secrets.as_array().unwrap().iter();
     let backups = secrets.find(|row| row["service"] == "s3-buckets" && row["variable"] == "AWS_SECRET_ACCESS_KEY");
     let mut command = Command::new(venv.path().join("bin/python"));

@@ -187,10 +187,14 @@ fn what_is_shown_and_run_is_what_was_asked_for() {
 
     assert!(!platform.run("creds").ok().out.contains("KEY"));
     platform.run("creds").ok().prints("PIN").prints("other services reach it as web");
-    platform.run("creds --all").ok().prints("KEY");
+    assert!(!platform.run("creds -o json").ok().out.contains("KEY"));
+    for every in ["creds --all", "creds --all -o json", "creds web -o json"] {
+        platform.run(every).ok().prints("KEY");
+    }
     assert!(!platform.run("status").ok().out.contains("done"));
     platform.run("status --all").ok().prints("done");
-    platform.run("status --stats").ok().prints("together: ");
+    let stats = platform.run("status --stats");
+    assert_eq!(stats.ok().out.contains("together: "), platform.engine.counts_usage(), "{stats}");
 
     std::fs::write(platform.project().join("more.env"), "MORE=yes\n").unwrap();
     let script = "echo $PORT; echo $DB_URL; echo $WEB_URL; echo $MORE";

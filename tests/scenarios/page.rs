@@ -13,6 +13,7 @@ services:
   web:
     <<: *base
     command: [httpd, -f, -p, '8080', -h, /www]
+    ports: ['8080']
     x-macula: {probe: {http: {port: 8080}}}
   talker:
     <<: *base

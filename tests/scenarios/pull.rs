@@ -56,9 +56,9 @@ fn what_will_not_change_is_asked_once_and_told_apart() {
     let address = &registry.address;
     let other = "sha256:0123456789012345678901234567890123456789012345678901234567890123";
     for (fault, tag, says, hint) in [
-        ("missing", "1", "does not exist in its registry", "docker push 127.0.0.1:"),
-        ("private", "1", "was refused: a login is needed", "docker login 127.0.0.1:"),
-        ("forbidden", "1", "was refused: it is gone or private", "docker login 127.0.0.1:"),
+        ("missing", "1", "does not exist in its registry", "docker push "),
+        ("private", "1", "was refused: a login is needed", "docker login "),
+        ("forbidden", "1", "was refused: it is gone or private", "docker login "),
         ("busy", "1", "limits pulls", "try again in 75 min"),
         ("wrong", &format!("1@{other}"), "something other than the digest", "images lock"),
     ] {

@@ -87,7 +87,8 @@ fn saved_files_are_in_the_container_a_moment_later() {
 const BUILT: &str = "
 services:
   web:
-    build: {context: ., dockerfile_inline: \"FROM macula-test/busybox:1\\nCOPY version /version\\nRUN test ! -e /fails -a $(cat /version) != bad\\n\"}
+    build: {context: ., dockerfile_inline: \"FROM macula-test/busybox:1\\nCOPY version /version\\nRUN test ! -e /fails -a $(cat /version) != bad\\n\
+      RUN test $(cat /version) != gone || rm -f /bin/sleep\\n\"}
     command: [sleep, infinity]
     stop_signal: SIGKILL
     develop: {watch: [{path: ./version, action: rebuild}]}
@@ -113,6 +114,9 @@ fn a_build_that_fails_leaves_the_container() {
     watch.until_says("built again and replaced");
     assert_eq!(inside(&platform, "cat /version"), "2");
     assert_ne!(platform.container("web").id, first.id);
+    // an image without the service's program: the old container has gone by then
+    platform.write("version", "gone");
+    watch.until_says("it does not run with them");
     watch.signal(Signal::INT);
     watch.wait().ok();
 }

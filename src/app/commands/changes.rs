@@ -274,6 +274,32 @@ fn further(steps: &[&Step], kind: ChangeKind) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{ResourceId, ResourceKind, VolumeSpec};
+
+    #[test]
+    fn files_that_are_copied_are_told_unless_the_container_is_made_for_them() {
+        let spec = VolumeSpec {
+            name: "shop-files".into(),
+            external: false,
+            driver: None,
+            driver_opts: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            provider: None,
+            copy: None,
+        };
+        let fill = Step {
+            id: "fill".into(),
+            resource: ResourceId::new(ResourceKind::Volume, "shop-files"),
+            group: "web".into(),
+            action: Action::FillVolume { spec: Box::new(spec) },
+            cause: Cause::Missing,
+            after: Vec::new(),
+            destructive: false,
+            needs_privilege: false,
+        };
+        assert_eq!(further(&[&fill], ChangeKind::Create), [fill.phrase()]);
+        assert_eq!(further(&[&fill], ChangeKind::Recreate), [""; 0]);
+    }
 
     #[test]
     fn what_is_done_for_a_service_has_one_name() {

@@ -167,3 +167,38 @@ pub(super) fn trouble_of(found: &ObservedContainer, condition: Condition) -> Str
         _ => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_engine_says_of_a_container_has_one_word_and_a_reason() {
+        let context = Context { stopped: ["halted".to_owned()].into(), ..Context::default() };
+        let found = |state| ObservedContainer { state, ..ObservedContainer::default() };
+        let ended = |code| ObservedContainer { exit_code: Some(code), ..found(ContainerState::Exited) };
+        let runs =
+            |restart_count, health| ObservedContainer { restart_count, health, ..found(ContainerState::Running) };
+        let refused = ObservedContainer { error: "no such program".into(), ..found(ContainerState::Created) };
+        let again = ObservedContainer { exit_code: Some(3), ..found(ContainerState::Restarting) };
+        let once = ObservedContainer { restart_count: 1, ..again.clone() };
+        let killed = ObservedContainer { oom_killed: true, ..ended(137) };
+        for (service, found, condition, trouble) in [
+            ("web", found(ContainerState::Created), Condition::Created, ""),
+            ("web", refused, Condition::Crashed, "no such program"),
+            ("web", found(ContainerState::Paused), Condition::Paused, ""),
+            ("web", again, Condition::Restarting, "exit code 3"),
+            ("web", once, Condition::Restarting, "crash loop: restarted 1 time"),
+            ("web", runs(3, Health::Starting), Condition::Restarting, "crash loop: restarted 3 times"),
+            ("web", runs(3, Health::Healthy), Condition::Healthy, ""),
+            ("web", runs(0, Health::Starting), Condition::Starting, ""),
+            ("web", runs(0, Health::Unhealthy), Condition::Unhealthy, "its health check fails"),
+            ("web", killed, Condition::OutOfMemory, "killed: it needed more memory than its limit"),
+            ("web", ended(2), Condition::Crashed, "exit code 2"),
+            ("halted", ended(143), Condition::Stopped, ""),
+        ] {
+            let is = condition_of(service, None, false, &found, &context);
+            assert_eq!((is, trouble_of(&found, is).as_str()), (condition, trouble), "{found:?}");
+        }
+    }
+}

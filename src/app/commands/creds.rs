@@ -209,6 +209,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_services_export_is_rendered() {
+        let stack = "services: {web: {image: x, x-macula: {exports: {SHOP_URL: 'http://{{ domain }}'}}}}\n";
+        let loaded = shop(&FakeHost::new(), "", stack);
+        let session = session(FakeHost::new(), &FakeEngine::new(), "macula env");
+        let all = exports(&session, &loaded).await.unwrap();
+        assert_eq!(all.get("SHOP_URL").map(String::as_str), Some("http://shop.macula.local"), "{all:?}");
+    }
+
+    #[tokio::test]
     async fn what_only_programs_need_is_known() {
         let stack = "services:\n  web: {image: x, x-macula: {secrets: {KEY: {generate: 20}, COOKIE: {generate: 20, internal: true}}}}\n  \
                      job: {image: x, x-macula: {secrets: {COOKIE: {from: web.COOKIE}}}}\n";

@@ -445,6 +445,13 @@ mod tests {
     }
 
     #[test]
+    fn only_what_has_run_has_ended() {
+        use ContainerState::{Created, Exited, Paused, Running};
+        let ended = |state| known(&container("web", "1", state, Health::None, None)).has_ended;
+        assert_eq!([Created, Running, Paused, Exited].map(ended), [false, false, false, true]);
+    }
+
+    #[test]
     fn what_happened_while_the_engine_was_away_is_found_out() {
         use ContainerState::{Exited, Running};
         let before = [

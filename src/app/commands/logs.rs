@@ -1,7 +1,7 @@
 //! `logs`, `exec`: which containers are meant, and what they have written, in the order of time.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,6 +34,20 @@ pub struct Source {
     pub program: Option<PathBuf>,
 }
 
+impl Source {
+    /// A program of this machine, which has written here.
+    pub fn of_program(name: &str, log: PathBuf) -> Self {
+        Self {
+            service: name.to_owned(),
+            container: name.to_owned(),
+            id: format!("program {name}"),
+            state: ContainerState::Running,
+            exit_code: None,
+            program: Some(log),
+        }
+    }
+}
+
 /// What is told while logs are read.
 #[derive(Debug)]
 pub enum LogEvent {
@@ -44,7 +58,7 @@ pub enum LogEvent {
         stderr: bool,
         text: Vec<u8>,
     },
-    /// A container ended, came back, or was replaced.
+    /// A container ended, came back, or was replaced; without a service it is about the engine.
     Note { service: String, text: String },
     /// Nothing more can be read.
     Broken(EngineError),
@@ -153,14 +167,7 @@ pub async fn all_log_sources(
     for name in named.into_iter().filter(|name| !called(name)) {
         let Some(log) = program_log(host, platform, &name) else { continue };
         if host.exists(&log).await {
-            programs.push(Source {
-                service: name.clone(),
-                container: name.clone(),
-                id: format!("program {name}"),
-                state: ContainerState::Running,
-                exit_code: None,
-                program: Some(log),
-            });
+            programs.push(Source::of_program(&name, log));
         }
     }
     if !names.is_empty() {
@@ -176,7 +183,7 @@ pub async fn all_log_sources(
 }
 
 /// What these containers have written, by time; with `follow` also what they and their successors
-/// write from now on, until the receiver is dropped.
+/// write from now on, until the receiver is dropped or it is later than is meant.
 pub fn read_logs(
     engine: Arc<dyn Engine>,
     host: Arc<dyn Host>,
@@ -189,11 +196,15 @@ pub fn read_logs(
     let (sender, receiver) = channel(BACKLOG);
     tokio::spawn(async move {
         let (last, told, programs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let sieve = Sieve::new(filter);
-        let mut reader = Reader { engine, host, platform, services, sieve, sender, last, told, programs };
+        let (sieve, unreadable) = (Sieve::new(filter), BTreeSet::new());
+        let mut reader = Reader { engine, host, platform, services, sieve, sender, last, told, programs, unreadable };
         // the receiver is gone: nobody reads any more
         let _ = match reader.history(&sources, &options).await {
-            Ok(()) if options.follow => reader.follow(sources, &options).await,
+            Ok(()) if options.follow => match time_left(options.until, reader.host.now()) {
+                None => reader.follow(sources, &options).await,
+                Some(time) if time.is_zero() => Ok(()),
+                Some(time) => tokio::time::timeout(time, reader.follow(sources, &options)).await.unwrap_or(Ok(())),
+            },
             Ok(()) => Ok(()),
             Err(Ended::Engine(error)) => reader.sender.send(LogEvent::Broken(error)).await.map_err(|_| Ended::Unread),
             Err(Ended::Unread) => Ok(()),
@@ -202,16 +213,39 @@ pub fn read_logs(
     receiver
 }
 
+/// How long lines are meant that are still to come; `None`: there is no end to it.
+fn time_left(until: Option<i64>, now: i64) -> Option<Duration> {
+    let seconds = until?.saturating_sub(now);
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
+}
+
 enum Ended {
     Engine(EngineError),
     /// Nobody reads any more.
     Unread,
 }
 
-impl From<EngineError> for Ended {
-    fn from(error: EngineError) -> Self {
-        Self::Engine(error)
+/// What comes of a container that is followed; without a line it is the end of its log.
+type News = Result<Option<LogLine>, EngineError>;
+
+/// What tells one run of a container from another: when it began, and how often the engine had started it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run(Option<i64>, i64);
+
+impl Run {
+    fn of(found: &ObservedContainer) -> Self {
+        Self(found.started_at, found.restart_count)
     }
+}
+
+/// The engine does not answer, or went away: it is not about this container.
+fn is_of_the_engine(error: &EngineError) -> bool {
+    matches!(error, EngineError::Unreachable { .. } | EngineError::Gone { .. })
+}
+
+fn exited(state: ContainerState, code: Option<i64>) -> String {
+    let back = if state == ContainerState::Restarting { "; the engine starts it again" } else { "" };
+    format!("exited with code {}{back}", code.unwrap_or_default())
 }
 
 struct Reader {
@@ -227,6 +261,8 @@ struct Reader {
     told: BTreeMap<String, Place>,
     /// Log of a program -> how far it was told.
     programs: BTreeMap<PathBuf, program_logs::Told>,
+    /// Ids of containers whose log the engine cannot read, which was told.
+    unreadable: BTreeSet<String>,
 }
 
 /// A place in a log. Podman's times are seconds, in which many lines are written.
@@ -273,26 +309,28 @@ impl Reader {
         let options = LogOptions { follow: false, timestamps: true, tail, ..options.clone() };
         let mut streams: Vec<(Source, Lines)> = Vec::new();
         for source in sources {
-            let lines = match &source.program {
-                None => self.engine.logs(&source.id, &options).await?,
+            let read = match &source.program {
+                None => self.engine.logs(&source.id, &options).await,
                 Some(log) => {
                     let (lines, told) = program_logs::history(&*self.host, log, &options, follow).await;
                     self.programs.insert(log.clone(), told);
-                    futures_util::stream::iter(lines.into_iter().map(Ok)).boxed()
+                    Ok(futures_util::stream::iter(lines.into_iter().map(Ok)).boxed())
                 }
             };
-            let lines = match most {
-                Some(most) => {
-                    let (lines, end) = last_of(lines, self.sieve.filter.clone(), most).await?;
+            let read = match (most, read) {
+                (Some(most), Ok(lines)) => last_of(lines, self.sieve.filter.clone(), most).await,
+                (_, read) => read.map(|lines| (lines, Place::default())),
+            };
+            match read {
+                Ok((lines, end)) => {
                     // meant or not, it was read; programs are followed by their length
                     if !end.time.is_empty() {
                         self.last.insert(source.id.clone(), end);
                     }
-                    lines
+                    streams.push((source.clone(), Box::pin(lines.peekable())));
                 }
-                None => lines,
-            };
-            streams.push((source.clone(), Box::pin(lines.peekable())));
+                Err(error) => self.unread(source, error).await?,
+            }
         }
         loop {
             let mut earliest: Option<(String, usize)> = None;
@@ -309,8 +347,30 @@ impl Reader {
             let Some((_, at)) = earliest else { return Ok(()) };
             let Some((source, lines)) = streams.get_mut(at) else { return Ok(()) };
             let Some(line) = lines.next().await else { continue };
-            let (source, line) = (source.clone(), line?);
-            self.tell(&source, line, most.is_some()).await?;
+            let source = source.clone();
+            match line {
+                Ok(line) => self.tell(&source, line, most.is_some()).await?,
+                Err(error) => {
+                    drop(streams.remove(at));
+                    self.unread(&source, error).await?;
+                }
+            }
+        }
+    }
+
+    /// The log of one container cannot be read, which keeps nothing of the others back. It is said once.
+    async fn unread(&mut self, source: &Source, error: EngineError) -> Result<(), Ended> {
+        let why = match error {
+            // it went while we looked
+            EngineError::NotFound { .. } => return Ok(()),
+            error if is_of_the_engine(&error) => return Err(Ended::Engine(error)),
+            // such as that its logging driver keeps nothing; what was done to which container is clear
+            EngineError::Other { message, .. } => message,
+            error => format!("{error:#}"),
+        };
+        match self.unreadable.insert(source.id.clone()) {
+            true => self.note(&source.service, format!("has a log that cannot be read: {why}")).await,
+            false => Ok(()),
         }
     }
 
@@ -342,42 +402,90 @@ impl Reader {
 
     /// What comes from now on.
     async fn follow(&mut self, known: Vec<Source>, asked: &LogOptions) -> Result<(), Ended> {
-        let (told, mut lines) = channel::<(Source, Option<LogLine>)>(BACKLOG);
+        let (told, mut lines) = channel::<(Source, News)>(BACKLOG);
         // by container's name: who was there the last time
         let mut known: BTreeMap<String, Source> =
             known.into_iter().map(|source| (source.container.clone(), source)).collect();
         let mut attached: BTreeMap<String, ()> = BTreeMap::new();
-        for source in known.values().filter(|source| source.state == ContainerState::Running) {
+        for source in known.values() {
+            if source.state != ContainerState::Running || self.unreadable.contains(&source.id) {
+                continue;
+            }
             // nothing was told of what is there, and nothing is to be
             self.attach(source, told.clone(), asked.tail.filter(|lines| *lines == 0), asked.since).await;
             attached.insert(source.id.clone(), ());
         }
+        let mut runs: BTreeMap<String, Run> = BTreeMap::new();
+        for source in known.values() {
+            if source.program.is_none()
+                && attached.contains_key(&source.id)
+                && let Ok(found) = self.engine.inspect(&source.id).await
+            {
+                runs.insert(source.id.clone(), Run::of(&found));
+            }
+        }
+        // the engine does not answer, which was told
+        let mut lost = false;
         let mut again = tokio::time::interval(AGAIN);
         loop {
             tokio::select! {
                 biased;
                 () = self.sender.closed() => return Ok(()),
-                Some((source, line)) = lines.recv() => match line {
-                    Some(line) => self.tell(&source, line, false).await?,
-                    None => {
+                Some((source, news)) = lines.recv() => match news {
+                    Ok(Some(line)) => self.tell(&source, line, false).await?,
+                    // one that was read before is looked at again, whatever happened meanwhile
+                    Err(error @ (EngineError::Other { .. } | EngineError::Local { .. }))
+                        if !self.last.contains_key(&source.id) =>
+                    {
                         attached.remove(&source.id);
-                        self.ended(&source).await?;
+                        self.unread(&source, error).await?;
+                    }
+                    Ok(None) | Err(_) => {
+                        attached.remove(&source.id);
+                        match self.ended(&source).await? {
+                            None => self.lose(&mut lost).await?,
+                            Some(state) => match known.get_mut(&source.container) {
+                                Some(before) if before.id == source.id => before.state = state,
+                                _ => {}
+                            },
+                        }
                     }
                 },
                 _ = again.tick() => {
-                    let Ok(observed) = observe::ours(&*self.engine, &self.platform).await else { continue };
+                    let observed = match observe::ours(&*self.engine, &self.platform).await {
+                        Ok(observed) => observed,
+                        Err(error) => {
+                            if is_of_the_engine(&error) {
+                                self.lose(&mut lost).await?;
+                            }
+                            continue;
+                        }
+                    };
                     let found = observed.containers.iter().map(source);
                     let found: Vec<Source> = found
                         .filter(|source| self.services.is_empty() || self.services.contains(&source.service))
                         .collect();
+                    if std::mem::take(&mut lost) {
+                        self.note("", "the engine answers again").await?;
+                        for before in known.values() {
+                            self.missed(before, &found).await?;
+                        }
+                    }
                     known.retain(|name, _| found.iter().any(|source| source.container == *name) || attached_to(&attached, name, &found));
                     for source in found {
-                        if source.state == ContainerState::Running && !attached.contains_key(&source.id) {
+                        let is_read = attached.contains_key(&source.id) || self.unreadable.contains(&source.id);
+                        if source.state == ContainerState::Running && !is_read {
+                            // it went while we looked
+                            let Ok(now) = self.engine.inspect(&source.id).await else { continue };
+                            let run = Run::of(&now);
                             match known.get(&source.container) {
+                                // its log ended with the engine, or with the connection to it
+                                Some(before) if before.id == source.id && runs.get(&source.id) == Some(&run) => {}
                                 Some(before) if before.id == source.id => self.note(&source.service, "started again").await?,
                                 Some(_) => self.note(&source.service, "was replaced").await?,
                                 None => self.note(&source.service, "started").await?,
                             }
+                            runs.insert(source.id.clone(), run);
                             self.attach(&source, told.clone(), None, asked.since).await;
                             attached.insert(source.id.clone(), ());
                         }
@@ -388,27 +496,45 @@ impl Reader {
         }
     }
 
-    async fn ended(&self, source: &Source) -> Result<(), Ended> {
-        match self.engine.inspect(&source.id).await {
-            Ok(found) if found.state == ContainerState::Running => Ok(()),
-            Ok(found) => {
-                let code = found.exit_code.unwrap_or_default();
-                let back = if found.state == ContainerState::Restarting { "; the engine starts it again" } else { "" };
-                self.note(&source.service, format!("exited with code {code}{back}")).await
-            }
-            Err(_) => self.note(&source.service, "was removed").await,
+    /// Says that the engine does not answer, once.
+    async fn lose(&self, lost: &mut bool) -> Result<(), Ended> {
+        match std::mem::replace(lost, true) {
+            true => Ok(()),
+            false => self.note("", "the engine no longer answers").await,
         }
     }
 
-    /// Hands on what the container writes, after the last lines of what it has written; `None` at its end. `from`: nothing
-    /// before it is meant.
-    async fn attach(
-        &mut self,
-        source: &Source,
-        told: Sender<(Source, Option<LogLine>)>,
-        tail: Option<u64>,
-        from: Option<i64>,
-    ) {
+    /// Tells what has become of a container whose log has ended: how it is now, unless the engine does not say.
+    async fn ended(&self, source: &Source) -> Result<Option<ContainerState>, Ended> {
+        let (state, text) = match self.engine.inspect(&source.id).await {
+            Ok(found) if found.state == ContainerState::Running => return Ok(Some(found.state)),
+            Ok(found) => (found.state, exited(found.state, found.exit_code)),
+            Err(EngineError::NotFound { .. }) => (ContainerState::Dead, "was removed".to_owned()),
+            Err(_) => return Ok(None),
+        };
+        self.note(&source.service, text).await?;
+        Ok(Some(state))
+    }
+
+    /// What has become of a container while the engine was lost.
+    async fn missed(&self, before: &Source, found: &[Source]) -> Result<(), Ended> {
+        if before.state != ContainerState::Running || before.program.is_some() {
+            return Ok(());
+        }
+        let text = match found.iter().find(|now| now.id == before.id) {
+            // whether it has run all the time is told where it is read again
+            Some(now) if now.state == ContainerState::Running => return Ok(()),
+            Some(now) => exited(now.state, now.exit_code),
+            // so is its successor
+            None if found.iter().any(|now| now.container == before.container) => return Ok(()),
+            None => "was removed".to_owned(),
+        };
+        self.note(&before.service, text).await
+    }
+
+    /// Hands on what the container writes, after the last lines of what it has written, and how that ends. `from`:
+    /// nothing before it is meant.
+    async fn attach(&mut self, source: &Source, told: Sender<(Source, News)>, tail: Option<u64>, from: Option<i64>) {
         if let Some(log) = &source.program {
             let from = self.programs.get(log).copied().unwrap_or_default();
             tokio::spawn(program_logs::follow(self.host.clone(), log.clone(), from, source.clone(), told));
@@ -428,14 +554,21 @@ impl Reader {
         };
         let (engine, source) = (self.engine.clone(), source.clone());
         tokio::spawn(async move {
-            if let Ok(mut lines) = engine.logs(&source.id, &options).await {
-                while let Some(Ok(line)) = lines.next().await {
-                    if told.send((source.clone(), Some(line))).await.is_err() {
-                        return;
+            let end = match engine.logs(&source.id, &options).await {
+                Err(error) => Err(error),
+                Ok(mut lines) => loop {
+                    match lines.next().await {
+                        None => break Ok(None),
+                        Some(Err(error)) => break Err(error),
+                        Some(Ok(line)) => {
+                            if told.send((source.clone(), Ok(Some(line)))).await.is_err() {
+                                return;
+                            }
+                        }
                     }
-                }
-            }
-            let _ = told.send((source, None)).await;
+                },
+            };
+            let _ = told.send((source, end)).await;
         });
     }
 }
@@ -483,6 +616,9 @@ fn split(bytes: &[u8]) -> (String, Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Containers;
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
 
     #[test]
     fn lines_of_one_second_are_told_apart() {
@@ -513,6 +649,134 @@ mod tests {
         assert_eq!(last(grep("Locked"), 2).await, ["Locked 3"]);
         assert_eq!(last(LogFilter { grep: None, severity: 17 }, 9).await, ["level=error locked 2"]);
         assert!(last(grep("locked"), 0).await.is_empty());
+    }
+
+    fn container(name: &str) -> ObservedContainer {
+        let labels = [(label::PLATFORM, "shop"), (label::SERVICE, name)];
+        ObservedContainer {
+            id: format!("0123456789abcdef-{name}"),
+            name: format!("shop-{name}-1"),
+            state: ContainerState::Running,
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            started_at: Some(100),
+            ..ObservedContainer::default()
+        }
+    }
+
+    /// The next one, whatever lines come before it.
+    async fn note(events: &mut Receiver<LogEvent>) -> String {
+        loop {
+            match tokio::time::timeout(AGAIN * 20, events.recv()).await.unwrap() {
+                Some(LogEvent::Note { service, text }) => return format!("{service}: {text}"),
+                Some(LogEvent::Line { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Of one time, in the order of the containers.
+    #[tokio::test]
+    async fn lines_of_several_are_told_by_their_time() {
+        let ended = |name: &str| ObservedContainer { state: ContainerState::Exited, ..container(name) };
+        let engine = FakeEngine::new()
+            .with_container(ended("db"))
+            .with_container(ended("web"))
+            .says("db", &["2026-11-28T07:07:05.1Z one", "2026-11-28T07:07:05.3Z four"])
+            .says("web", &["2026-11-28T07:07:05.1Z two", "2026-11-28T07:07:05.2Z three"]);
+        for name in ["shop-db-1", "shop-web-1"] {
+            engine.start(name).await.unwrap();
+        }
+        let platform = PlatformName::new("shop").unwrap();
+        let sources: Vec<Source> =
+            observe::ours(&engine, &platform).await.unwrap().containers.iter().map(source).collect();
+        let (shared, host) = (Arc::new(engine), Arc::new(FakeHost::new()));
+        let (options, filter) = (LogOptions::default(), LogFilter::default());
+        let mut events = read_logs(shared, host, platform, Vec::new(), sources, options, filter);
+        let mut told = Vec::new();
+        while let Some(event) = events.recv().await {
+            let LogEvent::Line { text, .. } = event else { panic!("{event:?}") };
+            told.push(String::from_utf8(text).unwrap());
+        }
+        assert_eq!(told, ["one", "two", "three", "four"]);
+    }
+
+    #[tokio::test]
+    async fn who_follows_hears_what_became_of_containers_and_of_the_engine() {
+        let engine = FakeEngine::new().with_container(container("db")).with_container(container("web"));
+        let platform = PlatformName::new("shop").unwrap();
+        let sources: Vec<Source> =
+            observe::ours(&engine, &platform).await.unwrap().containers.iter().map(source).collect();
+        assert_eq!(sources.len(), 2);
+        let options = LogOptions { follow: true, ..LogOptions::default() };
+        let (shared, host) = (Arc::new(engine.clone()), Arc::new(FakeHost::new()));
+        let filter = LogFilter::default();
+        let mut events = read_logs(shared, host, platform, Vec::new(), sources, options, filter);
+        // a stream of this engine ends at once, so that they are read again: that is no start of theirs
+        tokio::time::sleep(AGAIN * 3 / 2).await;
+        let engine = engine.dies_after(0);
+        assert_eq!(note(&mut events).await, ": the engine no longer answers");
+        engine.remove_by_hand("shop-db-1");
+        engine.stop_by_hand("shop-web-1");
+        let engine = engine.revives();
+        assert_eq!(note(&mut events).await, ": the engine answers again");
+        assert_eq!(note(&mut events).await, "db: was removed");
+        assert_eq!(note(&mut events).await, "web: exited with code 0");
+        engine.start("shop-web-1").await.unwrap();
+        assert_eq!(note(&mut events).await, "web: started again");
+        engine.remove_by_hand("shop-web-1");
+        let _engine = engine.with_container(ObservedContainer { id: "fedcba9876543210".into(), ..container("web") });
+        let mut next = note(&mut events).await;
+        // seen between the two
+        if next == "web: was removed" {
+            next = note(&mut events).await;
+        }
+        assert!(["web: was replaced", "web: started"].contains(&next.as_str()), "{next}");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_cannot_be_read_ends_nothing() {
+        let (sender, mut events) = channel(BACKLOG);
+        let mut reader = Reader {
+            engine: Arc::new(FakeEngine::new()),
+            host: Arc::new(FakeHost::new().file("/run/site.log", "one\n")),
+            platform: PlatformName::new("shop").unwrap(),
+            services: Vec::new(),
+            sieve: Sieve::new(LogFilter::default()),
+            sender,
+            last: BTreeMap::new(),
+            told: BTreeMap::new(),
+            programs: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+        };
+        // it went since it was listed
+        let gone = source(&container("web"));
+        let sources = [gone.clone(), Source::of_program("site", "/run/site.log".into())];
+        assert!(reader.history(&sources, &LogOptions::default()).await.is_ok());
+        for _ in 0..2 {
+            let (operation, message) = ("reading".into(), "the driver keeps nothing".into());
+            assert!(reader.unread(&gone, EngineError::Other { operation, message }).await.is_ok());
+        }
+        let lost = EngineError::Unreachable { tried: "no socket".into() };
+        assert!(matches!(reader.unread(&gone, lost).await, Err(Ended::Engine(_))));
+        drop(reader);
+        let mut told = Vec::new();
+        while let Some(event) = events.recv().await {
+            told.push(match event {
+                LogEvent::Line { source, text, .. } => {
+                    format!("{}: {}", source.service, String::from_utf8_lossy(&text))
+                }
+                LogEvent::Note { service, text } => format!("{service} {text}"),
+                LogEvent::Broken(error) => panic!("{error}"),
+            });
+        }
+        assert_eq!(told, ["site: one", "web has a log that cannot be read: the driver keeps nothing"]);
+    }
+
+    #[test]
+    fn a_follower_ends_when_it_is_later_than_is_meant() {
+        assert_eq!(time_left(None, 1000), None);
+        assert_eq!(time_left(Some(1030), 1000), Some(Duration::from_secs(30)));
+        assert_eq!(time_left(Some(400), 1000), Some(Duration::ZERO));
     }
 
     #[test]

@@ -158,8 +158,9 @@ mod tests {
         assert_eq!((&options.restart, options.tty, options.stdin_open), (&Restart::No, true, true));
         assert_eq!((options.user.as_deref(), options.working_dir.as_deref()), (Some("root"), Some("/w")));
         let plain = apart(spec, &loaded.platform.name, &request(&[]), 8);
-        let user = Some("app".to_owned());
-        assert_eq!((plain.entrypoint, plain.command, plain.options.user), (Some(shell()), Some(vec![]), user));
+        let shell = ["sh", "-c", "if command -v bash >/dev/null 2>&1; then exec bash; else exec sh; fi"];
+        let (shell, user) = (shell.map(str::to_owned).to_vec(), Some("app".to_owned()));
+        assert_eq!((plain.entrypoint, plain.command, plain.options.user), (Some(shell), Some(vec![]), user));
     }
 
     #[tokio::test]

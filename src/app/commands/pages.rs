@@ -58,3 +58,35 @@ pub async fn pages(session: &Session, loaded: &Loaded) -> Result<(Vec<Page>, Soc
     });
     Ok((all.chain(programs).collect(), SocketAddr::new(loopback_address(block, None).into(), port)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::{session, shop};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+    use crate::model::ObservedContainer;
+
+    #[tokio::test]
+    async fn a_page_is_closed_where_its_service_or_the_ingress_does_not_run() {
+        let stack = "services:\n  gate: {image: 'acme/gate:1', x-macula: {role: ingress}}\n  \
+                     web: {image: 'acme/web:1', x-macula: {ingress: [{host: web, port: 80}]}}\n";
+        let closed = async |running: &[&str]| {
+            let host = FakeHost::new();
+            let loaded = shop(&host, "", stack);
+            let found = |service: &&str| ObservedContainer {
+                name: format!("macula-shop-{service}-1"),
+                state: ContainerState::Running,
+                labels: [(label::PLATFORM, "shop"), (label::SERVICE, *service)]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
+                ..ObservedContainer::default()
+            };
+            let engine = running.iter().map(found).fold(FakeEngine::new(), FakeEngine::with_container);
+            closed_pages(&session(host, &engine, "macula open"), &loaded).await
+        };
+        assert_eq!(closed(&["gate", "web"]).await, [""; 0]);
+        assert_eq!(closed(&["gate"]).await, ["web"]);
+        assert_eq!(closed(&["web"]).await, ["gate", "web"]);
+    }
+}

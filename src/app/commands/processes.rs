@@ -438,7 +438,9 @@ pub async fn work_on_processes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::testing::process_state;
+    use crate::app::testing::{process_state, session, shop};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
     use crate::model::Restart;
 
     fn process() -> Process {
@@ -456,6 +458,42 @@ mod tests {
             restart: Restart::OnFailure(None),
             stop_grace_period: Process::GRACE,
         }
+    }
+
+    #[tokio::test]
+    async fn one_that_nobody_keeps_is_to_be_started() {
+        let host = FakeHost::new();
+        let mut loaded = shop(&host, "processes: {api: {command: api}}\n", "services: {db: {image: 'acme/db:1'}}\n");
+        let session = session(host, &FakeEngine::new(), "macula plan");
+        let steps = planned_processes(&session, &loaded, None, false, &[]).await.unwrap();
+        assert_eq!(steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), ["api"]);
+        // nobody knows what is wanted
+        loaded.incomplete = true;
+        assert!(planned_processes(&session, &loaded, None, false, &[]).await.unwrap().is_empty());
+        let needs = vec!["api".to_owned(), "db".to_owned()];
+        assert_eq!(services_of(&loaded.platform, &Process { needs, ..process() }), ["db"]);
+    }
+
+    #[tokio::test]
+    async fn what_a_process_sets_itself_comes_after_its_files() {
+        let host = FakeHost::new().file("/p/.env", "A=1\nB=2\n");
+        let session = session(host, &FakeEngine::new(), "macula run");
+        let environment = [("B".to_owned(), Some("3".to_owned())), ("C".to_owned(), None)].into();
+        let process = Process { env_files: vec!["/p/.env".into()], environment, ..process() };
+        let own = own_environment(&session, &process).await.unwrap();
+        let own = own.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+        assert_eq!(own.collect::<Vec<_>>(), [("A", Some("1")), ("B", Some("3")), ("C", None)]);
+    }
+
+    #[tokio::test]
+    async fn the_log_of_a_run_begins_where_the_run_did() {
+        let host = FakeHost::new().file("/log", "before\nnow\n");
+        let tail = async |log_from| {
+            let state = ProcessState { log_from, ..process_state(ProcessCondition::Crashed) };
+            log_tail(&host, &state).await
+        };
+        assert_eq!(tail(7).await, ["now"]);
+        assert_eq!(tail(70).await, ["before", "now"], "it has lost its beginning since");
     }
 
     #[test]

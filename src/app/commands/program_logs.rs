@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
 
-use crate::engine::{LogLine, LogOptions};
+use crate::engine::{EngineError, LogLine, LogOptions};
 use crate::host::{Host, times_of};
 
 /// How often a follower looks at the file.
@@ -72,7 +72,7 @@ pub(super) async fn follow<S: Clone>(
     log: PathBuf,
     told: Told,
     source: S,
-    sender: Sender<(S, Option<LogLine>)>,
+    sender: Sender<(S, Result<Option<LogLine>, EngineError>)>,
 ) {
     let mut seen = usize::try_from(told.0).unwrap_or(usize::MAX);
     let mut length = None;
@@ -96,7 +96,7 @@ pub(super) async fn follow<S: Clone>(
         for text in new.get(..whole).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
             let text = text.strip_suffix(b"\n").unwrap_or(text);
             let text = text.strip_suffix(b"\r").unwrap_or(text);
-            if sender.send((source.clone(), Some(line(now, text)))).await.is_err() {
+            if sender.send((source.clone(), Ok(Some(line(now, text))))).await.is_err() {
                 return;
             }
         }
@@ -138,5 +138,21 @@ mod tests {
         assert_eq!(lines, [second]);
         let (lines, end) = told(LogOptions::default(), false).await;
         assert_eq!((lines.len(), end), (3, Told(11)));
+    }
+
+    #[tokio::test]
+    async fn who_follows_is_told_each_line_once() {
+        let host = FakeHost::new().file("/run/web.log", "one\n");
+        let (sender, mut lines) = tokio::sync::mpsc::channel(8);
+        tokio::spawn(follow(Arc::new(host.clone()), PathBuf::from("/run/web.log"), Told(4), "web", sender));
+        let mut next = async || {
+            let told = tokio::time::timeout(LOOK * 100, lines.recv()).await.unwrap();
+            let line = String::from_utf8(told.unwrap().1.unwrap().unwrap().bytes).unwrap();
+            line.split_once(' ').unwrap().1.to_owned()
+        };
+        host.put("/run/web.log", "one\ntwo\nthr");
+        assert_eq!(next().await, "two");
+        host.put("/run/web.log", "one\ntwo\nthree\nfour\n");
+        assert_eq!((next().await, next().await), ("three".to_owned(), "four".to_owned()));
     }
 }

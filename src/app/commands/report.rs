@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::cluster::join::doctor_needs;
 use crate::app::prepare::{Wanted, prepare};
@@ -18,7 +19,8 @@ use crate::model::{PlatformName, label};
 use crate::validate::{Hop, State};
 
 use super::changes::changes;
-use super::redact::Redactor;
+use super::processes::own_variables;
+use super::redact::{Redactor, tells_a_secret};
 use super::run::ci_log;
 use super::status::status;
 use super::validate::validate;
@@ -29,6 +31,9 @@ const LINES: u64 = 2000;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of the output of a command.
 const LONGEST: usize = 1 << 20;
+const CONFIGURATION: &str = "configuration.yaml";
+/// What stands instead of a secret, as of one that the redactor finds.
+const HIDDEN: &str = "[hidden]";
 
 /// A file of the report, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +48,13 @@ pub async fn report(session: &Session, name: &PlatformName, loaded: Result<&Load
     let mut parts: Vec<(String, Result<String, String>)> = vec![("versions.json".to_owned(), versions(session).await)];
     match &loaded {
         Ok(loaded) => {
-            let yaml = serde_yaml::to_string(&in_force(loaded)).map_err(|error| error.to_string());
-            parts.push(("configuration.yaml".to_owned(), yaml));
             parts.push(("services.json".to_owned(), services(loaded)));
             parts.push(("plan.json".to_owned(), patiently(plan(session, loaded)).await));
             parts.push(("status.json".to_owned(), patiently(status_text(session, loaded)).await));
             parts.push(("doctor.json".to_owned(), patiently(findings(session, loaded)).await));
             parts.push(("validate.txt".to_owned(), patiently(names(session, loaded)).await));
         }
-        Err(errors) => parts.push(("configuration.yaml".to_owned(), Err(errors.clone()))),
+        Err(errors) => parts.push((CONFIGURATION.to_owned(), Err(errors.clone()))),
     }
     match patiently(logs(session, name)).await {
         Ok(logs) => parts.extend(logs.into_iter().map(|(service, log)| (format!("logs/{service}.log"), Ok(log)))),
@@ -62,12 +65,49 @@ pub async fn report(session: &Session, name: &PlatformName, loaded: Result<&Load
         let text = String::from_utf8_lossy(output.get(from..).unwrap_or_default()).into_owned();
         parts.push(("logs/command-of-macula-ci.log".to_owned(), Ok(text)));
     }
-    let redactor = Redactor::new(secrets(session, name, loaded.ok()).await);
+    let loaded = loaded.ok();
+    let redactor = Redactor::new(secrets(session, name, loaded).await);
     let file = |(name, text): (String, Result<String, String>)| match text {
         Ok(text) => ReportFile { name, text: redactor.text(&text) },
         Err(reason) => ReportFile { name: format!("{name}.error.txt"), text: redactor.text(&format!("{reason}\n")) },
     };
-    parts.into_iter().map(file).collect()
+    let mut files: Vec<ReportFile> = parts.into_iter().map(file).collect();
+    if let Some(loaded) = loaded {
+        // behind the versions
+        files.insert(1, configuration(loaded, &redactor));
+    }
+    files
+}
+
+/// The settings in force. Each value is looked at by itself: what has gone from it already must not look like a secret
+/// that stands behind its name.
+fn configuration(loaded: &Loaded, redactor: &Redactor) -> ReportFile {
+    let yaml = serde_yaml::to_string(&hidden(in_force(loaded), false, redactor)).map_err(|error| error.to_string());
+    match yaml {
+        Ok(text) => ReportFile { name: CONFIGURATION.to_owned(), text },
+        Err(reason) => ReportFile { name: format!("{CONFIGURATION}.error.txt"), text: format!("{reason}\n") },
+    }
+}
+
+/// Without secrets: what the redactor finds and, however short, the value of a variable whose name says that it is one.
+/// `variables`: the keys are names of variables.
+fn hidden(value: Value, variables: bool, redactor: &Redactor) -> Value {
+    match value {
+        Value::String(text) => Value::String(redactor.text(&text)),
+        Value::Array(all) => Value::Array(all.into_iter().map(|one| hidden(one, false, redactor)).collect()),
+        Value::Object(map) => {
+            let entry = |(key, value): (String, Value)| {
+                let below = ["env", "environment"].contains(&key.as_str());
+                let value = match value {
+                    Value::String(_) if variables && tells_a_secret(&key) => Value::String(HIDDEN.to_owned()),
+                    value => hidden(value, below, redactor),
+                };
+                (redactor.text(&key), value)
+            };
+            Value::Object(map.into_iter().map(entry).collect())
+        }
+        other => other,
+    }
 }
 
 async fn patiently<T>(part: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
@@ -213,12 +253,82 @@ async fn logs(session: &Session, name: &PlatformName) -> Result<BTreeMap<String,
 async fn secrets(session: &Session, name: &PlatformName, loaded: Option<&Loaded>) -> Vec<String> {
     let kept = session.state(name).secrets(session.host()).await.unwrap_or_default();
     let mut all: Vec<String> = kept.0.into_values().flat_map(|variables| variables.into_values()).collect();
-    for (_, service) in loaded.into_iter().flat_map(|loaded| loaded.platform.services()) {
-        let secret = |name: &str| {
-            let name = name.to_ascii_lowercase();
-            ["pass", "secret", "token", "key", "credential", "auth"].iter().any(|word| name.contains(word))
-        };
+    let Some(loaded) = loaded else { return all };
+    let platform = &loaded.platform;
+    let secret = |name: &str| tells_a_secret(name) || name.to_ascii_lowercase().contains("auth");
+    for (_, service) in platform.services() {
         all.extend(service.environment.iter().filter(|(name, _)| secret(name)).map(|(_, value)| value.clone()));
     }
+    let processes = platform.processes.values().map(|process| (&process.environment, &process.env_files));
+    let tasks = platform.tasks.values().map(|task| (&task.environment, &task.env_files));
+    for (environment, files) in processes.chain(tasks) {
+        let set = environment.iter().filter(|(name, _)| secret(name));
+        all.extend(set.filter_map(|(_, value)| value.clone()));
+        // one that cannot be read keeps nothing of the others back
+        for file in files.chunks(1) {
+            all.extend(secrets_of_files(session, file, &secret).await);
+        }
+    }
     all
+}
+
+/// Those in files of variables.
+async fn secrets_of_files(session: &Session, files: &[PathBuf], secret: &(dyn Fn(&str) -> bool + Sync)) -> Vec<String> {
+    let read = own_variables(session.host(), files, &BTreeMap::new()).await.unwrap_or_default();
+    read.into_iter().filter(|(name, _)| secret(name)).filter_map(|(_, value)| value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::{session, shop};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+
+    const SETTINGS: &str = "services: {db: {environment: {MYSQL_PWD: abc, LEVEL: debug}}}
+processes:
+  web:
+    command: ./web --token=t-12345678
+    env: {DB_PASS: hunter22-prod, MODE: test, OLD_KEY: null}
+    env_file: all.yaml
+tasks:
+  migrate: {run: [migrate], env: {API_KEY: k-123456}}
+";
+
+    fn loaded(host: &FakeHost) -> Loaded {
+        shop(host, SETTINGS, "services: {db: {image: 'db:1'}}")
+    }
+
+    #[test]
+    fn settings_are_reported_without_values_of_secret_variables() {
+        let found = configuration(&loaded(&FakeHost::new()), &Redactor::new([]));
+        assert_eq!(found.name, CONFIGURATION);
+        for gone in ["hunter22", "k-123456", "abc", "t-12345678"] {
+            assert!(!found.text.contains(gone), "{gone} is in\n{}", found.text);
+        }
+        for there in [
+            "MYSQL_PWD: '[hidden]'\n",
+            "DB_PASS: '[hidden]'\n",
+            "API_KEY: '[hidden]'\n",
+            "--token=[hidden]\n",
+            "LEVEL: debug\n",
+            "MODE: test\n",
+            // it has no value
+            "OLD_KEY: null\n",
+        ] {
+            assert!(found.text.contains(there), "{there} is not in\n{}", found.text);
+        }
+    }
+
+    #[tokio::test]
+    async fn secrets_of_processes_tasks_and_their_files_are_known() {
+        // the files that are loaded are not those of the host
+        let variables = "SMTP_PASS=from-a-file\nLEVEL=debugging\nPROXY_AUTH=me-and-you\n";
+        let host = FakeHost::new().file("/p/all.yaml", variables);
+        let loaded = loaded(&host);
+        let session = session(host, &FakeEngine::new(), "macula report");
+        let mut found = secrets(&session, &loaded.platform.name, Some(&loaded)).await;
+        found.sort();
+        assert_eq!(found, ["abc", "from-a-file", "hunter22-prod", "k-123456", "me-and-you"]);
+    }
 }

@@ -435,6 +435,32 @@ mod tests {
         let glance = crate::app::status_at_a_glance(&session, &loaded).await.unwrap();
         let web = glance.iter().find(|row| row.name == "web").unwrap();
         assert_eq!(web.replicas, Replicas { running: 2, wanted: None });
+        engine.remove_by_hand("macula-shop-one-1");
+        let rows = Box::pin(status(&session, &loaded)).await.unwrap().services;
+        let one = rows.iter().find(|row| row.name == "one").unwrap();
+        assert_eq!((one.state, one.condition), (ServiceState::Missing, Condition::Gone));
+    }
+
+    #[test]
+    fn what_no_stack_names_is_told_by_what_the_engine_says() {
+        let found = ObservedContainer {
+            name: "macula-old-1".into(),
+            state: ContainerState::Created,
+            error: "no such program".into(),
+            labels: [(label::SERVICE, "old"), (label::STACK, "gone"), (label::DEPENDS_ON, "a,b")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            ..ObservedContainer::default()
+        };
+        let told = |found: &ObservedContainer| orphan(found, &Context::default(), &|_| false);
+        let row = told(&found);
+        assert_eq!((row.condition, row.state), (Condition::Crashed, ServiceState::Stopped));
+        let reason = row.reason.unwrap();
+        assert!(reason.starts_with("no such program; its stack gone is not loaded"), "{reason}");
+        assert_eq!(row.needs.into_iter().collect::<Vec<_>>(), [("a".to_owned(), None), ("b".to_owned(), None)]);
+        let unstarted = ObservedContainer { error: String::new(), labels: BTreeMap::new(), ..found };
+        let row = told(&unstarted);
+        assert_eq!((row.condition, row.needs.len()), (Condition::Unclaimed, 0));
     }
 
     #[test]

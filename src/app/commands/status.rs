@@ -336,6 +336,45 @@ fn is_change(step: &Step) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ContainerState;
+
+    #[test]
+    fn what_fails_is_counted_wherever_it_stands() {
+        let web = ObservedContainer {
+            name: "macula-web-1".into(),
+            state: ContainerState::Exited,
+            exit_code: Some(1),
+            labels: [(label::SERVICE.to_owned(), "web".to_owned())].into(),
+            ..ObservedContainer::default()
+        };
+        let process = ProcessStatus {
+            name: "api".into(),
+            state: ProcessStanding::Crashed,
+            pid: None,
+            port: None,
+            urls: Vec::new(),
+            exit_code: Some(1),
+            restarts: 0,
+            seconds: None,
+            reason: None,
+            left_out: None,
+            lost: false,
+        };
+        let task = |service: Option<&str>| TaskRow {
+            name: "migrate".into(),
+            service: service.map(str::to_owned),
+            stack: None,
+            job: "migrate".into(),
+            state: TaskState::Failed,
+            ended: None,
+            exit_code: Some(3),
+            due: None,
+        };
+        let services = by_containers([web].iter(), &[], &Context::default());
+        // the task of a service is among those
+        let counts = Counts::of(&services, &[process], &[task(None), task(Some("web"))]);
+        assert_eq!(counts, Counts { failing: 3, ..Counts::default() });
+    }
 
     #[test]
     fn what_a_check_says_is_one_line_without_control_characters() {

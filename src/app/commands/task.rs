@@ -181,3 +181,40 @@ pub async fn task_output(session: &Session, platform: &Platform, job: &str) -> R
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::{session, shop};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+    use crate::model::TaskRun;
+
+    #[tokio::test]
+    async fn a_task_whose_container_is_gone_is_told_by_its_note() {
+        let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("acme/web:1"));
+        let loaded = shop(&host, "", "services: {web: {image: 'acme/web:1'}}\n");
+        let mut survey = survey(&session(host, &engine, "macula task"), &loaded).await.unwrap();
+        survey.observed.tasks.insert("migrate".to_owned(), TaskRun::new(TaskInputs::default(), 910));
+        assert_eq!(last_run(&survey, "migrate", 1000), (TaskState::Done, Some(90), Some(0)));
+        assert_eq!(last_run(&survey, "seed", 1000), (TaskState::Never, None, None));
+    }
+
+    #[test]
+    fn further_arguments_are_of_one_run() {
+        let settings = "tasks: {migrate: {run: [migrate], after: db, before: web}}\n";
+        let stack = "services: {db: {image: 'acme/db:1'}, web: {image: 'acme/web:1'}}\n";
+        let with = |command: &[&str], arguments: &[&str]| {
+            let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+            let mut platform = shop(&FakeHost::new(), settings, stack).platform;
+            platform.tasks.get_mut("migrate").unwrap().command = owned(command);
+            with_arguments(&mut platform, "migrate", &owned(arguments));
+            let task = &platform.tasks["migrate"];
+            (task.command.join(" | "), task.otherwise)
+        };
+        assert_eq!(with(&["migrate"], &[]), ("migrate".to_owned(), false));
+        assert_eq!(with(&["migrate"], &["--all"]), ("migrate | --all".to_owned(), true));
+        let line = with(&["sh", "-c", "migrate >log"], &["--all"]);
+        assert_eq!(line, ("sh | -c | migrate >log \"$@\" | sh | --all".to_owned(), true));
+    }
+}

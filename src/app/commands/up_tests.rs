@@ -316,7 +316,8 @@ async fn what_runs_is_stopped_and_started_without_its_files() {
     let (host, engine) = machine();
     let loaded = loaded(&host, "optional: true");
     let session = session(host, &engine, "macula stop");
-    up(&session, &loaded, &UpOptions { no_dns: Some(true), ..UpOptions::default() }, &Agrees).await.unwrap();
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    assert!(!boxed_up(&session, &loaded, &options, &Agrees).await.unwrap().now.platform.down);
     let name = loaded.platform.name.clone();
     // what the engine's lists say is there before anybody is asked how it is
     let glance = status_at_a_glance(&session, &loaded).await.unwrap();
@@ -338,6 +339,7 @@ async fn what_runs_is_stopped_and_started_without_its_files() {
     let nothing = act(LifecycleAction::Restart, &[]).await.unwrap_err();
     assert!(matches!(nothing, Error::Down { .. }), "{nothing}");
     assert_eq!(act(LifecycleAction::Stop, &[]).await.unwrap(), "");
+    assert!(Box::pin(status(&session, &loaded)).await.unwrap().platform.down);
 }
 
 #[tokio::test]

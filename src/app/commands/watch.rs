@@ -1,23 +1,27 @@
 //! `watch`: what `develop.watch` says, carried out whenever files change. One task looks at the files; one for each
 //! service does the work, so that a build of one holds up no other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
 
 use crate::app::builds::look_at_contexts;
 use crate::app::engine_paths::elsewhere;
 use crate::app::{Choices, Consent, Error, Session, UpOptions, Wanted};
-use crate::apply::{Failure, StepError};
+use crate::apply::{Failure, StepError, Timing};
 use crate::compile::container_name;
 use crate::config::Loaded;
-use crate::engine::{AttachedExec, Engine};
-use crate::event::Event;
-use crate::model::{Hook, Mount, MountsElsewhere, Service, WatchAction, WatchRule};
+use crate::engine::{AttachedExec, Engine, EngineError};
+use crate::event::{Doing, Event, Events, Reporter};
+use crate::model::{Hook, Mount, MountsElsewhere, Service, WatchAction, WatchRule, label};
+use crate::plan::{Cause, Verb};
 use crate::watch::{Batch, Files, Filter, Told, Tree, gathered, inside, look, pack};
 use crate::words;
 
@@ -31,6 +35,8 @@ const BACK: Duration = Duration::from_millis(500);
 const EXEC: Duration = Duration::from_secs(300);
 /// Paths in one command line.
 const PATHS: usize = 500;
+/// For those that have nothing under way to say so.
+const IDLE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Default)]
 pub struct WatchOptions {
@@ -60,12 +66,25 @@ pub enum Left {
 }
 
 impl Left {
-    fn of(batch: &Batch, error: &Error) -> Self {
-        let down = |failure: &Failure| matches!(failure.error, StepError::NotReady { .. });
-        match error {
-            Error::Failed(outcome) if outcome.failed.iter().any(down) => Self::Down,
-            _ if batch.rebuild => Self::Untouched,
-            _ => Self::InPart,
+    /// `containers`: the names of those of the service.
+    fn of(batch: &Batch, error: &Error, service: &str, containers: &[String]) -> Self {
+        let as_it_was = if batch.rebuild { Self::Untouched } else { Self::InPart };
+        let Error::Failed(outcome) = error else { return as_it_was };
+        // what the others do with it does not bring it down
+        if outcome.failed.iter().all(|failure| failure.group != service) {
+            return as_it_was;
+        }
+        let is = |ran: &Timing, verb: Verb| containers.iter().any(|name| ran.step == verb.container(name));
+        let went = |ran: &Timing| ran.error.is_none() && (is(ran, Verb::Stop) || is(ran, Verb::Remove));
+        // there was none before
+        let is_first = |ran: &Timing| ran.cause == Cause::Missing && is(ran, Verb::Create);
+        let crashed = |failure: &Failure| matches!(failure.error, StepError::NotReady { .. });
+        match batch.rebuild {
+            _ if outcome.ran.iter().any(went) => Self::Down,
+            // where the new one comes first, the old one goes on running
+            true if outcome.ran.iter().any(is_first) => Self::Down,
+            false if outcome.failed.iter().any(crashed) => Self::Down,
+            _ => as_it_was,
         }
     }
 }
@@ -110,11 +129,19 @@ pub async fn watch(
         };
         workers.push(worker.work(batches));
     }
-    tokio::select! {
+    let mut work = Box::pin(join_all(workers));
+    let ended = tokio::select! {
         ended = follow(session, rules, files, told, &queues) => ended,
-        // one that was stopped in the middle of its work
-        _ = join_all(workers) => Ok(()),
+        // they were stopped, and so is the watch
+        _ = &mut work => return Ok(()),
+    };
+    // a service that is being replaced would be left without a container
+    drop(queues);
+    if tokio::time::timeout(IDLE, &mut work).await.is_err() {
+        session.events.info("finishing what is under way (Ctrl-C again: at once)");
+        work.await;
     }
+    ended
 }
 
 /// Tells the services what their files come to.
@@ -271,6 +298,10 @@ impl Worker {
         let mut shells = Unpackers::default();
         self.prepare(&mut shells).await;
         while let Some(mut batch) = batches.recv().await {
+            // what has not begun is left
+            if self.session.cancel.is_cancelled() {
+                return;
+            }
             while let Ok(later) = batches.try_recv() {
                 batch.add(later);
             }
@@ -282,10 +313,14 @@ impl Worker {
                     self.session.events.info(format!("{}: {} ({took})", self.service, done.join(", ")));
                 }
                 Err(Error::Cancelled) => return,
-                Err(error) => self.onlooker.failed(&self.service, Left::of(&batch, &error), error),
+                Err(error) => {
+                    let left = Left::of(&batch, &error, &self.service, &self.declared());
+                    self.onlooker.failed(&self.service, left, error);
+                }
             }
-            if batch.restart || batch.rebuild {
-                self.containers().iter().for_each(|container| shells.forget(container));
+            if (batch.restart || batch.rebuild) && !self.session.cancel.is_cancelled() {
+                // the containers have another life now
+                shells = Unpackers::default();
                 self.prepare(&mut shells).await;
             }
         }
@@ -298,13 +333,15 @@ impl Worker {
             return self.rebuild().await.map(|()| vec!["built again and replaced".to_owned()]);
         }
         let mut done = Vec::new();
-        for container in self.containers() {
+        let inside = !(batch.put.is_empty() && batch.remove.is_empty() && batch.exec.is_empty());
+        let containers = if inside { self.containers().await? } else { Vec::new() };
+        for container in &containers {
             let paths: Vec<&String> = batch.remove.iter().collect();
             for paths in paths.chunks(PATHS) {
                 let words = ["rm", "-rf", "--"].into_iter().map(str::to_owned);
                 let command: Vec<String> = words.chain(paths.iter().map(|path| (*path).clone())).collect();
                 let hook = Hook { command, user: Some("0".to_owned()), ..Hook::default() };
-                self.exec(&container, &hook).await?;
+                self.exec(container, &hook).await?;
             }
             let put = batch.put.clone();
             let mut archives = pack(&put);
@@ -314,7 +351,7 @@ impl Worker {
                 archives = rest;
                 let Some(archive) = archive else { break };
                 let archive = archive.map_err(Error::Packing)?;
-                shells.unpack(&*self.engine, &container, archive).await?;
+                shells.unpack(&*self.engine, container, archive).await?;
             }
         }
         match batch.put.len() {
@@ -328,27 +365,46 @@ impl Worker {
             count => done.push(format!("removed {}", words::count(count, "path"))),
         }
         for hook in &batch.exec {
-            for container in self.containers() {
-                self.exec(&container, hook).await?;
+            for container in &containers {
+                tokio::select! {
+                    ran = self.exec(container, hook) => ran?,
+                    // it may take minutes, and comes to its end in the container
+                    () = self.session.cancel.cancelled() => return Err(Error::Cancelled),
+                }
             }
             done.push(format!("ran {}", hook.command.join(" ")));
         }
         if batch.restart {
             let platform = &self.loaded.platform.name;
             let service = std::slice::from_ref(&self.service);
-            lifecycle(&self.session, platform, Some(&self.loaded), Action::Restart, service).await?;
+            let coming = Arc::new(Coming::new(self.session.events.clone()));
+            let session = coming.session(&self.session);
+            let work = Box::pin(lifecycle(&session, platform, Some(&self.loaded), Action::Restart, service));
+            coming.finished(&self.session.cancel, work).await?;
             done.push("restarted".to_owned());
         }
         Ok(done)
     }
 
     async fn prepare(&self, shells: &mut Unpackers) {
-        for container in self.containers() {
+        for container in self.containers().await.unwrap_or_default() {
             shells.prepare(&*self.engine, &container).await;
         }
     }
 
-    fn containers(&self) -> Vec<String> {
+    /// Those that there are: somebody may have given the service another number of them meanwhile.
+    async fn containers(&self) -> Result<Vec<String>, EngineError> {
+        let platform = self.loaded.platform.name.as_str();
+        let found = self.engine.labelled(&format!("{}={}", label::SERVICE, self.service)).await?;
+        let ours = found.into_iter().filter(|one| one.replica_of(platform) == Some(self.service.as_str()));
+        let mut names: Vec<String> = ours.map(|one| one.name).collect();
+        names.sort();
+        // of one that is not there the engine says so
+        Ok(if names.is_empty() { self.declared() } else { names })
+    }
+
+    /// The names of those that it has as its file says.
+    fn declared(&self) -> Vec<String> {
         let platform = &self.loaded.platform;
         let Some((_, service)) = platform.service(&self.service) else { return Vec::new() };
         (1..=service.replicas).map(|replica| container_name(platform, service, replica)).collect()
@@ -382,21 +438,98 @@ impl Worker {
             loaded.moves = kept.moves.clone();
         }
         let choices = if kept.folder.is_some() { kept } else { self.choices.clone() };
+        if let Some(count) = self.scaled(&choices).await? {
+            let mut stacks = loaded.platform.stacks.iter_mut();
+            if let Some(service) = stacks.find_map(|stack| stack.services.get_mut(&self.service)) {
+                service.replicas = count;
+            }
+        }
         let options = UpOptions { wanted, no_dns: None, choices };
-        let result = up(&self.session, &loaded, &options, &*self.consent).await;
+        let coming = Arc::new(Coming::new(self.session.events.clone()));
+        let session = coming.session(&self.session);
+        let work = Box::pin(up(&session, &loaded, &options, &*self.consent));
+        let result = coming.finished(&self.session.cancel, work).await;
         let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let ok = result.is_ok();
         self.session.events.emit(Event::Finished { ok, degraded: false, millis, summary: String::new() });
         self.session.events.finish();
         result.map(drop)
     }
+
+    /// How many containers the service has by now, where that was said since the watch began.
+    async fn scaled(&self, choices: &Choices) -> Result<Option<u32>, Error> {
+        match (choices.scale.get(&self.service), self.choices.scale.get(&self.service)) {
+            (now, then) if now == then => Ok(None),
+            (Some(count), _) => Ok(Some(*count)),
+            // given back: the number of the file is that of the containers
+            (None, _) => Ok(u32::try_from(self.containers().await?.len()).ok()),
+        }
+    }
+}
+
+/// Sees what is done comes to: it may be stopped as long as it waits or gets images, and is finished when it has come to a
+/// container.
+struct Coming {
+    events: Events,
+    cancel: CancellationToken,
+    /// Steps that do something with a container.
+    decisive: Mutex<BTreeSet<String>>,
+    further: AtomicBool,
+}
+
+impl Coming {
+    fn new(events: Events) -> Self {
+        Self { events, cancel: CancellationToken::new(), decisive: Mutex::default(), further: AtomicBool::new(false) }
+    }
+
+    /// The session of the work that it sees.
+    fn session(self: &Arc<Self>, session: &Session) -> Session {
+        Session { cancel: self.cancel.clone(), events: Events::new(self.clone()), ..session.clone() }
+    }
+
+    /// What came of the work. `stop`: the user wants it to end.
+    async fn finished<T>(&self, stop: &CancellationToken, mut work: Pin<Box<impl Future<Output = T>>>) -> T {
+        tokio::select! {
+            done = &mut work => done,
+            () = stop.cancelled() => {
+                if !self.further.load(Ordering::SeqCst) {
+                    self.cancel.cancel();
+                }
+                work.await
+            }
+        }
+    }
+}
+
+impl Reporter for Coming {
+    fn report(&self, event: Event) {
+        let mut decisive = self.decisive.lock().unwrap_or_else(PoisonError::into_inner);
+        match &event {
+            Event::Started { steps, .. } => {
+                let is = |doing: Doing| matches!(doing, Doing::Stop | Doing::Remove | Doing::Create | Doing::Start);
+                *decisive = steps.iter().filter(|step| is(step.doing)).map(|step| step.id.clone()).collect();
+            }
+            Event::StepStarted { id } if decisive.contains(id) => self.further.store(true, Ordering::SeqCst),
+            _ => {}
+        }
+        drop(decisive);
+        self.events.emit(event);
+    }
+
+    fn finish(&self) {
+        self.events.finish();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::testing::{Agrees, session, shop};
     use crate::apply::Outcome;
-    use crate::model::Extension;
+    use crate::engine::fake::FakeEngine;
+    use crate::event::StepInfo;
+    use crate::host::fake::FakeHost;
+    use crate::model::{ContainerState, Extension, ObservedContainer};
 
     #[test]
     fn what_is_mounted_is_not_copied_by_a_rule() {
@@ -433,15 +566,129 @@ mod tests {
 
     #[test]
     fn what_a_batch_that_went_wrong_has_left() {
-        let error = StepError::NotReady { service: "web".into(), reason: "ended".into(), log_tail: Vec::new() };
-        let failure = Failure { step: "wait web".into(), group: "web".into(), error };
-        let crashed = Error::Failed(Box::new(Outcome { failed: vec![failure], ..Outcome::default() }));
+        let containers = ["shop-web-1".to_owned()];
+        let ran = |verb: Verb, cause: Cause| Timing {
+            step: verb.container("shop-web-1"),
+            group: "web".into(),
+            cause,
+            after: Vec::new(),
+            start: Duration::ZERO,
+            duration: Duration::ZERO,
+            error: None,
+        };
+        let failed = |ran: Vec<Timing>, error: StepError| {
+            let failure = Failure { step: "x".into(), group: "web".into(), error };
+            Error::Failed(Box::new(Outcome { ran, failed: vec![failure], ..Outcome::default() }))
+        };
+        let not_ready = || StepError::NotReady { service: "web".into(), reason: "ended".into(), log_tail: Vec::new() };
+        let broken = || StepError::Broken("it does not start".into());
+        let changed = || Cause::Changed { what: vec!["image".into()] };
         let restart = Batch { restart: true, ..Batch::default() };
         let rebuild = Batch { rebuild: true, ..Batch::default() };
-        assert_eq!(Left::of(&restart, &crashed), Left::Down);
-        assert_eq!(Left::of(&rebuild, &crashed), Left::Down);
-        let other = Error::said("the build failed");
-        assert_eq!(Left::of(&rebuild, &other), Left::Untouched);
-        assert_eq!(Left::of(&restart, &other), Left::InPart);
+        let left = |batch: &Batch, error: Error| Left::of(batch, &error, "web", &containers);
+        assert_eq!(left(&restart, failed(Vec::new(), not_ready())), Left::Down);
+        let replaced = || vec![ran(Verb::Stop, changed()), ran(Verb::Remove, changed()), ran(Verb::Create, changed())];
+        assert_eq!(left(&rebuild, failed(replaced(), not_ready())), Left::Down);
+        // a program that is not in the new image; a hook after the start
+        assert_eq!(left(&rebuild, failed(replaced(), broken())), Left::Down);
+        assert_eq!(left(&restart, failed(vec![ran(Verb::Stop, Cause::Requested)], broken())), Left::Down);
+        // the new one comes first, and the old one is there
+        let first = || vec![ran(Verb::Create, changed()), ran(Verb::Start, changed())];
+        assert_eq!(left(&rebuild, failed(first(), not_ready())), Left::Untouched);
+        assert_eq!(left(&rebuild, failed(vec![ran(Verb::Create, Cause::Missing)], not_ready())), Left::Down);
+        let stays = Timing { error: Some("busy".into()), ..ran(Verb::Stop, changed()) };
+        assert_eq!(left(&rebuild, failed(vec![stays], broken())), Left::Untouched);
+        assert_eq!(left(&rebuild, failed(Vec::new(), broken())), Left::Untouched);
+        assert_eq!(left(&rebuild, Error::said("the build failed")), Left::Untouched);
+        assert_eq!(left(&restart, Error::said("no such file")), Left::InPart);
+    }
+
+    #[tokio::test]
+    async fn an_update_is_stopped_as_long_as_it_gets_images() {
+        for (step, expected) in [("build image web", "stopped"), ("stop container web", "finished")] {
+            let coming = Coming::new(Events::none());
+            let info = |id: &str, doing: Doing| StepInfo { id: id.into(), doing, ..StepInfo::default() };
+            let steps = vec![info("build image web", Doing::Build), info("stop container web", Doing::Stop)];
+            let (command, platform) = ("up".to_owned(), "shop".to_owned());
+            coming.report(Event::Started { command, platform, steps, unchanged: Vec::new() });
+            coming.report(Event::StepStarted { id: step.into() });
+            let (stop, own) = (CancellationToken::new(), coming.cancel.clone());
+            stop.cancel();
+            let work = Box::pin(async move {
+                tokio::select! {
+                    () = own.cancelled() => "stopped",
+                    () = tokio::time::sleep(Duration::from_millis(200)) => "finished",
+                }
+            });
+            assert_eq!(coming.finished(&stop, work).await, expected, "{step}");
+        }
+    }
+
+    struct Nobody;
+
+    impl Onlooker for Nobody {
+        fn failed(&self, service: &str, left: Left, error: Error) {
+            panic!("{service} {left:?}: {error}");
+        }
+    }
+
+    fn worker(session: Session, engine: &FakeEngine, loaded: Loaded) -> Worker {
+        Worker {
+            session,
+            loaded: Arc::new(loaded),
+            engine: Arc::new(engine.clone()),
+            service: "web".into(),
+            choices: Choices { scale: [("web".to_owned(), 3)].into(), ..Choices::default() },
+            consent: Arc::new(Agrees),
+            onlooker: Arc::new(Nobody),
+        }
+    }
+
+    fn container(name: &str, platform: &str) -> ObservedContainer {
+        let labels = [(label::PLATFORM, platform), (label::SERVICE, "web")];
+        ObservedContainer {
+            id: name.into(),
+            name: name.into(),
+            state: ContainerState::Running,
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            ..ObservedContainer::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn every_container_that_there_is_gets_the_files() {
+        let host = FakeHost::new();
+        let loaded = shop(&host, "", "services: {web: {image: 'web:1'}}");
+        let engine = FakeEngine::new()
+            .with_container(container("macula-shop-web-1", "shop"))
+            .with_container(container("macula-shop-web-2", "shop"))
+            .with_container(container("macula-blog-web-1", "blog"));
+        let worker = worker(session(host, &engine, "macula watch"), &engine, loaded);
+        assert_eq!(worker.declared(), ["macula-shop-web-1"]);
+        assert_eq!(worker.containers().await.unwrap(), ["macula-shop-web-1", "macula-shop-web-2"]);
+        let batch = Batch { remove: ["/app/old".to_owned()].into(), ..Batch::default() };
+        assert_eq!(worker.carry_out(&batch, &mut Unpackers::default()).await.unwrap(), ["removed /app/old"]);
+        assert_eq!(engine.journal().len(), 2, "{:?}", engine.journal());
+        // since the watch began its number was left alone, changed, or given back
+        let five = Choices { scale: [("web".to_owned(), 5)].into(), ..Choices::default() };
+        assert_eq!(worker.scaled(&worker.choices).await.unwrap(), None);
+        assert_eq!(worker.scaled(&five).await.unwrap(), Some(5));
+        assert_eq!(worker.scaled(&Choices::default()).await.unwrap(), Some(2));
+        engine.remove_by_hand("macula-shop-web-1");
+        engine.remove_by_hand("macula-shop-web-2");
+        assert_eq!(worker.containers().await.unwrap(), ["macula-shop-web-1"], "the engine says that it is gone");
+    }
+
+    #[tokio::test]
+    async fn what_has_not_begun_when_the_watch_ends_is_left() {
+        let host = FakeHost::new();
+        let loaded = shop(&host, "", "services: {web: {image: 'web:1'}}");
+        let engine = FakeEngine::new().with_container(container("macula-shop-web-1", "shop"));
+        let session = session(host, &engine, "macula watch");
+        let (queue, batches) = unbounded_channel();
+        queue.send(Batch { remove: ["/app/old".to_owned()].into(), ..Batch::default() }).unwrap();
+        session.cancel.cancel();
+        worker(session, &engine, loaded).work(batches).await;
+        assert_eq!(engine.journal(), [""; 0]);
     }
 }

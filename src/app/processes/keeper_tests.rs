@@ -7,7 +7,7 @@ use crate::app::testing::session;
 use crate::engine::fake::FakeEngine;
 use crate::host::fake::FakeHost;
 use crate::host::local::LocalHost;
-use crate::model::{Process, Restart};
+use crate::model::{Process, Restart, WatchAction, WatchRule};
 use crate::plan::Parts;
 
 fn keeper(folder: &Path) -> Keeper {
@@ -103,5 +103,21 @@ fn a_run_that_has_ended_has_no_group() {
         keeper.ended("web", run, 0);
         let family = Family { group, session: None, mark: Some("m".to_owned()) };
         assert_eq!(keeper.kept["web"].family, family, "after the end of run {run}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_stopped_is_not_watched_for_what_its_file_says_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(folder.path());
+    for (condition, watched) in [(ProcessCondition::Stopped, false), (ProcessCondition::Running, true)] {
+        let mut kept = Kept::new(order("web", folder.path()), 0);
+        kept.state.condition = condition;
+        keeper.kept.insert("web".to_owned(), kept);
+        let mut update = order("web", folder.path());
+        update.action = ProcessAction::Update;
+        update.process.watch = vec![WatchRule::new(folder.path().to_owned(), WatchAction::Restart)];
+        keeper.order(update).await;
+        assert_eq!(keeper.kept["web"].watch.is_some(), watched, "{condition:?}");
     }
 }

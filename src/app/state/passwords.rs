@@ -61,7 +61,22 @@ fn password(wanted: &Generated) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::testing::shop;
+    use crate::host::fake::FakeHost;
     use crate::model::Alphabet;
+
+    #[test]
+    fn a_reference_to_a_reference_leads_to_the_password() {
+        let stack = "services:\n  a: {image: x, x-macula: {secrets: {KEY: {from: b.KEY}}}}\n  \
+                     b: {image: x, x-macula: {secrets: {KEY: {from: c.KEY}}}}\n  \
+                     c: {image: x, x-macula: {secrets: {KEY: {generate: 24}}}}\n";
+        let platform = shop(&FakeHost::new(), "", stack).platform;
+        let mut secrets = Secrets::default();
+        assert!(complete_secrets(&platform, &mut secrets).unwrap());
+        let made = secrets.get("c", "KEY").unwrap();
+        assert_eq!((secrets.get("b", "KEY"), secrets.get("a", "KEY")), (Some(made), Some(made)));
+        assert!(!complete_secrets(&platform, &mut secrets).unwrap(), "nothing is new");
+    }
 
     #[test]
     fn passwords_have_their_length_and_differ() {

@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 const RESTORE: &str = "\x1b[?2026l\x1b[?25h\r\n";
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?2026l\x1b[?25h\x1b[?1049l";
+/// No key is this one (termios(3), `_POSIX_VDISABLE`).
+const NO_KEY: u8 = if cfg!(target_os = "linux") { 0 } else { 0xff };
 
 /// Nobody may draw: the terminal was given back.
 static RELEASED: AtomicBool = AtomicBool::new(false);
@@ -111,6 +113,8 @@ fn enter() -> io::Result<()> {
         keys.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
         keys.special_codes[SpecialCodeIndex::VMIN] = 1;
         keys.special_codes[SpecialCodeIndex::VTIME] = 0;
+        // Ctrl-\ would end this process before it can give the terminal back
+        keys.special_codes[SpecialCodeIndex::VQUIT] = NO_KEY;
         // without it keys show, which is no reason to show nothing
         let _ = tcsetattr(io::stdin().as_fd(), OptionalActions::Now, &keys);
     }

@@ -6,9 +6,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
 
 use super::{LocalHost, files};
 use crate::host::{Capabilities, Command, LineSink, Output, RunError};
@@ -16,12 +18,18 @@ use crate::model::AnyError;
 
 /// Where the system's own programs lie, which a user's PATH often leaves out.
 const SYSTEM_PROGRAMS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+/// Where root's programs are looked for first: what lies in a folder of the user's is not to become root's by its name.
+const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Lines of a failed program's output that its error shows.
 const SHOWN_LINES: usize = 20;
 /// The kept output of a program in the foreground loses its older half when it gets longer than this.
 const LONGEST_OUTPUT: u64 = 4 << 20;
 /// How much is written between two looks at that.
 const LOOK_AFTER: usize = 1 << 20;
+/// How long more output is waited for when a program has ended: what it has started may keep its pipes open.
+const AFTERWARDS: Duration = Duration::from_millis(200);
+/// What a pipe holds at most (pipe(7), `pipe-max-size`): more than that was not written before the program's end.
+const PIPE: usize = 1 << 20;
 
 impl LocalHost {
     /// The PATH with the system's own programs at its end.
@@ -42,17 +50,21 @@ impl LocalHost {
         let line = command.to_string();
         let path = self.search_path();
         let missing = || RunError::Missing { command: line.clone(), program: command.program.clone() };
-        let program = which(&command.program, &path).ok_or_else(missing)?;
         let mut ready = if through_sudo(command) {
+            let program = which_of_root(&command.program, &path).ok_or_else(missing)?;
             let sudo = which("sudo", &path).ok_or_else(|| RunError::Privilege { command: line.clone() })?;
             let mut ready = tokio::process::Command::new(sudo);
             // sudo cleans the environment, hence `env`; its own messages are looked at in C's words
-            ready.args(["-n", "--", "env"]);
+            ready.args(["-n", "--"]).arg(which_of_root("env", &path).unwrap_or_else(|| "env".into()));
             ready.args(command.env.iter().map(|(name, value)| format!("{name}={value}")));
-            ready.args(wrapper).arg(program);
+            if let Some((first, rest)) = wrapper.split_first() {
+                ready.arg(which_of_root(first, &path).unwrap_or_else(|| first.into())).args(rest);
+            }
+            ready.arg(program);
             ready.env_clear().envs(&self.environment).env("LC_ALL", "C");
             ready
         } else {
+            let program = which(&command.program, &path).ok_or_else(missing)?;
             let mut ready = tokio::process::Command::new(program);
             ready.env_clear().envs(&self.environment).env("PATH", path).envs(&command.env).envs(&command.settings);
             ready
@@ -76,6 +88,11 @@ pub(super) fn which(program: &str, path: &str) -> Option<PathBuf> {
         return Some(PathBuf::from(program)).filter(executable);
     }
     path.split(':').map(|folder| Path::new(folder).join(program)).find(executable)
+}
+
+/// The same for what root runs: the system's own, and what is in `path` only where there is none.
+fn which_of_root(program: &str, path: &str) -> Option<PathBuf> {
+    which(program, ROOT_PATH).or_else(|| which(program, path))
 }
 
 /// Ends a process group unless told that it has ended by itself: a caller who is cancelled must
@@ -172,8 +189,9 @@ pub(super) async fn run_in_front(host: &LocalHost, command: &Command, log: &Path
     let (our_out, our_err) =
         (std::io::stdout().as_fd().try_clone_to_owned(), std::io::stderr().as_fd().try_clone_to_owned());
     let ours = |stream: std::io::Result<OwnedFd>| stream.map(|stream| tokio::fs::File::from_std(File::from(stream)));
-    let out = tokio::spawn(tee(stdout, ours(our_out).map_err(io)?, file, log.to_owned()));
-    let err = tokio::spawn(tee(stderr, ours(our_err).map_err(io)?, other, log.to_owned()));
+    let ended = CancellationToken::new();
+    let out = tokio::spawn(tee(stdout, ours(our_out).map_err(io)?, file, log.to_owned(), ended.clone()));
+    let err = tokio::spawn(tee(stderr, ours(our_err).map_err(io)?, other, log.to_owned(), ended.clone()));
     let pass_on = |which: Signal| {
         if let Some(pid) = pid {
             // it may have ended meanwhile
@@ -189,10 +207,23 @@ pub(super) async fn run_in_front(host: &LocalHost, command: &Command, log: &Path
             _ = hang_up.recv() => pass_on(Signal::HUP),
         }
     };
-    // what it has started may go on and keep the pipes open: only what is there is waited for
-    let rest = async { tokio::join!(out, err) };
-    let _ = tokio::time::timeout(std::time::Duration::from_millis(200), rest).await;
-    Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+    // all that it has written, however slowly it is read from us
+    ended.cancel();
+    let mut rest = std::pin::pin!(async { tokio::join!(out, err) });
+    let begun = Instant::now();
+    loop {
+        let signal = tokio::select! {
+            biased;
+            _ = &mut rest => return Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))),
+            _ = interrupt.recv() => Signal::INT,
+            _ = terminate.recv() => Signal::TERM,
+            _ = hang_up.recv() => Signal::HUP,
+        };
+        // the one that has ended the program arrives here, too
+        if begun.elapsed() >= AFTERWARDS {
+            return Ok(128 + signal.as_raw());
+        }
+    }
 }
 
 /// This process is in the foreground of the terminal that it was started in.
@@ -201,12 +232,41 @@ fn in_foreground() -> bool {
     terminal.is_ok_and(|foreground| foreground == rustix::process::getpgrp())
 }
 
-/// Passes on what a program writes as it comes, and keeps the end of it.
-async fn tee(from: Option<impl AsyncRead + Unpin>, mut to: tokio::fs::File, mut log: tokio::fs::File, path: PathBuf) {
+/// Passes on what a program writes as it comes, and keeps the end of it. `ended`: the program has, and only what it has
+/// left in the pipe is read.
+async fn tee(
+    from: Option<impl AsyncRead + Unpin>,
+    mut to: tokio::fs::File,
+    mut log: tokio::fs::File,
+    path: PathBuf,
+    ended: CancellationToken,
+) {
     let Some(mut from) = from else { return };
     let mut chunk = [0u8; 8192];
     let mut written = 0;
-    while let Ok(count @ 1..) = from.read(&mut chunk).await {
+    let mut left: Option<(Duration, usize)> = None;
+    loop {
+        if left.is_none() && ended.is_cancelled() {
+            left = Some((AFTERWARDS, PIPE));
+        }
+        let asked = Instant::now();
+        let read = match &left {
+            None => tokio::select! {
+                biased;
+                read = from.read(&mut chunk) => read,
+                () = ended.cancelled() => continue,
+            },
+            Some((time, _)) => match tokio::time::timeout(*time, from.read(&mut chunk)).await {
+                Ok(read) => read,
+                Err(_) => return,
+            },
+        };
+        let Ok(count @ 1..) = read else { return };
+        if let Some((time, bytes)) = &mut left {
+            // only the waiting counts: the writing takes as long as whoever reads from us
+            *time = time.saturating_sub(asked.elapsed());
+            *bytes = bytes.saturating_sub(count);
+        }
         let bytes = chunk.get(..count).unwrap_or_default();
         // a terminal that has gone, or a full disk, is no reason to stop the program
         let _ = to.write_all(bytes).await;
@@ -220,6 +280,9 @@ async fn tee(from: Option<impl AsyncRead + Unpin>, mut to: tokio::fs::File, mut 
             written = 0;
             let path = path.clone();
             let _ = tokio::task::spawn_blocking(move || files::keep_end(&path, LONGEST_OUTPUT)).await;
+        }
+        if left.is_some_and(|(_, bytes)| bytes == 0) {
+            return;
         }
     }
 }
@@ -370,7 +433,7 @@ fn judged(command: &Command, ended: ExitStatus, stdout: Vec<u8>, stderr: Vec<u8>
 
 /// sudo itself spoke, not the program: in C's words, see [`LocalHost::prepared`].
 fn sudo_refused(stderr: &str) -> bool {
-    const REFUSALS: [&str; 8] = [
+    const REFUSALS: [&str; 14] = [
         "sudo: a password is required",
         "sudo: a terminal is required",
         "sudo: sorry, ",
@@ -379,6 +442,13 @@ fn sudo_refused(stderr: &str) -> bool {
         "is not in the sudoers file",
         "is not allowed to execute",
         "may not run sudo",
+        // sudo-rs, which has changed its words more than once
+        "sudo: interactive authentication is required",
+        "sudo: interaction required",
+        "sudo: Interaction is required",
+        "sudo: A terminal is required to authenticate",
+        "sudo: Sorry, user ",
+        "I'm afraid I can't do that",
     ];
     REFUSALS.iter().any(|words| stderr.contains(words))
 }
@@ -455,13 +525,92 @@ pub(super) fn become_program(host: &LocalHost, command: &Command, files: Vec<Own
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
+
+    /// What is passed on of what a program has written when it ended, to a reader that takes its time.
+    async fn passed_on(from: impl AsyncRead + Unpin + Send + 'static) -> usize {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("shop.log");
+        let log = tokio::fs::File::create(&path).await.unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let to = tokio::fs::File::from_std(File::from(OwnedFd::from(writer)));
+        let ended = CancellationToken::new();
+        ended.cancel();
+        let tee = tokio::spawn(tee(Some(from), to, log, path.clone(), ended));
+        tokio::time::sleep(AFTERWARDS * 2).await;
+        let read = tokio::task::spawn_blocking(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).map(|_| all.len())
+        });
+        let count = read.await.unwrap().unwrap();
+        tee.await.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap().len(), count);
+        count
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_all_that_a_program_has_written() {
+        let (mut program, from) = tokio::io::duplex(PIPE);
+        program.write_all(&vec![b'x'; 300_000]).await.unwrap();
+        // whom it has started keeps the other end open, and says nothing
+        assert_eq!(passed_on(from).await, 300_000);
+        drop(program);
+    }
+
+    #[tokio::test]
+    async fn what_a_program_has_left_running_is_not_followed() {
+        let (mut program, from) = tokio::io::duplex(8192);
+        let writes = tokio::spawn(async move { while program.write_all(&[b'x'; 8192]).await.is_ok() {} });
+        assert!(passed_on(from).await >= PIPE);
+        writes.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_stays_longer_than_it_is_waited_for_is_left_to_itself() {
+        let host = LocalHost::new();
+        let run_for = async |script: &str, time: u64| {
+            let command = Command::new("sh", ["-c", script]).to_its_end("/dev/null");
+            run(&host, &command.timeout(Duration::from_millis(time))).await
+        };
+        assert!(matches!(run_for("exec sleep 1", 100).await, Err(RunError::Timeout { .. })));
+        assert!(matches!(run_for("exit 3", 60_000).await, Err(RunError::Failed { .. })));
+        assert!(run_for("exit 0", 60_000).await.is_ok());
+    }
 
     #[test]
     fn a_refusal_of_sudo_is_told_from_a_failure_of_the_program() {
         assert!(sudo_refused("sudo: a password is required\n"));
         assert!(sudo_refused("dev is not in the sudoers file.\n"));
+        for said in [
+            "sudo: interactive authentication is required",
+            "sudo: interaction required",
+            "sudo: Interaction is required",
+            "sudo: A terminal is required to authenticate",
+            "sudo: Sorry, user dev may not use sudo here.",
+            "sudo: I'm sorry dev. I'm afraid I can't do that",
+        ] {
+            assert!(sudo_refused(&format!("{said}\n")), "{said}");
+        }
+        assert!(!sudo_refused("Failed to enable unit: Interactive authentication required.\n"));
         assert!(!sudo_refused("sudo: unable to resolve host vm: Name or service not known\nE: no such package\n"));
+    }
+
+    #[test]
+    fn root_runs_the_programs_of_the_system() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["env", "only-of-this-user"] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "#!/bin/sh\n").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        assert_eq!(which("env", &path), Some(folder.path().join("env")));
+        assert!(which_of_root("env", &path).is_some_and(|found| !found.starts_with(folder.path())));
+        assert_eq!(which_of_root("only-of-this-user", &path), Some(folder.path().join("only-of-this-user")));
+        assert_eq!(which_of_root("no-such-program-here", &path), None);
     }
 
     #[test]

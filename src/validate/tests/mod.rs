@@ -89,4 +89,5 @@ async fn several_faults_at_once_are_all_told() {
       macula logs postgres
       macula up postgres
     ");
+    assert!(!world.look().await.1.is_ok());
 }

@@ -60,6 +60,21 @@ impl Engine {
         })
     }
 
+    /// Whether it runs without root.
+    fn is_rootless(&self) -> bool {
+        self.get("/info")["SecurityOptions"].to_string().contains("name=rootless")
+    }
+
+    /// Whether the addresses of its containers are reached from here: those of Docker without root are not.
+    pub fn has_reachable_containers(&self) -> bool {
+        self.is_podman() || !self.is_rootless()
+    }
+
+    /// Whether it says what a container uses: without root nothing is counted in control groups of version 1.
+    pub fn counts_usage(&self) -> bool {
+        !self.is_rootless() || self.get("/info")["CgroupVersion"] == "2"
+    }
+
     /// Whether a layer that broke off is asked for from there on: Podman does since 4.5.
     pub fn resumes_pulls(&self) -> bool {
         let version = self.get("/version")["Version"].as_str().unwrap_or_default().to_owned();

@@ -50,6 +50,12 @@ pub fn skipped(scenario: &str, need: &str, why: &str) {
     require::skipped(need, &format!("{scenario}: {why}"));
 }
 
+/// An address of this machine for what the engine has to reach, by `MACULA_TEST_ADDRESS`: one without root has a loopback
+/// of its own.
+pub fn reached_by_engines() -> String {
+    std::env::var("MACULA_TEST_ADDRESS").unwrap_or_else(|_| "127.0.0.1".to_owned())
+}
+
 /// The engine with the test image in it, or why there is none.
 fn engine() -> Result<Engine, String> {
     ENGINE

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::root_tar;
+use super::{reached_by_engines, root_tar};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
@@ -95,7 +95,7 @@ fn described(kind: &str, bytes: &[u8]) -> Value {
 
 impl Registry {
     pub fn start() -> Self {
-        Self::at("127.0.0.1")
+        Self::at(&reached_by_engines())
     }
 
     /// On an address of this machine.

@@ -416,6 +416,11 @@ mod tests {
         let copied = copy_to(&session, &app, &inside(&engine, "/srv/new"), CopyOptions::default(), &told).await;
         assert_eq!(copied.unwrap().files, 4);
         assert_eq!(engine.read_file("web-1", "/srv/new/deep/b.conf").await.unwrap().unwrap(), b"two");
+        // a file takes no folder's place
+        fs::create_dir_all(at("taken/a.conf")).unwrap();
+        let from = inside(&engine, "/etc/app/a.conf");
+        let error = copy_from(&session, &from, &at("taken"), CopyOptions::default(), &told).await.unwrap_err();
+        assert!(matches!(error, Error::Copy(CopyError::FileOverFolder { .. })), "{error}");
     }
 
     #[tokio::test]

@@ -257,6 +257,7 @@ mod tests {
         let wrong = |name: &str| packed(&at(name), false, "/srv", There::Folder).unwrap_err();
         assert!(matches!(wrong("gone"), CopyError::NotThere { .. }));
         assert!(matches!(wrong("file/"), CopyError::NotAFolder { .. } | CopyError::Read { .. }));
+        assert!(matches!(source(&at("file/x"), false), Err(CopyError::Read { .. })));
         assert!(matches!(source(Path::new("/dev/null"), false), Err(CopyError::Special { .. })));
         // one that becomes shorter while it is read
         let mut short =

@@ -413,6 +413,20 @@ async fn next_change(changes: &mut Option<Changes>) -> Option<Result<String, Eng
 mod tests {
     use super::rows::tests::process;
     use super::*;
+    use crate::app::testing::{session, shop};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+
+    #[tokio::test]
+    async fn the_same_answer_is_no_news() {
+        let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("acme/web:1"));
+        let loaded = shop(&host, "", "services: {web: {image: 'acme/web:1'}}\n");
+        let session = session(host, &engine, "macula top");
+        let mut watch = Box::pin(TopWatch::begin(&session, &loaded)).await.unwrap();
+        let answers = [Health::Healthy, Health::Healthy, Health::Unhealthy];
+        let news = answers.map(|health| watch.heard(vec![("macula-shop-web-1".to_owned(), health)]));
+        assert_eq!(news, [true, false, true]);
+    }
 
     #[test]
     fn only_what_runs_has_a_family() {

@@ -200,6 +200,29 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn rows_are_kept_by_name_and_all_of_them_without_names() {
+        let row = |name: &str| TopRow { name: name.into(), ..process_row(process(ProcessStanding::Running, false)) };
+        let kept = |names: &[&str]| {
+            let platform = PlatformStatus {
+                name: "shop".into(),
+                domain: "shop.macula.local".into(),
+                incomplete: false,
+                down: false,
+                volumes: 0,
+                owner: None,
+                at_work: None,
+                up_seconds: None,
+            };
+            let (total, counts) = (TopTotal::default(), Counts::default());
+            let mut top = Top { platform, machine: None, total, services: vec![row("web"), row("db")], counts };
+            top.keep(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+            top.services.into_iter().map(|row| row.name).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&[]), ["web", "db"]);
+        assert_eq!(kept(&["db"]), ["db"]);
+    }
+
+    #[test]
     fn the_platform_uses_what_its_rows_use() {
         let row = |cpu_percent, memory| TopRow {
             usage: Some(Rates { cpu_percent, memory, ..Rates::default() }),

@@ -97,13 +97,13 @@ pub async fn up(
 ) -> Result<UpResult, Error> {
     let mut services = options.wanted.services.clone();
     let chosen = split_processes(&loaded.platform, &mut services);
-    // on the heap: it is as large as what follows
+    // on the heap, as what follows: they are large
     let moved = Box::pin(remap(session, loaded, &services)).await?;
     let loaded = moved.as_ref().unwrap_or(loaded);
     let mut recorder = Recorder::begin(session, &loaded.platform.name);
     let of_services = UpOptions { wanted: Wanted { services, ..options.wanted.clone() }, ..options.clone() };
-    let result = match traced(session, loaded, &of_services, consent, &mut recorder).await {
-        Ok(up) => with_processes(session, loaded, options, chosen.as_ref(), up, &mut recorder).await,
+    let result = match Box::pin(traced(session, loaded, &of_services, consent, &mut recorder)).await {
+        Ok(up) => Box::pin(with_processes(session, loaded, options, chosen.as_ref(), up, &mut recorder)).await,
         failed => failed,
     };
     let files = ResolverFiles::of(session.host());

@@ -164,3 +164,52 @@ pub(super) async fn clear(survey: &Survey, volumes: &[String]) -> Result<(), Err
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::{Agrees, session, shop};
+    use crate::app::{Wanted, prepare, up};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+
+    #[tokio::test]
+    async fn what_runs_and_has_nothing_planned_is_unchanged() {
+        let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("acme/web:1"));
+        let loaded = shop(&host, "", "services: {web: {image: 'acme/web:1'}, db: {image: 'acme/web:1'}}\n");
+        let session = session(host, &engine, "macula up");
+        let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+        Box::pin(up(&session, &loaded, &options, &Agrees)).await.unwrap();
+        engine.stop_by_hand("macula-shop-web-1");
+        let prepared = Box::pin(prepare(&session, &loaded, &Wanted::default())).await.unwrap();
+        assert_eq!(unchanged(&prepared), ["db"]);
+    }
+
+    #[tokio::test]
+    async fn only_what_was_made_for_those_that_are_left_out_goes_again() {
+        let made = |service: &str, state| ObservedContainer {
+            id: format!("{service}-0123456789"),
+            name: format!("macula-shop-{service}-1"),
+            state,
+            labels: [(label::PLATFORM, "shop"), (label::SERVICE, service)]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            ..ObservedContainer::default()
+        };
+        let engine = FakeEngine::new()
+            .with_image("acme/web:1")
+            .with_container(made("web", ContainerState::Created))
+            .with_container(made("chart", ContainerState::Created))
+            .with_container(made("note", ContainerState::Running));
+        let host = FakeHost::new();
+        let stack =
+            "services: {web: {image: 'acme/web:1'}, chart: {image: 'acme/web:1'}, note: {image: 'acme/web:1'}}\n";
+        let loaded = shop(&host, "", stack);
+        let session = session(host, &engine, "macula up");
+        let mut survey = Box::pin(prepare(&session, &loaded, &Wanted::default())).await.unwrap().survey;
+        let left = |service: &str| LeftOut { service: service.into(), reason: "refused".into() };
+        survey.supply.left_out = vec![left("chart"), left("note")];
+        clear(&survey, &[]).await.unwrap();
+        assert_eq!(engine.containers(), ["macula-shop-note-1", "macula-shop-web-1"]);
+    }
+}

@@ -544,16 +544,84 @@ impl Watch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::testing::{session, shop};
     use crate::config::{self, MemoryFiles, Request};
-    use crate::plan::without;
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+    use crate::plan::{LeftOut, without};
+
+    const OPTIONAL: &str = "services:\n  web: {image: 'web:1', x-macula: {ingress: [{host: shop, port: 80}]}}\n  \
+                            chart: {image: 'chart:1', x-macula: {optional: true, ingress: [{host: chart, port: 80}]}}\n";
+
+    /// No registry is reached, so that `chart` is left out.
+    #[tokio::test]
+    async fn without_names_nobody_waits_for_those_of_what_is_left_out() {
+        let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("web:1"));
+        let loaded = shop(&host, "", OPTIONAL);
+        let session = session(host, &engine, "macula wait");
+        let request = WaitRequest { targets: Vec::new(), want: WaitFor::Resolvable, timeout: Duration::ZERO };
+        let results = Box::pin(wait_for(&session, &loaded, &request, &|_| ())).await.unwrap();
+        let names: Vec<&str> = results.iter().map(|one| one.target.as_str()).collect();
+        assert!(names.contains(&"web") && !names.contains(&"chart"), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn a_page_is_there_where_it_answers_without_an_error() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            for status in [200, 500, 200, 500] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 1024]).await;
+                let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let host = FakeHost::new().name("shop", [address.ip()]);
+        let trust = Some(Trust::look(&host, None, false).await);
+        let loaded = shop(&host, "", OPTIONAL);
+        let session = session(host, &FakeEngine::new(), "macula wait");
+        let (platform, by_label) = (&loaded.platform, String::new());
+        let (want, runs) = (WaitFor::Healthy, BTreeMap::new());
+        let mut watch = Watch { session: &session, platform, survey: None, trust, want, by_label, runs };
+        let target = Target::Page(PageAddress::parse(&format!("http://shop:{}/", address.port())).unwrap());
+        let there = [Look::Met, Look::Not("it answers 500".into())];
+        let gone = [Look::Not("it still answers 200".into()), Look::Met];
+        for (want, looks) in [(WaitFor::Healthy, there), (WaitFor::Gone, gone)] {
+            watch.want = want;
+            for look in looks {
+                let seen = Box::pin(watch.look_at(&target, &[], &Keeping::default())).await;
+                assert_eq!(seen.unwrap(), look);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_is_left_out_itself_has_failed_by_it() {
+        let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("web:1"));
+        let loaded = shop(&host, "", OPTIONAL);
+        let session = session(host, &engine, "macula wait");
+        let mut survey = Box::pin(survey(&session, &loaded)).await.unwrap();
+        survey.supply.left_out = vec![LeftOut { service: "chart".into(), reason: "refused".into() }];
+        let watch = Watch {
+            session: &session,
+            platform: &loaded.platform,
+            survey: Some(survey),
+            trust: None,
+            want: WaitFor::Healthy,
+            by_label: String::new(),
+            runs: BTreeMap::new(),
+        };
+        assert_eq!(watch.service("chart", &[]).await.unwrap(), Look::Failed("left out: refused".into()));
+        assert_eq!(watch.service("web", &[]).await.unwrap(), Look::Not("it has no container yet".into()));
+    }
 
     #[test]
     fn names_of_what_is_left_out_are_not_waited_for() {
-        let stack = "services:\n  web: {image: 'web:1', x-macula: {ingress: [{host: shop, port: 80}]}}\n  \
-                     chart: {image: 'chart:1', x-macula: {optional: true, ingress: [{host: chart, port: 80}]}}\n";
         let files = MemoryFiles::default()
             .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
-            .with("/p/all.yaml", stack);
+            .with("/p/all.yaml", OPTIONAL);
         let request = Request { cwd: "/p".into(), ..Request::default() };
         let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
         let present = without(&loaded.platform, &["chart"].into());
