@@ -1,7 +1,7 @@
 //! Which way leads to the platform's addresses: the cheapest that a proof shows to work. What the engine publishes
 //! arrives here, or this process's own container joins the platform's network, or a relay in it dials for us.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::engine::{Engine, everybody};
 use crate::host::Host;
 use crate::model::{
     ContainerOptions, ContainerSpec, ContainerState, EngineKind, Facts, Fingerprint, NetworkAttachment, NetworkSpec,
-    Observed, Platform, PlatformName, ReachSetting, Restart, Way, label, relay_name,
+    Observed, Platform, PlatformName, ReachSetting, Restart, Role, Service, Way, label, relay_name,
 };
 use crate::plan::{self, Action, Plan, REACH_GROUP};
 use crate::system::OwnImage;
@@ -137,13 +137,22 @@ fn gives_each_number_once(facts: &Facts) -> bool {
     facts.rootless && facts.engine_kind == EngineKind::Docker
 }
 
-/// Whether two want the same number, both in the platform or one in it.
+/// Whether two want the same number at different addresses, both in the platform or one in it. Who wants the same address,
+/// too, is in the way of every other way as well.
 async fn clashes(engine: &dyn Engine, platform: &Platform) -> Result<bool, Error> {
-    let mut numbers = BTreeSet::new();
-    for (_, service) in platform.services() {
+    let is_ingress = |service: &Service| service.extension.role == Some(Role::Ingress);
+    let services = || platform.services().map(|(_, service)| service);
+    // the ingress has its numbers at the address of each service
+    if services().any(is_ingress)
+        && services().any(|service| !is_ingress(service) && service.extension.address.is_some())
+    {
+        return Ok(true);
+    }
+    let mut numbers = BTreeMap::new();
+    for service in services() {
         let fixed = service.ports.iter().filter_map(|port| Some((port.host_ip, port.published?, port.protocol)));
-        for (_, number, protocol) in fixed.collect::<BTreeSet<_>>() {
-            if !numbers.insert((number, protocol)) {
+        for (address, number, protocol) in fixed.collect::<BTreeSet<_>>() {
+            if numbers.insert((number, protocol), address).is_some() {
                 return Ok(true);
             }
         }
@@ -152,7 +161,10 @@ async fn clashes(engine: &dyn Engine, platform: &Platform) -> Result<bool, Error
         found.state == ContainerState::Running && found.label(label::PLATFORM) != Some(platform.name.as_str())
     });
     let mut taken = others.flat_map(|found| found.ports);
-    Ok(taken.any(|port| port.host_port.is_some_and(|number| numbers.contains(&(number, port.protocol)))))
+    Ok(taken.any(|port| {
+        let wanted = port.host_port.and_then(|number| numbers.get(&(number, port.protocol)));
+        wanted.is_some_and(|address| *address != Some(port.host_ip))
+    }))
 }
 
 /// This process's container has a network of its own.
@@ -400,6 +412,13 @@ mod tests {
         let engine = FakeEngine::new();
         assert!(!clashes(&engine, &one).await.unwrap());
         assert!(clashes(&engine, &both).await.unwrap());
+        let names = |more: &str| {
+            platform(&format!(
+                "{{gate: {{image: a, x-macula: {{role: ingress}}}}, b: {{image: b, x-macula: {{{more}}}}}}}"
+            ))
+        };
+        assert!(!clashes(&engine, &names("ingress: {port: 80}")).await.unwrap());
+        assert!(clashes(&engine, &names("ingress: {port: 80}, address: 127.0.0.7")).await.unwrap());
         assert!(clashes(&engine, &two).await.unwrap());
         let beside = |name: &str, port, protocol| {
             let bound =
@@ -411,6 +430,9 @@ mod tests {
         };
         assert!(clashes(&beside("other", 443, Protocol::Tcp), &one).await.unwrap());
         assert!(!clashes(&beside("other", 53, Protocol::Tcp), &one).await.unwrap());
+        // that one is told with its container
+        let same = platform("{a: {image: a, ports: ['127.0.0.9:80:80']}}");
+        assert!(!clashes(&beside("other", 80, Protocol::Tcp), &same).await.unwrap());
         assert!(!clashes(&beside(one.name.as_str(), 443, Protocol::Tcp), &one).await.unwrap());
     }
 

@@ -16,7 +16,7 @@ services:
   db:
     <<: *base
     command: [sleep, infinity]
-    healthcheck: {test: [CMD, test, -e, /ok], interval: 1s}
+    healthcheck: {test: [CMD, test, -e, /ok], interval: 1s, retries: 1000}
   job:
     <<: *base
     command: [sh, -c, 'sleep 1; echo done']
