@@ -1,6 +1,6 @@
 //! The days on which nothing is wrong: up, plan, changes, drift, down.
 
-use crate::harness::{IMAGE, Platform, Terminal, root_tar};
+use crate::harness::{IMAGE, Platform, Terminal, root_tar, skipped};
 
 const WEB: &str = "
 services:
@@ -432,6 +432,11 @@ fn names_that_go_disturb_nobody() {
 #[test]
 fn names_and_addresses_that_come_disturb_nobody() {
     let Some(platform) = Platform::new("names_come") else { return };
+    if !platform.engine.has_reachable_containers() {
+        // with the first address the relay takes over, once
+        skipped("names_come", "addresses", "Docker without root publishes no number of a port at two addresses");
+        return;
+    }
     let more = |name: &str, last: u8| {
         format!(
             "  {name}: {{<<: *base, command: [httpd, -f, -p, '80', -h, /www], \
