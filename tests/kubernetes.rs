@@ -8,8 +8,7 @@ mod api;
 #[path = "common/shapes.rs"]
 mod shapes;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -55,7 +54,7 @@ struct Done {
 impl Cluster {
     fn new() -> Self {
         let home = TempDir::new().unwrap();
-        let (api, address) = start();
+        let (api, address) = api::start();
         std::fs::create_dir_all(home.path().join(".kube")).unwrap();
         std::fs::create_dir(home.path().join("project")).unwrap();
         let cluster = Self { home, api, address };
@@ -137,108 +136,6 @@ impl Done {
         let wrong = shapes::wrong_with(&self.line, &value);
         assert!(wrong.is_empty(), "{}: docs/reference/json.md says something else: {wrong:#?}", self.line);
         value
-    }
-}
-
-/// A group, its version, and types of which namespaces hold objects there, each with its kind.
-type Group = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
-
-/// Groups, their versions, and the types of which namespaces hold objects there.
-const TYPES: &[Group] = &[
-    (
-        "",
-        "v1",
-        &[
-            ("pods", "Pod"),
-            ("services", "Service"),
-            ("secrets", "Secret"),
-            ("configmaps", "ConfigMap"),
-            ("persistentvolumeclaims", "PersistentVolumeClaim"),
-            ("serviceaccounts", "ServiceAccount"),
-            ("endpoints", "Endpoints"),
-            ("events", "Event"),
-        ],
-    ),
-    ("apps", "v1", &[("deployments", "Deployment"), ("statefulsets", "StatefulSet"), ("daemonsets", "DaemonSet")]),
-    ("batch", "v1", &[("jobs", "Job"), ("cronjobs", "CronJob")]),
-    ("autoscaling", "v2", &[("horizontalpodautoscalers", "HorizontalPodAutoscaler")]),
-    ("policy", "v1", &[("poddisruptionbudgets", "PodDisruptionBudget")]),
-    ("networking.k8s.io", "v1", &[("ingresses", "Ingress"), ("networkpolicies", "NetworkPolicy")]),
-    ("postgresql.cnpg.io", "v1", &[("clusters", "Cluster")]),
-    // of a server that is away
-    ("metrics.k8s.io", "v1beta1", &[]),
-];
-
-/// The answer to a question for them: `/api` or `/apis`.
-fn types(path: &str) -> String {
-    let resource = |(plural, kind): &(&str, &str)| {
-        json!({
-            "resource": plural, "responseKind": {"group": "", "version": "", "kind": kind}, "scope": "Namespaced",
-            "singularResource": kind.to_lowercase(), "verbs": ["get", "list", "delete", "patch"],
-        })
-    };
-    let asked = TYPES.iter().filter(|(group, ..)| group.is_empty() == (path == "/api"));
-    let groups = asked.map(|(group, version, types)| {
-        let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
-        let resources: Vec<Value> = types.iter().map(resource).collect();
-        json!({
-            "metadata": metadata,
-            "versions": [{"version": version, "freshness": "Current", "resources": resources}],
-        })
-    });
-    let groups: Vec<Value> = groups.collect();
-    let list = json!({
-        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": groups,
-    });
-    list.to_string()
-}
-
-/// As [`api::start`], and it tells which types there are.
-fn start() -> (Arc<Mutex<Api>>, String) {
-    let api = Arc::new(Mutex::new(Api::default()));
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let asked = Arc::clone(&api);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let api = Arc::clone(&asked);
-            std::thread::spawn(move || serve(&stream, &api));
-        }
-    });
-    (api, address)
-}
-
-fn serve(stream: &TcpStream, api: &Mutex<Api>) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut writer = stream;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let (method, target) = line.split_once(' ')?;
-        let target = target.split(' ').next()?;
-        let mut length = 0;
-        loop {
-            let mut header = String::new();
-            reader.read_line(&mut header).ok()?;
-            let Some((name, value)) = header.trim_end().split_once(':') else { break };
-            if name.eq_ignore_ascii_case("content-length") {
-                length = value.trim().parse().ok()?;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
-        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let (code, text) = match target {
-            "/api" | "/apis" => (200, types(target)),
-            _ => api.lock().unwrap().answer(method, target, &body),
-        };
-        let head = format!(
-            "HTTP/1.1 {code} Scripted\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            text.len()
-        );
-        writer.write_all((head + &text).as_bytes()).ok()?;
     }
 }
 

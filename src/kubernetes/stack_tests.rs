@@ -71,64 +71,11 @@ pub(super) fn objects_of(text: &str) -> Result<Vec<Value>, String> {
     }
 }
 
-/// A group, its version, and the types of which namespaces hold objects there, each with its kind.
-type Group = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
-
-const TYPES: &[Group] = &[
-    (
-        "",
-        "v1",
-        &[
-            ("pods", "Pod"),
-            ("services", "Service"),
-            ("secrets", "Secret"),
-            ("configmaps", "ConfigMap"),
-            ("persistentvolumeclaims", "PersistentVolumeClaim"),
-            ("serviceaccounts", "ServiceAccount"),
-            ("endpoints", "Endpoints"),
-            ("events", "Event"),
-        ],
-    ),
-    ("apps", "v1", &[("deployments", "Deployment"), ("statefulsets", "StatefulSet"), ("daemonsets", "DaemonSet")]),
-    ("batch", "v1", &[("jobs", "Job"), ("cronjobs", "CronJob")]),
-    ("autoscaling", "v2", &[("horizontalpodautoscalers", "HorizontalPodAutoscaler")]),
-    ("policy", "v1", &[("poddisruptionbudgets", "PodDisruptionBudget")]),
-    ("networking.k8s.io", "v1", &[("ingresses", "Ingress"), ("networkpolicies", "NetworkPolicy")]),
-    ("postgresql.cnpg.io", "v1", &[("clusters", "Cluster")]),
-    // of a server that is away
-    ("metrics.k8s.io", "v1beta1", &[]),
-];
-
-/// The answer to a question for them: `/api` or `/apis`.
-fn types(path: &str) -> String {
-    let resource = |(plural, kind): &(&str, &str)| {
-        json!({
-            "resource": plural, "responseKind": {"group": "", "version": "", "kind": kind}, "scope": "Namespaced",
-            "singularResource": kind.to_lowercase(), "verbs": ["get", "list", "delete", "patch"],
-        })
-    };
-    let asked = TYPES.iter().filter(|(group, ..)| group.is_empty() == (path == "/api"));
-    let groups = asked.map(|(group, version, types)| {
-        let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
-        let resources: Vec<Value> = types.iter().map(resource).collect();
-        json!({
-            "metadata": metadata,
-            "versions": [{"version": version, "freshness": "Current", "resources": resources}],
-        })
-    });
-    let groups: Vec<Value> = groups.collect();
-    let list = json!({
-        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": groups,
-    });
-    list.to_string()
-}
-
 async fn server() -> (Server, Arc<Mutex<Memory>>) {
     let memory = Arc::new(Mutex::new(Memory::default()));
     let asked = Arc::clone(&memory);
-    let server = Server::start(move |request| match request.path() {
-        path @ ("/api" | "/apis") => Some((200, types(path))),
-        _ => Some(asked.lock().unwrap().answer(&request.method, &request.target, &request.body)),
+    let server = Server::start(move |request| {
+        Some(asked.lock().unwrap().answer(&request.method, &request.target, &request.body))
     })
     .await;
     (server, memory)

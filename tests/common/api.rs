@@ -61,6 +61,58 @@ fn place(path: &str) -> Option<Place> {
     })
 }
 
+/// A group, its version, and the types of which namespaces hold objects there, each with its kind.
+type Group = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const TYPES: &[Group] = &[
+    (
+        "",
+        "v1",
+        &[
+            ("pods", "Pod"),
+            ("services", "Service"),
+            ("secrets", "Secret"),
+            ("configmaps", "ConfigMap"),
+            ("persistentvolumeclaims", "PersistentVolumeClaim"),
+            ("serviceaccounts", "ServiceAccount"),
+            ("endpoints", "Endpoints"),
+            ("events", "Event"),
+        ],
+    ),
+    ("apps", "v1", &[("deployments", "Deployment"), ("statefulsets", "StatefulSet"), ("daemonsets", "DaemonSet")]),
+    ("batch", "v1", &[("jobs", "Job"), ("cronjobs", "CronJob")]),
+    ("autoscaling", "v2", &[("horizontalpodautoscalers", "HorizontalPodAutoscaler")]),
+    ("policy", "v1", &[("poddisruptionbudgets", "PodDisruptionBudget")]),
+    ("networking.k8s.io", "v1", &[("ingresses", "Ingress"), ("networkpolicies", "NetworkPolicy")]),
+    ("postgresql.cnpg.io", "v1", &[("clusters", "Cluster")]),
+    // of a server that is away
+    ("metrics.k8s.io", "v1beta1", &[]),
+];
+
+/// The answer to a question for them: `/api` or `/apis`.
+fn types(path: &str) -> String {
+    let resource = |(plural, kind): &(&str, &str)| {
+        json!({
+            "resource": plural, "responseKind": {"group": "", "version": "", "kind": kind}, "scope": "Namespaced",
+            "singularResource": kind.to_lowercase(), "verbs": ["get", "list", "delete", "patch"],
+        })
+    };
+    let asked = TYPES.iter().filter(|(group, ..)| group.is_empty() == (path == "/api"));
+    let groups = asked.map(|(group, version, types)| {
+        let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+        let resources: Vec<Value> = types.iter().map(resource).collect();
+        json!({
+            "metadata": metadata,
+            "versions": [{"version": version, "freshness": "Current", "resources": resources}],
+        })
+    });
+    let groups: Vec<Value> = groups.collect();
+    let list = json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": groups,
+    });
+    list.to_string()
+}
+
 fn status(code: u16, reason: &str, message: &str) -> (u16, String) {
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
         "message": message});
@@ -129,6 +181,9 @@ impl Api {
             let info = json!({"major": "1", "minor": "34", "gitVersion": "v1.34.1", "gitCommit": "", "gitTreeState": "",
                 "buildDate": "", "goVersion": "", "compiler": "", "platform": ""});
             return (200, info.to_string());
+        }
+        if let "/api" | "/apis" = path {
+            return (200, types(path));
         }
         let Some(place) = place(path) else { return status(404, "NotFound", "no such path") };
         let Some(name) = &place.name else { return self.list(&place, query) };

@@ -114,7 +114,10 @@ pub(super) fn by_state(found: &ObservedContainer, spec: Option<&ContainerSpec>) 
             };
             let comes_back = spec.is_some_and(|spec| match spec.options.restart {
                 Restart::Always | Restart::UnlessStopped => true,
-                Restart::OnFailure(_) => !ended_well,
+                // the engine gives up after so many tries
+                Restart::OnFailure(most) => {
+                    !ended_well && most.is_none_or(|most| most <= 0 || found.restart_count < most)
+                }
                 Restart::No => false,
             });
             if comes_back { Look::Not(reason) } else { Look::Failed(reason) }
@@ -184,6 +187,14 @@ mod tests {
         assert_eq!(by_state(&failed, Some(&spec(Restart::No, true))), Some(Look::Failed(code.clone())));
         assert_eq!(by_state(&failed, Some(&spec(Restart::No, false))), Some(Look::Failed(code.clone())));
         assert_eq!(by_state(&failed, None), Some(Look::Failed(code.clone())));
+        let tried = |restart_count, most| {
+            let found = ObservedContainer { restart_count, ..failed.clone() };
+            by_state(&found, Some(&spec(Restart::OnFailure(most), false)))
+        };
+        assert_eq!(tried(2, Some(3)), Some(Look::Not(code.clone())));
+        assert_eq!(tried(3, Some(3)), Some(Look::Failed(code.clone())));
+        assert_eq!(tried(9, None), Some(Look::Not(code.clone())));
+        assert_eq!(tried(9, Some(0)), Some(Look::Not(code.clone())));
         assert_eq!(by_state(&failed, Some(&spec(Restart::UnlessStopped, false))), Some(Look::Not(code)));
         let killed = ObservedContainer { oom_killed: true, ..failed };
         let text = "it was killed: it needed more memory than its limit".to_owned();

@@ -15,7 +15,7 @@ use crate::app::processes::{Keeping, keeping};
 use crate::app::survey::{Survey, survey};
 use crate::app::{Error, Session};
 use crate::apply::last_words;
-use crate::compile::{fully_qualified, own_address};
+use crate::compile::{Block, fully_qualified, own_address};
 use crate::config::Loaded;
 use crate::model::{ContainerSpec, ContainerState, ObservedContainer, Platform, Process, TaskRun, label, macula};
 use crate::pki::Authority;
@@ -138,7 +138,12 @@ pub async fn wait_for(
         Some(engine) => engine.changes(&by_label).await?,
         None => futures_util::stream::pending().boxed(),
     };
-    let mut watch = Watch { session, platform, survey, trust, want: request.want, by_label, runs: BTreeMap::new() };
+    let block = match &survey {
+        Some(survey) => Some(survey.block),
+        None => session.state(&platform.name).kept_block(session.host()).await.and_then(Block::new),
+    };
+    let (want, runs) = (request.want, BTreeMap::new());
+    let mut watch = Watch { session, platform, survey, block, trust, want, by_label, runs };
     let mut results = Vec::new();
     let mut failing: BTreeMap<String, Instant> = BTreeMap::new();
     let mut least = FIRST_LOOK;
@@ -343,6 +348,8 @@ struct Watch<'a> {
     platform: &'a Platform,
     /// Where health is asked for, and as far as it was there where names are.
     survey: Option<Survey>,
+    /// Of the platform, where it has one.
+    block: Option<Block>,
     trust: Option<Trust>,
     want: WaitFor,
     by_label: String,
@@ -442,17 +449,24 @@ impl Watch<'_> {
         }
     }
 
+    /// As a program does that tries one address of the name after the other.
     async fn page(&self, page: &PageAddress) -> Result<u16, String> {
         let Some(trust) = &self.trust else { return Err("it cannot be asked".to_owned()) };
-        let found = self.session.host().resolve(page.host.trim_matches(['[', ']'])).await.unwrap_or_default();
-        let own = || {
-            let below = page.host.strip_suffix(&self.platform.domain).is_some_and(|front| front.ends_with('.'));
-            let block = self.survey.as_ref().filter(|_| below)?.block;
-            Some(IpAddr::from(own_address(block)))
-        };
+        let host = self.session.host();
+        let mut addresses = host.resolve(page.host.trim_matches(['[', ']'])).await.unwrap_or_default();
         // a name of ours leads to the ingress, also on a machine that does not ask our resolver
-        let address = found.into_iter().next().or_else(own).ok_or("its name does not resolve")?;
-        ask_page(trust, SocketAddr::new(address, page.port), page).await
+        let below = page.host.strip_suffix(&self.platform.domain).is_some_and(|front| front.ends_with('.'));
+        if addresses.is_empty() && below {
+            addresses.extend(self.block.map(|block| IpAddr::from(own_address(block))));
+        }
+        let mut first = None;
+        for address in addresses {
+            match ask_page(trust, SocketAddr::new(address, page.port), page).await {
+                Ok(status) => return Ok(status),
+                Err(reason) => first = first.or(Some(reason)),
+            }
+        }
+        Err(first.unwrap_or_else(|| "its name does not resolve".to_owned()))
     }
 
     async fn service(&self, name: &str, containers: &[ObservedContainer]) -> Result<Look, Error> {
@@ -469,7 +483,8 @@ impl Watch<'_> {
         }
         let specs: Vec<&ContainerSpec> =
             survey.resources.containers.iter().filter(|spec| spec.service == name).collect();
-        if own.is_empty() && survey.done_task(name).is_some() {
+        let wants_none = || self.platform.service(name).is_some_and(|(_, service)| service.replicas == 0);
+        if own.is_empty() && (survey.done_task(name).is_some() || wants_none()) {
             return Ok(Look::Met);
         }
         let missing = specs.iter().find(|spec| own.iter().all(|found| found.name != spec.name));
@@ -542,125 +557,4 @@ impl Watch<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::app::testing::{session, shop};
-    use crate::config::{self, MemoryFiles, Request};
-    use crate::engine::fake::FakeEngine;
-    use crate::host::fake::FakeHost;
-    use crate::plan::{LeftOut, without};
-
-    const OPTIONAL: &str = "services:\n  web: {image: 'web:1', x-macula: {ingress: [{host: shop, port: 80}]}}\n  \
-                            chart: {image: 'chart:1', x-macula: {optional: true, ingress: [{host: chart, port: 80}]}}\n";
-
-    /// No registry is reached, so that `chart` is left out.
-    #[tokio::test]
-    async fn without_names_nobody_waits_for_those_of_what_is_left_out() {
-        let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("web:1"));
-        let loaded = shop(&host, "", OPTIONAL);
-        let session = session(host, &engine, "macula wait");
-        let request = WaitRequest { targets: Vec::new(), want: WaitFor::Resolvable, timeout: Duration::ZERO };
-        let results = Box::pin(wait_for(&session, &loaded, &request, &|_| ())).await.unwrap();
-        let names: Vec<&str> = results.iter().map(|one| one.target.as_str()).collect();
-        assert!(names.contains(&"web") && !names.contains(&"chart"), "{names:?}");
-    }
-
-    #[tokio::test]
-    async fn a_page_is_there_where_it_answers_without_an_error() {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            for status in [200, 500, 200, 500] {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let _ = stream.read(&mut [0; 1024]).await;
-                let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
-        });
-        let host = FakeHost::new().name("shop", [address.ip()]);
-        let trust = Some(Trust::look(&host, None, false).await);
-        let loaded = shop(&host, "", OPTIONAL);
-        let session = session(host, &FakeEngine::new(), "macula wait");
-        let (platform, by_label) = (&loaded.platform, String::new());
-        let (want, runs) = (WaitFor::Healthy, BTreeMap::new());
-        let mut watch = Watch { session: &session, platform, survey: None, trust, want, by_label, runs };
-        let target = Target::Page(PageAddress::parse(&format!("http://shop:{}/", address.port())).unwrap());
-        let there = [Look::Met, Look::Not("it answers 500".into())];
-        let gone = [Look::Not("it still answers 200".into()), Look::Met];
-        for (want, looks) in [(WaitFor::Healthy, there), (WaitFor::Gone, gone)] {
-            watch.want = want;
-            for look in looks {
-                let seen = Box::pin(watch.look_at(&target, &[], &Keeping::default())).await;
-                assert_eq!(seen.unwrap(), look);
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn only_what_is_left_out_itself_has_failed_by_it() {
-        let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("web:1"));
-        let loaded = shop(&host, "", OPTIONAL);
-        let session = session(host, &engine, "macula wait");
-        let mut survey = Box::pin(survey(&session, &loaded)).await.unwrap();
-        survey.supply.left_out = vec![LeftOut { service: "chart".into(), reason: "refused".into() }];
-        let watch = Watch {
-            session: &session,
-            platform: &loaded.platform,
-            survey: Some(survey),
-            trust: None,
-            want: WaitFor::Healthy,
-            by_label: String::new(),
-            runs: BTreeMap::new(),
-        };
-        assert_eq!(watch.service("chart", &[]).await.unwrap(), Look::Failed("left out: refused".into()));
-        assert_eq!(watch.service("web", &[]).await.unwrap(), Look::Not("it has no container yet".into()));
-    }
-
-    #[test]
-    fn names_of_what_is_left_out_are_not_waited_for() {
-        let files = MemoryFiles::default()
-            .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
-            .with("/p/all.yaml", OPTIONAL);
-        let request = Request { cwd: "/p".into(), ..Request::default() };
-        let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
-        let present = without(&loaded.platform, &["chart"].into());
-        let request = |targets: &[&str]| WaitRequest {
-            targets: targets.iter().map(|target| (*target).to_owned()).collect(),
-            want: WaitFor::Resolvable,
-            timeout: Duration::ZERO,
-        };
-        let names = |request: &WaitRequest| {
-            let all = targets(&loaded.platform, &present, &[], request, true).unwrap();
-            all.into_iter().map(|(typed, _)| typed).collect::<Vec<_>>()
-        };
-        let all = names(&request(&[]));
-        assert!(all.contains(&"web".to_owned()) && !all.contains(&"chart".to_owned()), "{all:?}");
-        // whoever names one waits for it
-        assert_eq!(names(&request(&["chart"])), ["chart"]);
-    }
-
-    /// One may become due while others are waited for.
-    #[test]
-    fn each_task_that_is_due_is_told_once() {
-        let open = ["seed", "migrate", "web"].map(|name| (name.to_owned(), Target::Task(name.to_owned())));
-        let looks = [Look::Due("new".into()), Look::Due("old".into()), Look::Not("busy".into())];
-        let told = |told: &[&str]| {
-            let told = told.iter().map(|name| (*name).to_owned()).collect();
-            due(&open, &looks, &told)
-                .into_iter()
-                .map(|(typed, reason)| format!("{typed}: {reason}"))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(told(&[]), ["seed: new", "migrate: old"]);
-        assert_eq!(told(&["seed"]), ["migrate: old"]);
-        assert_eq!(told(&["seed", "migrate"]), [""; 0]);
-    }
-
-    #[test]
-    fn what_was_not_seen_is_not_met() {
-        let results = unseen(&["web".to_owned(), "db".to_owned()], Duration::from_micros(1_004_200));
-        let told: Vec<_> = results.iter().map(|one| (one.target.as_str(), one.met, one.seconds)).collect();
-        assert_eq!(told, [("web", false, 1.004), ("db", false, 1.004)]);
-    }
-}
+mod tests;
