@@ -2,6 +2,7 @@
 //! nothing: what is not in the plan does not happen.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -88,6 +89,9 @@ pub enum StepError {
     /// The relay is made of this program.
     #[error(transparent)]
     OwnImage(#[from] OwnImageError),
+    /// Where this program listens in the engine's place.
+    #[error("this user may not listen on {first}{}", if *more == 0 { String::new() } else { format!(" and {more} more") })]
+    NotPermitted { first: SocketAddr, more: usize },
     #[error("stopped")]
     Cancelled,
     /// A fault of this program.
@@ -309,19 +313,45 @@ pub async fn apply(command: &str, platform: &str, plan: &Plan, tools: Tools) -> 
                 run.tools.events.emit(Event::StepSkipped { id, because: "stopped".into() });
             }
             Err(error) => {
-                run.tools.events.emit(Event::StepFailed { id: id.clone(), millis, error: error.to_string() });
-                outcome.failed.push(Failure { step: id, group: step.group.clone(), error });
+                fail(&run.tools.events, &mut outcome, step, millis, error);
             }
         }
     }
     run.tell_killed();
     outcome.cancelled |= run.tools.cancel.is_cancelled() && !waiting.is_empty();
+    let circle = if outcome.is_ok() { circle(&waiting) } else { Vec::new() };
+    if let Some(first) = circle.first() {
+        let ids: Vec<&str> = circle.iter().map(|step| step.id.as_str()).collect();
+        let error = StepError::Broken(format!("these steps wait for each other: {}", ids.join(", ")));
+        fail(&run.tools.events, &mut outcome, first, 0, error);
+        waiting.retain(|(step, _)| step.id != first.id);
+    }
     let because = if run.tools.cancel.is_cancelled() { "stopped" } else { "something that it needs failed" };
     for (step, _) in waiting {
         run.tools.events.emit(Event::StepSkipped { id: step.id.clone(), because: because.into() });
         outcome.skipped.insert(step.group.clone());
     }
     outcome
+}
+
+fn fail(events: &Events, outcome: &mut Outcome, step: &Step, millis: u64, error: StepError) {
+    events.emit(Event::StepFailed { id: step.id.clone(), millis, error: error.to_string() });
+    outcome.failed.push(Failure { step: step.id.clone(), group: step.group.clone(), error });
+}
+
+/// Steps that wait for each other, where nothing else keeps the ones that are left from their turn.
+fn circle<'p>(waiting: &[(&'p Step, usize)]) -> Vec<&'p Step> {
+    let left: BTreeMap<&str, &'p Step> = waiting.iter().map(|&(step, _)| (step.id.as_str(), step)).collect();
+    let mut way: Vec<&'p Step> = Vec::new();
+    let mut next = waiting.first().map(|&(step, _)| step);
+    while let Some(step) = next {
+        if let Some(at) = way.iter().position(|other| other.id == step.id) {
+            return way.split_off(at);
+        }
+        way.push(step);
+        next = step.after.iter().find_map(|id| left.get(id.as_str()).copied());
+    }
+    Vec::new()
 }
 
 /// The steps as those who draw get to know them.

@@ -579,3 +579,26 @@ async fn a_container_of_somebody_elses_is_not_taken_for_the_relay() {
     assert_eq!(said, ["creating container macula-shop.relay: a container with this name already exists"]);
     assert_eq!(machine.engine.containers(), [name]);
 }
+
+#[tokio::test]
+async fn steps_that_wait_for_each_other_are_no_success() {
+    let step = |name: &str, after: &str| Step {
+        id: format!("pause after {name}"),
+        resource: ResourceId::new(ResourceKind::Container, name),
+        group: name.to_owned(),
+        action: Action::Pause { time: Duration::ZERO },
+        cause: Cause::Requested,
+        after: vec![format!("pause after {after}")],
+        destructive: false,
+        needs_privilege: false,
+    };
+    // the first one only waits for those, and what has no step keeps nobody
+    let steps = vec![step("web", "api"), step("api", "db"), step("db", "api"), step("page", "gone")];
+    let outcome = Machine::new().carry_out(&Plan { steps, ..Plan::default() }).await;
+    let said: Vec<String> = outcome.failed.iter().map(|failure| failure.error.to_string()).collect();
+    let circle = "an unexpected fault: these steps wait for each other: pause after api, pause after db";
+    assert_eq!(said, [circle]);
+    assert!(!outcome.is_ok());
+    assert_eq!(outcome.skipped, BTreeSet::from(["web".to_owned(), "db".to_owned()]));
+    assert_eq!(outcome.ran.iter().map(|ran| ran.step.as_str()).collect::<Vec<_>>(), ["pause after page"]);
+}

@@ -33,6 +33,8 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
         let told = found.labels.contains_key(label::PRE_STOP);
         runs(found) && (told || !(keep.remove_volumes && found.writes.iter().all(discarded)))
     };
+    let stopping: Vec<&ObservedContainer> = containers.iter().copied().filter(|found| stops(found)).collect();
+    let needs = Needs::of(&containers);
     let mut removals = Vec::new();
     // by volume, the containers that have it
     let mut uses: BTreeMap<&String, Vec<StepId>> = BTreeMap::new();
@@ -45,9 +47,8 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
         let mut before = Vec::new();
         if stops(found) {
             // those that need this one stop first
-            let dependents = containers
-                .iter()
-                .filter(|other| other.name != found.name && stops(other) && depends_on(other, service, &containers));
+            let dependents =
+                stopping.iter().filter(|other| other.name != found.name && needs.depends_on(other, service));
             let after = dependents.map(|other| stop_id(other)).collect();
             let stop = Action::Stop {
                 container: found.name.clone(),
@@ -130,44 +131,36 @@ fn push(plan: &mut Plan, id: StepId, resource: ResourceId, group: &str, action: 
     });
 }
 
-/// Whether `container` needs `service`, be it through others that have ended already. A circle
-/// (labels may be anything) is cut by name, so that `down` never hangs.
-pub(super) fn depends_on(container: &ObservedContainer, service: &str, all: &[&ObservedContainer]) -> bool {
-    let needs = |found: &ObservedContainer| -> BTreeSet<String> {
-        found
-            .label(label::DEPENDS_ON)
-            .unwrap_or_default()
-            .split(',')
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect()
-    };
-    let own = container.label(label::SERVICE).unwrap_or(&container.name);
-    if own == service || !reaches(own, service, all, &needs) {
-        return false;
-    }
-    !reaches(service, own, all, &needs) || own < service
-}
+/// Which services need which, be it through others that have ended already.
+pub(super) struct Needs<'o>(BTreeMap<&'o str, BTreeSet<&'o str>>);
 
-fn reaches(
-    from: &str,
-    to: &str,
-    all: &[&ObservedContainer],
-    needs: &dyn Fn(&ObservedContainer) -> BTreeSet<String>,
-) -> bool {
-    let mut seen = BTreeSet::new();
-    let mut open = vec![from.to_owned()];
-    while let Some(service) = open.pop() {
-        if service == to {
-            return true;
+impl<'o> Needs<'o> {
+    /// As the labels of these containers say.
+    pub(super) fn of(all: &[&'o ObservedContainer]) -> Self {
+        let mut direct: BTreeMap<&'o str, BTreeSet<&'o str>> = BTreeMap::new();
+        for &found in all {
+            let Some(service) = found.label(label::SERVICE) else { continue };
+            let needs = found.label(label::DEPENDS_ON).unwrap_or_default().split(',');
+            direct.entry(service).or_default().extend(needs.filter(|name| !name.is_empty()));
         }
-        if seen.insert(service.clone()) {
-            open.extend(
-                all.iter()
-                    .filter(|found| found.label(label::SERVICE) == Some(service.as_str()))
-                    .flat_map(|found| needs(found)),
-            );
-        }
+        let reached = |service: &'o str| {
+            let (mut seen, mut open) = (BTreeSet::new(), vec![service]);
+            while let Some(next) = open.pop() {
+                for &name in direct.get(next).into_iter().flatten() {
+                    if seen.insert(name) {
+                        open.push(name);
+                    }
+                }
+            }
+            (service, seen)
+        };
+        Self(direct.keys().copied().map(reached).collect())
     }
-    false
+
+    /// Whether `container` needs `service`. A circle (labels may be anything) is cut by name, so that `down` never hangs.
+    pub(super) fn depends_on(&self, container: &ObservedContainer, service: &str) -> bool {
+        let own = container.label(label::SERVICE).unwrap_or(&container.name);
+        let reaches = |from: &str, to: &str| self.0.get(from).is_some_and(|needs| needs.contains(to));
+        own != service && reaches(own, service) && (!reaches(service, own) || own < service)
+    }
 }

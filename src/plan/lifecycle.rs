@@ -8,7 +8,7 @@ use crate::model::{
     ResourceId, ResourceKind, label, macula,
 };
 
-use super::down::{depends_on, runs};
+use super::down::{Needs, runs};
 use super::reconcile::publishes;
 use super::{Action, Cause, Conflict, Plan, Step, StepId, Verb};
 
@@ -27,11 +27,12 @@ pub fn stop(platform: &str, observed: &Observed, services: &BTreeSet<String>) ->
     // also those that have ended: what needs them needs what they need
     let all: Vec<&ObservedContainer> =
         observed.containers.iter().filter(|found| found.label(label::PLATFORM) == Some(platform)).collect();
+    let needs = Needs::of(&all);
     let steps = running.iter().map(|found| {
         let service = found.label(label::SERVICE).unwrap_or(&found.name);
         let after: Vec<StepId> = running
             .iter()
-            .filter(|other| other.name != found.name && depends_on(other, service, &all))
+            .filter(|other| other.name != found.name && needs.depends_on(other, service))
             .map(|other| Verb::Stop.container(&other.name))
             .collect();
         step(

@@ -36,8 +36,8 @@ pub use cluster::{
 pub use down::{Keep, down};
 pub use lifecycle::{keep_other_stacks, labelled_specs, restart, start, stop};
 pub use processes::{
-    KeptProcess, Parts, ProcessAction, ProcessStep, SETTLED, leave_out_processes, left_out_processes, process_again,
-    process_steps, process_waves,
+    KEEPER, KeptProcess, Parts, ProcessAction, ProcessStep, SETTLED, leave_out_processes, left_out_processes,
+    process_again, process_steps, process_waves,
 };
 pub use projects::{OtherProject, replaced_projects};
 pub use reach::{GROUP as REACH_GROUP, join, leave, relay};
@@ -116,6 +116,7 @@ pub enum Action {
         /// The one that it is to have there.
         address: Option<Ipv4Addr>,
     },
+    /// That one, or the relay.
     LeaveNetwork {
         container: String,
         network: String,

@@ -16,6 +16,9 @@ pub type Parts = BTreeMap<String, String>;
 /// Parts that a process has only from its start on; any other is taken up while it runs.
 const AT_START: [&str; 4] = ["command", "cwd", "environment", "port"];
 
+/// A part of what is kept by a process of ours that is replaced, and of nothing that is wanted.
+pub const KEEPER: &str = "keeper";
+
 /// A process that is kept, as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeptProcess {
@@ -31,7 +34,7 @@ pub struct KeptProcess {
 pub struct ProcessStep {
     pub name: String,
     pub action: ProcessAction,
-    /// Parts of the file that have changed.
+    /// Parts of the file that have changed, or [`KEEPER`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
 }
@@ -94,10 +97,11 @@ pub fn process_steps(
         };
         let changed = changed(&found.parts, parts);
         let at_start = changed.iter().any(|part| AT_START.contains(&part.as_str()));
+        let handed_on = changed.iter().any(|part| part == KEEPER);
         // one that has done its work, or that the user has stopped, is asked for by its name
         let rests = found.rests && chosen.is_none() && !at_start && !again;
         match (found.alive, changed.is_empty()) {
-            (true, _) if at_start || again => steps.push(step(name, ProcessAction::Restart, changed)),
+            (true, _) if at_start || again || handed_on => steps.push(step(name, ProcessAction::Restart, changed)),
             (true, false) => steps.push(step(name, ProcessAction::Update, changed)),
             (true, true) => {}
             (false, true) if rests => {}
@@ -238,6 +242,22 @@ mod tests {
         assert_eq!(process_steps(&wanted, &kept, None, false), []);
         let all = process_steps(&wanted, &kept, None, true);
         assert_eq!(told(&all), ["Restart api (requested)", "Start job (not running)", "Restart web (requested)"]);
+    }
+
+    #[test]
+    fn what_runs_is_started_again_when_its_keeper_is_replaced() {
+        let one = parts(&[("command", "1")]);
+        let handed_on = parts(&[("command", "1"), (KEEPER, "")]);
+        let wanted = wanted(&[("api", &one), ("job", &one), ("web", &one)]);
+        let kept = kept(&[
+            ("api", &handed_on, true, false),
+            ("job", &handed_on, false, true),
+            ("web", &handed_on, false, false),
+        ]);
+        assert_eq!(
+            told(&process_steps(&wanted, &kept, None, false)),
+            ["Restart api (keeper changed)", "Update job (keeper changed)", "Start web (keeper changed)"]
+        );
     }
 
     #[test]

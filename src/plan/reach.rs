@@ -11,7 +11,8 @@ use super::{Action, Cause, Plan, Step, StepId, Verb};
 /// What these steps are grouped by.
 pub const GROUP: &str = "reach";
 
-/// Puts this process's own container into the platform's networks that it is not in yet. Services are asked only then.
+/// Puts this process's own container into the platform's networks that it is not in yet, or has left ([`leave`]). Services
+/// are asked only then.
 ///
 /// `found`: the network in which the ingress finds it, and its address there.
 pub fn join(
@@ -38,13 +39,13 @@ pub fn join(
     wait_for(plan, &joins);
 }
 
-/// Takes it out again before each network that is removed.
-pub fn leave(plan: &mut Plan, home: &str, attached: &BTreeSet<String>) {
+/// Takes a container out of each of these networks before it is removed.
+pub fn leave(plan: &mut Plan, container: &str, attached: &BTreeSet<String>) {
     for network in attached {
         let removes = |step: &Step| matches!(&step.action, Action::RemoveNetwork { name } if name == network);
         let Some(at) = plan.steps.iter().position(removes) else { continue };
         let after = plan.steps.get(at).map(|step| step.after.clone()).unwrap_or_default();
-        let action = Action::LeaveNetwork { container: home.to_owned(), network: network.clone() };
+        let action = Action::LeaveNetwork { container: container.to_owned(), network: network.clone() };
         let left = push(plan, Verb::Leave, network_id(network), action, Cause::Requested, after);
         if let Some(step) = plan.steps.get_mut(at) {
             step.after.push(left);
@@ -52,9 +53,20 @@ pub fn leave(plan: &mut Plan, home: &str, attached: &BTreeSet<String>) {
     }
 }
 
-/// Makes the container that dials for us, unless it runs as it should.
+/// Makes the container that dials for us, unless it runs as it should. Networks that are removed go only when it has left
+/// them.
 pub fn relay(plan: &mut Plan, spec: &ContainerSpec, observed: &Observed) {
     let found = observed.container(&spec.name);
+    // somebody else's container may have its name
+    let platform = spec.labels.get(label::PLATFORM).map(String::as_str);
+    if found.is_some_and(|found| found.label(label::PLATFORM) == platform) {
+        let removed = |step: &Step| match &step.action {
+            Action::RemoveNetwork { name } => Some(name.clone()),
+            _ => None,
+        };
+        let removed: BTreeSet<String> = plan.steps.iter().filter_map(removed).collect();
+        leave(plan, &spec.name, &removed);
+    }
     let right = found.is_some_and(|found| {
         let same = spec.fingerprint.as_ref().map(|wanted| wanted.0.as_str()) == found.label(label::FINGERPRINT);
         same && found.state == ContainerState::Running
@@ -184,8 +196,57 @@ mod tests {
         ");
     }
 
+    /// The platform's network, and one that is removed, after the containers.
+    fn made_again() -> Plan {
+        let mut plan = Plan::default();
+        let changed = || Cause::Changed { what: vec!["specification".into()] };
+        let remove = |name: &str| Action::RemoveNetwork { name: name.into() };
+        let gone = || vec!["remove container macula-web-1".into()];
+        let removed = push(&mut plan, Verb::Remove, network_id("macula"), remove("macula"), changed(), gone());
+        let create = Action::CreateNetwork(network("macula"));
+        push(&mut plan, Verb::Create, network_id("macula"), create, changed(), vec![removed]);
+        push(&mut plan, Verb::Remove, network_id("back"), remove("back"), Cause::Orphaned, gone());
+        plan
+    }
+
     #[test]
-    fn a_relay_that_runs_as_it_should_is_left_alone() {
+    fn our_container_leaves_a_network_that_is_made_again_and_comes_back() {
+        let mut plan = made_again();
+        let attached = BTreeSet::from(["bridge".into(), "macula".into()]);
+        leave(&mut plan, "8f1c", &attached);
+        join(&mut plan, "8f1c", &attached, &[network("macula")], FOUND);
+        insta::assert_snapshot!(plan, @"
+        - remove network macula (changed: specification) after remove container macula-web-1, leave network macula
+        + create network macula (changed: specification) after remove network macula
+        - remove network back (no longer wanted) after remove container macula-web-1
+        ~ leave network macula (requested) after remove container macula-web-1
+        ~ join network macula (missing) after create network macula
+        ");
+    }
+
+    #[test]
+    fn a_relay_leaves_networks_before_they_are_removed() {
+        let after = |labels: &[(&str, &str)]| {
+            let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            let found = ObservedContainer { name: "macula.relay".into(), labels, ..ObservedContainer::default() };
+            let mut spec = relay_spec();
+            spec.labels.insert(label::PLATFORM.into(), "macula".into());
+            let mut plan = made_again();
+            relay(&mut plan, &spec, &Observed { containers: vec![found], ..Observed::default() });
+            plan.to_string()
+        };
+        insta::assert_snapshot!(after(&[(label::PLATFORM, "macula")]), @"
+        - remove network macula (changed: specification) after remove container macula-web-1, leave network macula
+        + create network macula (changed: specification) after remove network macula
+        - remove network back (no longer wanted) after remove container macula-web-1, leave network back
+        ~ leave network back (requested) after remove container macula-web-1
+        ~ leave network macula (requested) after remove container macula-web-1
+        + start container macula.relay (not running) after create network macula
+        ");
+        assert!(!after(&[]).contains("leave"), "somebody else's container");
+    }
+
+    fn relay_spec() -> ContainerSpec {
         let attachment = NetworkAttachment {
             network: "macula".into(),
             aliases: Vec::new(),
@@ -193,12 +254,17 @@ mod tests {
             ipv4: None,
             ipv6: None,
         };
-        let spec = ContainerSpec {
+        ContainerSpec {
             name: "macula.relay".into(),
             networks: vec![attachment],
             fingerprint: Some(Fingerprint("f".into())),
             ..ContainerSpec::default()
-        };
+        }
+    }
+
+    #[test]
+    fn a_relay_that_runs_as_it_should_is_left_alone() {
+        let spec = relay_spec();
         let mut plan = first_up();
         relay(&mut plan, &spec, &Observed::default());
         let last = plan.steps.last().unwrap().to_string();

@@ -40,7 +40,7 @@ impl Step {
             Action::CreateNetwork(_) => format!("create network {name}"),
             Action::RemoveNetwork { .. } => format!("remove network {name}"),
             Action::JoinNetwork { .. } => format!("put this container into network {name}"),
-            Action::LeaveNetwork { .. } => format!("take this container out of network {name}"),
+            Action::LeaveNetwork { .. } => format!("leave network {name}"),
             Action::StartRelay { .. } => "start the relay".into(),
             Action::CreateVolume { .. } => format!("create volume {name}"),
             Action::FillVolume { spec } => match &spec.copy {

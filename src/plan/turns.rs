@@ -8,13 +8,13 @@ use std::time::Duration;
 use crate::model::{ContainerSpec, ResourceId, ResourceKind, Route};
 
 use super::supply::{Choice, Supply};
-use super::{Action, Cause, Step, Verb};
+use super::{Action, Cause, Step, StepId, Verb};
 
 /// Containers of one kind, as numbers into the list of those that are replaced.
 type Groups = Vec<BTreeSet<usize>>;
 
 /// Adds the edges and pauses. `replaced`: what runs and is replaced; `rank`: how many services wait for it,
-/// which go later, or they would wait for each other.
+/// which go later, or they would wait for each other. Who must end for another one to begin takes no turn after it.
 pub(super) fn take(
     steps: &mut Vec<Step>,
     replaced: &[&ContainerSpec],
@@ -22,6 +22,7 @@ pub(super) fn take(
     supply: &Supply,
     rank: &dyn Fn(&ContainerSpec) -> usize,
 ) {
+    let mut order = Order::of(steps);
     for group in groups(replaced, routes, supply) {
         let mut group: Vec<&ContainerSpec> = group.iter().filter_map(|at| replaced.get(*at).copied()).collect();
         group.sort_by_cached_key(|spec| (std::cmp::Reverse(rank(spec)), spec.name.clone()));
@@ -34,8 +35,14 @@ pub(super) fn take(
             // whole batches, as Swarm replaces them
             let batch = (at / at_once).checked_mul(at_once).unwrap_or_default();
             let before = group.get(batch.saturating_sub(at_once)..batch).unwrap_or_default();
-            let done: Vec<String> = before.iter().map(|spec| paused(steps, spec, pause)).collect();
-            let begins = if after.update.start_first { Verb::Start } else { Verb::Stop }.container(&after.name);
+            let begins = if order.stands_in(after) { Verb::Start } else { Verb::Stop }.container(&after.name);
+            let mut done = Vec::new();
+            for spec in before {
+                let ends = if order.stands_in(spec) { Verb::Rename } else { Verb::Await }.container(&spec.name);
+                if order.add(&ends, &begins) {
+                    done.push(paused(steps, spec, ends, pause));
+                }
+            }
             if let Some(step) = steps.iter_mut().find(|step| step.id == begins) {
                 step.after.extend(done);
                 step.after.sort();
@@ -45,9 +52,54 @@ pub(super) fn take(
     }
 }
 
-/// The step after which a container counts as replaced, with the pause that follows it.
-fn paused(steps: &mut Vec<Step>, spec: &ContainerSpec, pause: Duration) -> String {
-    let done = if spec.update.start_first { Verb::Rename } else { Verb::Await }.container(&spec.name);
+/// Which steps come after which.
+struct Order {
+    numbers: BTreeMap<StepId, usize>,
+    /// By number, those that wait for the step.
+    followers: Vec<Vec<usize>>,
+}
+
+impl Order {
+    fn of(steps: &[Step]) -> Self {
+        let numbers: BTreeMap<StepId, usize> =
+            steps.iter().enumerate().map(|(at, step)| (step.id.clone(), at)).collect();
+        let mut followers = vec![Vec::new(); steps.len()];
+        for (at, step) in steps.iter().enumerate() {
+            for before in step.after.iter().filter_map(|id| numbers.get(id)) {
+                if let Some(followers) = followers.get_mut(*before) {
+                    followers.push(at);
+                }
+            }
+        }
+        Self { numbers, followers }
+    }
+
+    /// The new container of it is made before the old one goes, and has its name at the end.
+    fn stands_in(&self, spec: &ContainerSpec) -> bool {
+        self.numbers.contains_key(&Verb::Rename.container(&spec.name))
+    }
+
+    /// One more, if both steps are there and `before` does not come after `after` already.
+    fn add(&mut self, before: &str, after: &str) -> bool {
+        let (Some(&before), Some(&after)) = (self.numbers.get(before), self.numbers.get(after)) else { return false };
+        let (mut seen, mut open) = (BTreeSet::new(), vec![after]);
+        while let Some(step) = open.pop() {
+            if seen.insert(step) {
+                open.extend(self.followers.get(step).into_iter().flatten());
+            }
+        }
+        if seen.contains(&before) {
+            return false;
+        }
+        if let Some(followers) = self.followers.get_mut(before) {
+            followers.push(after);
+        }
+        true
+    }
+}
+
+/// The step after which a container that is replaced at the end of `done` counts as that, with the pause that follows.
+fn paused(steps: &mut Vec<Step>, spec: &ContainerSpec, done: StepId, pause: Duration) -> StepId {
     if pause.is_zero() {
         return done;
     }

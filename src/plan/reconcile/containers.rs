@@ -8,6 +8,7 @@ use crate::model::{
 };
 use crate::plan::{Action, Cause, ImageUse, StepId, Verb, turns};
 
+use super::ports::holds;
 use super::verdict::{Verdict, shares};
 use super::{Planner, dependents, wanted_services};
 
@@ -110,20 +111,21 @@ impl Planner<'_> {
                     (left_over && matches!(step.action, Action::RemoveContainer { .. })).then(|| step.id.clone())
                 }));
                 before_create.extend(self.obtained.get(group).cloned());
-                if let Verdict::Recreate(cause) = verdict
-                    && spec.update.start_first
-                    && !spec.readiness.one_shot
-                {
-                    return self.start_first(spec, image, cause, before_create, before_start);
+                let shared = self.made_of(spec, gates, verdicts);
+                if self.stands_in(spec, verdicts) {
+                    before_create.extend(shared);
+                    return self.start_first(spec, image, &cause, before_create, before_start);
                 }
                 if let Verdict::Recreate(_) = verdict {
-                    // the old one runs on until everything for the new one is there
+                    // the old one runs on until everything for the new one is there, unless all others wait for it to
+                    // leave a network
+                    let there = if self.replaced.is_empty() { before_create.clone() } else { Vec::new() };
                     let stop = self.stop(spec);
-                    let stop = self.add(Verb::Stop, id.clone(), group, stop, cause.clone(), before_create.clone());
+                    let stop = self.add(Verb::Stop, id.clone(), group, stop, cause.clone(), there);
                     let remove = Action::RemoveContainer { container: name.clone() };
                     before_create.push(self.add(Verb::Remove, id.clone(), group, remove, cause.clone(), vec![stop]));
                 }
-                before_create.extend(made_of(spec, gates));
+                before_create.extend(shared);
                 let create = Action::CreateContainer { spec: Box::new(spec.clone()), image };
                 before_start.push(self.add(Verb::Create, id.clone(), group, create, cause.clone(), before_create));
             }
@@ -153,6 +155,39 @@ impl Planner<'_> {
         let labels = self.observed.container(&spec.name).map(|found| &found.labels);
         let hooks = labels.map(|labels| Hook::of(labels, label::PRE_STOP)).unwrap_or_default();
         Action::Stop { container: spec.name.clone(), grace: spec.stop_grace_ms.map(Duration::from_millis), hooks }
+    }
+
+    /// Whether the new container is made before the old one goes. Not where all have to leave a network that is made
+    /// again, nor where another container waits for the old one's end: they would wait for each other.
+    fn stands_in(&self, spec: &ContainerSpec, verdicts: &BTreeMap<String, Verdict>) -> bool {
+        let recreated = matches!(verdicts.get(&spec.name), Some(Verdict::Recreate(_)));
+        if !recreated || !spec.update.start_first || spec.readiness.one_shot || !self.replaced.is_empty() {
+            return false;
+        }
+        let all = &self.wish.resources.containers;
+        let found = self.observed.container(&spec.name);
+        !found.is_some_and(|found| all.iter().any(|other| holds(found, other, all)))
+    }
+
+    /// The steps after which the containers are there, under their names, whose network, processes, IPC or volumes this
+    /// one shares: the engine makes it only then, and keeps the id of what has the name.
+    fn made_of(
+        &self,
+        spec: &ContainerSpec,
+        gates: &BTreeMap<&str, Vec<(Option<StepId>, StepId)>>,
+        verdicts: &BTreeMap<String, Verdict>,
+    ) -> Vec<StepId> {
+        let volumes = spec.options.volumes_from.iter().map(|from| from.split(':').next().unwrap_or(from));
+        let all = &self.wish.resources.containers;
+        let there = |name: &str| {
+            let start = Verb::Start.container(name);
+            if !gates.values().flatten().any(|(gate, _)| gate.as_ref() == Some(&start)) {
+                return None;
+            }
+            let renamed = all.iter().any(|other| other.name == name && self.stands_in(other, verdicts));
+            Some(if renamed { Verb::Rename.container(name) } else { start })
+        };
+        shares(spec).chain(volumes).filter_map(there).collect()
     }
 
     /// The new container is ready, under another name, before the old one goes.
@@ -228,12 +263,4 @@ impl Planner<'_> {
             self.add(Verb::Reload, id, &spec.service, action, cause, copied);
         }
     }
-}
-
-/// The starts of the containers whose network, processes, IPC or volumes this one shares: the engine makes it
-/// only when they are there.
-fn made_of(spec: &ContainerSpec, gates: &BTreeMap<&str, Vec<(Option<StepId>, StepId)>>) -> Vec<StepId> {
-    let volumes = spec.options.volumes_from.iter().map(|from| from.split(':').next().unwrap_or(from));
-    let starts = shares(spec).chain(volumes).map(|other| Verb::Start.container(other));
-    starts.filter(|start| gates.values().flatten().any(|(gate, _)| gate.as_ref() == Some(start))).collect()
 }

@@ -66,6 +66,7 @@ pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Obser
         wish,
         anew,
         observed,
+        replaced: BTreeSet::new(),
         steps: Vec::new(),
         conflicts: Vec::new(),
         obtained: BTreeMap::new(),
@@ -74,25 +75,25 @@ pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Obser
     let chosen = |spec: &&ContainerSpec| wish.selection.is_none_or(|set| set.contains(&spec.service));
     let mut wanted: Vec<&ContainerSpec> = wish.resources.containers.iter().filter(chosen).collect();
 
-    let replaced = planner.networks(&wanted);
+    planner.replaced = planner.networks(&wanted);
     planner.images(&wanted);
     planner.volumes(&wanted);
     planner.unfinished();
-    let verdicts = planner.verdicts(&wanted, &replaced);
+    let verdicts = planner.verdicts(&wanted);
     // what was not chosen, and is restarted with something that was
     wanted.extend(wish.resources.containers.iter().filter(|spec| !chosen(spec) && verdicts.contains_key(&spec.name)));
     planner.ports(&wanted, &verdicts);
     planner.due = planner.due_tasks(&verdicts);
     planner.containers(&wanted, &verdicts);
-    // a network is made again only once everything has left it
-    if replaced.is_empty() {
-        planner.take_turns(&wanted, &verdicts);
-    }
     planner.own_registry(&wanted);
     planner.orphans();
     planner.spare_copies();
-    planner.free_ports(&wanted);
-    planner.move_networks(&replaced);
+    planner.hand_over(&wanted);
+    planner.move_networks();
+    // who has to leave a network waits for nobody; last, since a turn is taken only where nothing else is against it
+    if planner.replaced.is_empty() {
+        planner.take_turns(&wanted, &verdicts);
+    }
     if planner.conflicts.is_empty() {
         Ok(Plan { steps: planner.steps, left_out: wish.supply.left_out.clone(), ..Plan::default() })
     } else {
@@ -104,6 +105,8 @@ struct Planner<'a> {
     wish: &'a Wish<'a>,
     anew: &'a BTreeSet<String>,
     observed: &'a Observed,
+    /// Networks that are made again, which is only once everything has left them.
+    replaced: BTreeSet<String>,
     steps: Vec<Step>,
     conflicts: Vec<Conflict>,
     /// Service -> the step that gets its image.
@@ -253,16 +256,12 @@ impl Planner<'_> {
     }
 
     /// Removes and makes again the networks whose specification changed, once nothing is on them.
-    fn move_networks(&mut self, replaced: &BTreeSet<String>) {
+    fn move_networks(&mut self) {
         let wish = self.wish;
+        let replaced = self.replaced.clone();
         for spec in wish.resources.networks.iter().filter(|spec| replaced.contains(&spec.name)) {
             let id = ResourceId::new(ResourceKind::Network, &spec.name);
-            let leaving: Vec<StepId> = self
-                .steps
-                .iter()
-                .filter(|step| matches!(&step.action, Action::RemoveContainer { .. }))
-                .map(|step| step.id.clone())
-                .collect();
+            let leaving = self.leaving();
             let cause = Cause::Changed { what: vec!["specification".into()] };
             let remove = self.add(
                 Verb::Remove,
@@ -282,6 +281,12 @@ impl Planner<'_> {
                 }
             }
         }
+    }
+
+    /// The steps after which nothing of ours is on a network that goes.
+    fn leaving(&self) -> Vec<StepId> {
+        let removals = self.steps.iter().filter(|step| matches!(step.action, Action::RemoveContainer { .. }));
+        removals.map(|step| step.id.clone()).collect()
     }
 
     fn volumes(&mut self, wanted: &[&ContainerSpec]) {
@@ -451,7 +456,6 @@ impl Planner<'_> {
             .filter(|found| !left_out.contains(found.label(label::SERVICE).unwrap_or_default()))
             .filter(|found| wish.selection.is_none_or(|chosen| of_chosen(found, chosen)))
             .collect();
-        let mut removed = Vec::new();
         for found in orphans {
             let id = ResourceId::new(ResourceKind::Container, &found.name);
             let group = found.label(label::SERVICE).unwrap_or(&found.name).to_owned();
@@ -462,7 +466,7 @@ impl Planner<'_> {
             };
             let stop = self.add(Verb::Stop, id.clone(), &group, stop, Cause::Orphaned, Vec::new());
             let remove = Action::RemoveContainer { container: found.name.clone() };
-            removed.push(self.add(Verb::Remove, id, &group, remove, Cause::Orphaned, vec![stop]));
+            self.add(Verb::Remove, id, &group, remove, Cause::Orphaned, vec![stop]);
         }
         self.old_copies();
         if wish.selection.is_some() {
@@ -473,7 +477,8 @@ impl Planner<'_> {
             if self.is_ours(&found.labels) && !wanted {
                 let id = ResourceId::new(ResourceKind::Network, &found.name);
                 let action = Action::RemoveNetwork { name: found.name.clone() };
-                self.add(Verb::Remove, id, "network", action, Cause::Orphaned, removed.clone());
+                let leaving = self.leaving();
+                self.add(Verb::Remove, id, "network", action, Cause::Orphaned, leaving);
             }
         }
     }

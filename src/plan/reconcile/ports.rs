@@ -1,14 +1,16 @@
-//! Ports: who holds them, and when they are free.
+//! Ports and data: who holds them, and when others can have them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::model::{
-    ContainerSpec, ContainerState, Listener, ObservedContainer, Remedy, ResourceId, ResourceKind, macula,
+    ContainerSpec, ContainerState, Forward, Listener, MountSpec, ObservedContainer, Remedy, ResourceId, ResourceKind,
+    macula,
 };
-use crate::plan::{Action, StepId, Verb};
+use crate::plan::{Action, Verb};
 
 use super::verdict::Verdict;
-use super::{Conflict, Planner};
+use super::{Conflict, Planner, mounts};
 
 impl Planner<'_> {
     /// Ports that somebody else holds. Nothing is created when there is one.
@@ -19,10 +21,12 @@ impl Planner<'_> {
                 None | Some(Verdict::Right | Verdict::Await | Verdict::Hooks | Verdict::Conflict)
             )
         };
-        for spec in wanted.iter().filter(|spec| starts(&spec.name)) {
-            for port in &spec.ports {
+        for spec in wanted {
+            let published = spec.ports.iter().filter(|_| starts(&spec.name)).cloned();
+            // what is passed on is no part of the container, and is listened on while that runs
+            for port in published.chain(spec.forwards.iter().map(Forward::binding)) {
                 let Some(number) = port.host_port else { continue };
-                let held = self.observed.listeners.iter().find(|listener| listener.is_in_the_way_of(port));
+                let held = self.observed.listeners.iter().find(|listener| listener.is_in_the_way_of(&port));
                 let Some(holder) = held else { continue };
                 let own = self.observed.containers.iter().any(|container| {
                     self.is_ours(&container.labels) && container.ports.iter().any(|bound| holder.is_of(bound))
@@ -65,25 +69,35 @@ impl Planner<'_> {
         }
     }
 
-    /// A port that another container of ours publishes is free once that one is stopped.
-    pub(super) fn free_ports(&mut self, wanted: &[&ContainerSpec]) {
-        let stops: BTreeSet<StepId> = self
-            .steps
-            .iter()
-            .filter(|step| matches!(step.action, Action::Stop { .. }))
-            .map(|step| step.id.clone())
-            .collect();
+    /// What another container of ours holds can be had once that one is stopped.
+    pub(super) fn hand_over(&mut self, wanted: &[&ContainerSpec]) {
+        let (wish, observed) = (self.wish, self.observed);
+        let stops = |found: &&ObservedContainer| self.has(&Verb::Stop.container(&found.name));
+        let stopped: Vec<&ObservedContainer> = observed.containers.iter().filter(stops).collect();
         for step in &mut self.steps {
-            let Action::Start { container, .. } = &step.action else { continue };
-            let Some(spec) = wanted.iter().find(|spec| spec.name == *container) else { continue };
-            let holders =
-                self.observed.containers.iter().filter(|found| found.name != spec.name && publishes(found, spec));
-            let freed = holders.map(|found| Verb::Stop.container(&found.name));
-            step.after.extend(freed.filter(|id| stops.contains(id)));
+            let Action::Start { .. } = &step.action else { continue };
+            // by the name that it will have: one that stands in for another has its own until then
+            let Some(spec) = wanted.iter().find(|spec| spec.name == step.resource.name) else { continue };
+            let holders = stopped.iter().filter(|found| holds(found, spec, &wish.resources.containers));
+            step.after.extend(holders.map(|found| Verb::Stop.container(&found.name)));
             step.after.sort();
             step.after.dedup();
         }
     }
+}
+
+/// The container has what another one cannot have before it has stopped: a port, or data that it no longer has when it
+/// comes back, if it does. Two programs that both take a database's files for theirs destroy them. `all`: what is wanted.
+pub(super) fn holds(found: &ObservedContainer, other: &ContainerSpec, all: &[ContainerSpec]) -> bool {
+    let keeps = |place: &String| all.iter().any(|own| own.name == found.name && has(own, place));
+    let data = || found.writes.iter().any(|place| has(other, place) && !keeps(place));
+    found.name != other.name && (publishes(found, other) || data())
+}
+
+/// The volume, or the folder of the host, is mounted.
+fn has(spec: &ContainerSpec, place: &str) -> bool {
+    let folder = |mount: &MountSpec| matches!(mount, MountSpec::Bind { source, .. } if source == Path::new(place));
+    mounts(spec, place) || spec.mounts.iter().any(folder)
 }
 
 /// One of the ports that this specification publishes.

@@ -28,11 +28,7 @@ pub(super) enum Verdict {
 }
 
 impl Planner<'_> {
-    pub(super) fn verdicts(
-        &mut self,
-        wanted: &[&ContainerSpec],
-        replaced: &BTreeSet<String>,
-    ) -> BTreeMap<String, Verdict> {
+    pub(super) fn verdicts(&mut self, wanted: &[&ContainerSpec]) -> BTreeMap<String, Verdict> {
         let mut verdicts: BTreeMap<String, Verdict> = BTreeMap::new();
         // tasks last: what becomes of the others is a reason for them to run
         let (tasks, others): (Vec<&ContainerSpec>, Vec<_>) = wanted.iter().partition(|spec| spec.task.is_some());
@@ -45,9 +41,9 @@ impl Planner<'_> {
                     self.foreign(ResourceId::new(ResourceKind::Container, &spec.name), &labels);
                     Verdict::Conflict
                 }
-                Some(found) => match self.task_verdict(spec, found, replaced, &verdicts) {
+                Some(found) => match self.task_verdict(spec, found, &verdicts) {
                     Some(verdict) => verdict,
-                    None => self.verdict(spec, found, replaced),
+                    None => self.verdict(spec, found),
                 },
             };
             verdicts.insert(spec.name.clone(), verdict);
@@ -145,12 +141,11 @@ impl Planner<'_> {
         &self,
         spec: &ContainerSpec,
         found: &ObservedContainer,
-        replaced: &BTreeSet<String>,
         verdicts: &BTreeMap<String, Verdict>,
     ) -> Option<Verdict> {
         let task = spec.task.as_ref()?;
         // its network is made again, and cannot be while it is on it
-        if spec.networks.iter().any(|attachment| replaced.contains(&attachment.network)) {
+        if spec.networks.iter().any(|attachment| self.replaced.contains(&attachment.network)) {
             return None;
         }
         let runs = matches!(found.state, ContainerState::Running | ContainerState::Restarting);
@@ -166,8 +161,8 @@ impl Planner<'_> {
         })
     }
 
-    fn verdict(&self, spec: &ContainerSpec, found: &ObservedContainer, replaced: &BTreeSet<String>) -> Verdict {
-        if let Some(network) = spec.networks.iter().find(|attachment| replaced.contains(&attachment.network)) {
+    fn verdict(&self, spec: &ContainerSpec, found: &ObservedContainer) -> Verdict {
+        if let Some(network) = spec.networks.iter().find(|attachment| self.replaced.contains(&attachment.network)) {
             return Verdict::Recreate(Cause::Replaces { what: format!("network {}", network.network) });
         }
         if self.anew.contains(&spec.service) {

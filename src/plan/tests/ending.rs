@@ -1,5 +1,7 @@
 //! What `down`, `stop` and `restart` do, and what is left over.
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -24,6 +26,65 @@ fn what_has_ended_still_ties_those_that_need_it_to_what_it_needs() {
     let world = right_world(&platform);
     let plan = down("macula", &world, Keep::default());
     assert_eq!(plan.index()["stop container macula-db-1"].after, ["stop container macula-web-1"]);
+}
+
+/// Services that run, called by letters and numbers in their order, each with what it needs.
+fn needing(needs: &[Vec<usize>]) -> Observed {
+    let name = |at: usize| format!("s{at:03}");
+    let containers = needs.iter().enumerate().map(|(at, needs)| {
+        let needs: Vec<String> = needs.iter().map(|other| name(*other)).collect();
+        let labels =
+            [(label::PLATFORM, "macula".to_owned()), (label::SERVICE, name(at)), (label::DEPENDS_ON, needs.join(","))];
+        ObservedContainer {
+            name: name(at),
+            state: ContainerState::Running,
+            labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
+            ..ObservedContainer::default()
+        }
+    });
+    Observed { containers: containers.collect(), ..Observed::default() }
+}
+
+proptest! {
+    #[test]
+    fn what_needs_a_service_directly_or_not_stops_before_it(
+        needs in prop::collection::vec(prop::collection::vec(0..7_usize, 0..4), 6),
+    ) {
+        let direct = needs.iter().enumerate().flat_map(|(at, needs)| needs.iter().map(move |other| (at, *other)));
+        let mut reached: BTreeSet<(usize, usize)> = direct.collect();
+        loop {
+            let known: Vec<(usize, usize)> = reached.iter().copied().collect();
+            for (from, by) in &known {
+                reached.extend(known.iter().filter(|(at, _)| at == by).map(|(_, to)| (*from, *to)));
+            }
+            if reached.len() == known.len() {
+                break;
+            }
+        }
+        let plan = down("macula", &needing(&needs), Keep::default());
+        assert_no_circle(&plan);
+        for service in 0..needs.len() {
+            let before = |other: &usize| {
+                let back = reached.contains(&(service, *other));
+                *other != service && reached.contains(&(*other, service)) && (!back || *other < service)
+            };
+            let stops = |at: usize| format!("stop container s{at:03}");
+            let wanted: Vec<String> = (0..needs.len()).filter(before).map(stops).collect();
+            prop_assert_eq!(&plan.index()[stops(service).as_str()].after, &wanted);
+        }
+    }
+}
+
+#[test]
+fn a_long_chain_is_no_long_wait_for_down_and_stop() {
+    let needs: Vec<Vec<usize>> = (0..500_usize).map(|at| at.checked_sub(1).into_iter().collect()).collect();
+    let world = needing(&needs);
+    let services = world.containers.iter().map(|found| found.name.clone()).collect();
+    for plan in [down("macula", &world, Keep::default()), stop("macula", &world, &services)] {
+        let index = plan.index();
+        assert_eq!(index["stop container s499"].after, [""; 0]);
+        assert_eq!(index["stop container s000"].after.len(), 499);
+    }
 }
 
 #[test]

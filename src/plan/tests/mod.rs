@@ -151,7 +151,7 @@ fn try_plan(platform: &Platform, world: &Observed, selection: Option<&BTreeSet<S
     let platform = without(platform, &left_out);
     let resources = resources_beside(&platform, world);
     let wish = Wish { platform: &platform.name, resources: &resources, supply: &chosen, selection, relay: false };
-    reconcile(&wish, world).map_err(|conflicts| {
+    reconcile(&wish, world).inspect(assert_no_circle).map_err(|conflicts| {
         conflicts
             .iter()
             .map(|conflict| {
@@ -160,6 +160,18 @@ fn try_plan(platform: &Platform, world: &Observed, selection: Option<&BTreeSet<S
             })
             .collect()
     })
+}
+
+/// Every step comes to its turn.
+fn assert_no_circle(plan: &Plan) {
+    let mut left: Vec<&Step> = plan.steps.iter().collect();
+    while !left.is_empty() {
+        let ids: BTreeSet<&str> = left.iter().map(|step| step.id.as_str()).collect();
+        let waits = |step: &&Step| step.after.iter().any(|id| ids.contains(id.as_str()));
+        let (waiting, turn): (Vec<&Step>, Vec<&Step>) = left.iter().copied().partition(waits);
+        assert!(!turn.is_empty(), "these wait for each other: {ids:?}\n{plan}");
+        left = waiting;
+    }
 }
 
 fn plan_of(platform: &Platform, world: &Observed) -> String {

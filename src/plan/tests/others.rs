@@ -124,6 +124,36 @@ fn nothing_foreign_is_touched() {
     ");
 }
 
+/// Forwards are in no fingerprint, and taken up while their container runs.
+#[test]
+fn what_is_passed_on_is_wanted_of_a_container_that_is_right() {
+    let platform = platform();
+    let (mut world, mut resources) = (right_world(&platform), resources(&platform));
+    let web = resources.containers.iter_mut().find(|spec| spec.service == "web").unwrap();
+    let forward = Forward {
+        listen: "127.0.0.1:8000".parse().unwrap(),
+        protocol: Protocol::Tcp,
+        service: "web".into(),
+        container: web.name.clone(),
+        port: 80,
+    };
+    web.forwards.push(forward);
+    let chosen =
+        supply(&platform, &image_specs(&platform), &world, false, &|service| service_volumes(&platform, service)).0;
+    let wish = Wish { platform: &platform.name, resources: &resources, supply: &chosen, selection: None, relay: true };
+    assert!(reconcile(&wish, &world).unwrap().is_empty());
+    world.listeners.push(Listener {
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        port: 8000,
+        protocol: Protocol::Tcp,
+        pid: Some(4711),
+        process: Some("nginx".into()),
+        stopped_by: StoppedBy::Signal,
+    });
+    let conflicts = reconcile(&wish, &world).unwrap_err();
+    assert_snapshot!(conflicts[0].to_string(), @"port 8000 is taken: nginx (pid 4711) listens on 127.0.0.1:8000, and web needs 127.0.0.1:8000/tcp");
+}
+
 #[test]
 fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     let mut platform = platform();
@@ -187,4 +217,76 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
       docker stop shop-web-1
       publish on another port, or choose another name for this platform with `--name`
     ");
+}
+
+#[test]
+fn a_network_goes_after_those_that_leave_it() {
+    let on = |networks: &[&str]| {
+        let mut platform = platform();
+        for name in networks {
+            platform.stacks[0].networks.insert((*name).to_owned(), NetworkDecl::default());
+            change(&mut platform, "web", |web| {
+                web.networks.insert((*name).to_owned(), ServiceNetwork::default());
+            });
+        }
+        platform
+    };
+    let plan = try_plan(&on(&["front"]), &right_world(&on(&["front", "back"])), None).unwrap();
+    assert_eq!(plan.index()["remove network macula-app-back"].after, ["remove container macula-web-1"]);
+}
+
+#[test]
+fn data_is_let_go_before_its_new_container_starts() {
+    let alone = |service: Service| {
+        let mut platform = platform();
+        platform.stacks[0].services = [(service.name.clone(), service)].into();
+        platform
+    };
+    let keeping = |name: &str| {
+        let mut service = with_volume(service(name), "db-data");
+        service.mounts.push(Mount::Bind {
+            source: "/srv/rows".into(),
+            target: "/rows".into(),
+            read_only: false,
+            create_host_path: true,
+            propagation: None,
+            selinux: None,
+        });
+        service
+    };
+    for place in ["macula-db-data", "/srv/rows"] {
+        let mut world = right_world(&alone(keeping("db")));
+        container(&mut world, "macula-db-1").writes = vec![place.to_owned()];
+        let named = Service { container_name: Some("shop-db".into()), ..keeping("db") };
+        for (next, name) in [(keeping("store"), "macula-store-1"), (named, "shop-db")] {
+            let plan = try_plan(&alone(next), &world, None).unwrap();
+            let start = format!("start container {name}");
+            let after = [format!("create container {name}"), "stop container macula-db-1".to_owned()];
+            assert_eq!(plan.index()[start.as_str()].after, after, "{place}");
+        }
+        // who goes on to have it shares it
+        let mut both = alone(keeping("db"));
+        both.stacks[0].services.insert("store".into(), keeping("store"));
+        change(&mut both, "db", |db| {
+            db.environment.insert("VERSION".into(), "2".into());
+        });
+        let plan = try_plan(&both, &world, None).unwrap();
+        assert!(plan.index().contains_key("stop container macula-db-1"), "{plan}");
+        let start = &plan.index()["start container macula-store-1"].after;
+        assert_eq!(*start, ["create container macula-store-1"]);
+    }
+    // who waits for the one that takes it over does not start first
+    let first = |mut web: Service| {
+        web.update.start_first = true;
+        web
+    };
+    let mut world = right_world(&alone(first(keeping("web"))));
+    container(&mut world, "macula-web-1").writes = vec!["macula-db-data".to_owned()];
+    let mut next = alone(first(needs(service("web"), "store", Condition::ServiceHealthy)));
+    next.stacks[0].services.insert("store".into(), keeping("store"));
+    let plan = try_plan(&next, &world, None).unwrap();
+    let index = plan.index();
+    let start = &index["start container macula-store-1"].after;
+    assert_eq!(*start, ["create container macula-store-1", "stop container macula-web-1"]);
+    assert!(!index.contains_key("rename container macula-web-1"), "{plan}");
 }

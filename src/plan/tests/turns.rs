@@ -135,6 +135,59 @@ fn update_config_says_how_many_are_replaced_at_once_and_in_which_order() {
             "~ rename container macula-web-2 (changed: environment) after remove container macula-web-2",
         ]
     );
+    // without new containers there is none that starts first
+    let followed = |version: &str| {
+        let mut platform = platform("1");
+        change(&mut platform, "web", |web| web.depends_on.get_mut("db").unwrap().restart = true);
+        change(&mut platform, "db", |db| {
+            db.environment.insert("VERSION".into(), version.into());
+        });
+        platform
+    };
+    assert_eq!(
+        turns_of(&followed),
+        ["stop db-1 after ", "stop web-1 after ", "stop web-2 after await web-1", "stop web-3 after await web-2"]
+    );
+}
+
+#[test]
+fn ports_that_shift_within_a_group_are_free_first() {
+    let cells = |first: u16| {
+        let mut platform = platform();
+        for (name, port) in [("cell-a", first), ("cell-b", first + 1)] {
+            let ports = vec![testing::published(port, 80)];
+            let cell = Service { image: Some("cell:1".into()), ports, ..service(name) };
+            platform.stacks[0].services.insert(name.into(), cell);
+        }
+        platform
+    };
+    let plan = |from: u16, to: u16| try_plan(&cells(to), &right_world(&cells(from)), None).unwrap();
+    // to wait for its turn, the second one would wait for the first, which waits for its port
+    let up = plan(8081, 8082);
+    let index = up.index();
+    assert_eq!(index["stop container macula-cell-b-1"].after, [""; 0]);
+    let start = &index["start container macula-cell-a-1"].after;
+    assert_eq!(*start, ["create container macula-cell-a-1", "stop container macula-cell-b-1"]);
+    let down = plan(8082, 8081);
+    assert_eq!(down.index()["stop container macula-cell-b-1"].after, ["await container macula-cell-a-1"]);
+}
+
+#[test]
+fn nothing_starts_first_or_waits_for_its_image_where_a_network_is_made_again() {
+    let with = |start_first: bool| {
+        let mut platform = platform();
+        change(&mut platform, "web", |web| web.update.start_first = start_first);
+        platform
+    };
+    let mut world = right_world(&with(true));
+    world.networks[0].labels.insert(label::FINGERPRINT.into(), "old".into());
+    world.images.remove("web:1");
+    assert_eq!(plan_of(&with(true), &world), plan_of(&with(false), &world));
+    let plan = try_plan(&with(true), &world, None).unwrap();
+    let index = plan.index();
+    assert_eq!(index["stop container macula-web-1"].after, [""; 0]);
+    let created = &index["create container macula-web-1"].after;
+    assert_eq!(*created, ["get image web:1", "remove container macula-web-1", "create network macula"]);
 }
 
 #[test]
@@ -182,6 +235,15 @@ fn what_shares_something_of_a_container_is_made_again_with_it() {
             assert_eq!(create.cause.to_string(), "db is replaced");
             assert!(create.after.contains(&"start container macula-db-1".to_owned()), "{:?}", create.after);
         }
+        // one that starts first has its name once the old one is gone
+        let mut first = platform.clone();
+        change(&mut first, "db", |db| {
+            db.update.start_first = true;
+            db.environment.insert("VERSION".into(), "2".into());
+        });
+        let plan = try_plan(&first, &world, None).unwrap();
+        let create = plan.steps.iter().find(|step| step.id == "create container macula-web-1").unwrap();
+        assert!(create.after.contains(&"rename container macula-db-1".to_owned()), "{:?}", create.after);
         // an earlier version left it with the id of a container that is gone
         let mut stale = world.clone();
         let web = container(&mut stale, "macula-web-1");
