@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Subcommand;
 
-use crate::config;
+use crate::config::{self, DiskFiles};
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
@@ -44,9 +44,6 @@ enum Action {
         of: Option<String>,
     },
 }
-
-/// As Compose looks for them.
-const COMPOSE_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match args.action {
@@ -109,23 +106,20 @@ async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliEr
     if !force && context.host.exists(&path).await {
         return Err(CliError::conflict(format!("{} exists", path.display())).hint("`--force` overwrites it"));
     }
-    let folder = std::env::current_dir().context("find the current folder")?;
+    let request = context.request(&StackOptions::default())?;
     context.stdout_is_open()?;
-    let target = folder.join(&path);
-    let beside = target.parent().unwrap_or(&folder).to_owned();
-    let mut stack = None;
-    for name in COMPOSE_FILES {
-        if stack.is_none() && context.host.exists(&beside.join(name)).await {
-            stack = Some(name);
-        }
-    }
+    let target = request.cwd.join(&path);
+    let beside = target.parent().unwrap_or(&request.cwd).to_owned();
+    // the project of whoever stands where the file lies
+    let request = config::Request { cwd: context.host.resolved(&beside).await, ..request };
+    let stack = config::project_compose_name(&request, &DiskFiles);
     let schema = serde_json::to_vec_pretty(&config::schema());
     let schema = schema.map_err(CliError::fault)?;
     // the file names its schema, which lies beside it: editors need no network for it
     for (file, content) in
-        [(target, config::init_file(&name, stack).into_bytes()), (beside.join(config::SCHEMA_FILE), schema)]
+        [(target, config::init_file(&name, stack.as_deref()).into_bytes()), (beside.join(config::SCHEMA_FILE), schema)]
     {
-        let written = context.host.write(&file, &content, 0o644).await;
+        let written = context.host.rewrite(&file, &content, 0o644).await;
         written.with_context(|| format!("write {}", file.display()))?;
     }
     if context.json() {

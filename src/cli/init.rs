@@ -4,7 +4,7 @@ use serde_json::json;
 use crate::config::{self, DiskFiles};
 use crate::model::macula;
 
-use super::context::Context;
+use super::context::{Context, StackOptions};
 use super::error::CliError;
 
 /// Write a macula.yaml for the project in this folder
@@ -23,16 +23,16 @@ pub struct Args {
 const NAMES: [&str; 2] = ["macula.yaml", "macula.yml"];
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let folder = std::env::current_dir().context("find the current folder")?;
+    let request = context.request(&StackOptions::default())?;
     for name in NAMES {
-        if !args.dry_run && context.host.exists(&folder.join(name)).await {
+        if !args.dry_run && context.host.exists(&request.cwd.join(name)).await {
             let error = CliError::conflict(format!("{name} exists, and `macula init` overwrites nothing"));
             return Err(error.suggest(macula("init --dry-run").why("to see what it would write")));
         }
     }
-    let project = config::look(&DiskFiles, &folder);
+    let project = config::look(&request, &DiskFiles);
     if !args.dry_run {
-        let path = folder.join(NAMES[0]);
+        let path = request.cwd.join(NAMES[0]);
         let written = context.host.write(&path, project.text.as_bytes(), 0o644).await;
         written.with_context(|| format!("write {}", path.display()))?;
     }

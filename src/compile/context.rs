@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{Platform, Route, SecretSource, ServerNeed, Service, Stack};
+use crate::model::{Platform, Route, SecretSource, Service, Stack};
 use crate::render::{self, Scope, Shared};
 
 use super::address::{arrivals_address, gateway, ingress_address, loopback_address};
@@ -52,7 +52,8 @@ impl TemplateContext {
     }
 
     /// For one service's files and exports. A stack of the user's own sees the secrets of this service and those
-    /// that it takes from others by `from`, and no other service's variables.
+    /// that it takes from others by `from`, and no other service's variables. It knows its own services by the names
+    /// that they have in its file; `platform_services` has those of the platform.
     pub fn of_service(&self, stack: &Stack, service: &Service) -> Scope {
         let mut own = self.common.clone();
         let is_own = |name: &str| name == service.name;
@@ -61,19 +62,29 @@ impl TemplateContext {
         // their templates set up what others share, such as the users of the S3 store
         if render::is_shipped(&stack.name) {
             own.set("services", &self.all_services);
+            own.set("platform_services", &self.all_services);
             own.set("secrets", &self.all_secrets);
             return own;
         }
-        let seen = self
+        let seen: Vec<(&str, &Shared)> = self
             .services
             .iter()
-            .map(|(name, facts)| (name.as_str(), if is_own(name) { &facts.whole } else { &facts.without_environment }));
-        own.set("services", &Shared::map(seen));
-        own.set("secrets", &Shared::new(&self.secrets_of(service)));
+            .map(|(name, facts)| (name.as_str(), if is_own(name) { &facts.whole } else { &facts.without_environment }))
+            .collect();
+        let all = Shared::map(seen.iter().copied());
+        own.set("services", &all);
+        own.set("platform_services", &all);
+        if stack.scoped {
+            let renamed = in_its_file(stack).filter_map(|(short, name)| {
+                seen.iter().find(|(known, _)| *known == name).map(|(_, facts)| (short, *facts))
+            });
+            own.set("services", &Shared::map(seen.iter().copied().chain(renamed)));
+        }
+        own.set("secrets", &Shared::new(&self.secrets_of(stack, service)));
         own
     }
 
-    fn secrets_of(&self, service: &Service) -> BTreeMap<&str, Map<String, Value>> {
+    fn secrets_of<'a>(&'a self, stack: &'a Stack, service: &Service) -> BTreeMap<&'a str, Map<String, Value>> {
         let taken = |name: &str, variable: &str| {
             name == service.name
                 || service.extension.secrets.values().any(|source| {
@@ -91,8 +102,19 @@ impl TemplateContext {
                 all.insert(name.as_str(), own);
             }
         }
+        for (short, name) in in_its_file(stack) {
+            if let Some(own) = all.get(name).cloned() {
+                // what `x-macula.needs` takes of ours of that name stays
+                all.entry(short).or_default().extend(own);
+            }
+        }
         all
     }
+}
+
+/// Services that another stack's have left without their names: what they are called in their file, and in the platform.
+fn in_its_file(stack: &Stack) -> impl Iterator<Item = (&str, &str)> {
+    stack.services.values().filter_map(|service| Some((service.short.as_deref()?, service.name.as_str())))
 }
 
 /// What does not depend on whose template it is.
@@ -196,15 +218,11 @@ fn service_facts(stack: &str, service: &Service, site: &Site<'_>) -> Map<String,
         "address": loopback_address(site.block, service.extension.address),
         "optional": service.extension.optional,
         "image": service.image,
+        "memory": service.options.resources.memory,
         "environment": service.environment,
         "buckets": service.extension.buckets,
         "databases": service.extension.databases,
-        "needs": service
-            .extension
-            .needs
-            .iter()
-            .map(|(key, server)| ServerNeed::new(stack, key, *server))
-            .collect::<Vec<_>>(),
+        "needs": service.extension.parts,
         "ports": service.ports.iter().map(|port| port.target).collect::<Vec<_>>(),
         "published": service
             .ports
@@ -220,4 +238,75 @@ fn route_facts(route: &Route) -> Value {
         map.insert("upstream".into(), json!(format!("{}:{}", route.service, route.port)));
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::super::{Block, compile};
+    use super::*;
+    use crate::config::{MemoryFiles, Request, load};
+    use crate::engine::Engine as _;
+    use crate::engine::fake::FakeEngine;
+    use crate::model::Secrets;
+
+    const SHOP: &str = r#"
+services:
+  postgres: {image: 'p:1', x-macula: {secrets: {POSTGRES_PASSWORD: {generate: 24}}}}
+  web:
+    image: 'w:1'
+    environment: {PGUSER: me, PGPASSWORD: 'my {{ own }}'}
+    x-macula:
+      needs: {db: postgres}
+      secrets: {PW: {from: postgres.POSTGRES_PASSWORD}}
+      environment: {URL: "{{ services.postgres.name }} {{ secrets.postgres.POSTGRES_PASSWORD }}"}
+"#;
+
+    #[tokio::test]
+    async fn a_service_that_is_called_like_one_of_ours_is_found_by_its_own_name() {
+        let files = MemoryFiles::default().with("/w/shop/compose.yaml", SHOP);
+        let request = Request { cwd: "/w".into(), stacks: vec!["/w/shop".into()], ..Request::default() };
+        let mut platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+        let facts = FakeEngine::new().facts().await.unwrap();
+        let mut secrets = Secrets::default();
+        for (service, variable, value) in [
+            ("postgres", "POSTGRES_PASSWORD", "ours"),
+            ("shop-postgres", "POSTGRES_PASSWORD", "theirs"),
+            ("postgres-databases", "PASSWORD_SHOP_DB", "made"),
+            ("web", "PW", "theirs"),
+            ("web", "PGPASSWORD", "made"),
+        ] {
+            secrets.set(service, variable, value.to_owned());
+        }
+        let site = Site {
+            facts: &facts,
+            subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
+            block: Block::DEFAULT,
+            secrets: &secrets,
+            certificate: None,
+            version: "1",
+            resolver: true,
+            held: &[],
+        };
+        let (stack, web) = platform.service("web").unwrap();
+        let own = TemplateContext::new(&platform, &site).of_service(stack, web);
+        // what the platform gives is in its own server
+        let exported = own.render("DATABASE_URL", &web.extension.exports["DATABASE_URL"]).unwrap();
+        assert_eq!(exported, "postgresql://shop_db:made@127.0.0.6:5432/shop_db");
+        platform.stacks.retain(|stack| stack.name == "shop");
+        let resources = compile(&platform, &site).unwrap();
+        let web = resources.containers.iter().find(|spec| spec.service == "web").unwrap();
+        insta::assert_snapshot!(web.env.join("\n"), @"
+        DATABASE_URL=postgresql://shop_db:made@macula-postgres-1:5432/shop_db
+        DB_URL=postgresql://shop_db:made@macula-postgres-1:5432/shop_db
+        PGDATABASE=shop_db
+        PGHOST=macula-postgres-1
+        PGPASSWORD=my {{ own }}
+        PGPORT=5432
+        PGUSER=me
+        PW=theirs
+        URL=shop-postgres theirs
+        ");
+    }
 }

@@ -11,7 +11,7 @@ use crate::model::{Condition, Database, Dependency, Generated, PlatformName, Sec
 const JOB: &str = "postgres-databases";
 const SERVER: &str = "postgres";
 /// What stands in the server's own address is right on this machine only.
-pub(super) const OUTSIDE: &str = "{{ services['postgres'].address }}";
+pub(super) const OUTSIDE: &str = "{{ platform_services['postgres'].address }}";
 /// Letters and digits of a password, which need no quoting in an address.
 pub(super) const PASSWORD_LENGTH: u16 = 32;
 
@@ -133,7 +133,11 @@ fn settings(service: &mut Service, database: &Database, platform: &PlatformName)
         let own = in_the_file(&service.environment, &name).filter(|_| matches!(what, "PGUSER" | "PGDATABASE"));
         extension.exports.entry(name).or_insert(own.unwrap_or(text));
     }
-    extension.exports.entry(secret.clone()).or_insert_with(|| format!("{{{{ secrets['{JOB}'].{key} }}}}"));
+    let login = ["PGHOST", "PGUSER"].map(name_of);
+    let own = in_the_file(&service.environment, &secret).filter(|_| is_kept(&service.environment, &login));
+    let made = || format!("{{{{ secrets['{JOB}'].{key} }}}}");
+    extension.exports.entry(secret.clone()).or_insert_with(|| own.unwrap_or_else(made));
+    extension.environment.extend(kept(&service.environment, &secret, &login));
     extension.secrets.insert(secret, SecretSource::From { service: JOB.to_owned(), key });
     extension.exports.entry(format!("{}_DATABASE_URL", name.to_uppercase())).or_insert_with(|| url(database, OUTSIDE));
     None
@@ -142,6 +146,19 @@ fn settings(service: &mut Service, database: &Database, platform: &PlatformName)
 /// What the file itself gives the container, where it means the same out here: it is no template.
 pub(super) fn in_the_file(environment: &BTreeMap<String, String>, name: &str) -> Option<String> {
     environment.get(name).filter(|text| !text.contains('{')).cloned()
+}
+
+/// Whether a password in the file is meant: it is of a server or a user that the file names, too. One alone, often empty
+/// (`${PGPASSWORD:-}`), cannot be the password of a user that it does not know.
+pub(super) fn is_kept(environment: &BTreeMap<String, String>, login: &[String]) -> bool {
+    login.iter().any(|name| environment.contains_key(name))
+}
+
+/// A password that the file itself sets, as a variable that goes before the secret of its name: addresses need that one.
+/// `login`: its variables for the server and the user.
+pub(super) fn kept(environment: &BTreeMap<String, String>, name: &str, login: &[String]) -> Option<(String, String)> {
+    let own = || (name.to_owned(), format!("{{{{ service.environment['{name}'] }}}}"));
+    (environment.contains_key(name) && is_kept(environment, login)).then(own)
 }
 
 /// Where the server is for a service.
@@ -191,7 +208,8 @@ services:
         let loaded = load(
             &["services:
   web: {image: web, environment: {PGPORT: '6432'}, x-macula: {databases: [shop, {name: stats, user: shop, prefix: STATS_}]}}
-  jobs: {image: web, network_mode: host, x-macula: {databases: [shop]}}
+  jobs: {image: web, network_mode: host, environment: {PGUSER: me, PGPASSWORD: mine}, x-macula: {databases: [shop]}}
+  old: {image: web, environment: {PGPASSWORD: ''}, x-macula: {databases: [shop]}}
   postgres: {image: postgres}
 "],
             &[],
@@ -217,13 +235,23 @@ services:
         insta::assert_snapshot!(exports.join(" "), @"DATABASE_URL PGDATABASE PGHOST PGPASSWORD PGPORT PGUSER SHOP_DATABASE_URL STATS_DATABASE_URL STATS_PGDATABASE STATS_PGHOST STATS_PGPASSWORD STATS_PGPORT STATS_PGUSER");
         assert_eq!(
             web.extension.exports["DATABASE_URL"],
-            "postgresql://shop:{{ secrets['postgres-databases'].PASSWORD_SHOP }}@{{ services['postgres'].address }}:5432/shop"
+            "postgresql://shop:{{ secrets['postgres-databases'].PASSWORD_SHOP }}@{{ platform_services['postgres'].address }}:5432/shop"
         );
         assert_eq!(web.extension.exports["PGPASSWORD"], "{{ secrets['postgres-databases'].PASSWORD_SHOP }}");
         assert!(web.depends_on.contains_key("postgres-databases"));
         // its own network namespace is this machine's, where no container's name is known
         let (_, jobs) = loaded.platform.service("jobs").unwrap();
-        assert_eq!(jobs.extension.environment["PGHOST"], "{{ services['postgres'].address }}");
+        assert_eq!(jobs.extension.environment["PGHOST"], "{{ platform_services['postgres'].address }}");
+        // what the file sets stays, and the address has the password that was made
+        assert_eq!(jobs.extension.environment["PGPASSWORD"], "{{ service.environment['PGPASSWORD'] }}");
+        assert_eq!(jobs.extension.exports["PGPASSWORD"], "mine");
+        assert!(jobs.extension.secrets.contains_key("PGPASSWORD"));
+        // but not without the user whose password it is
+        let (_, old) = loaded.platform.service("old").unwrap();
+        assert!(
+            !old.extension.environment.contains_key("PGPASSWORD") && old.extension.secrets.contains_key("PGPASSWORD")
+        );
+        assert_eq!(old.extension.exports["PGPASSWORD"], web.extension.exports["PGPASSWORD"]);
         let (_, job) = loaded.platform.service("postgres-databases").unwrap();
         let secrets: Vec<&str> = job.extension.secrets.keys().map(String::as_str).collect();
         assert_eq!(secrets, ["PASSWORD_SHOP", "PGPASSWORD"]);
@@ -250,7 +278,7 @@ services:
             wrong(&[&format!("services:\n  web: {{image: web, x-macula: {{databases: {databases}{more}}}}}\n")])
         };
         let all = [
-            one("[powerdns, Shop, 1a, {user: x}]", ""),
+            one("[powerdns, Shop, 1a, {user: x}, public]", ""),
             one("[shop]", ", secrets: {PGPASSWORD: {generate: 24}}"),
             one("[shop, stats]", ""),
             one("[shop, {name: shop, user: other, prefix: B_}]", ""),
@@ -268,6 +296,8 @@ services:
             use up to 63 lower-case letters, digits and underscores, and no digit first
         shop/compose.yaml:2:64: services.web.x-macula.databases[3]: `name` is missing
             a database needs `name`
+        shop/compose.yaml:2:75: services.web.x-macula.databases[4].name: `public` is used by PostgreSQL or by a built-in service
+            choose another name
         ---
         shop/compose.yaml:2:32: services.web.x-macula.databases: x-macula would set the variable PGPASSWORD twice
             give one of the databases a `prefix` for its variables, or remove the variable elsewhere

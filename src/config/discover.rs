@@ -355,6 +355,26 @@ services:
     }
 
     #[test]
+    fn a_guarded_port_of_a_built_in_service_stays_its_own() {
+        let built_in = "services: {registry: {image: r, ports: ['5001:5000'], \
+                        x-macula: {address: 127.0.0.2, ingress: {port: 5000, same_origin: true}}}}";
+        let warned = |extension: &str| {
+            let project = format!("services: {{web: {{image: w, ports: ['5001:8000']{extension}}}}}");
+            let files = MemoryFiles::default().with("/shop/compose.yaml", project);
+            let request = Request { cwd: "/shop".into(), discover: true, ..Request::default() };
+            let loaded = crate::config::load_with(&request, &files, &[("all.yaml", built_in)]);
+            let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+            loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        insta::assert_snapshot!(warned(""), @"
+        compose.yaml:1:28: inside the platform's network, port 5001 of web's full name is registry's
+            use web:8000 there, the name without the domain
+        ");
+        // also of a name that was asked for
+        assert_eq!(warned(", x-macula: {ingress: {port: 8000}}"), warned(""));
+    }
+
+    #[test]
     fn macula_yaml_or_nobody_asking_leaves_it_out() {
         let discovered = |request: Request, files: MemoryFiles| {
             load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).discovered

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,6 +19,8 @@ pub(in crate::config) const MAX_CONTENT: u64 = 64 << 20;
 const MAX_FILES: usize = 2_000;
 /// How long to wait for whoever writes to a pipe.
 const PIPE_PATIENCE: Duration = Duration::from_secs(10);
+/// What pipes have given, by device and inode: it comes only once, and a file may be read more than once.
+static PIPES: Mutex<BTreeMap<(u64, u64), Vec<u8>>> = Mutex::new(BTreeMap::new());
 
 /// Where configuration is read from, so that loading needs no disk in tests.
 pub trait Files {
@@ -49,7 +53,12 @@ impl Files for DiskFiles {
             return whole((&mut file).take(limit + 1), limit);
         }
         if kind.is_fifo() {
-            return from_pipe(&mut file, limit);
+            let mut pipes = PIPES.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = match pipes.entry((metadata.dev(), metadata.ino())) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(from_pipe(&mut file, limit)?),
+            };
+            return whole(known.as_slice(), limit);
         }
         // the usual way to say "no file at all"
         if kind.is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 3) {
@@ -262,6 +271,7 @@ mod tests {
             .chain(["/dev/null", "/dev/zero"].map(|path| format!("{path}: {}", read(Path::new(path)))))
             .collect();
         writer.join().unwrap();
+        assert_eq!(read(&at("pipe")), r#""piped""#, "what a pipe gave is still there");
         insta::assert_snapshot!(told.join("\n"), @r#"
         short: "12345678"
         long: it is larger than 0 MiB

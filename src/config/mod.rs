@@ -34,7 +34,7 @@ pub use macula::{
 };
 pub use project::{AddError, ProjectFile, look, with_added};
 pub use scale::Scale;
-pub use sources::{config_file, platform_name, project_compose_file};
+pub use sources::{config_file, platform_name, project_compose_file, project_compose_name};
 pub use yaml::{ConfigErrors, Diagnostic};
 
 use macula::extension::{self, Templates};
@@ -454,6 +454,16 @@ fn apply_changes(
             service.image.clone_from(&change.image);
         }
         for (variable, value) in &change.environment {
+            if service.extension.secrets.contains_key(variable) {
+                report.error_help(
+                    change.span,
+                    format!("services.{name}.environment: `{variable}` is a secret, which macula makes or passes on"),
+                    "leave it out here; `macula creds` shows its value",
+                );
+                continue;
+            }
+            // what is put together for it is a value like any other
+            service.extension.environment.remove(variable);
             match value {
                 Some(value) => service.environment.insert(variable.clone(), value.clone()),
                 None => service.environment.remove(variable),

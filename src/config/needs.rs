@@ -114,8 +114,9 @@ pub(super) fn provide(stacks: &mut [Loaded], platform: &PlatformName, report: &m
                     let all = passwords.entry(holder).or_default();
                     all.insert(variable(&need.user), SecretSource::Generate(password));
                 }
-                wait(service, need.server, &way);
             }
+            service.extension.parts = needs;
+            wait(service);
         }
         for (name, what, help) in wrong {
             report.error_help(
@@ -140,13 +141,17 @@ pub(super) fn provide(stacks: &mut [Loaded], platform: &PlatformName, report: &m
     }
 }
 
-fn wait(service: &mut Service, server: Server, way: &Way) {
-    let (on, condition) = match way.job {
-        Some(job) => (job, Condition::ServiceCompletedSuccessfully),
-        None => (server.name(), Condition::ServiceHealthy),
-    };
-    let waits = Dependency { condition, restart: false, required: true };
-    service.depends_on.entry(on.to_owned()).or_insert(waits);
+/// Lets a service wait for all that it needs.
+pub(super) fn wait(service: &mut Service) {
+    for need in &service.extension.parts {
+        let Some(way) = way(need.server) else { continue };
+        let (on, condition) = match way.job {
+            Some(job) => (job, Condition::ServiceCompletedSuccessfully),
+            None => (need.server.name(), Condition::ServiceHealthy),
+        };
+        let waits = Dependency { condition, restart: false, required: true };
+        service.depends_on.entry(on.to_owned()).or_insert(waits);
+    }
 }
 
 /// The variables of one need. Those of the stack's file come first; one that `x-macula` sets too is returned.
@@ -158,7 +163,7 @@ fn settings(
     platform: &PlatformName,
 ) -> Option<String> {
     let server = need.server.name();
-    let outside = format!("{{{{ services['{server}'].address }}}}");
+    let outside = format!("{{{{ platform_services['{server}'].address }}}}");
     let host = match service.network_mode.as_deref() {
         Some("host") => outside.clone(),
         _ => platform.container(server, 1),
@@ -203,15 +208,19 @@ fn settings(
             extension.environment.insert(name, text);
         }
     }
+    let login = ["HOST", "USER"].map(name_of);
+    let own_password = databases::is_kept(&service.environment, &login);
     if let Some(holder) = way.holder {
         outer.push((secret.clone(), format!("{{{{ secrets['{holder}'].{key} }}}}")));
+        extension.environment.extend(databases::kept(&service.environment, &secret, &login));
         extension.secrets.insert(secret, SecretSource::From { service: holder.to_owned(), key });
     }
     outer.push((format!("{}_URL", user.to_uppercase()), url(&outside)));
     // a program that runs here reads what it reads in the container
-    let login = [name_of("USER"), name_of("DATABASE"), name_of("VHOST")];
+    let (parts, password) = (["USER", "DATABASE", "VHOST"].map(name_of), name_of("PASSWORD"));
     for (name, text) in outer {
-        let own = databases::in_the_file(&service.environment, &name).filter(|_| login.contains(&name));
+        let meant = parts.contains(&name) || (own_password && name == password);
+        let own = databases::in_the_file(&service.environment, &name).filter(|_| meant);
         extension.exports.entry(name).or_insert(own.unwrap_or(text));
     }
     None
@@ -304,27 +313,27 @@ mod tests {
         assert_eq!(waits, ["mail", "rabbitmq-users", "valkey-users"]);
         let exports: Vec<String> = web.extension.exports.iter().map(|(name, text)| format!("{name}={text}")).collect();
         insta::assert_snapshot!(exports.join("\n"), @"
-        AMQP_URL=amqp://shop_queue:{{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}@{{ services['rabbitmq'].address }}:5672/shop_queue
+        AMQP_URL=amqp://shop_queue:{{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}@{{ platform_services['rabbitmq'].address }}:5672/shop_queue
         CACHE_DATABASE=1280
-        CACHE_HOST={{ services['valkey'].address }}
+        CACHE_HOST={{ platform_services['valkey'].address }}
         CACHE_PASSWORD={{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}
         CACHE_PORT=6379
-        CACHE_URL=redis://shop_cache:{{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}@{{ services['valkey'].address }}:6379/1280
+        CACHE_URL=redis://shop_cache:{{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}@{{ platform_services['valkey'].address }}:6379/1280
         CACHE_USER=shop_cache
-        POST_HOST={{ services['mail'].address }}
+        POST_HOST={{ platform_services['mail'].address }}
         POST_PORT=1025
-        POST_URL=smtp://{{ services['mail'].address }}:1025
-        QUEUE_HOST={{ services['rabbitmq'].address }}
+        POST_URL=smtp://{{ platform_services['mail'].address }}:1025
+        QUEUE_HOST={{ platform_services['rabbitmq'].address }}
         QUEUE_PASSWORD={{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}
         QUEUE_PORT=5672
-        QUEUE_URL=amqp://shop_queue:{{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}@{{ services['rabbitmq'].address }}:5672/shop_queue
+        QUEUE_URL=amqp://shop_queue:{{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}@{{ platform_services['rabbitmq'].address }}:5672/shop_queue
         QUEUE_USER=shop_queue
         QUEUE_VHOST=shop_queue
-        REDIS_URL=redis://shop_cache:{{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}@{{ services['valkey'].address }}:6379/1280
-        SHOP_CACHE_URL=redis://shop_cache:{{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}@{{ services['valkey'].address }}:6379/1280
-        SHOP_POST_URL=smtp://{{ services['mail'].address }}:1025
-        SHOP_QUEUE_URL=amqp://shop_queue:{{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}@{{ services['rabbitmq'].address }}:5672/shop_queue
-        SMTP_URL=smtp://{{ services['mail'].address }}:1025
+        REDIS_URL=redis://shop_cache:{{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}@{{ platform_services['valkey'].address }}:6379/1280
+        SHOP_CACHE_URL=redis://shop_cache:{{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}@{{ platform_services['valkey'].address }}:6379/1280
+        SHOP_POST_URL=smtp://{{ platform_services['mail'].address }}:1025
+        SHOP_QUEUE_URL=amqp://shop_queue:{{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}@{{ platform_services['rabbitmq'].address }}:5672/shop_queue
+        SMTP_URL=smtp://{{ platform_services['mail'].address }}:1025
         ");
         let (_, job) = loaded.platform.service("valkey-users").unwrap();
         assert!(job.extension.secrets.contains_key("PASSWORD_SHOP_CACHE"));
@@ -366,7 +375,7 @@ mod tests {
         );
         assert_eq!(
             outside,
-            "postgresql://shop_db:{{ secrets['postgres-databases'].PASSWORD_SHOP_DB }}@{{ services['postgres'].address }}:5432/shop_db"
+            "postgresql://shop_db:{{ secrets['postgres-databases'].PASSWORD_SHOP_DB }}@{{ platform_services['postgres'].address }}:5432/shop_db"
         );
         // it is the usual one
         assert!(url_of("{database: postgres}", "DATABASE_URL")[0].ends_with("/shop_database"));
@@ -433,7 +442,7 @@ mod tests {
         let plain = "services: {web: {image: web}}";
         assert_eq!(names(&load("name: macula", plain).unwrap()), "web");
         // nobody has a user there: the job that makes them goes
-        assert_eq!(names(&load("add: [valkey, nats]", plain).unwrap()), "nats valkey web");
+        assert_eq!(names(&load("add: [valkey, nats]", plain).unwrap()), "nats nats-owner valkey web");
     }
 
     #[test]

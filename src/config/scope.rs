@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::discover;
 use super::loaded::Loaded;
-use super::yaml::Report;
+use super::needs;
+use super::yaml::{Node, Report};
 use crate::model::{
     IngressRule, IngressSettings, Moves, OWN_ADDRESSES, Origin, PlatformName, Protocol, PublishedPort, Role,
     SecretSource, Service, ServiceNetwork, fully_qualified, move_ports, to_dns_label,
@@ -59,7 +60,10 @@ fn rename(loaded: &mut Loaded, renamed: &BTreeMap<String, String>) {
     stack.networks.entry("default".to_owned()).or_default();
     let services = std::mem::take(&mut stack.services);
     for (name, mut service) in services {
-        references(&mut service, renamed);
+        let file = loaded.project.root.get("services").and_then(|all| all.get(&name));
+        references(&mut service, renamed, file);
+        // a server of its own that is called as ours was waited for instead of ours
+        needs::wait(&mut service);
         if service.networks.is_empty() && service.network_mode.is_none() {
             service.networks.insert("default".to_owned(), ServiceNetwork::default());
         }
@@ -75,11 +79,17 @@ fn rename(loaded: &mut Loaded, renamed: &BTreeMap<String, String>) {
     }
 }
 
-/// Whatever a service says of others in its stack.
-fn references(service: &mut Service, renamed: &BTreeMap<String, String>) {
+/// Whatever a service says of others in its stack. What its `file` does not have was added for a server of ours.
+fn references(service: &mut Service, renamed: &BTreeMap<String, String>, file: Option<&Node>) {
+    let waits = file.and_then(|file| file.get("depends_on"));
+    let taken = file.and_then(|file| file.get("x-macula")).and_then(|extension| extension.get("secrets"));
+    let said = |section: Option<&Node>, name: &str| section.is_some_and(|section| section.get(name).is_some());
     service.depends_on = std::mem::take(&mut service.depends_on)
         .into_iter()
-        .map(|(name, dependency)| (renamed.get(&name).cloned().unwrap_or(name), dependency))
+        .map(|(name, dependency)| match renamed.get(&name).filter(|_| said(waits, &name)) {
+            Some(new) => (new.clone(), dependency),
+            None => (name, dependency),
+        })
         .collect();
     let options = &mut service.options;
     for mode in [&mut service.network_mode, &mut options.pid, &mut options.ipc, &mut options.uts] {
@@ -98,9 +108,9 @@ fn references(service: &mut Service, renamed: &BTreeMap<String, String>) {
             *place = format!("service:{new}");
         }
     }
-    for source in service.extension.secrets.values_mut() {
+    for (name, source) in &mut service.extension.secrets {
         if let SecretSource::From { service, .. } = source
-            && let Some(new) = renamed.get(service)
+            && let Some(new) = renamed.get(service).filter(|_| said(taken, name))
         {
             service.clone_from(new);
         }
@@ -235,7 +245,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use crate::config::{Loaded, MemoryFiles, Request, load_with};
-    use crate::model::{Move, Moves};
+    use crate::model::{Move, Moves, SecretSource};
 
     const BUILT_IN: &str = "
 services:
@@ -290,6 +300,30 @@ volumes: {postgres: , web: }
         "#);
         assert!(!loaded.platform.stacks[0].scoped);
         assert_eq!(loaded.platform.service("postgres").unwrap().1.image.as_deref(), Some("postgres:ours"));
+    }
+
+    #[test]
+    fn what_is_needed_of_ours_is_ours_whatever_a_stack_has() {
+        let loaded = loaded(
+            "services:
+  web: {image: w, depends_on: [nats], x-macula: {needs: [nats, mail], secrets: {THEIRS: {from: nats.KEY}}}}
+  nats: {image: n, x-macula: {secrets: {KEY: {generate: 24}}}}
+  mail: {image: m}
+",
+        );
+        let (_, web) = loaded.platform.service("web").unwrap();
+        let waits = web.depends_on.iter().map(|(name, on)| format!("{name} {:?}", on.condition));
+        let secrets = web.extension.secrets.iter().map(|(name, source)| match source {
+            SecretSource::From { service, key } => format!("{name} from {service}.{key}"),
+            made => format!("{name} {made:?}"),
+        });
+        insta::assert_snapshot!(waits.chain(secrets).collect::<Vec<_>>().join("\n"), @"
+        mail ServiceHealthy
+        nats ServiceHealthy
+        shop-nats ServiceStarted
+        NATS_PASSWORD from nats.PASSWORD_SHOP_NATS
+        THEIRS from shop-nats.KEY
+        ");
     }
 
     #[test]

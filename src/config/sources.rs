@@ -52,6 +52,13 @@ pub fn project_compose_file(request: &Request, files: &dyn Files) -> Option<Path
     discover::compose_file(&request.cwd, &request.env, files)
 }
 
+/// The same as it is called from that folder: `../compose.yaml`.
+pub fn project_compose_name(request: &Request, files: &dyn Files) -> Option<String> {
+    let path = project_compose_file(request, files)?;
+    let up = request.cwd.ancestors().position(|folder| Some(folder) == path.parent())?;
+    Some(format!("{}{}", "../".repeat(up), path.file_name()?.to_string_lossy()))
+}
+
 /// `--file`, `./macula.yaml`, then the one in the configuration folder.
 pub(super) fn find_config_file(request: &Request, files: &dyn Files, report: &mut Report) -> Option<PathBuf> {
     if let Some(given) = &request.file {

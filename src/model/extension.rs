@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MountsElsewhere, Scale, Server, Task, TaskJob};
+use super::{MountsElsewhere, Scale, Server, ServerNeed, Task, TaskJob};
 
 /// `x-macula` of a service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub struct Extension {
     /// What the service needs of servers for all: its own name for it, and the server.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub needs: BTreeMap<String, Server>,
+    /// The same with the users that the service has there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<ServerNeed>,
     /// What is done before the service is started. Each is a job of its own in the platform.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tasks: BTreeMap<String, Task>,

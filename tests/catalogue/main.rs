@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use macula::compile::{Block, Site, compile, service_volumes, written_volumes};
-use macula::config::{MemoryFiles, Request, load};
+use macula::config::{MemoryFiles, Request, catalog, load};
 use macula::engine::Engine as _;
 use macula::engine::fake::FakeEngine;
-use macula::model::{Platform, Resources, Restart, SecretSource, Secrets};
+use macula::model::{Mount, Platform, Resources, Restart, SecretSource, Secrets};
 
 mod grafana;
 mod logs_and_traces;
@@ -25,8 +25,18 @@ fn platform(without: &[&str]) -> Platform {
 
 /// Everything that is built in, with this macula.yaml.
 fn with_settings(text: &str) -> Platform {
-    let files = MemoryFiles::default().with("/w/macula.yaml", text);
-    let request = Request { cwd: "/w".into(), ..Request::default() };
+    with_stacks(text, &[])
+}
+
+/// [`with_settings`], and with these stacks: folder and Compose file.
+fn with_stacks(text: &str, stacks: &[(&str, &str)]) -> Platform {
+    let mut files = MemoryFiles::default().with("/w/macula.yaml", text);
+    let mut request = Request { cwd: "/w".into(), ..Request::default() };
+    for (folder, stack) in stacks {
+        let path = format!("/w/{folder}/compose.yaml");
+        files = files.with(&path, stack);
+        request.stacks.push(path.into());
+    }
     load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform
 }
 
@@ -205,6 +215,142 @@ async fn each_bucket_has_a_key_of_its_own() {
     }
 }
 
+#[tokio::test]
+async fn services_with_one_access_key_have_all_their_buckets() {
+    let shop = "services:
+  api: {image: x, environment: {AWS_ACCESS_KEY_ID: shop}, x-macula: {buckets: [images], secrets: {AWS_SECRET_ACCESS_KEY: {generate: 40}}}}
+  worker: {image: x, environment: {AWS_ACCESS_KEY_ID: shop}, x-macula: {buckets: [jobs, images], secrets: {AWS_SECRET_ACCESS_KEY: {from: api.AWS_SECRET_ACCESS_KEY}}}}
+";
+    let resources = resources(&with_stacks("", &[("shop", shop)])).await;
+    let lines = |service: &str, path: &str| {
+        let text = rendered(&resources, service, path).unwrap();
+        let lines = text.lines().filter(|line| line.contains("shop") && !line.starts_with('#'));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let users = lines("minio", "/etc/macula/s3-users");
+    insta::assert_snapshot!(users, @"shop secret-of-api.AWS_SECRET_ACCESS_KEY images jobs");
+    insta::assert_snapshot!(lines("s3-users", "/etc/macula/users.sh"), @"
+    user 'api' 'shop' 'secret-of-api.AWS_SECRET_ACCESS_KEY' images jobs
+    user 'worker' 'shop' 'secret-of-api.AWS_SECRET_ACCESS_KEY' images jobs
+    ");
+}
+
+/// Data folders of images that belong to the user that the service runs as: a new volume takes that over.
+const OWN_THEIR_FOLDER: [(&str, &str); 4] = [
+    ("mariadb", "/var/lib/mysql"),
+    ("mosquitto", "/mosquitto/data"),
+    ("rabbitmq", "/var/lib/rabbitmq"),
+    ("valkey", "/data"),
+];
+
+#[test]
+fn what_a_server_of_the_catalog_writes_belongs_to_its_user() {
+    let names: Vec<String> = catalog().into_iter().map(|(name, _)| name).collect();
+    let platform = with_settings(&format!("add: [{}]\n", names.join(", ")));
+    let mut wrong = Vec::new();
+    for (stack, service) in platform.services().filter(|(stack, _)| names.contains(&stack.name)) {
+        let is_root = |user: Option<&str>| user.is_none_or(|user| user == "0:0");
+        if is_root(service.options.user.as_deref()) {
+            continue;
+        }
+        for mount in &service.mounts {
+            let Mount::Volume { source: Some(volume), target, .. } = mount else { continue };
+            let gives = |name: &String| {
+                let Some(job) = stack.services.get(name) else { return false };
+                let has = |mount: &Mount| matches!(mount, Mount::Volume { source: Some(other), .. } if other == volume);
+                is_root(job.options.user.as_deref())
+                    && job.options.cap_add.iter().any(|added| added == "CHOWN")
+                    && job.mounts.iter().any(has)
+            };
+            if !service.depends_on.keys().any(gives) && !OWN_THEIR_FOLDER.contains(&(&*service.name, &**target)) {
+                wrong.push(format!("{}: {target}", service.name));
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+/// Names of platforms that NATS would read as a number, and as a boolean.
+#[tokio::test]
+async fn nats_takes_every_name_of_a_platform_as_a_text() {
+    for name in ["123", "7e3a91c", "2k", "on"] {
+        let resources = resources(&with_settings(&format!("name: '{name}'\nadd: [nats]\n"))).await;
+        let text = rendered(&resources, "nats", "/etc/nats/nats.conf").unwrap();
+        assert_eq!(text.lines().nth(1), Some(&*format!("server_name: \"{name}\"")));
+    }
+}
+
+#[tokio::test]
+async fn servers_of_the_catalog_know_how_much_memory_they_may_have() {
+    let limits = async |settings: &str| {
+        let resources = resources(&with_settings(&format!("add: [rabbitmq, valkey]\n{settings}"))).await;
+        let valkey = rendered(&resources, "valkey", "/etc/valkey/start.sh").unwrap();
+        let rabbitmq = rendered(&resources, "rabbitmq", "/etc/rabbitmq/start.sh").unwrap();
+        let valkey = valkey.split_once("--maxmemory ").unwrap().1.split(' ').next().unwrap().to_owned();
+        let rabbitmq = rabbitmq.lines().find_map(|line| line.strip_prefix("total_memory_available_override_value = "));
+        [valkey, rabbitmq.unwrap().to_owned()]
+    };
+    assert_eq!(limits("").await, ["201326592", "536870912"]);
+    let more = "services: {valkey: {memory: 512M}, rabbitmq: {memory: 1G}}\n";
+    assert_eq!(limits(more).await, ["322122547", "1073741824"]);
+}
+
+/// The stack's folder is called like one of ours, so that the stack gets another name.
+#[tokio::test]
+async fn users_of_servers_are_the_same_for_the_job_and_for_the_service() {
+    let draw = "services: {web: {image: x, x-macula: {needs: {sql: mariadb, cache: valkey}}}}";
+    let resources = resources(&with_stacks("", &[("draw", draw)])).await;
+    let script = rendered(&resources, "mariadb-databases", "/etc/macula/databases.sh").unwrap();
+    let own: Vec<&str> = script.lines().filter(|line| line.contains("draw")).collect();
+    insta::assert_snapshot!(own.join("\n"), @r"
+    CREATE DATABASE IF NOT EXISTS draw_sql;
+    CREATE USER IF NOT EXISTS 'draw_sql'@'%';
+    ALTER USER 'draw_sql'@'%' IDENTIFIED BY '$PASSWORD_DRAW_SQL';
+    DELETE FROM mysql.db WHERE User = 'draw_sql' AND Db = 'draw_sql';
+    GRANT ALL PRIVILEGES ON \`draw\\_sql\`.* TO 'draw_sql'@'%';
+    ");
+    let script = rendered(&resources, "valkey-users", "/etc/valkey/users.sh").unwrap();
+    assert!(script.contains("ACL SETUSER draw_cache reset on >$PASSWORD_DRAW_CACHE "), "{script}");
+    let web = resources.containers.iter().find(|spec| spec.service == "web").unwrap();
+    assert!(web.env.iter().any(|line| line == "SQL_USER=draw_sql"), "{:?}", web.env);
+}
+
+/// A stack has a server of the same name, whose password the service takes too.
+#[tokio::test]
+async fn an_address_has_the_password_of_our_server() {
+    let shop = "services:
+  web: {image: w, x-macula: {needs: [nats], secrets: {THEIRS: {from: nats.KEY}}}}
+  nats: {image: n, x-macula: {secrets: {KEY: {generate: 24}}}}
+";
+    let resources = resources(&with_stacks("", &[("shop", shop)])).await;
+    let web = resources.containers.iter().find(|spec| spec.service == "web").unwrap();
+    let url = "NATS_URL=nats://shop_nats:secret-of-nats.PASSWORD_SHOP_NATS@macula-nats-1:4222";
+    assert!(web.env.iter().any(|line| line == url), "{:?}", web.env);
+    assert!(web.env.iter().any(|line| line == "THEIRS=secret-of-shop-nats.KEY"), "{:?}", web.env);
+}
+
+#[tokio::test]
+async fn databases_may_be_called_as_words_of_sql() {
+    let shop = "services: {web: {image: x, x-macula: {databases: [order, {name: user, prefix: USERS_}]}}}";
+    let resources = resources(&with_stacks("", &[("shop", shop)])).await;
+    let text = rendered(&resources, "postgres-databases", "/etc/macula/databases.sql").unwrap();
+    let made = text.lines().map(str::trim).filter(|line| {
+        ["CREATE ", "COMMENT ", "ALTER ", "SELECT 'CREATE ", "REVOKE "].iter().any(|word| line.starts_with(word))
+    });
+    insta::assert_snapshot!(made.collect::<Vec<_>>().join("\n"), @r#"
+    CREATE ROLE "order" LOGIN;
+    COMMENT ON ROLE "order" IS 'macula: stack shop';
+    ALTER ROLE "order" WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD :'password';
+    SELECT 'CREATE DATABASE "order" OWNER "order" ENCODING ''UTF8'' TEMPLATE template0'
+    REVOKE ALL ON DATABASE "order" FROM PUBLIC;
+    CREATE ROLE "user" LOGIN;
+    COMMENT ON ROLE "user" IS 'macula: stack shop';
+    ALTER ROLE "user" WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD :'password';
+    SELECT 'CREATE DATABASE "user" OWNER "user" ENCODING ''UTF8'' TEMPLATE template0'
+    REVOKE ALL ON DATABASE "user" FROM PUBLIC;
+    "#);
+}
+
 /// The registry's page is written by its start into files that belong to another user than the one
 /// it starts as: without the right to, it comes up without its settings.
 #[test]
@@ -234,6 +380,16 @@ fn the_administrator_comes_with_the_page() {
         (service.image.clone(), service.extension.sources.clone())
     };
     assert_eq!(image("powerdns-admin-user"), image("powerdns-admin"));
+}
+
+/// A tab with an older drawing would write that over a newer one.
+#[test]
+fn tabs_of_the_whiteboard_know_of_each_other() {
+    let page = include_str!("../../templates/draw/main.jsx");
+    for part in ["new BroadcastChannel(\"drawing\")", "text === written", "\"pagehide\", write", "transaction.commit()"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
 }
 
 /// Every path to a value in a document, lists as `[]`, with the value.

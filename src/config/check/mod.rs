@@ -38,6 +38,7 @@ pub(super) fn check(
     shared::hosts(stacks, domain, report);
     shared::inside(stacks, report);
     shared::secrets(stacks, selection, report);
+    shared::access_keys(stacks, report);
 }
 
 /// Names are what they may be, and nothing is there twice.

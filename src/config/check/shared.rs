@@ -113,14 +113,19 @@ pub(super) fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
                     let shared = rule.weight.is_some() && weight.is_some() && *other != name;
                     if !shared {
                         let place = report.place(*first);
-                        report.error_help(
-                            span,
-                            format!(
-                                "services.{name} and services.{other} both answer for {full}{} ({place})",
-                                rule.path
+                        let path = &rule.path;
+                        let (message, help) = match *other == name {
+                            // most likely of two files that say it
+                            true => (
+                                format!("services.{name}: two rules answer for {full}{path}"),
+                                "give one of them another host or path; `ingress: !override` in an override file, or with `extends`, replaces the earlier ones",
                             ),
-                            "give one of them another host or path, or both a `weight` to share it",
-                        );
+                            false => (
+                                format!("services.{name} and services.{other} both answer for {full}{path} ({place})"),
+                                "give one of them another host or path, or both a `weight` to share it",
+                            ),
+                        };
+                        report.error_help(span, message, help);
                     }
                 } else {
                     taken.insert((full, rule.path.as_str()), (name, rule.weight, span));
@@ -135,22 +140,25 @@ pub(super) fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
 pub(super) fn inside(stacks: &[Loaded], report: &mut Report) {
     let built_in = |name: &str| stacks.iter().any(|loaded| loaded.built_in && loaded.stack.services.contains_key(name));
     for found in Inside::of(stacks.iter().flat_map(|loaded| loaded.stack.services.values())).shadowed {
-        let Shadowed { service, by, port } = found;
+        let Shadowed { service, by, port, web } = found;
         if built_in(&service) && built_in(&by) {
             continue;
         }
         let Some(loaded) = stacks.iter().find(|loaded| loaded.stack.services.contains_key(&service)) else { continue };
         let at = loaded.at_key(&service, &["ports"]);
         let found = loaded.stack.services.get(&service);
-        // it has not asked for a name, and other services know it by its short one
+        // it has not asked for a name, or for a port that the ingress has to itself for the other one; services know it by
+        // its short one
         let extension = loaded.entry(&service).and_then(|entry| entry.node.get("x-macula"));
         let chosen = extension.is_some_and(|extension| extension.get("address").is_some());
-        if !chosen && found.is_some_and(|found| found.extension.ingress.iter().all(|rule| rule.assumed)) {
+        if web || !chosen && found.is_some_and(|found| found.extension.ingress.iter().all(|rule| rule.assumed)) {
             let short = found.and_then(|found| found.short.clone()).unwrap_or_else(|| service.clone());
+            let published = found.and_then(|found| found.ports.iter().find(|one| one.published == Some(port)));
+            let target = published.map_or(port, |one| one.target);
             report.warn(
                 at,
                 format!("inside the platform's network, port {port} of {service}'s full name is {by}'s"),
-                format!("use {short}:{port} there, the name without the domain"),
+                format!("use {short}:{target} there, the name without the domain"),
             );
             continue;
         }
@@ -256,15 +264,68 @@ fn differ(kind: &str, name: &str, parts: &[(&str, bool)], stack: &str, place: Sp
     }
 }
 
-/// Every `from` leads to a secret that is made. What is switched off was reported already.
-pub(super) fn secrets(stacks: &[Loaded], selection: &Selection, report: &mut Report) {
-    let all: BTreeMap<(&str, &str), &SecretSource> = stacks
+/// By service and variable.
+fn all_secrets(stacks: &[Loaded]) -> BTreeMap<(&str, &str), &SecretSource> {
+    stacks
         .iter()
         .flat_map(|loaded| loaded.stack.services.iter())
         .flat_map(|(name, service)| {
             service.extension.secrets.iter().map(move |(key, source)| ((name.as_str(), key.as_str()), source))
         })
-        .collect();
+        .collect()
+}
+
+/// MinIO takes no shorter ones.
+const LEAST_ACCESS_KEY: usize = 3;
+
+/// Services with buckets have access keys that the server takes, and share one only with its secret.
+pub(super) fn access_keys(stacks: &[Loaded], report: &mut Report) {
+    // what makes the users of buckets
+    if !stacks.iter().any(|loaded| loaded.built_in && loaded.stack.services.contains_key("s3-users")) {
+        return;
+    }
+    let all = all_secrets(stacks);
+    let mut taken: BTreeMap<&str, (&str, (&str, &str))> = BTreeMap::new();
+    for loaded in stacks {
+        for (name, service) in loaded.stack.services.iter().filter(|(_, one)| !one.extension.buckets.is_empty()) {
+            let has = |variable: &&str| service.extension.secrets.contains_key(*variable);
+            let Some(variable) = ["AWS_SECRET_ACCESS_KEY", "S3_SECRET_KEY"].into_iter().find(has) else { continue };
+            let own = service.environment.get("AWS_ACCESS_KEY_ID");
+            let key = own.unwrap_or(name).as_str();
+            let place = if own.is_some() { ["environment", "AWS_ACCESS_KEY_ID"] } else { ["x-macula", "buckets"] };
+            let span = loaded.at_key(name, &place);
+            if key.len() < LEAST_ACCESS_KEY {
+                report.error_help(
+                    span,
+                    format!(
+                        "services.{name}: the access key `{key}` of its buckets is shorter than {LEAST_ACCESS_KEY} characters"
+                    ),
+                    "set AWS_ACCESS_KEY_ID in `environment` to a longer one",
+                );
+            }
+            let mut secret = (name.as_str(), variable);
+            // as many steps as there can be; a circle was told
+            for _ in 0..all.len() {
+                let Some(SecretSource::From { service, key }) = all.get(&secret) else { break };
+                secret = (service.as_str(), key.as_str());
+            }
+            let (other, first) = *taken.entry(key).or_insert((name.as_str(), secret));
+            if first != secret {
+                report.error_help(
+                    span,
+                    format!(
+                        "services.{name} and services.{other} have the access key `{key}`, each with another secret"
+                    ),
+                    "give one of them another AWS_ACCESS_KEY_ID, or the secret of the other by `from`",
+                );
+            }
+        }
+    }
+}
+
+/// Every `from` leads to a secret that is made. What is switched off was reported already.
+pub(super) fn secrets(stacks: &[Loaded], selection: &Selection, report: &mut Report) {
+    let all = all_secrets(stacks);
     let mut circles: Vec<Vec<String>> = Vec::new();
     for loaded in stacks {
         for (name, service) in &loaded.stack.services {

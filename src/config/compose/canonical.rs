@@ -161,7 +161,7 @@ fn any(node: &Node) -> Out {
         Value::Text(text) => Out::Text(text.clone()),
         Value::List(items) => Out::List(items.iter().map(any).collect()),
         Value::Map(map) => sorted(map, any),
-        Value::Bool(_) | Value::Int(_) => Out::Plain(node.scalar_text().unwrap_or_default()),
+        Value::Bool(_) | Value::Int(_) | Value::Unsigned(_) => Out::Plain(node.scalar_text().unwrap_or_default()),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::interpolate::interpolate;
+use super::interpolate::{InterpolationError, interpolate};
 
 /// What is wrong, and in which line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +24,19 @@ pub(in crate::config) struct EnvFile {
 
 /// Reads an env file. `lookup` knows the variables from outside, which go before those of the file.
 pub(in crate::config) fn parse(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<EnvFile, EnvFileError> {
+    parse_after(text, lookup, BTreeMap::new())
+}
+
+/// [`parse`] for the next of several files that count together: with the values of the `earlier` ones, which its own
+/// lines may replace.
+pub(super) fn parse_after(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    earlier: BTreeMap<String, String>,
+) -> Result<EnvFile, EnvFileError> {
     let text = text.replace("\r\n", "\n");
-    let mut reader = Reader { rest: &text, line: 1, read: EnvFile::default(), lookup };
+    let read = EnvFile { values: earlier, unset: Vec::new() };
+    let mut reader = Reader { rest: &text, line: 1, read, lookup };
     while reader.skip_to_statement() {
         reader.statement()?;
     }
@@ -45,7 +56,11 @@ pub(in crate::config) fn parse_raw(
             None => (line.trim_end(), known.get(line.trim_end()).cloned()),
         };
         if name.contains(char::is_whitespace) {
-            let message = format!("the variable `{name}` has white space in its name");
+            let what = match line.contains('=') && may_be_shown(name) {
+                true => format!("the variable `{name}`"),
+                false => "what stands here".to_owned(),
+            };
+            let message = format!("{what} has white space in its name");
             let help = "write NAME=value without a space before the `=`, or leave `format: raw` out".to_owned();
             return Err(EnvFileError { line: number, message, help });
         }
@@ -59,6 +74,17 @@ struct Reader<'a> {
     line: u32,
     read: EnvFile,
     lookup: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// What a name has in it.
+fn is_of_name(letter: char) -> bool {
+    letter.is_alphanumeric() || matches!(letter, '_' | '.' | '-' | '[' | ']')
+}
+
+/// Whether what stands before a `=` is a name, at most with a blank in it. Other letters are those of a value, such as a
+/// key of several lines.
+fn may_be_shown(name: &str) -> bool {
+    name.chars().all(|letter| is_of_name(letter) || matches!(letter, ' ' | '\t'))
 }
 
 /// White space that ends no line.
@@ -98,13 +124,11 @@ impl<'a> Reader<'a> {
         }
         let end = self.rest.find(['=', ':', '\n']).unwrap_or(self.rest.len());
         let name = self.rest.get(..end).unwrap_or_default().trim_end();
-        if let Some(wrong) =
-            name.chars().find(|letter| !(letter.is_alphanumeric() || matches!(letter, '_' | '.' | '-' | '[' | ']')))
-        {
+        if let Some(wrong) = name.chars().find(|letter| !is_of_name(*letter)) {
             let wrong = if wrong.is_whitespace() { "a blank".to_owned() } else { format!("`{wrong}`") };
             let has_value = self.rest.get(end..).is_some_and(|rest| rest.starts_with(['=', ':']));
-            // it may be a part of a value, such as a key of several lines
-            let name = if has_value { format!("`{name}`") } else { "what stands here".to_owned() };
+            let shown = has_value && may_be_shown(name);
+            let name = if shown { format!("`{name}`") } else { "what stands here".to_owned() };
             let message = format!("{name} is not a valid name: it has {wrong} in it");
             return Err(self.error(message, "write NAME=value, one in a line"));
         }
@@ -172,17 +196,19 @@ impl<'a> Reader<'a> {
         let mut unset = Vec::new();
         let done = interpolate(value, &lookup, &mut unset);
         self.read.unset.extend(unset.into_iter().map(|name| (name, self.line)));
-        done.map_err(|error| EnvFileError { line: self.line, message: error.message, help: error.help })
+        done.map_err(|InterpolationError { message, help, quotes }| {
+            let blank = "the value has a `${` in it that begins no valid variable";
+            EnvFileError { line: self.line, message: if quotes { blank.to_owned() } else { message }, help }
+        })
     }
 }
 
 /// The text as messages may show it: passwords stand in such files.
 pub(super) fn names_only(text: &str) -> String {
-    let shown = |line: &str| match line.find(['=', ':']) {
-        Some(at) => format!("{}…", line.get(..=at).unwrap_or_default()),
-        // no name stands in it that could be told from a value, such as a line of a key
+    let shown = |line: &str| match line.split_once(['=', ':']) {
+        Some((name, _)) if may_be_shown(name) => format!("{}…", line.get(..=name.len()).unwrap_or_default()),
         None if line.trim().is_empty() => line.to_owned(),
-        None => "…".to_owned(),
+        _ => "…".to_owned(),
     };
     text.lines().map(shown).collect::<Vec<_>>().join("\n")
 }
@@ -279,6 +305,15 @@ mod tests {
     }
 
     #[test]
+    fn a_later_file_knows_the_earlier_one_until_it_says_otherwise() {
+        let earlier = [("A", "1"), ("B", "2")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let outer = |name: &str| (name == "OUTER").then(|| "outer".to_owned());
+        let read = parse_after("X=$A\nA=3\nY=$A$B\nOUTER=x\nZ=$OUTER\nB\n", &outer, earlier.into()).unwrap();
+        let lines = read.values.iter().map(|(name, value)| format!("{name}={value}"));
+        assert_eq!(lines.collect::<Vec<_>>(), ["A=3", "B=2", "OUTER=x", "X=1", "Y=32", "Z=outer"]);
+    }
+
+    #[test]
     fn escapes_between_double_quotes() {
         for (text, plain) in [
             (r"\a\b\f\n\r\t\v", "\x07\x08\x0c\n\r\t\x0b"),
@@ -298,23 +333,37 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_its_line() {
-        let all = ["A=1\nB='x\ny", "A B=1", "A=1\n\n=2", "A=${X:?gone}", "a/b=1", "A=1\nB C\n"].map(run).join("\n");
+        let all = [
+            "A=1\nB='x\ny",
+            "A B=1",
+            "A=1\n\n=2",
+            "A=${X:?gone}",
+            "a/b=1",
+            "A=1\nB C\n",
+            "A=x${3-secret}",
+            "A=\"${X:-${secret\"",
+            "A=-----BEGIN KEY-----\nMIIabc/def+x=\n",
+        ];
+        let all = all.map(run).join("\n");
         insta::assert_snapshot!(all, @r"
         line 2: a value begins with ' that nothing ends (end the value with the same quote)
         line 1: `A B` is not a valid name: it has a blank in it (write NAME=value, one in a line)
         line 3: a name is missing before `=` (write NAME=value)
         line 1: the variable X is not set: gone (set X in the environment or in .env next to the file)
-        line 1: `a/b` is not a valid name: it has `/` in it (write NAME=value, one in a line)
+        line 1: what stands here is not a valid name: it has `/` in it (write NAME=value, one in a line)
         line 2: what stands here is not a valid name: it has a blank in it (write NAME=value, one in a line)
+        line 1: the value has a `${` in it that begins no valid variable (write ${NAME}, ${NAME:-default} or ${NAME:?message}; a dollar sign itself is $$)
+        line 1: the value has a `${` in it that begins no valid variable (write ${NAME}, ${NAME:-default} or ${NAME:?message}; a dollar sign itself is $$)
+        line 2: what stands here is not a valid name: it has `/` in it (write NAME=value, one in a line)
         ");
     }
 
     #[test]
     fn a_line_is_shown_without_its_value() {
-        let text = "A=secret\nB \"2\nexport C: x\n# PASSWORD=old\n";
-        assert_eq!(names_only(text), "A=…\n…\nexport C:…\n# PASSWORD=…");
+        let text = "A=secret\nB \"2\nexport C: x\n# PASSWORD=old\n\n";
+        assert_eq!(names_only(text), "A=…\n…\nexport C:…\n…\n");
         // a line without a name may be part of a value
-        assert_eq!(names_only("A=\"x\nsecret\n\""), "A=…\n…\n…");
+        assert_eq!(names_only("A=\"x\nsecret\nMIIabc/def+x==\n\""), "A=…\n…\n…\n…");
     }
 
     #[test]
@@ -324,6 +373,10 @@ mod tests {
         assert_eq!(values, [("A".to_owned(), "\"$x\" # y".to_owned()), ("C".to_owned(), "c".to_owned())].into());
         let error = parse_raw("A=1\nD = x\n", &known).unwrap_err();
         assert_eq!((error.line, error.message.as_str()), (2, "the variable `D ` has white space in its name"));
+        for secret in ["-----BEGIN KEY-----", "it's me = x", "correct horse"] {
+            let error = parse_raw(secret, &known).unwrap_err();
+            assert_eq!(error.message, "what stands here has white space in its name", "{secret}");
+        }
     }
 
     proptest! {

@@ -22,6 +22,8 @@ pub(super) struct Sources<'a> {
     pub(super) root: &'a Node,
     pub(super) variables: &'a Variables,
     pub(super) files: &'a dyn Files,
+    /// The folder from which relative paths count.
+    pub(super) folder: &'a Path,
     /// The stack is embedded in the binary, and has no folder.
     pub(super) embedded: bool,
     /// What is external is with the orchestrator.

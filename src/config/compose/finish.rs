@@ -7,7 +7,6 @@ use std::path::Path;
 use super::interpolate::Variables;
 use super::{Project, Source, Surroundings, read_env_file, read_raw};
 use crate::config::files::{clean, join};
-use crate::config::read::read_text;
 use crate::config::yaml::{Entry, Map, Node, Report, Span, Value};
 
 /// Resolves everything that needs the whole project.
@@ -23,7 +22,6 @@ pub(super) fn finish(project: &mut Project, source: &Source<'_>, around: &Surrou
             implied_dependencies(&mut entry.node);
             env_files(&mut entry.node, name, &project.variables, around, report);
             label_files(&mut entry.node, name, around, report);
-            seccomp(&mut entry.node, name, &folder, around, report);
         }
     }
     name_resources(project);
@@ -319,26 +317,6 @@ fn label_files(service: &mut Node, name: &str, around: &Surroundings<'_>, report
         values.extend(read.unwrap_or_default());
     }
     fill(map, "labels", values, files.node.span);
-}
-
-/// A seccomp profile is named by its file; an engine wants what is in it.
-fn seccomp(service: &mut Node, name: &str, folder: &Path, around: &Surroundings<'_>, report: &mut Report) {
-    let options = service.as_map_mut().and_then(|map| map.get_mut("security_opt"));
-    let Some(Entry { node: Node { value: Value::List(options), .. }, .. }) = options else { return };
-    for option in options {
-        let profile = option.as_text().and_then(|text| text.strip_prefix("seccomp")?.strip_prefix([':', '=']));
-        let Some(profile) = profile.filter(|profile| !["unconfined", "builtin"].contains(profile)) else { continue };
-        let path = join(folder, Path::new(profile));
-        let Some(content) = read_text(around.files, &path, Some(option.span), report) else { continue };
-        match serde_json::from_str::<serde_json::Value>(&content) {
-            Ok(profile) => option.value = text(format!("seccomp={profile}")),
-            Err(error) => report.error_help(
-                option.span,
-                format!("services.{name}.security_opt: {} is not a seccomp profile: {error}", path.display()),
-                "name a file with the profile as JSON, or say seccomp=unconfined",
-            ),
-        }
-    }
 }
 
 /// Adds values to a mapping of the service, below those that stand there.

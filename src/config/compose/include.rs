@@ -44,10 +44,8 @@ impl Loader<'_, '_> {
                 let mut own = Variables::new();
                 for file in env_files {
                     let path = join(folder, Path::new(&file));
-                    let mut known = own.clone();
-                    known.extend(variables.clone());
                     // of two files with the same variable, the later one counts
-                    own.extend(self.env_file(&path, &known, Some(span)));
+                    own = self.env_file(&path, &variables, own, Some(span));
                 }
                 for (name, value) in own {
                     variables.entry(name).or_insert(value);

@@ -16,6 +16,8 @@ pub(in crate::config) type Variables = BTreeMap<String, String>;
 pub(in crate::config) struct InterpolationError {
     pub(in crate::config) message: String,
     pub(in crate::config) help: String,
+    /// The message shows a part of the text itself.
+    pub(in crate::config) quotes: bool,
 }
 
 /// Replaces every `$` form in `text`. `unset` takes the names that have no value and no default.
@@ -82,6 +84,7 @@ fn invalid(text: &str) -> InterpolationError {
     InterpolationError {
         message: format!("`{shown}` is not a valid variable"),
         help: "write ${NAME}, ${NAME:-default} or ${NAME:?message}; a dollar sign itself is $$".to_owned(),
+        quotes: true,
     }
 }
 
@@ -95,6 +98,7 @@ fn expand(
         return Err(InterpolationError {
             message: format!("variables nest more than {MAX_NESTING} deep"),
             help: "name the inner default in a variable of its own".to_owned(),
+            quotes: false,
         });
     }
     let mut out = String::with_capacity(text.len());
@@ -174,6 +178,7 @@ fn braced(
             Err(InterpolationError {
                 message,
                 help: format!("set {name} in the environment or in .env next to the file"),
+                quotes: false,
             })
         }
         _ => Err(invalid(&format!("${{{body}}}"))),

@@ -33,8 +33,7 @@ pub(super) fn strip_resets(node: &mut Node) {
 fn merge_objects(object: &Object, base: Node, over: Node) -> Node {
     merge_maps(base, over, |name, base, over| match object.field(name) {
         Some(field) => merge_field(object, field, base, over),
-        // what begins with x- is replaced as a whole
-        None => over,
+        None => merge_any(base, over),
     })
 }
 
@@ -95,7 +94,50 @@ fn merge_kind(kind: &Kind, base: Node, over: Node) -> Node {
         Kind::Map(inner) => merge_maps(base, over, |_, base, over| merge_kind(inner, base, over)),
         Kind::Dict | Kind::Labels | Kind::Options => merge_maps(base, over, |_, _, over| over),
         Kind::List(_) | Kind::Texts | Kind::TextOrTexts | Kind::Loose => append(base, over),
+        Kind::Any => merge_any(base, over),
         _ => over,
+    }
+}
+
+/// What has no table here: `x-macula`, and whatever else begins with `x-`.
+fn merge_any(base: Node, over: Node) -> Node {
+    match (&base.value, &over.value) {
+        (_, Value::Null) => base,
+        (Value::Map(_), Value::Map(_)) => merge_maps(base, over, |name, base, over| match (name, &over.value) {
+            // commands, which are replaced as those of a service are
+            ("run" | "exec" | "check", Value::List(_)) => over,
+            ("needs", _) if base.as_map().is_some() != over.as_map().is_some() => {
+                merge_any(by_name(base), by_name(over))
+            }
+            _ => merge_any(base, over),
+        }),
+        // one rule in the one file, and several in the other
+        (Value::Map(_), Value::List(more)) if !more.is_empty() => merge_any(alone(base), over),
+        (Value::List(items), Value::Map(_)) if !items.is_empty() => merge_any(base, alone(over)),
+        // what both say is there once; an empty list says that there is nothing
+        (Value::List(items), Value::List(more)) if !more.is_empty() => {
+            let kept = items.iter().filter(|item| !more.contains(item)).cloned().collect();
+            append(Node::new(Value::List(kept), base.span), over)
+        }
+        _ => over,
+    }
+}
+
+/// A list of this one.
+fn alone(node: Node) -> Node {
+    let span = node.span;
+    Node::new(Value::List(vec![node]), span)
+}
+
+/// `[valkey]` as `{valkey: valkey}`.
+fn by_name(node: Node) -> Node {
+    let names = node.as_list().unwrap_or_default().iter().map(|item| {
+        let entry = Entry { key: item.span, node: item.clone() };
+        item.as_text().map(|name| (name.to_owned(), entry))
+    });
+    match names.collect::<Option<Map>>() {
+        Some(names) if !names.is_empty() => Node::new(Value::Map(names), node.span),
+        _ => node,
     }
 }
 
@@ -209,4 +251,36 @@ pub(super) fn import(into: &mut Map, from: Map) -> Vec<(String, Entry, Entry)> {
         }
     }
     conflicts
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{MemoryFiles, Request, load_with};
+
+    #[test]
+    fn what_two_files_say_of_x_macula_becomes_one() {
+        let of = |over: &str| {
+            let base = "services: {web: {image: nginx, x-macula: {needs: {db: postgres}, ingress: [{port: 80}], \
+                        reload: {exec: [nginx, -s, reload]}}}}\n";
+            let over = format!("services: {{web: {{x-macula: {{{over}}}}}}}\n");
+            let files = MemoryFiles::default().with("/p/compose.yaml", base).with("/p/compose.override.yaml", over);
+            let request = Request { cwd: "/".into(), stacks: vec!["/p".into()], ..Request::default() };
+            let loaded = load_with(&request, &files, &[]).unwrap_or_else(|errors| panic!("{errors}"));
+            let own = loaded.platform.service("web").unwrap().1.extension.clone();
+            let ports: Vec<u16> = own.ingress.iter().map(|rule| rule.port).collect();
+            format!("{:?} {ports:?} {:?} {}", own.needs, own.reload, own.trust)
+        };
+        let all = [
+            of("trust: true"),
+            of("ingress: [{port: 80}, {host: admin, port: 81}], reload: {exec: [nginx, -t]}"),
+            of("ingress: {host: admin, port: 81}, needs: [postgres]"),
+            of("ingress: [], reload: , needs: !override {}"),
+        ];
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        {"db": Postgres} [80] Some(Exec(["nginx", "-s", "reload"])) true
+        {"db": Postgres} [80, 81] Some(Exec(["nginx", "-t"])) false
+        {"db": Postgres, "postgres": Postgres} [80, 81] Some(Exec(["nginx", "-s", "reload"])) false
+        {} [] Some(Exec(["nginx", "-s", "reload"])) false
+        "#);
+    }
 }

@@ -258,13 +258,19 @@ impl Loader<'_, '_> {
 
     /// Adds the variables of an env file; those that are set already stay.
     fn add_env_file(&mut self, path: &Path, variables: &mut Variables, asked_at: Option<Span>) {
-        for (name, value) in self.env_file(path, variables, asked_at) {
+        for (name, value) in self.env_file(path, variables, Variables::new(), asked_at) {
             variables.entry(name).or_insert(value);
         }
     }
 
-    /// What an env file says where `variables` are known.
-    fn env_file(&mut self, path: &Path, variables: &Variables, asked_at: Option<Span>) -> Variables {
+    /// What the `earlier` env files and this one say where `variables` are known.
+    fn env_file(
+        &mut self,
+        path: &Path,
+        variables: &Variables,
+        earlier: Variables,
+        asked_at: Option<Span>,
+    ) -> Variables {
         if !self.files.exists(path) {
             if let Some(span) = asked_at {
                 self.report.error_help(
@@ -273,9 +279,10 @@ impl Loader<'_, '_> {
                     "check the path, or say `required: false`",
                 );
             }
-            return Variables::new();
+            return earlier;
         }
-        read_env_file(self.files, path, &|name| variables.get(name).cloned(), self.report).unwrap_or_default()
+        let known = |name: &str| variables.get(name).cloned();
+        read_env_file_after(self.files, path, &known, earlier, self.report).unwrap_or_default()
     }
 }
 
@@ -286,10 +293,21 @@ fn read_env_file(
     lookup: &dyn Fn(&str) -> Option<String>,
     report: &mut Report,
 ) -> Option<BTreeMap<String, String>> {
+    read_env_file_after(files, path, lookup, BTreeMap::new(), report)
+}
+
+/// The same with the variables of the `earlier` files that count together with it.
+fn read_env_file_after(
+    files: &dyn Files,
+    path: &Path,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    earlier: Variables,
+    report: &mut Report,
+) -> Option<BTreeMap<String, String>> {
     let text = read_text(files, path, None, report)?;
     let file = report.file(path);
     report.source(file, &env_file::names_only(&text));
-    match env_file::parse(&text, lookup) {
+    match env_file::parse_after(&text, lookup, earlier) {
         Ok(read) => {
             for (name, line) in read.unset {
                 report.warn(

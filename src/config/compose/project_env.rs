@@ -2,12 +2,12 @@
 //! `COMPOSE_PROJECT_NAME`, `COMPOSE_PATH_SEPARATOR` and `COMPOSE_ENV_FILES`.
 //!
 //! In `.env` they count for the stack in that folder. In the environment they count for the stack that
-//! docker compose would take in the working folder, and for no other one.
+//! docker compose would take in the working folder, and for no other one. `COMPOSE_DISABLE_ENV_FILE` there counts for all.
 
 use std::path::{Path, PathBuf};
 
 use super::interpolate::Variables;
-use super::read_env_file;
+use super::{read_env_file, read_env_file_after};
 use crate::config::files::{Files, join};
 use crate::config::yaml::{Report, Span, project_name};
 
@@ -47,12 +47,11 @@ impl ProjectEnv {
             Some(list) => {
                 // of two files with the same variable, the later one counts
                 let paths: Vec<PathBuf> = list.split(',').map(|path| join(cwd, Path::new(path.trim()))).collect();
-                let outer = variables.clone();
+                let mut own = Variables::new();
                 for path in &paths {
                     if files.exists(path) {
-                        let read = read_env_file(files, path, &|name| variables.get(name).cloned(), report);
-                        let read = read.unwrap_or_default().into_iter();
-                        variables.extend(read.filter(|(name, _)| !outer.contains_key(name)));
+                        let known = |name: &str| variables.get(name).cloned();
+                        own = read_env_file_after(files, path, &known, own, report).unwrap_or_default();
                     } else {
                         let file = report.file(path);
                         report.error_help(
@@ -62,11 +61,14 @@ impl ProjectEnv {
                         );
                     }
                 }
+                add(own, &mut variables);
             }
             None => {
                 let path = folder.join(".env");
-                if files.exists(&path) {
-                    add(&path, &mut variables, files, report);
+                if files.exists(&path) && !left_out(outer, &path, report) {
+                    let known = |name: &str| variables.get(name).cloned();
+                    let read = read_env_file(files, &path, &known, report);
+                    add(read.unwrap_or_default(), &mut variables);
                 }
             }
         }
@@ -87,10 +89,66 @@ impl ProjectEnv {
     }
 }
 
-/// Adds the variables of a file; those that are set already stay.
-fn add(path: &Path, variables: &mut Variables, files: &dyn Files, report: &mut Report) {
-    let read = read_env_file(files, path, &|name| variables.get(name).cloned(), report);
-    for (name, value) in read.unwrap_or_default() {
+/// Those that are set already stay.
+fn add(read: Variables, variables: &mut Variables) {
+    for (name, value) in read {
         variables.entry(name).or_insert(value);
+    }
+}
+
+/// Whether the environment says that no `.env` is read, of whichever stack.
+fn left_out(outer: &Variables, path: &Path, report: &mut Report) -> bool {
+    match outer.get("COMPOSE_DISABLE_ENV_FILE").map_or("", String::as_str) {
+        "" | "0" | "f" | "F" | "false" | "False" | "FALSE" => false,
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => true,
+        other => {
+            let file = report.file(path);
+            report.error_help(
+                Span::whole(file),
+                format!("COMPOSE_DISABLE_ENV_FILE is `{other}`, which is neither true nor false"),
+                "write true or false, or unset the variable",
+            );
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::MemoryFiles;
+
+    /// Seen side by side with docker compose 2.40.
+    #[test]
+    fn the_environment_says_which_env_files_are_read() {
+        let files = MemoryFiles::default()
+            .with("/p/.env", "TAG=env\nHOST=localhost\n")
+            .with("/p/local.env", "EARLY=$HOST\nHOST=prod\nURL=https-$HOST\n");
+        let read = |name: &str, value: &str| {
+            let outer = Variables::from([(name.to_owned(), value.to_owned())]);
+            let mut report = Report::new(Path::new("/p"));
+            let env = ProjectEnv::read(Path::new("/p"), Path::new("/p"), &outer, &files, &mut report);
+            let found = env.variables.iter().filter(|(known, _)| known.as_str() != name);
+            let found: Vec<String> = found.map(|(name, value)| format!("{name}={value}")).collect();
+            let (errors, _) = report.finish();
+            format!("{}{}", found.join(" "), errors.iter().map(|error| format!(" ({error})")).collect::<String>())
+        };
+        let both = "COMPOSE_ENV_FILES";
+        assert_eq!(read(both, ".env,local.env"), "EARLY=localhost HOST=prod TAG=env URL=https-prod");
+        assert_eq!(read(both, "local.env, .env"), "EARLY= HOST=localhost TAG=env URL=https-prod");
+        let none = "COMPOSE_DISABLE_ENV_FILE";
+        for (value, expected) in [
+            ("1", ""),
+            ("true", ""),
+            ("0", "HOST=localhost TAG=env"),
+            ("", "HOST=localhost TAG=env"),
+            (
+                "yes",
+                "HOST=localhost TAG=env (.env: COMPOSE_DISABLE_ENV_FILE is `yes`, which is neither true nor false\n    \
+                 write true or false, or unset the variable)",
+            ),
+        ] {
+            assert_eq!(read(none, value), expected, "{value}");
+        }
     }
 }

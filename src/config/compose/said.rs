@@ -110,6 +110,7 @@ fn json(node: &Node) -> serde_json::Value {
         Value::Null | Value::Reset => serde_json::Value::Null,
         Value::Bool(flag) => (*flag).into(),
         Value::Int(number) => (*number).into(),
+        Value::Unsigned(number) => (*number).into(),
         Value::Float(number) => (*number).into(),
         Value::Text(text) => text.clone().into(),
         Value::List(items) => items.iter().map(json).collect(),

@@ -1,9 +1,12 @@
 //! A service of the resolved tree as a service of the model.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::hook::hook;
 use super::{Project, build, duration, files, flag, hosts, networks, ports, string_map, text, ulimits, volumes, watch};
+use crate::config::files::join;
+use crate::config::read::read_text;
 use crate::config::yaml::{Node, Report};
 use crate::model::{
     Blkio, Condition, ContainerOptions, Dependency, DeviceRequest, EngineNeed, Healthcheck, Hook, Limits, Logging,
@@ -24,6 +27,7 @@ pub(in crate::config) fn services(
         root: &project.root,
         variables: &project.variables,
         files,
+        folder: &project.folder,
         embedded,
         orchestrated: project.orchestrated,
     };
@@ -255,7 +259,7 @@ fn options(node: &Node, name: &str, sources: &files::Sources<'_>, report: &mut R
         stop_signal: text(node, "stop_signal"),
         cap_add: node.texts("cap_add"),
         cap_drop: node.texts("cap_drop"),
-        security_opt: node.texts("security_opt"),
+        security_opt: security_opt(node, name, sources, report),
         group_add: node.texts("group_add"),
         sysctls: string_map(node, "sysctls"),
         ulimits: ulimits(node),
@@ -298,6 +302,30 @@ fn options(node: &Node, name: &str, sources: &files::Sources<'_>, report: &mut R
             }))
             .collect(),
     }
+}
+
+/// A seccomp profile is named by its file; an engine wants what is in it.
+fn security_opt(node: &Node, name: &str, sources: &files::Sources<'_>, report: &mut Report) -> Vec<String> {
+    let mut all = Vec::new();
+    for option in node.items("security_opt") {
+        let Some(written) = option.as_text() else { continue };
+        let profile = written.strip_prefix("seccomp").and_then(|rest| rest.strip_prefix([':', '=']));
+        let Some(profile) = profile.filter(|profile| !["unconfined", "builtin"].contains(profile)) else {
+            all.push(written.to_owned());
+            continue;
+        };
+        let path = join(sources.folder, Path::new(profile));
+        let Some(content) = read_text(sources.files, &path, Some(option.span), report) else { continue };
+        match serde_json::from_str::<serde_json::Value>(&content) {
+            Ok(profile) => all.push(format!("seccomp={profile}")),
+            Err(error) => report.error_help(
+                option.span,
+                format!("services.{name}.security_opt: {} is not a seccomp profile: {error}", path.display()),
+                "name a file with the profile as JSON, or say seccomp=unconfined",
+            ),
+        }
+    }
+    all
 }
 
 /// `gpus`, and the devices that are reserved.

@@ -150,7 +150,9 @@ pub(super) fn test(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
 pub(super) fn ulimit(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
     let span = node.span;
     match &node.value {
-        Value::Int(_) | Value::Text(_) | Value::Float(_) => Some(map(span, [("single", node.value)])),
+        Value::Int(_) | Value::Unsigned(_) | Value::Text(_) | Value::Float(_) => {
+            Some(map(span, [("single", node.value)]))
+        }
         Value::Map(map) if !(map.contains_key("soft") && map.contains_key("hard")) => shaper.wrong(
             span,
             "a limit has both `soft` and `hard`",

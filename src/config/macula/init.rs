@@ -2,7 +2,7 @@ use crate::model::DEFAULT_NAME;
 
 /// A commented macula.yaml for `macula config init`: everything in it is a default or switched off,
 /// so that it changes nothing before it is edited. `name`: of the platform, which must be right.
-/// `stack`: the Compose file beside it, which stays the project's.
+/// `stack`: the project's Compose file, as it is called from there; it stays the project's.
 pub fn init_file(name: &str, stack: Option<&str>) -> String {
     let text =
         include_str!("init.yaml").replacen(&format!("\nname: {DEFAULT_NAME}\n"), &format!("\nname: {name}\n"), 1);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::yaml::{self, Node, Report};
+use crate::config::yaml::{self, Report};
 use crate::render;
 
 /// Why stacks cannot be put into the file.
@@ -27,7 +27,12 @@ pub fn with_added(text: &str, names: &[String]) -> Result<(String, Vec<String>),
     if let Some(name) = names.iter().find(|name| !known.contains(name)) {
         return Err(AddError::Unknown { name: name.clone(), known });
     }
-    let there = names_in(text).ok_or(AddError::Yaml)?;
+    // editors of Windows put it there
+    let (mark, plain) = match text.strip_prefix('\u{feff}') {
+        Some(plain) => ("\u{feff}", plain),
+        None => ("", text),
+    };
+    let there = names_in(plain)?;
     let mut new: Vec<String> = Vec::new();
     for name in names {
         if !there.contains(name) && !new.contains(name) {
@@ -37,41 +42,37 @@ pub fn with_added(text: &str, names: &[String]) -> Result<(String, Vec<String>),
     if new.is_empty() {
         return Ok((text.to_owned(), new));
     }
-    let changed = changed(text, &new);
+    let changed = changed(plain, &new);
     // what the change has made is read again: a file is never left with less than was meant
     let wanted: Vec<&String> = there.iter().chain(&new).collect();
     match names_in(&changed) {
-        Some(now) if now.iter().collect::<Vec<_>>() == wanted => Ok((changed, new)),
+        Ok(now) if now.iter().collect::<Vec<_>>() == wanted => Ok((format!("{mark}{changed}"), new)),
         _ => Err(AddError::Form),
     }
 }
 
 /// `add` of the file as it is read.
-fn names_in(text: &str) -> Option<Vec<String>> {
+fn names_in(text: &str) -> Result<Vec<String>, AddError> {
     let mut report = Report::new(Path::new("/"));
     let file = report.file(Path::new("macula.yaml"));
     let root = yaml::parse(text, file, &mut report);
     if report.has_errors() {
-        return None;
+        return Err(AddError::Yaml);
     }
-    let add = root.as_ref().and_then(|root| root.get("add"));
-    Some(match add.map(Node::as_text) {
-        Some(Some(one)) => vec![one.to_owned()],
-        _ => root.as_ref().map(|root| root.texts("add")).unwrap_or_default(),
-    })
+    let Some(add) = root.as_ref().and_then(|root| root.get("add")) else { return Ok(Vec::new()) };
+    let items = add.as_list().unwrap_or(std::slice::from_ref(add)).iter();
+    items.map(|item| item.as_text().map(str::to_owned).ok_or(AddError::Form)).collect()
 }
 
 fn changed(text: &str, new: &[String]) -> String {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let list = new.join(", ");
+    let newline = if lines.first().is_some_and(|line| line.ends_with("\r\n")) { "\r\n" } else { "\n" };
     let Some(at) = lines.iter().position(|line| line.starts_with("add:")) else {
-        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-        return format!("{text}{end}add: [{list}]\n");
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { newline };
+        return format!("{text}{end}add: [{list}]{newline}");
     };
-    let (line, ending) = match lines[at].strip_suffix('\n') {
-        Some(line) => (line, "\n"),
-        None => (lines[at], ""),
-    };
+    let (line, ending) = lines[at].split_at(lines[at].trim_end_matches(['\r', '\n']).len());
     let (value, comment) = match line.find(" #") {
         Some(from) => line.split_at(from),
         None => (line, ""),
@@ -90,14 +91,17 @@ fn changed(text: &str, new: &[String]) -> String {
             let kept = lines[at..=at + items].concat();
             out.push_str(&kept);
             if !kept.ends_with('\n') {
-                out.push('\n');
+                out.push_str(newline);
             }
-            out.extend(new.iter().map(|name| format!("{indent}- {name}\n")));
+            out.extend(new.iter().map(|name| format!("{indent}- {name}{newline}")));
             out.push_str(&lines[at + 1 + items..].concat());
         }
         value => {
             let inside = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value).trim();
-            let before = if inside.is_empty() { String::new() } else { format!("{inside}, ") };
+            let before = match inside {
+                "" | "~" | "null" | "Null" | "NULL" => String::new(),
+                inside => format!("{inside}, "),
+            };
             out.push_str(&format!("add: [{before}{list}]{comment}{ending}"));
             out.push_str(&lines[at + 1..].concat());
         }
@@ -126,6 +130,12 @@ mod tests {
             added("add:\n- valkey\n- mail\nname: a\n", &["nats", "valkey"]),
             "add:\n- valkey\n- mail\n- nats\nname: a\n"
         );
+        assert_eq!(added("add: ~\n", &["nats"]), "add: [nats]\n");
+        assert_eq!(added("add: null # none yet\n", &["nats"]), "add: [nats] # none yet\n");
+        // as editors of Windows write it
+        assert_eq!(added("\u{feff}name: a\r\n", &["nats"]), "\u{feff}name: a\r\nadd: [nats]\r\n");
+        assert_eq!(added("\u{feff}add: [mail] # c\r\n", &["nats"]), "\u{feff}add: [mail, nats] # c\r\n");
+        assert_eq!(added("name: a\r\nadd:\r\n  - mail", &["nats"]), "name: a\r\nadd:\r\n  - mail\r\n  - nats\r\n");
     }
 
     #[test]
@@ -137,6 +147,7 @@ mod tests {
     #[test]
     fn a_form_that_is_not_understood_is_left_alone() {
         assert_eq!(with_added("add: [valkey,\n  mail]\n", &["nats".to_owned()]), Err(AddError::Form));
+        assert_eq!(with_added("add: [~]\n", &["nats".to_owned()]), Err(AddError::Form));
         assert_eq!(with_added("a: [", &["nats".to_owned()]), Err(AddError::Yaml));
         assert!(matches!(with_added("", &["kafka".to_owned()]), Err(AddError::Unknown { .. })));
     }

@@ -1,12 +1,14 @@
 //! `macula init`: what lies in a project's folder, what of it becomes macula.yaml, and what does not and why.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
-use crate::config::compose::{self, env_file};
-use crate::config::files::{Files, MAX_TEXT};
+use crate::config::Request;
+use crate::config::compose::env_file;
+use crate::config::files::{Files, MAX_TEXT, clean, join};
+use crate::config::sources::project_compose_name;
 use crate::model::Server;
 
 /// A macula.yaml for a project.
@@ -22,20 +24,20 @@ pub struct ProjectFile {
 /// What is collected while looking.
 #[derive(Default)]
 struct Found {
-    /// The Compose file of the folder itself.
-    project: Option<&'static str>,
-    stacks: Vec<(String, String)>,
+    /// The Compose file of the project, as it is called from the folder.
+    project: Option<String>,
+    stacks: Vec<String>,
     add: Vec<(Server, String)>,
     cluster: Option<(String, u64, u64)>,
     taken: Vec<String>,
     left: Vec<String>,
 }
 
-/// Looks at the folder. Nothing is run and nothing outside of it is read.
-pub fn look(files: &dyn Files, folder: &Path) -> ProjectFile {
-    let project = Folder { files, folder };
-    let mut found = Found::default();
-    project.compose(&mut found);
+/// Looks at the folder of the request. Nothing is run; nothing outside of it is read but the project's Compose file.
+pub fn look(request: &Request, files: &dyn Files) -> ProjectFile {
+    let project = Folder { files, folder: &request.cwd };
+    let mut found = Found { project: project_compose_name(request, files), ..Found::default() };
+    found.taken.extend(found.project.iter().map(|name| format!("{name}: a stack")));
     project.dev_container(&mut found);
     project.ddev(&mut found);
     project.supabase(&mut found);
@@ -52,11 +54,11 @@ struct Folder<'a> {
 
 impl Folder<'_> {
     fn has(&self, name: &str) -> bool {
-        self.files.exists(&self.folder.join(name))
+        self.files.exists(&join(self.folder, Path::new(name)))
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        let path = self.folder.join(name);
+        let path = join(self.folder, Path::new(name));
         if !self.files.exists(&path) {
             return None;
         }
@@ -67,13 +69,8 @@ impl Folder<'_> {
         serde_yaml::from_str(&self.text(name)?).ok()
     }
 
-    fn compose(&self, found: &mut Found) {
-        let Some(name) = compose::FILE_NAMES.into_iter().find(|name| self.has(name)) else { return };
-        found.project = Some(name);
-        found.taken.push(format!("{name}: a stack"));
-    }
-
-    /// Containers that editors start: the services of their Compose files are the project's.
+    /// Containers that editors start: the services of their Compose file are the project's. Of several files, each is
+    /// laid over those before it.
     fn dev_container(&self, found: &mut Found) {
         let place = [".devcontainer/devcontainer.json", ".devcontainer.json"].into_iter().find(|name| self.has(name));
         let Some((name, text)) = place.and_then(|name| Some((name, self.text(name)?))) else { return };
@@ -90,18 +87,32 @@ impl Folder<'_> {
             return;
         }
         let beside = Path::new(name).parent().unwrap_or(Path::new(""));
+        let mut first: Option<String> = None;
         for file in files {
-            let path = plain(&beside.join(file));
-            let shown = path.display().to_string();
-            if found.project == Some(shown.as_str()) || found.stacks.iter().any(|(_, known)| *known == shown) {
-                continue;
+            let shown = clean(&beside.join(file)).display().to_string();
+            let is_project = found.project.as_ref() == Some(&shown);
+            match &first {
+                _ if !self.has(&shown) => {
+                    found.left.push(format!("{shown}, named in {name}: there is no such file"));
+                    continue;
+                }
+                Some(_) if is_project => continue,
+                // `.env` is read where the project's file lies
+                Some(first) if found.project.as_ref() == Some(first) && !first.starts_with("../") => {
+                    found.left.push(format!(
+                        "{shown}: the editor lays it over {first}; `COMPOSE_FILE={first}:{shown}` in .env does so here"
+                    ))
+                }
+                Some(first) => {
+                    found.left.push(format!("{shown}: the editor lays it over {first}, which macula does not"))
+                }
+                None if is_project => {}
+                None => {
+                    found.stacks.push(format!("./{shown}"));
+                    found.taken.push(format!("{shown}: a stack, named in {name}"));
+                }
             }
-            if self.has(&shown) {
-                found.stacks.push((format!("./{shown}"), shown.clone()));
-                found.taken.push(format!("{shown}: a stack, named in {name}"));
-            } else {
-                found.left.push(format!("{shown}, named in {name}: there is no such file"));
-            }
+            first.get_or_insert(shown);
         }
     }
 
@@ -135,7 +146,7 @@ impl Folder<'_> {
             found.left.push(format!("{name}: it is not a valid env file"));
             return;
         };
-        let own = self.images();
+        let own = self.images(found.project.as_deref());
         for (variable, value) in &settings.values {
             let Some(server) = server_of(variable, value) else { continue };
             let reason = format!("{variable} in {name}");
@@ -150,9 +161,9 @@ impl Folder<'_> {
         }
     }
 
-    /// Servers that the project's own Compose files bring.
-    fn images(&self) -> BTreeSet<Server> {
-        let named = compose::FILE_NAMES.into_iter().find_map(|name| self.yaml(name));
+    /// Servers that the project's own Compose file brings.
+    fn images(&self, project: Option<&str>) -> BTreeSet<Server> {
+        let named = project.and_then(|name| self.yaml(name));
         let services = named.as_ref().and_then(|file| file.get("services")).and_then(Value::as_object);
         let services = services.into_iter().flatten();
         services
@@ -246,7 +257,7 @@ impl Found {
         }
         if !self.stacks.is_empty() {
             text.push_str("\n# Compose files that come up with the platform.\nstacks:\n");
-            text.extend(self.stacks.iter().map(|(path, _)| format!("  - {path}\n")));
+            text.extend(self.stacks.iter().map(|path| format!("  - {path}\n")));
         }
         if !self.add.is_empty() {
             text.push_str("\n# Stacks of the catalog.\nadd:\n");
@@ -297,19 +308,6 @@ fn is_word(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// `a/../b` without the detour.
-fn plain(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir => drop(out.pop()),
-            std::path::Component::CurDir => {}
-            part => out.push(part),
-        }
-    }
-    out
-}
-
 /// JSON with comments: without them.
 fn without_comments(text: &str) -> String {
     let mut out = String::new();
@@ -352,8 +350,13 @@ mod tests {
     use crate::config::MemoryFiles;
 
     fn shown(files: &[(&str, &str)]) -> String {
+        shown_from("/p", files)
+    }
+
+    fn shown_from(folder: &str, files: &[(&str, &str)]) -> String {
         let files = files.iter().fold(MemoryFiles::default(), |all, (name, text)| all.with(format!("/p/{name}"), text));
-        let ProjectFile { text, taken, left } = look(&files, Path::new("/p"));
+        let request = Request { cwd: folder.into(), ..Request::default() };
+        let ProjectFile { text, taken, left } = look(&request, &files);
         format!("{text}\n+ {}\n- {}", taken.join("\n+ "), left.join("\n- "))
     }
 
@@ -397,10 +400,6 @@ mod tests {
         # compose.yaml comes up with the platform, and its HTTP ports get names.
         discover: true
 
-        # Compose files that come up with the platform.
-        stacks:
-          - ./.devcontainer/extra.yaml
-
         # Stacks of the catalog.
         add:
           - rabbitmq  # AMQP_URL in .env.example
@@ -412,17 +411,58 @@ mod tests {
           workers: 2
 
         + compose.yaml: a stack
-        + .devcontainer/extra.yaml: a stack, named in .devcontainer/devcontainer.json
         + AMQP_URL in .env.example: rabbitmq of the catalog
         + DATABASE_URL in .env.example: the platform's PostgreSQL
         + SMTP_HOST in .env.example: mail of the catalog
         + kind.yaml: a cluster (control planes: 1, workers: 2)
+        - .devcontainer/extra.yaml: the editor lays it over compose.yaml; `COMPOSE_FILE=compose.yaml:.devcontainer/extra.yaml` in .env does so here
         - .devcontainer/gone.yaml, named in .devcontainer/devcontainer.json: there is no such file
         - kind.yaml: port mappings, mounts and patches; the platform has its own
         - ctlptl.yaml: the platform brings a cluster and a registry wired to it
         - Procfile: start web by `macula run --as web -- npm start`
         - Procfile: start worker by `macula run --as worker -- node worker.js`
         - package.json: start it by `macula run --as shop -- npm run dev`
+        ");
+    }
+
+    /// Neither has its name in the folder itself.
+    #[test]
+    fn the_projects_file_is_the_one_that_is_found_without_macula_yaml() {
+        let redis = ("compose.yaml", "services: {cache: {image: 'redis:7'}}");
+        let wants = |name: &'static str| (name, "REDIS_URL=redis://localhost\n");
+        let named = shown(&[
+            (".env", "COMPOSE_FILE=base.yml:dev.yml\n"),
+            ("base.yml", redis.1),
+            ("dev.yml", "services: {}"),
+            ("ctlptl.yaml", "x: 1"),
+            wants(".env.example"),
+        ]);
+        let above = shown_from(
+            "/p/api",
+            &[
+                (".git/HEAD", ""),
+                redis,
+                wants("api/.env.example"),
+                ("api/.devcontainer.json", "{\"dockerComposeFile\": [\"../compose.yaml\", \"dev.yaml\"]}"),
+                ("api/dev.yaml", "services: {cache: {command: sleep}}"),
+            ],
+        );
+        insta::assert_snapshot!(format!("{named}\n\n{above}"), @"
+        # Written by `macula init`. Every key is optional: see `macula help macula.yaml`.
+
+        # base.yml comes up with the platform, and its HTTP ports get names.
+        discover: true
+
+        + base.yml: a stack
+        - ctlptl.yaml: the platform brings a cluster and a registry wired to it
+
+        # Written by `macula init`. Every key is optional: see `macula help macula.yaml`.
+
+        # ../compose.yaml comes up with the platform, and its HTTP ports get names.
+        discover: true
+
+        + ../compose.yaml: a stack
+        - dev.yaml: the editor lays it over ../compose.yaml, which macula does not
         ");
     }
 
@@ -457,7 +497,8 @@ mod tests {
 
     #[test]
     fn an_empty_folder_gives_a_file_that_changes_nothing() {
-        let ProjectFile { text, taken, left } = look(&MemoryFiles::default(), Path::new("/p"));
+        let request = Request { cwd: "/p".into(), ..Request::default() };
+        let ProjectFile { text, taken, left } = look(&request, &MemoryFiles::default());
         assert_eq!(text.lines().count(), 1);
         assert_eq!((taken, left), (Vec::new(), Vec::new()));
     }

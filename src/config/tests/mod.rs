@@ -192,19 +192,26 @@ fn settings_of_macula_yaml() {
 #[test]
 fn services_are_changed_or_left_out_by_macula_yaml() {
     let (request, files) = with_stack(
-        "services:\n  web: {image: a, environment: {A: '1', B: '2'}, depends_on: {db: {condition: service_started, required: false}}}\n  db: {image: b}\n",
+        "services:\n  web: {image: a, environment: {A: '1', B: '2'}, depends_on: {db: {condition: service_started, required: false}},\n    \
+         x-macula: {environment: {A: x, C: '{{ name }}'}, secrets: {KEY: {generate: 24}}}}\n  db: {image: b}\n",
     );
-    let files = files.with(
-        "/home/dev/macula.yaml",
-        "services: {web: {image: own, environment: {A: null, C: 3}, memory: 1g}, db: {enabled: false}}",
-    );
-    let platform = run(&request, &files).unwrap().platform;
+    let changed = |environment: &str| {
+        let services =
+            format!("web: {{image: own, environment: {{{environment}}}, memory: 1g}}, db: {{enabled: false}}");
+        run(&request, &files.clone().with("/home/dev/macula.yaml", format!("services: {{{services}}}")))
+    };
+    let platform = changed("A: null, C: 3").unwrap().platform;
     let web = platform.service("web").unwrap().1;
+    assert!(web.extension.environment.is_empty());
     assert_eq!(web.image.as_deref(), Some("own"));
     assert_eq!(web.environment, [("B".to_owned(), "2".to_owned()), ("C".to_owned(), "3".to_owned())].into());
     assert_eq!(web.options.resources.memory, Some(1 << 30));
     assert!(web.depends_on.is_empty());
     assert!(platform.service("db").is_none());
+    insta::assert_snapshot!(changed("KEY: mine").unwrap_err(), @"
+    macula.yaml:1:12: services.web.environment: `KEY` is a secret, which macula makes or passes on
+        leave it out here; `macula creds` shows its value
+    ");
 }
 
 #[test]

@@ -9,6 +9,7 @@ impl Node {
         match &self.value {
             Value::Bool(flag) => Some(flag.to_string()),
             Value::Int(number) => Some(number.to_string()),
+            Value::Unsigned(number) => Some(number.to_string()),
             Value::Float(number) => Some(format_float(*number)),
             Value::Text(text) => Some(text.clone()),
             Value::Null | Value::List(_) | Value::Map(_) | Value::Reset => None,
@@ -37,7 +38,7 @@ pub(in crate::config) fn resolve(text: &str) -> Value {
             match parse_int(&plain) {
                 Some(number) => match i64::try_from(number) {
                     Ok(number) => Value::Int(number),
-                    Err(_) => Value::Float(number as f64),
+                    Err(_) => u64::try_from(number).map_or(Value::Float(number as f64), Value::Unsigned),
                 },
                 None => match parse_float(&plain) {
                     Some(number) => Value::Float(number),
@@ -206,7 +207,11 @@ mod tests {
             ("0", int(0)),
             ("++5", text("++5")),
             ("-9223372036854775808", int(i64::MIN)),
-            ("18446744073709551615", Value::Float(u64::MAX as f64)),
+            ("-9223372036854775809", Value::Float(i64::MIN as f64)),
+            ("9223372036854775808", Value::Unsigned(1 << 63)),
+            ("0xFFFF_FFFF_FFFF_FFFF", Value::Unsigned(u64::MAX)),
+            ("18446744073709551615", Value::Unsigned(u64::MAX)),
+            ("18446744073709551616", Value::Float(u64::MAX as f64)),
             ("0644", int(420)),
             ("0o644", int(420)),
             ("0x1F", int(31)),

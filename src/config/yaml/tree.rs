@@ -19,6 +19,8 @@ pub(in crate::config) enum Value {
     Null,
     Bool(bool),
     Int(i64),
+    /// A whole number above those, up to 64 bits.
+    Unsigned(u64),
     Float(f64),
     Text(String),
     List(Vec<Node>),
@@ -151,7 +153,7 @@ impl Node {
         match &self.value {
             Value::Null => "nothing",
             Value::Bool(_) => "true or false",
-            Value::Int(_) | Value::Float(_) => "a number",
+            Value::Int(_) | Value::Unsigned(_) | Value::Float(_) => "a number",
             Value::Text(_) => "text",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",

@@ -135,6 +135,7 @@ pub(in crate::config) fn build(
             })
             .filter_map(|(name, entry)| Some((name.to_owned(), Server::find(entry.node.as_text()?)?)))
             .collect(),
+        parts: Vec::new(),
         tasks: node
             .entries("tasks")
             .filter_map(|(name, entry)| {

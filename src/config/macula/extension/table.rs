@@ -318,9 +318,10 @@ fn bucket(text: &str) -> Option<(String, String)> {
 }
 
 /// What PostgreSQL itself and the built-in services have there.
-const TAKEN: [&str; 7] = ["postgres", "template0", "template1", "powerdns", "powerdnsadmin", "grafana", "metrics"];
+const TAKEN: [&str; 9] =
+    ["postgres", "template0", "template1", "public", "none", "powerdns", "powerdnsadmin", "grafana", "metrics"];
 
-/// A database or a role: a name that needs no quotes in SQL, in an address or in a shell.
+/// A database or a role: a name that needs no quotes in an address or in a shell. In SQL it may be one of its words.
 fn role(text: &str) -> Option<(String, String)> {
     let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
     let rest = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');

@@ -239,7 +239,7 @@ impl Builder<'_, '_> {
                 let value = scalar::resolve(text);
                 let fits = matches!(
                     (&value, kind),
-                    (Value::Int(_), "int" | "float")
+                    (Value::Int(_) | Value::Unsigned(_), "int" | "float")
                         | (Value::Float(_), "float")
                         | (Value::Bool(_), "bool")
                         | (Value::Null, "null")
@@ -254,6 +254,7 @@ impl Builder<'_, '_> {
                 }
                 match value {
                     Value::Int(number) if kind == "float" => Value::Float(number as f64),
+                    Value::Unsigned(number) if kind == "float" => Value::Float(number as f64),
                     value => value,
                 }
             }

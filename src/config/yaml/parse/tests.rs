@@ -432,6 +432,7 @@ fn spelled() -> impl Strategy<Value = (Value, String)> {
         Just((Value::Null, "null".to_owned())),
         any::<bool>().prop_map(|flag| (Value::Bool(flag), flag.to_string())),
         any::<i64>().prop_map(|number| (Value::Int(number), number.to_string())),
+        (1u64 << 63..).prop_map(|number| (Value::Unsigned(number), number.to_string())),
         "[ -~]{0,12}".prop_map(|text| (Value::Text(text.clone()), serde_json::to_string(&text).unwrap())),
     ];
     leaf.prop_recursive(4, 32, 4, |inner| {

@@ -13,7 +13,7 @@ pub(super) fn loose(node: &Node) -> Option<String> {
 pub(super) fn text(node: &Node, shaper: &mut Shaper<'_>, example: &str) -> Option<String> {
     match &node.value {
         Value::Text(text) => Some(text.clone()),
-        Value::Int(_) | Value::Float(_) | Value::Bool(_) => {
+        Value::Int(_) | Value::Unsigned(_) | Value::Float(_) | Value::Bool(_) => {
             let shown = node.scalar_text().unwrap_or_default();
             let help = format!("put it in quotes: `{}: \"{shown}\"`", shaper.key());
             shaper.wrong(node.span, format!("text belongs here, not {}", node.kind()), help)
@@ -39,6 +39,9 @@ pub(super) fn boolean(node: &Node, shaper: &mut Shaper<'_>) -> Option<bool> {
 pub(super) fn integer(node: &Node, shaper: &mut Shaper<'_>) -> Option<i64> {
     match &node.value {
         Value::Int(number) => Some(*number),
+        Value::Unsigned(number) => {
+            shaper.wrong(node.span, format!("{number} is out of range"), "write a smaller number")
+        }
         Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => Some(*number as i64),
         Value::Text(text) => match text.trim().parse() {
             Ok(number) => Some(number),
@@ -51,6 +54,7 @@ pub(super) fn integer(node: &Node, shaper: &mut Shaper<'_>) -> Option<i64> {
 pub(super) fn float(node: &Node, shaper: &mut Shaper<'_>) -> Option<f64> {
     match &node.value {
         Value::Int(number) => Some(*number as f64),
+        Value::Unsigned(number) => Some(*number as f64),
         Value::Float(number) => Some(*number),
         // in quotes a zero in front is only a zero
         Value::Text(text) => match text.trim().parse::<f64>() {
@@ -64,6 +68,7 @@ pub(super) fn float(node: &Node, shaper: &mut Shaper<'_>) -> Option<f64> {
 pub(super) fn bytes(node: &Node, shaper: &mut Shaper<'_>) -> Option<i64> {
     match &node.value {
         Value::Int(number) => Some(*number),
+        Value::Unsigned(_) => Some(i64::MAX),
         Value::Float(number) if number.is_finite() => Some(*number as i64),
         // -1 lifts the limit of swap
         Value::Text(text) => match units::parse_bytes(text).or_else(|| (text == "-1").then_some(-1)) {
