@@ -117,7 +117,9 @@ fn everyone() -> Rule {
         methods: texts(&["GET", "PUT", "POST", "DELETE", "HEAD"]),
         origins: texts(&["*"]),
         headers: texts(&["*"]),
+        // the names are for browsers that do not know `*`
         expose: texts(&[
+            "*",
             "ETag",
             "Content-Length",
             "Content-Range",
@@ -190,6 +192,10 @@ mod tests {
         let headers = preflight(&call("https://shop.test", "PUT", "Content-Type"), &[]).unwrap();
         assert_eq!(headers["access-control-allow-origin"], "*");
         assert_eq!(headers["access-control-allow-headers"], "content-type");
+        assert_eq!(
+            headers["access-control-expose-headers"],
+            "*, ETag, Content-Length, Content-Range, Last-Modified, x-amz-request-id, x-amz-version-id"
+        );
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl Error {
         Self { source: Some(Arc::new(source)), ..Code::InternalError.into() }
     }
 
+    /// Why, for the log.
+    pub fn cause(&self) -> String {
+        self.source.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }

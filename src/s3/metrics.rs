@@ -93,7 +93,7 @@ impl Metrics {
         let (objects, bytes) = usage.values().fold((0, 0), |(a, b), (objects, bytes)| (a + objects, b + bytes));
         let mut out = String::new();
         for (name, value) in [
-            ("cluster_health_status", 1),
+            ("cluster_health_status", u64::from(store.trouble().is_none())),
             ("cluster_bucket_total", usage.len() as u64),
             ("cluster_usage_object_total", objects),
             ("cluster_usage_total_bytes", bytes),

@@ -14,6 +14,7 @@ mod log;
 mod metrics;
 mod operations;
 mod request;
+mod sent;
 mod server;
 mod store;
 mod time;

@@ -23,6 +23,7 @@ use super::error::{Code, Error, Result};
 use super::metrics::Metrics;
 use super::operations::{Answer, Context, Operation, full};
 use super::request::Call;
+use super::sent::Sent;
 use super::store::Store;
 use super::users::{User, Users};
 use super::xml::Xml;
@@ -152,7 +153,7 @@ async fn console(socket: TcpStream) {
 
 impl Shared {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
-        if let Some(answer) = self.of_the_server(&request) {
+        if let Some(answer) = self.of_the_server(request.uri().path()) {
             return answer;
         }
         let started = Instant::now();
@@ -165,8 +166,7 @@ impl Shared {
             Ok(answer) => answer,
             Err(error) => {
                 if error.status().is_server_error() {
-                    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                    tracing::error!(request_id = id, source, "{error}");
+                    tracing::error!(request_id = id, source = error.cause(), "{error}");
                 }
                 refusal(&error, &method, &path, &id)
             }
@@ -184,13 +184,19 @@ impl Shared {
     }
 
     /// Health and metrics, at MinIO's paths. `minio` is not a bucket's name.
-    fn of_the_server(&self, request: &Request<Incoming>) -> Option<Answer> {
+    fn of_the_server(&self, path: &str) -> Option<Answer> {
         let metrics = |text: Result<String>| match text {
             Ok(text) => Response::new(full(text.into())),
             Err(error) => refusal(&error, &Method::GET, "", ""),
         };
-        match request.uri().path().strip_prefix("/minio/")? {
-            "health/live" | "health/ready" | "health/cluster" => Some(Response::new(full(Bytes::new()))),
+        match path.strip_prefix("/minio/")? {
+            "health/live" | "health/ready" | "health/cluster" => {
+                let mut answer = Response::new(full(Bytes::new()));
+                if self.store.trouble().is_some() {
+                    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                }
+                Some(answer)
+            }
             "v2/metrics/cluster" => Some(metrics(self.metrics.of_server(&self.store))),
             "v2/metrics/bucket" => Some(metrics(self.metrics.of_buckets(&self.store))),
             _ => None,
@@ -201,6 +207,7 @@ impl Shared {
     /// A refusal has them too: without them, the page cannot tell it from a server that is gone.
     async fn exchange(&self, request: Request<Incoming>) -> (&'static str, HeaderMap, Result<Answer>) {
         let (parts, incoming) = request.into_parts();
+        let sent = Sent::new(incoming, &parts.headers);
         let call = match Call::new(&parts, &self.domains) {
             Ok(call) => call,
             Err(error) => return ("Unknown", HeaderMap::new(), Err(error)),
@@ -209,7 +216,7 @@ impl Shared {
             return ("Preflight", HeaderMap::new(), self.preflight(&call).await);
         }
         let origin = call.header("origin").is_some().then(|| call.clone());
-        let (operation, result) = self.operate(call, incoming).await;
+        let (operation, result) = self.operate(call, sent).await;
         let headers = match origin {
             Some(call) => self.cors(&call).await,
             None => HeaderMap::new(),
@@ -218,7 +225,7 @@ impl Shared {
     }
 
     /// What was asked for, and the answer.
-    async fn operate(&self, mut call: Call, incoming: Incoming) -> (&'static str, Result<Answer>) {
+    async fn operate(&self, mut call: Call, sent: Sent) -> (&'static str, Result<Answer>) {
         let signed = match auth::check(&call, &self.users, time::now()) {
             Ok(signed) => signed,
             Err(error) => return ("Unknown", Err(error)),
@@ -233,7 +240,7 @@ impl Shared {
             (Err(error), _) => return ("Unknown", Err(error)),
             (Ok(operation), Err(error)) => return (operation.name(), Err(error)),
         };
-        let body = Reader::new(incoming.map_err(Into::into).boxed(), signed.payload, length);
+        let body = Reader::new(sent.map_err(Into::into).boxed(), signed.payload, length);
         (operation.name(), self.run(operation, call, signed.user, body).await)
     }
 
@@ -334,4 +341,34 @@ fn request_id() -> String {
         bytes = time::now().to_be_bytes();
     }
     super::checksum::hex(&bytes).to_ascii_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::store::testing::{Disk, until};
+    use crate::s3::store::{Bucket, Tables};
+
+    #[tokio::test]
+    async fn health_and_metrics_say_whether_anything_can_be_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::default();
+        let shared = Shared {
+            store: Arc::new(disk.store(folder.path())),
+            users: Users::new("owner".into(), "owner-secret".into(), None),
+            domains: Vec::new(),
+            metrics: Metrics::default(),
+        };
+        let health = || shared.of_the_server("/minio/health/live").map(|answer| answer.status().as_u16());
+        let metrics = || shared.metrics.of_server(&shared.store).unwrap();
+        assert_eq!(health(), Some(200));
+        assert!(metrics().contains("minio_cluster_health_status 1\n"));
+        disk.fill(true);
+        let change = |tables: &mut Tables<'_>| Ok((tables.put_bucket("bucket", &Bucket::default())?, Vec::new()));
+        assert!(shared.store.write(Vec::new(), change).await.is_err());
+        until(|| health() == Some(503)).await;
+        assert!(metrics().contains("minio_cluster_health_status 0\n"));
+        disk.fill(false);
+        until(|| health() == Some(200)).await;
+    }
 }

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{Answer, Context, document, empty, private_only, tags_of_body, write_tags};
+use super::{Answer, Context, document, empty, private_only, refuse_unsupported, tags_of_body, write_tags};
 use crate::s3::cors;
 use crate::s3::error::{Code, Result};
 use crate::s3::store::{Bucket, Look};
@@ -39,6 +39,7 @@ pub(super) async fn list(context: Context) -> Result<Answer> {
 pub(super) async fn create(context: Context) -> Result<Answer> {
     let name = context.call.bucket()?.to_owned();
     let location = format!("/{name}");
+    refuse_unsupported(&context.call)?;
     context
         .store
         .write(Vec::new(), move |tables| match tables.bucket(&name) {

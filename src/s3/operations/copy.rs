@@ -3,6 +3,7 @@
 use futures_util::TryStreamExt;
 use http::StatusCode;
 
+use super::multipart::whole_checksum;
 use super::object::store;
 use super::{Answer, Context, Guard, attributes_of, document, names_etag, quoted, refuse_unsupported, tags_of_query};
 use crate::model::is_bucket_name;
@@ -72,7 +73,9 @@ pub(super) async fn object(context: Context) -> Result<Answer> {
     let (from_bucket, from_key, from, pin) = source(&context).await?;
     let itself = (&from_bucket, &from_key) == (&bucket, &key);
     let replaces_metadata = replaces(call, "x-amz-metadata-directive")?;
-    if itself && !replaces_metadata {
+    let header = |name: &str| call.header(name).filter(|value| !value.is_empty());
+    let redirect = header("x-amz-website-redirect-location");
+    if itself && !replaces_metadata && redirect.is_none() && header("x-amz-storage-class").is_none() {
         let message = "This copy request is illegal because it is trying to copy an object to itself without changing \
             the object's metadata, storage class, website redirect location or encryption attributes.";
         return Err(Error::new(Code::InvalidRequest, message));
@@ -82,15 +85,24 @@ pub(super) async fn object(context: Context) -> Result<Answer> {
     } else {
         Attributes { tags: Default::default(), ..from.attributes.clone() }
     };
+    if let Some(location) = redirect {
+        attributes.headers.insert("x-amz-website-redirect-location".to_owned(), location);
+    }
     attributes.tags = match replaces(call, "x-amz-tagging-directive")? {
         true => tags_of_query(&call.header("x-amz-tagging").unwrap_or_default())?,
         false => from.attributes.tags.clone(),
     };
+    let asked = call.header("x-amz-checksum-algorithm").map(|name| Algorithm::parse(&name)).transpose()?;
+    let kept = from.checksum.as_ref().map(|checksum| checksum.algorithm);
+    let checksum = match asked {
+        Some(algorithm) if kept != asked => Some(whole_checksum(&context, &from, algorithm).await?),
+        _ => from.checksum.clone(),
+    };
     // the same content under a second name costs neither time nor space; a copy onto itself has one
     // as well, because the files that it was read from go if somebody else writes meanwhile
-    let drafts = context.store.share(&pin)?;
+    let drafts = context.store.share(&pin).await?;
     let pieces = drafts.iter().map(|draft| draft.piece()).collect();
-    let object = Object { modified: time::now(), pieces, attributes, ..from };
+    let object = Object { modified: time::now(), pieces, attributes, checksum, ..from };
     let mut xml = Xml::new("CopyObjectResult");
     xml.text("ETag", quoted(&object.etag)).text("LastModified", time::iso(object.modified));
     if let Some(checksum) = &object.checksum {

@@ -245,15 +245,14 @@ pub(super) async fn uploads(context: Context) -> Result<Answer> {
     let question = Question { prefix: text("prefix"), delimiter: text("delimiter"), after: String::new(), most };
     context.store.bucket(bucket).await?;
     let all = context.store.read(|view| view.uploads(bucket))?;
-    // those behind the upload that the last page ended with, or behind all of its key
-    let behind = all.iter().position(|(id, upload)| upload.key == marker && *id == id_marker);
     let mut shown = Vec::new();
     let mut prefixes: Vec<String> = Vec::new();
     let mut more = false;
-    for (at, (id, upload)) in all.iter().enumerate() {
-        let told = match behind {
-            Some(last) => at <= last,
-            None => !marker.is_empty() && upload.key <= marker,
+    for (id, upload) in &all {
+        // up to the upload that the last page ended with, which may be gone, or to all of its key
+        let told = match id_marker.is_empty() {
+            true => upload.key <= marker,
+            false => (&upload.key, id) <= (&marker, &id_marker),
         };
         if told || !upload.key.starts_with(&question.prefix) {
             continue;

@@ -267,15 +267,19 @@ fn only_version(call: &Call) -> Result<()> {
 }
 
 /// What this server does not do is refused: content that was to be encrypted is not kept in the
-/// clear, nor one that was to be locked without a lock.
+/// clear, nor one that was to be locked without a lock. `x-amz-acl` is taken, as MinIO does: many
+/// clients send it by habit, and what stays private does no harm.
 fn refuse_unsupported(call: &Call) -> Result<()> {
-    let refused = call.headers.keys().map(HeaderName::as_str).find(|name| {
+    let refused = call.headers.iter().map(|(name, value)| (name.as_str(), value)).find(|(name, value)| {
         name.starts_with("x-amz-server-side-encryption")
             || name.starts_with("x-amz-object-lock-")
+            || name.starts_with("x-amz-grant-")
             || *name == "x-amz-write-offset-bytes"
+            // clients say as well that it is not to be locked
+            || (*name == "x-amz-bucket-object-lock-enabled" && !value.as_bytes().eq_ignore_ascii_case(b"false"))
     });
     match refused {
-        Some(name) => Err(Error::new(Code::NotImplemented, format!("This server does not implement {name}."))),
+        Some((name, _)) => Err(Error::new(Code::NotImplemented, format!("This server does not implement {name}."))),
         None => Ok(()),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use futures_util::TryStreamExt;
 use http::StatusCode;
+use roxmltree::Node;
 
 use super::object::receive;
 use super::{Answer, Context, Guard, attributes_of, document, empty, quoted, refuse_unsupported, set};
@@ -30,11 +31,13 @@ pub(super) async fn create(context: Context) -> Result<Answer> {
         None => algorithm == Some(Algorithm::Crc64Nvme),
         Some(_) => return Err(Error::new(Code::InvalidRequest, "Value for x-amz-checksum-type header is invalid.")),
     };
-    let upload = Upload { key: key.clone(), started: time::now(), algorithm, whole, attributes: attributes_of(call)? };
+    let started = time::now();
+    let upload = Upload { key: key.clone(), started, algorithm, whole, attributes: attributes_of(call)? };
     context.store.bucket(&bucket).await?;
-    let mut random = [0; 16];
+    let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(Error::internal)?;
-    let id = hex(&random);
+    // lists are in the order of the ids, which is that of the time, as Amazon has it
+    let id = hex(&started.to_be_bytes()) + &hex(&random);
     let mut xml = Xml::new("InitiateMultipartUploadResult");
     xml.text("Bucket", &bucket).text("Key", &key).text("UploadId", &id);
     context
@@ -187,6 +190,11 @@ pub(super) async fn complete(mut context: Context) -> Result<Answer> {
     if told.is_some_and(|told| object.checksum.as_ref().is_some_and(|sum| sum.value != told)) {
         return Err(Code::BadDigest.into());
     }
+    let size = context.call.header("x-amz-mp-object-size");
+    if size.is_some_and(|size| size.trim().parse::<u64>() != Ok(object.size)) {
+        let message = format!("The parts are {} bytes, which is not what x-amz-mp-object-size says.", object.size);
+        return Err(Error::new(Code::InvalidRequest, message));
+    }
     let xml = completed(&context, &bucket, &key, &object);
     let guard = Guard::of(&context.call);
     context
@@ -214,8 +222,8 @@ pub(super) async fn complete(mut context: Context) -> Result<Answer> {
 }
 
 /// The object that these parts have become.
-fn done_before(object: Option<Object>, chosen: &[(u32, String)]) -> Result<Object> {
-    let etag = checksum::etag_of_parts(chosen.iter().map(|(_, etag)| etag.as_str()));
+fn done_before(object: Option<Object>, chosen: &[Chosen]) -> Result<Object> {
+    let etag = checksum::etag_of_parts(chosen.iter().map(|part| part.etag.as_str()));
     object.filter(|object| object.parts && object.etag == etag).ok_or_else(|| Code::NoSuchUpload.into())
 }
 
@@ -230,27 +238,50 @@ fn completed(context: &Context, bucket: &str, key: &str, object: &Object) -> Str
     xml.finish()
 }
 
-/// Numbers and ETags of the parts that are to be the object.
-fn chosen_parts(body: &[u8]) -> Result<Vec<(u32, String)>> {
-    xml::read(body, "CompleteMultipartUpload", |root| {
-        let parts = xml::all(root, "Part").map(|part| {
-            let number =
-                xml::text(part, "PartNumber").and_then(|text| text.trim().parse().ok()).ok_or(Code::MalformedXML)?;
-            let etag = xml::text(part, "ETag").ok_or(Code::MalformedXML)?;
-            Ok((number, etag.trim().trim_matches('"').to_owned()))
+/// One of the parts that are to be the object, as the client has it.
+#[derive(Debug, PartialEq, Eq)]
+struct Chosen {
+    number: u32,
+    etag: String,
+    checksums: Vec<Checksum>,
+}
+
+impl Chosen {
+    fn of(part: Node<'_, '_>) -> Result<Self> {
+        let text = |name: &'static str| xml::text(part, name).map(str::trim);
+        let checksums = Algorithm::ALL.into_iter().filter_map(|algorithm| {
+            let value = text(algorithm.element()).filter(|value| !value.is_empty())?.to_owned();
+            Some(Checksum { algorithm, value })
         });
-        let parts: Vec<(u32, String)> = parts.collect::<Result<_>>()?;
+        Ok(Self {
+            number: text("PartNumber").and_then(|text| text.parse().ok()).ok_or(Code::MalformedXML)?,
+            etag: text("ETag").ok_or(Code::MalformedXML)?.trim_matches('"').to_owned(),
+            checksums: checksums.collect(),
+        })
+    }
+
+    /// A checksum that was not made of the part says nothing about it.
+    fn is(&self, part: &Part) -> bool {
+        let kept = part.checksum.as_ref();
+        let differs = |told: &Checksum| kept.is_some_and(|kept| kept.algorithm == told.algorithm && kept != told);
+        self.etag == part.etag && !self.checksums.iter().any(differs)
+    }
+}
+
+fn chosen_parts(body: &[u8]) -> Result<Vec<Chosen>> {
+    xml::read(body, "CompleteMultipartUpload", |root| {
+        let parts = xml::all(root, "Part").map(Chosen::of).collect::<Result<Vec<Chosen>>>()?;
         if parts.is_empty() { Err(Code::MalformedXML.into()) } else { Ok(parts) }
     })
 }
 
-fn pick(chosen: &[(u32, String)], parts: Vec<(u32, Part)>) -> Result<Vec<Part>> {
-    if chosen.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
+fn pick(chosen: &[Chosen], parts: Vec<(u32, Part)>) -> Result<Vec<Part>> {
+    if chosen.windows(2).any(|pair| pair[0].number >= pair[1].number) {
         return Err(Code::InvalidPartOrder.into());
     }
     let mut parts: BTreeMap<u32, Part> = parts.into_iter().collect();
-    let picked = chosen.iter().map(|(number, etag)| {
-        parts.remove(number).filter(|part| part.etag == *etag).ok_or_else(|| Error::from(Code::InvalidPart))
+    let picked = chosen.iter().map(|chosen| {
+        parts.remove(&chosen.number).filter(|part| chosen.is(part)).ok_or_else(|| Error::from(Code::InvalidPart))
     });
     let picked: Vec<Part> = picked.collect::<Result<_>>()?;
     let short = picked.iter().take(picked.len().saturating_sub(1)).any(|part| part.piece.size < SMALLEST);
@@ -258,7 +289,7 @@ fn pick(chosen: &[(u32, String)], parts: Vec<(u32, Part)>) -> Result<Vec<Part>> 
 }
 
 /// The checksum over all the content, which has to be read again for it.
-async fn whole_checksum(context: &Context, object: &Object, algorithm: Algorithm) -> Result<Checksum> {
+pub(super) async fn whole_checksum(context: &Context, object: &Object, algorithm: Algorithm) -> Result<Checksum> {
     let pin = context.store.pin(object.pieces.clone());
     let mut chunks = std::pin::pin!(content::chunks(pin, Range { start: 0, length: object.size }));
     let mut summer = Summer::new(Some(algorithm));
@@ -277,14 +308,17 @@ mod tests {
         Part { piece: Piece { blob: 1, size }, etag: etag.into(), modified: 0, checksum: None }
     }
 
+    fn chosen(number: u32, etag: &str) -> Chosen {
+        Chosen { number, etag: etag.into(), checksums: Vec::new() }
+    }
+
     #[test]
     fn parts_are_chosen_by_number_and_etag() {
-        let chosen = |parts: &[(u32, &str)]| -> Vec<(u32, String)> {
-            parts.iter().map(|(number, etag)| (*number, (*etag).to_owned())).collect()
-        };
         let there = || vec![(1, part(SMALLEST, "a")), (2, part(1, "b")), (4, part(1, "d"))];
-        let code =
-            |parts: &[(u32, &str)]| pick(&chosen(parts), there()).map(|parts| parts.len()).map_err(|error| error.code);
+        let code = |parts: &[(u32, &str)]| {
+            let chosen: Vec<Chosen> = parts.iter().map(|(number, etag)| chosen(*number, etag)).collect();
+            pick(&chosen, there()).map(|parts| parts.len()).map_err(|error| error.code)
+        };
         assert_eq!(code(&[(1, "a"), (4, "d")]), Ok(2));
         assert_eq!(code(&[(2, "b")]), Ok(1));
         assert_eq!(code(&[(2, "b"), (1, "a")]), Err(Code::InvalidPartOrder));
@@ -295,6 +329,17 @@ mod tests {
     }
 
     #[test]
+    fn a_part_is_held_to_what_the_client_says_of_it() {
+        let checksum = |algorithm, value: &str| Checksum { algorithm, value: value.to_owned() };
+        let kept = Part { checksum: Some(checksum(Algorithm::Crc32, "sum")), ..part(1, "a") };
+        let fits = |kept: &Part, told: Checksum| Chosen { checksums: vec![told], ..chosen(1, "a") }.is(kept);
+        assert!(fits(&kept, checksum(Algorithm::Crc32, "sum")));
+        assert!(!fits(&kept, checksum(Algorithm::Crc32, "other")));
+        assert!(fits(&kept, checksum(Algorithm::Sha256, "other")));
+        assert!(fits(&part(1, "a"), checksum(Algorithm::Crc32, "other")));
+    }
+
+    #[test]
     fn a_list_without_parts_is_malformed() {
         for body in [
             "<CompleteMultipartUpload/>",
@@ -302,7 +347,9 @@ mod tests {
         ] {
             assert_eq!(chosen_parts(body.as_bytes()).unwrap_err().code, Code::MalformedXML);
         }
-        let body = "<CompleteMultipartUpload><Part><ETag>\"a\"</ETag><PartNumber>3</PartNumber></Part></CompleteMultipartUpload>";
-        assert_eq!(chosen_parts(body.as_bytes()).unwrap(), [(3, "a".to_owned())]);
+        let body = "<CompleteMultipartUpload><Part><ETag>\"a\"</ETag><PartNumber>3</PartNumber>\
+            <ChecksumCRC32>DUoRhQ==</ChecksumCRC32><ChecksumSHA1/></Part></CompleteMultipartUpload>";
+        let checksums = vec![Checksum { algorithm: Algorithm::Crc32, value: "DUoRhQ==".into() }];
+        assert_eq!(chosen_parts(body.as_bytes()).unwrap(), [Chosen { checksums, ..chosen(3, "a") }]);
     }
 }

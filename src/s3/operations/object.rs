@@ -1,6 +1,7 @@
 //! Objects: written, read, looked at, removed.
 
 use http::{HeaderMap, Method, StatusCode};
+use roxmltree::Node;
 
 use super::{
     Answer, Context, Guard, attributes_of, document, empty, full, names_etag, only_version, private_only, quoted,
@@ -10,7 +11,7 @@ use crate::s3::checksum::{Expected, Summer, Sums, hex};
 use crate::s3::content::{self, Range};
 use crate::s3::error::{Code, Error, Result};
 use crate::s3::request::Call;
-use crate::s3::store::{Draft, Look, Object};
+use crate::s3::store::{Draft, Look, Object, Tables};
 use crate::s3::time;
 use crate::s3::xml::{self, Xml};
 
@@ -216,17 +217,12 @@ fn conditions(call: &Call, object: &Object) -> Result<()> {
 pub(super) async fn delete(context: Context) -> Result<Answer> {
     let (bucket, key) = (context.call.bucket()?.to_owned(), context.call.key()?.to_owned());
     only_version(&context.call)?;
-    let wanted = context.call.header("if-match");
+    let guard = Guard { matches: context.call.header("if-match"), ..Guard::default() };
     context
         .store
         .write(Vec::new(), move |tables| {
             tables.bucket(&bucket)?;
-            if let Some(wanted) = wanted {
-                let current = tables.object(&bucket, &key)?.ok_or(Code::NoSuchKey)?;
-                if !names_etag(&wanted, &current.etag) {
-                    return Err(Code::PreconditionFailed.into());
-                }
-            }
+            guard.check(tables.object(&bucket, &key)?.as_ref())?;
             let before = tables.remove_object(&bucket, &key)?;
             Ok(((), before.map(|before| before.pieces).unwrap_or_default()))
         })
@@ -241,48 +237,74 @@ pub(super) async fn delete_many(mut context: Context) -> Result<Answer> {
     let mut summer = Summer::new(expected.algorithm);
     summer.update(&body);
     expected.check(&summer.finish(), context.body.trailers())?;
-    let (keys, quiet) = xml::read(&body, "Delete", |root| {
-        let keys = xml::all(root, "Object").map(|object| {
-            let key = xml::text(object, "Key").filter(|key| !key.is_empty()).ok_or(Code::MalformedXML)?;
-            let version = xml::text(object, "VersionId").filter(|version| !version.is_empty());
-            Ok((key.to_owned(), version.map(str::to_owned)))
-        });
-        let keys: Vec<(String, Option<String>)> = keys.collect::<Result<_>>()?;
-        Ok((keys, xml::text(root, "Quiet") == Some("true")))
+    let (rows, quiet) = xml::read(&body, "Delete", |root| {
+        let rows = xml::all(root, "Object").map(Row::of).collect::<Result<Vec<Row>>>()?;
+        Ok((rows, xml::text(root, "Quiet") == Some("true")))
     })?;
-    if keys.is_empty() || keys.len() > 1000 {
+    if rows.is_empty() || rows.len() > 1000 {
         return Err(Code::MalformedXML.into());
     }
-    let rows = keys.clone();
-    context
-        .store
-        .write(Vec::new(), move |tables| {
-            tables.bucket(&bucket)?;
-            let mut gone = Vec::new();
-            for (key, _) in rows.iter().filter(|(_, version)| is_only(version.as_deref())) {
-                gone.extend(tables.remove_object(&bucket, key)?.map(|before| before.pieces).unwrap_or_default());
+    let change = move |tables: &mut Tables<'_>| {
+        tables.bucket(&bucket)?;
+        let (mut told, mut gone) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in rows {
+            let checked = row.check(tables.object(&bucket, &row.key)?.as_ref());
+            if checked.is_ok() {
+                gone.extend(tables.remove_object(&bucket, &row.key)?.map(|before| before.pieces).unwrap_or_default());
             }
-            Ok(((), gone))
-        })
-        .await?;
+            told.push((row, checked.err()));
+        }
+        Ok((told, gone))
+    };
+    let told = context.store.write(Vec::new(), change).await?;
     let mut xml = Xml::new("DeleteResult");
-    for (key, version) in &keys {
-        if !is_only(version.as_deref()) {
+    for (row, refused) in &told {
+        if let Some(error) = refused {
             xml.within("Error", |xml| {
-                xml.text("Key", key).text("VersionId", version.as_deref().unwrap_or_default());
-                xml.text("Code", Code::NoSuchVersion.name()).text("Message", Error::from(Code::NoSuchVersion).message);
+                xml.text("Key", &row.key);
+                if let Some(version) = &row.version {
+                    xml.text("VersionId", version);
+                }
+                xml.text("Code", error.code.name()).text("Message", &error.message);
             });
         } else if !quiet {
             xml.within("Deleted", |xml| {
-                xml.text("Key", key);
+                xml.text("Key", &row.key);
             });
         }
     }
     Ok(document(xml.finish()))
 }
 
-fn is_only(version: Option<&str>) -> bool {
-    matches!(version, None | Some("null"))
+/// One of the objects of a list that are to be removed.
+struct Row {
+    key: String,
+    version: Option<String>,
+    guard: Guard,
+    /// A condition that nothing here can be held to.
+    unknown: Option<&'static str>,
+}
+
+impl Row {
+    fn of(object: Node<'_, '_>) -> Result<Self> {
+        let text = |name: &'static str| xml::text(object, name).filter(|text| !text.is_empty()).map(str::to_owned);
+        Ok(Self {
+            key: text("Key").ok_or(Code::MalformedXML)?,
+            version: text("VersionId"),
+            guard: Guard { matches: text("ETag"), ..Guard::default() },
+            unknown: ["LastModifiedTime", "Size"].into_iter().find(|&name| text(name).is_some()),
+        })
+    }
+
+    fn check(&self, current: Option<&Object>) -> Result<()> {
+        if let Some(name) = self.unknown {
+            return Err(Error::new(Code::NotImplemented, format!("This server does not implement {name}.")));
+        }
+        match self.version.as_deref() {
+            None | Some("null") => self.guard.check(current),
+            Some(_) => Err(Code::NoSuchVersion.into()),
+        }
+    }
 }
 
 /// The object of a request that asks about it without its content.

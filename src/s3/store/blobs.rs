@@ -33,8 +33,12 @@ impl Blobs {
         Ok(Arc::new(Self { folder, pins: Mutex::default() }))
     }
 
+    fn folder_of(&self, blob: u64) -> PathBuf {
+        self.folder.join(format!("{:02x}", blob >> 56))
+    }
+
     fn path(&self, blob: u64) -> PathBuf {
-        self.folder.join(format!("{:02x}", blob >> 56)).join(format!("{blob:016x}"))
+        self.folder_of(blob).join(format!("{blob:016x}"))
     }
 
     /// A new file; it goes away again unless it is kept.
@@ -46,6 +50,7 @@ impl Blobs {
 
     /// A new file with the content of another one, which lies on the same file system: by a second
     /// name where that is possible, so that taking over a large store costs no time and no space.
+    /// The index may name it after [`Blobs::sync_names`].
     pub fn adopt(self: &Arc<Self>, other: &Path) -> io::Result<Draft> {
         let (blob, path) = self.free()?;
         if std::fs::hard_link(other, &path).is_err() {
@@ -55,6 +60,16 @@ impl Blobs {
         }
         let size = std::fs::metadata(&path)?.len();
         Ok(Draft { blobs: self.clone(), blob, size, file: None, kept: false })
+    }
+
+    /// The names of files that were adopted are on the disk: the others may be gone as soon as the
+    /// index is written. (A new file's name gets there with its content.)
+    pub async fn sync_names(&self, drafts: &[Draft]) -> io::Result<()> {
+        let folders: HashSet<PathBuf> = drafts.iter().map(|draft| self.folder_of(draft.blob)).collect();
+        for folder in folders {
+            File::open(folder).await?.sync_all().await?;
+        }
+        Ok(())
     }
 
     fn free(&self) -> io::Result<(u64, PathBuf)> {

@@ -2,10 +2,13 @@
 //! shares a commit, and is told once the commit is on the disk.
 
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{
+    Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -29,9 +32,11 @@ const FORMAT: u64 = 1;
 const CACHE: usize = 16 << 20;
 /// Changes that share a commit.
 const BATCH: usize = 256;
+/// Before it is tried again whether a file can be written.
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub struct Index {
-    database: Arc<Database>,
+    file: Arc<File>,
     blobs: Arc<Blobs>,
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -48,44 +53,96 @@ impl Drop for Index {
     }
 }
 
-/// Does its work, and says how to answer once it is known whether the commit went well; with an
-/// error where the database itself has failed, and with it everything of this commit.
-type Job = Box<dyn FnOnce(&mut Tables<'_>) -> (Answer, Result<()>) + Send>;
-type Answer = Box<dyn FnOnce(Option<&Error>) + Send>;
+/// The file of the index. After a read or a write of it has failed, redb takes nothing more before
+/// it is closed and opened again.
+struct File {
+    open: Opener,
+    database: RwLock<Option<Database>>,
+    /// Why no changes are taken.
+    trouble: Mutex<Option<Error>>,
+}
+
+pub type Opener = Box<dyn Fn() -> std::result::Result<Database, DatabaseError> + Send + Sync>;
+
+impl File {
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
+        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(database) => work(database),
+            None => Err(self.trouble().unwrap_or_else(|| Code::InternalError.into())),
+        }
+    }
+
+    /// Waits for those who read, and returns the number of the last commit that is in the file.
+    fn reopen(&self) -> Result<u64> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // first, since a file that is open is locked
+        *database = None;
+        last_commit(database.insert((self.open)().map_err(failed)?))
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns what it was before.
+    fn set_trouble(&self, trouble: Option<Error>) -> Option<Error> {
+        std::mem::replace(&mut *self.trouble.lock().unwrap_or_else(PoisonError::into_inner), trouble)
+    }
+}
+
+/// Does its work, unless there is a reason not to, and says how to answer once it is known what
+/// became of the commit; with an error where the database itself has failed, and with it everything
+/// of this commit.
+type Job = Box<dyn FnOnce(Result<&mut Tables<'_>>) -> (Answer, Result<()>) + Send>;
+type Answer = Box<dyn FnOnce(End<'_>) + Send>;
+
+#[derive(Clone, Copy)]
+enum End<'e> {
+    Committed,
+    Failed(&'e Error),
+    /// It failed, and nobody knows whether the commit is in the file all the same.
+    Unknown(&'e Error),
+}
 
 impl Index {
     /// # Errors
     /// A file that is not an index, or one that a newer program has written.
     pub fn open(path: &Path, blobs: Arc<Blobs>) -> Result<Self> {
-        let database = Database::builder().set_cache_size(CACHE).create(path).map_err(failed)?;
-        let transaction = database.begin_write().map_err(failed)?;
-        {
-            let mut meta = transaction.open_table(META).map_err(failed)?;
-            let format = meta.get("format").map_err(failed)?.map(|found| found.value());
-            if format.is_some_and(|format| format > FORMAT) {
-                return Err(Error::new(Code::InternalError, "a newer version of the program has written this store"));
-            }
-            meta.insert("format", FORMAT).map_err(failed)?;
-            Tables::open(&transaction)?;
-        }
-        transaction.commit().map_err(failed)?;
-        let database = Arc::new(database);
+        let path = path.to_owned();
+        Self::with(Box::new(move || Database::builder().set_cache_size(CACHE).create(&path)), blobs)
+    }
+
+    /// # Errors
+    /// As [`Index::open`].
+    pub fn with(open: Opener, blobs: Arc<Blobs>) -> Result<Self> {
+        let database = open().map_err(failed)?;
+        prepare(&database)?;
+        let commit = last_commit(&database)?;
+        let file = Arc::new(File { open, database: RwLock::new(Some(database)), trouble: Mutex::default() });
         let (jobs, queue) = mpsc::channel();
-        let shared = database.clone();
-        let writer = std::thread::Builder::new().name("s3-index".into()).spawn(move || write_all(&shared, &queue))?;
-        Ok(Self { database, blobs, jobs: Some(jobs), writer: Some(writer) })
+        let writer = Writer { file: file.clone(), queue, commit };
+        let writer = std::thread::Builder::new().name("s3-index".into()).spawn(move || writer.run())?;
+        Ok(Self { file, blobs, jobs: Some(jobs), writer: Some(writer) })
+    }
+
+    /// Why no changes are taken, where that is so.
+    pub fn trouble(&self) -> Option<Error> {
+        let ended = self.writer.as_ref().is_none_or(JoinHandle::is_finished);
+        if ended { Some(stopped()) } else { self.file.trouble() }
     }
 
     /// Looks at the index as it is now, whatever is written meanwhile.
     pub fn read<T>(&self, look: impl FnOnce(&View) -> Result<T>) -> Result<T> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let view = View {
-            buckets: transaction.open_table(BUCKETS).map_err(failed)?,
-            objects: transaction.open_table(OBJECTS).map_err(failed)?,
-            uploads: transaction.open_table(UPLOADS).map_err(failed)?,
-            parts: transaction.open_table(PARTS).map_err(failed)?,
-        };
-        look(&view)
+        self.file.with(|database| {
+            let transaction = database.begin_read().map_err(failed)?;
+            let view = View {
+                buckets: transaction.open_table(BUCKETS).map_err(failed)?,
+                objects: transaction.open_table(OBJECTS).map_err(failed)?,
+                uploads: transaction.open_table(UPLOADS).map_err(failed)?,
+                parts: transaction.open_table(PARTS).map_err(failed)?,
+            };
+            look(&view)
+        })
     }
 
     /// Changes the index. `drafts` are kept if `change` succeeds and is committed, else they go;
@@ -96,20 +153,30 @@ impl Index {
     /// Those of `change`, after which nothing has changed, and of the database.
     pub async fn write<T: Send + 'static>(
         &self,
-        drafts: Vec<Draft>,
+        mut drafts: Vec<Draft>,
         change: impl FnOnce(&mut Tables<'_>) -> Result<(T, Vec<Piece>)> + Send + 'static,
     ) -> Result<T> {
         let (done, waiter) = oneshot::channel::<Result<T>>();
         let blobs = self.blobs.clone();
         let job: Job = Box::new(move |tables| {
-            let outcome = change(tables);
+            let outcome = tables.and_then(change);
             let broken = match &outcome {
-                Err(error) if error.code == Code::InternalError => Err(error.clone()),
+                Err(error) if matches!(error.code, Code::InternalError | Code::StorageFull) => Err(error.clone()),
                 _ => Ok(()),
             };
-            let answer: Answer = Box::new(move |trouble| {
+            let answer: Answer = Box::new(move |end| {
+                let outcome = match end {
+                    End::Committed => outcome,
+                    End::Failed(error) => Err(error.clone()),
+                    End::Unknown(error) => {
+                        // the index may name them, or those that were to go; what it does not name, the next
+                        // start removes
+                        drafts.drain(..).for_each(Draft::keep);
+                        Err(error.clone())
+                    }
+                };
                 // what goes is gone before anybody hears of it
-                let result = match trouble.map_or(outcome, |error| Err(error.clone())) {
+                let result = match outcome {
                     Ok((value, gone)) => {
                         drafts.into_iter().for_each(Draft::keep);
                         blobs.discard(&gone);
@@ -125,33 +192,124 @@ impl Index {
             });
             (answer, broken)
         });
-        let stopped = || Error::new(Code::InternalError, "the index takes no more changes");
         self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(stopped)?;
         waiter.await.map_err(|_| stopped())?
     }
 }
 
-fn write_all(database: &Database, queue: &mpsc::Receiver<Job>) {
-    while let Ok(first) = queue.recv() {
-        let mut jobs = vec![first];
-        jobs.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(BATCH - 1));
+fn stopped() -> Error {
+    Error::new(Code::InternalError, "the index takes no more changes")
+}
+
+/// The thread that writes.
+struct Writer {
+    file: Arc<File>,
+    queue: mpsc::Receiver<Job>,
+    /// The number of the last commit that was tried. It is part of the commit: of one that failed
+    /// it says whether it is in the file all the same.
+    commit: u64,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Ok(first) = self.queue.recv() {
+            let mut jobs = vec![first];
+            jobs.extend(std::iter::from_fn(|| self.queue.try_recv().ok()).take(BATCH - 1));
+            if !self.change(jobs) {
+                self.recover();
+            }
+        }
+    }
+
+    /// False if the commit failed. Then the file has been opened again, or could not be.
+    fn change(&mut self, jobs: Vec<Job>) -> bool {
+        self.commit += 1;
+        let mut jobs = jobs.into_iter();
         let mut answers = Vec::with_capacity(jobs.len());
-        let result = commit(database, jobs, &mut answers);
-        for answer in answers {
-            answer(result.as_ref().err());
+        let result = self.file.with(|database| commit(database, self.commit, &mut jobs, &mut answers));
+        let end = match &result {
+            Ok(()) => End::Committed,
+            Err(error) => {
+                tracing::error!(source = error.cause(), "a change of the index failed: {error}");
+                // those that were not tried any more
+                answers.extend(jobs.map(|job| job(Err(error.clone())).0));
+                match self.file.reopen() {
+                    Ok(last) if last != self.commit => End::Failed(error),
+                    // what was written but not synced is seen here, and may be gone after a power cut
+                    _ => End::Unknown(error),
+                }
+            }
+        };
+        answers.into_iter().for_each(|answer| answer(end));
+        result.is_ok()
+    }
+
+    /// Tries whether the file can be written, until it can; what is asked for meanwhile is refused.
+    fn recover(&self) {
+        loop {
+            let started = Instant::now();
+            let Err(error) = self.file.with(prepare) else { break };
+            // so that it can be read meanwhile
+            let error = self.file.reopen().err().unwrap_or(error);
+            if self.file.set_trouble(Some(error.clone())).is_none() {
+                tracing::error!(source = error.cause(), "the index takes no changes for now: {error}");
+            }
+            // a large file is looked through when it is opened, and nobody can read it then
+            let until = Instant::now() + PAUSE.max(started.elapsed() * 10);
+            while let Some(left) = until.checked_duration_since(Instant::now()) {
+                match self.queue.recv_timeout(left) {
+                    Ok(job) => {
+                        let (answer, _) = job(Err(error.clone()));
+                        answer(End::Failed(&error));
+                    }
+                    Err(mpsc::RecvTimeoutError::Timeout) => break,
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        }
+        if self.file.set_trouble(None).is_some() {
+            tracing::info!("the index takes changes again");
         }
     }
 }
 
-fn commit(database: &Database, jobs: Vec<Job>, answers: &mut Vec<Answer>) -> Result<()> {
+/// Writes what every index has.
+fn prepare(database: &Database) -> Result<()> {
+    let transaction = database.begin_write().map_err(failed)?;
+    {
+        let mut meta = transaction.open_table(META).map_err(failed)?;
+        let format = meta.get("format").map_err(failed)?.map(|found| found.value());
+        if format.is_some_and(|format| format > FORMAT) {
+            return Err(Error::new(Code::InternalError, "a newer version of the program has written this store"));
+        }
+        meta.insert("format", FORMAT).map_err(failed)?;
+        Tables::open(&transaction)?;
+    }
+    transaction.commit().map_err(failed)
+}
+
+fn last_commit(database: &Database) -> Result<u64> {
+    let meta = database.begin_read().map_err(failed)?.open_table(META).map_err(failed)?;
+    let last = meta.get("commit").map_err(failed)?;
+    Ok(last.map_or(0, |last| last.value()))
+}
+
+fn commit(
+    database: &Database,
+    number: u64,
+    jobs: &mut impl Iterator<Item = Job>,
+    answers: &mut Vec<Answer>,
+) -> Result<()> {
     let transaction = database.begin_write().map_err(failed)?;
     {
         let mut tables = Tables::open(&transaction)?;
         for job in jobs {
-            let (answer, broken) = job(&mut tables);
+            let (answer, broken) = job(Ok(&mut tables));
             answers.push(answer);
             broken?;
         }
+        let mut meta = transaction.open_table(META).map_err(failed)?;
+        meta.insert("commit", number).map_err(failed)?;
     }
     transaction.commit().map_err(failed)
 }
@@ -283,7 +441,7 @@ pub trait Look {
         found.map(|found| unpacked(found.value())).transpose()
     }
 
-    /// The uploads into a bucket, by key and then by time.
+    /// The uploads into a bucket, by key and then by id.
     fn uploads(&self, bucket: &str) -> Result<Vec<(String, Upload)>> {
         let mut found = Vec::new();
         for row in self.tables().2.range((bucket, "")..).map_err(failed)? {
@@ -294,7 +452,8 @@ pub trait Look {
             }
             found.push((id.to_owned(), unpacked::<Upload>(upload.value())?));
         }
-        found.sort_by(|(a_id, a), (b_id, b)| (&a.key, a.started, a_id).cmp(&(&b.key, b.started, b_id)));
+        // those of a key stay in the order of the table
+        found.sort_by(|(_, a), (_, b)| a.key.cmp(&b.key));
         Ok(found)
     }
 

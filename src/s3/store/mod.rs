@@ -67,6 +67,11 @@ impl Store {
         self.index.read(look)
     }
 
+    /// Why nothing can be stored, where that is so.
+    pub fn trouble(&self) -> Option<Error> {
+        self.index.trouble()
+    }
+
     /// As `Index::write`.
     pub async fn write<T: Send + 'static>(
         &self,
@@ -95,8 +100,11 @@ impl Store {
     }
 
     /// The same files under second names, for an object with the same content.
-    pub fn share(&self, pin: &Pin) -> io::Result<Vec<Draft>> {
-        (0..pin.pieces().len()).map(|piece| self.blobs.adopt(&pin.path(piece)?)).collect()
+    pub async fn share(&self, pin: &Pin) -> io::Result<Vec<Draft>> {
+        let drafts = (0..pin.pieces().len()).map(|piece| self.blobs.adopt(&pin.path(piece)?));
+        let drafts = drafts.collect::<io::Result<Vec<_>>>()?;
+        self.blobs.sync_names(&drafts).await?;
+        Ok(drafts)
     }
 
     /// A bucket, which may be one that the platform has asked for a moment ago.
@@ -152,5 +160,7 @@ fn ensure(tables: &mut Tables<'_>, name: &str) -> Result<()> {
     }
 }
 
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -64,6 +64,7 @@ async fn bucket(store: &Store, folder: &Path, name: &str) -> Result<usize> {
             objects.push((key, object));
         }
         let last = objects.len() < BATCH;
+        store.blobs.sync_names(&drafts).await?;
         let name = name.to_owned();
         store
             .write(drafts, move |tables| {

@@ -1,3 +1,4 @@
+use super::testing::Disk;
 use super::*;
 use crate::s3::checksum::{Summer, hex};
 
@@ -72,7 +73,7 @@ async fn what_was_shared_stays_when_its_source_is_written_over_meanwhile() {
     put(&store, "key", "old").await.unwrap();
     let (old, pin) = store.object("bucket", "key").unwrap();
     put(&store, "key", "new").await.unwrap();
-    let drafts = store.share(&pin).unwrap();
+    let drafts = store.share(&pin).await.unwrap();
     let copy = Object { pieces: drafts.iter().map(|draft| draft.piece()).collect(), ..old };
     let written = store.write(drafts, move |tables| {
         let before = tables.put_object("bucket", "key", &copy)?;
@@ -82,6 +83,54 @@ async fn what_was_shared_stays_when_its_source_is_written_over_meanwhile() {
     drop(pin);
     assert_eq!(content(&store.object("bucket", "key").unwrap().1).await, "old");
     assert_eq!(files(&store), 1);
+}
+
+#[tokio::test]
+async fn a_disk_that_was_full_is_written_again_once_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::default();
+    let store = disk.store(folder.path());
+    let make = |tables: &mut Tables<'_>| Ok((ensure(tables, "bucket")?, Vec::new()));
+    store.write(Vec::new(), make).await.unwrap();
+    put(&store, "before", "before").await.unwrap();
+    disk.fill(true);
+    for key in ["first", "second"] {
+        assert_eq!(put(&store, key, key).await.unwrap_err().code, Code::StorageFull, "{key}");
+    }
+    let trouble = store.trouble().unwrap();
+    assert_eq!((trouble.code, trouble.cause()), (Code::StorageFull, "no storage space".to_owned()));
+    assert_eq!(content(&store.object("bucket", "before").unwrap().1).await, "before");
+    assert_eq!(files(&store), 1);
+    disk.fill(false);
+    testing::until(|| store.trouble().is_none()).await;
+    put(&store, "after", "after").await.unwrap();
+    drop(store);
+    let store = open(folder.path()).await;
+    for key in ["before", "after"] {
+        assert_eq!(content(&store.object("bucket", key).unwrap().1).await, key);
+    }
+    assert_eq!((store.trouble().is_none(), files(&store)), (true, 2));
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_at_its_end_keeps_the_files_that_the_index_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::default();
+    let store = disk.store(folder.path());
+    let make = |tables: &mut Tables<'_>| Ok((ensure(tables, "bucket")?, Vec::new()));
+    store.write(Vec::new(), make).await.unwrap();
+    put(&store, "key", "old").await.unwrap();
+    disk.lose_a_sync();
+    // everything was written by then, so that the commit may be there, and both files stay; or it is not
+    assert!(put(&store, "key", "new").await.is_err());
+    let there = content(&store.object("bucket", "key").unwrap().1).await;
+    let known = [("old", 1), ("new", 2)];
+    assert!(known.contains(&(there.as_str(), files(&store))), "{there}");
+    put(&store, "key", "newer").await.unwrap();
+    assert_eq!(content(&store.object("bucket", "key").unwrap().1).await, "newer");
+    drop(store);
+    let store = open(folder.path()).await;
+    assert_eq!((content(&store.object("bucket", "key").unwrap().1).await.as_str(), files(&store)), ("newer", 1));
 }
 
 #[tokio::test]

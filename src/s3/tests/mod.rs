@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::{Server, Settings};
+
+mod uploads;
 
 struct Running {
     address: SocketAddr,
@@ -54,9 +57,13 @@ struct Answer {
 impl Answer {
     /// The status, and the code of an error.
     fn told(&self) -> (u16, &str) {
-        let code =
-            self.body.split_once("<Code>").and_then(|(_, rest)| rest.split_once('<')).map_or("", |(code, _)| code);
-        (self.status, code)
+        (self.status, self.element("Code").unwrap_or_default())
+    }
+
+    /// The text of the first element of this name.
+    fn element(&self, name: &str) -> Option<&str> {
+        let (_, rest) = self.body.split_once(&format!("<{name}>"))?;
+        rest.split_once('<').map(|(text, _)| text)
     }
 }
 
@@ -172,79 +179,6 @@ async fn a_key_opens_its_own_bucket_and_no_other_whatever_it_asks_for() {
 }
 
 #[tokio::test]
-async fn an_upload_in_parts_is_one_object_or_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = start(folder.path()).await;
-    owner(&server, "PUT", "/uploads", "").await;
-    let begun = owner(&server, "POST", "/uploads/big?uploads", "").await;
-    let id = begun.body.split_once("<UploadId>").and_then(|(_, rest)| rest.split_once('<')).unwrap().0.to_owned();
-    let first = "a".repeat(5 << 20);
-    let mut list = String::new();
-    for (number, content) in [(1, first.as_str()), (2, "tail")] {
-        let path = format!("/uploads/big?partNumber={number}&uploadId={id}");
-        let answer = owner(&server, "PUT", &path, content).await;
-        list.push_str(&format!(
-            "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>",
-            answer.headers["etag"]
-        ));
-    }
-    assert_eq!(owner(&server, "GET", "/uploads/big", "").await.told(), (404, "NoSuchKey"));
-    let done = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>");
-    let path = format!("/uploads/big?uploadId={id}");
-    assert_eq!(owner(&server, "POST", &path, &done).await.status, 200);
-    // asked again by a client that did not hear the answer
-    assert_eq!(owner(&server, "POST", &path, &done).await.status, 200);
-    let other =
-        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>aa</ETag></Part></CompleteMultipartUpload>";
-    assert_eq!(owner(&server, "POST", &path, other).await.told(), (404, "NoSuchUpload"));
-    let range = ask(&server, OWNER, "GET", "/uploads/big", &[("range", "bytes=5242878-5242881")], "").await;
-    assert_eq!((range.status, range.body.as_str()), (206, "aata"));
-    assert_eq!(range.headers["content-range"], "bytes 5242878-5242881/5242884");
-    assert!(range.headers["etag"].ends_with("-2\""));
-    let part = owner(&server, "GET", "/uploads/big?partNumber=2", "").await;
-    assert_eq!((part.body.as_str(), part.headers["x-amz-mp-parts-count"].as_str()), ("tail", "2"));
-
-    // and as a copy
-    let copied = ask(&server, OWNER, "PUT", "/uploads/copy", &[("x-amz-copy-source", "/uploads/big")], "").await;
-    assert_eq!(copied.status, 200, "{}", copied.body);
-    assert_eq!(owner(&server, "DELETE", "/uploads/big", "").await.status, 204);
-    let range = ask(&server, OWNER, "GET", "/uploads/copy", &[("range", "bytes=-4")], "").await;
-    assert_eq!(range.body, "tail");
-}
-
-#[tokio::test]
-async fn an_upload_is_of_the_key_that_it_was_begun_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = start(folder.path()).await;
-    owner(&server, "PUT", "/uploads", "").await;
-    owner(&server, "PUT", "/uploads/source", "content").await;
-    let begun = owner(&server, "POST", "/uploads/big?uploads", "").await;
-    let id = begun.body.split_once("<UploadId>").and_then(|(_, rest)| rest.split_once('<')).unwrap().0.to_owned();
-    let part = owner(&server, "PUT", &format!("/uploads/big?partNumber=1&uploadId={id}"), "content").await;
-    let list = format!("<Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part>", part.headers["etag"]);
-    let done = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>");
-    let copy = [("x-amz-copy-source", "/uploads/source")];
-    let requests = [
-        ("PUT", format!("partNumber=1&uploadId={id}"), vec![], "other", 200),
-        ("PUT", format!("partNumber=1&uploadId={id}"), copy.to_vec(), "", 200),
-        ("GET", format!("uploadId={id}"), vec![], "", 200),
-        ("POST", format!("uploadId={id}"), vec![], done.as_str(), 200),
-        // done, so that the id is gone for its own key as well
-        ("DELETE", format!("uploadId={id}"), vec![], "", 404),
-    ];
-    for (method, query, headers, body, _) in &requests {
-        let answer = ask(&server, OWNER, method, &format!("/uploads/other?{query}"), headers, body).await;
-        assert_eq!(answer.told(), (404, "NoSuchUpload"), "{method} {query} {headers:?}");
-    }
-    for (method, query, headers, body, status) in &requests {
-        let answer = ask(&server, OWNER, method, &format!("/uploads/big?{query}"), headers, body).await;
-        assert_eq!(answer.status, *status, "{method} {query} {headers:?}: {}", answer.body);
-    }
-    assert_eq!(owner(&server, "GET", "/uploads/big", "").await.body, "content");
-    assert_eq!(owner(&server, "GET", "/uploads/other", "").await.told(), (404, "NoSuchKey"));
-}
-
-#[tokio::test]
 async fn a_copy_onto_itself_keeps_its_content_whoever_writes_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path()).await;
@@ -272,8 +206,37 @@ async fn a_copy_onto_itself_keeps_its_content_whoever_writes_meanwhile() {
         owner(&server, "PUT", "/uploads/k", &content).await;
     }
     assert_eq!(ask(&server, OWNER, "PUT", "/uploads/k", &replaced, "").await.status, 200);
+    // what changes no metadata is a change as well
+    for change in [("x-amz-storage-class", "STANDARD_IA"), ("x-amz-website-redirect-location", "/there")] {
+        let answer = ask(&server, OWNER, "PUT", "/uploads/k", &[itself[0], change], "").await;
+        assert_eq!(answer.status, 200, "{change:?}: {}", answer.body);
+    }
     let got = owner(&server, "GET", "/uploads/k", "").await;
     assert_eq!((got.body.as_str(), got.headers["x-amz-meta-color"].as_str()), ("version 10", "blue"));
+    assert_eq!(got.headers["x-amz-website-redirect-location"], "/there");
+}
+
+#[tokio::test]
+async fn a_copy_has_the_checksum_that_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path()).await;
+    owner(&server, "PUT", "/uploads", "").await;
+    let crc32 = [("x-amz-checksum-crc32", "NSRBwg==")];
+    assert_eq!(ask(&server, OWNER, "PUT", "/uploads/k", &crc32, "abc").await.status, 200);
+    let source = ("x-amz-copy-source", "/uploads/k");
+    let sha256 = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
+    for (asked, element, value) in [
+        (None, "ChecksumCRC32", "NSRBwg=="),
+        (Some("CRC32"), "ChecksumCRC32", "NSRBwg=="),
+        (Some("SHA256"), "ChecksumSHA256", sha256),
+    ] {
+        let mut headers = vec![source];
+        headers.extend(asked.map(|asked| ("x-amz-checksum-algorithm", asked)));
+        let copied = ask(&server, OWNER, "PUT", "/uploads/copy", &headers, "").await;
+        assert_eq!((copied.status, copied.element(element)), (200, Some(value)), "{asked:?}: {}", copied.body);
+    }
+    let got = ask(&server, OWNER, "GET", "/uploads/copy", &[("x-amz-checksum-mode", "ENABLED")], "").await;
+    assert_eq!((got.body.as_str(), got.headers["x-amz-checksum-sha256"].as_str()), ("abc", sha256));
 }
 
 #[tokio::test]
@@ -362,7 +325,17 @@ async fn what_was_not_meant_is_refused() {
     };
     assert_eq!(put(&[("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")]).await.1, "SignatureDoesNotMatch");
     assert_eq!(put(&[("x-amz-checksum-crc32", "AAAAAA==")]).await, (400, "BadDigest".to_owned()));
-    assert_eq!(put(&[("x-amz-server-side-encryption", "AES256")]).await, (501, "NotImplemented".to_owned()));
+    for header in [
+        ("x-amz-server-side-encryption", "AES256"),
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ("x-amz-grant-read", "uri=\"http://acs.amazonaws.com/groups/global/AllUsers\""),
+    ] {
+        assert_eq!(put(&[header]).await, (501, "NotImplemented".to_owned()), "{header:?}");
+    }
+    for (enabled, told) in [("true", (501, "NotImplemented")), ("false", (200, ""))] {
+        let lock = [("x-amz-bucket-object-lock-enabled", enabled)];
+        assert_eq!(ask(&server, OWNER, "PUT", "/locked", &lock, "").await.told(), told, "{enabled}");
+    }
     assert_eq!(owner(&server, "GET", "/uploads/k", "").await.told(), (404, "NoSuchKey"));
     assert_eq!(owner(&server, "PUT", "/Bad_Name", "").await.told(), (400, "InvalidBucketName"));
     assert_eq!(owner(&server, "PUT", "/uploads", "").await.told(), (409, "BucketAlreadyOwnedByYou"));
@@ -372,6 +345,58 @@ async fn what_was_not_meant_is_refused() {
     let many = "<Delete><Object><Key>k</Key></Object><Object><Key>gone</Key></Object></Delete>";
     assert_eq!(owner(&server, "POST", "/uploads?delete", many).await.body.matches("<Deleted>").count(), 2);
     assert_eq!(owner(&server, "DELETE", "/uploads", "").await.status, 204);
+}
+
+#[tokio::test]
+async fn of_many_objects_those_are_removed_that_fit_their_conditions() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path()).await;
+    owner(&server, "PUT", "/uploads", "").await;
+    for key in ["right", "wrong", "any", "old", "version"] {
+        owner(&server, "PUT", &format!("/uploads/{key}"), "one").await;
+    }
+    let rows = [
+        ("right", "<ETag>\"f97c5d29941bfb1b2fdab0874906ab82\"</ETag>", ""),
+        ("wrong", "<ETag>\"other\"</ETag>", "PreconditionFailed"),
+        ("any", "", ""),
+        ("none", "<ETag>\"other\"</ETag>", "NoSuchKey"),
+        ("old", "<LastModifiedTime>Sun, 1 Nov 2026 00:00:00 GMT</LastModifiedTime>", "NotImplemented"),
+        ("version", "<VersionId>7</VersionId>", "NoSuchVersion"),
+    ];
+    let objects = rows.map(|(key, condition, _)| format!("<Object><Key>{key}</Key>{condition}</Object>"));
+    let body = format!("<Delete>{}</Delete>", objects.concat());
+    let answer = owner(&server, "POST", "/uploads?delete", &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    for (key, _, code) in rows {
+        let (_, rest) = answer.body.split_once(&format!("<Key>{key}</Key>")).unwrap();
+        let refused = rest
+            .split("<Key>")
+            .next()
+            .unwrap()
+            .split_once("<Code>")
+            .map_or("", |(_, rest)| rest.split('<').next().unwrap());
+        assert_eq!(refused, code, "{key}");
+        let left = owner(&server, "HEAD", &format!("/uploads/{key}"), "").await.status;
+        assert_eq!(left, if code.is_empty() || key == "none" { 404 } else { 200 }, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_still_sends_hears_why_it_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path()).await;
+    let large = "x".repeat(32 << 20);
+    assert_eq!(owner(&server, "PUT", "/none/k", &large).await.told(), (404, "NoSuchBucket"));
+    let stranger = ask(&server, ("owner", "wrong"), "PUT", "/none/k", &[], &large).await;
+    assert_eq!(stranger.told(), (403, "SignatureDoesNotMatch"));
+    // one that waits to be asked sends nothing, and the connection ends
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let head = "PUT /none/k HTTP/1.1\r\nhost: s3.test\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), socket.read_to_string(&mut answer)).await;
+    read.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
 
 #[tokio::test]
