@@ -3,8 +3,9 @@
 //! makes a volume of a certain name: of several who ask at once, an engine gives the volume to one.
 //!
 //! A volume outlives its maker. The lock of a run that is gone is taken away: a run of this home (whose lock
-//! file we hold by now), a process of this machine that does not live, or anybody who gives no sign of life
-//! for a minute (as long as a run lasts it makes a second volume anew every few seconds).
+//! file we hold by now), a process of this machine that does not live (another one may have its number), or
+//! anybody who gives no sign of life for a minute (as long as a run lasts it makes a second volume anew every few
+//! seconds).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,6 +20,7 @@ use crate::engine::{Engine, EngineError, Query};
 use crate::host::{Host, Unmet, until};
 use crate::model::{PlatformName, label};
 
+use super::lease::LeaseHolder;
 use super::owner::Owner;
 use super::{Error, Session};
 
@@ -47,6 +49,9 @@ struct Holder {
     /// Which processes the pid is one of: those of one start of one machine or container.
     processes: String,
     pid: u32,
+    /// As in [`LeaseHolder`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started: Option<u64>,
     /// `macula up`
     command: String,
 }
@@ -154,19 +159,21 @@ async fn myself(session: &Session) -> Result<Holder, Error> {
     let owner = Owner::ensure(session.host()).await?;
     let mut bytes = [0_u8; 8];
     getrandom::fill(&mut bytes)?;
+    let pid = std::process::id();
     Ok(Holder {
         run: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
         owner: owner.id().to_owned(),
         text: owner.text().to_owned(),
         processes: processes(session.host()).await,
-        pid: std::process::id(),
+        pid,
+        started: LeaseHolder::of(session.host(), pid).await.and_then(|own| own.started),
         command: session.command.clone(),
     })
 }
 
 /// This start of this machine, and the process ids that are seen from here. Empty where a system does not
 /// say so.
-async fn processes(host: &dyn Host) -> String {
+pub(super) async fn processes(host: &dyn Host) -> String {
     let boot = host.read(Path::new("/proc/sys/kernel/random/boot_id")).await.unwrap_or_default();
     let boot = String::from_utf8_lossy(&boot).trim().to_owned();
     if boot.is_empty() {
@@ -185,7 +192,13 @@ async fn lives(
     times: Times,
 ) -> Result<bool, Error> {
     if !mine.processes.is_empty() && there.processes == mine.processes {
-        return Ok(session.host().alive(there.pid));
+        // of two containers in a row the namespaces may have one number, and the processes theirs
+        match (there.started, LeaseHolder::of(session.host(), there.pid).await) {
+            (_, None) => return Ok(false),
+            (Some(then), Some(LeaseHolder { started: Some(now), .. })) => return Ok(then == now),
+            // an older macula's, or another user's where those are hidden
+            _ => {}
+        }
     }
     let sign = async || {
         let query = Query { volumes: vec![names.lock.clone(), names.beat.clone()], ..Query::default() };
@@ -244,12 +257,18 @@ mod tests {
     }
 
     fn machine(user: &str, boot: &str) -> FakeHost {
-        FakeHost::new().file(BOOT, boot).with_folders(home(user)).facts_with(|facts| facts.user = user.to_owned())
+        let host = FakeHost::new().file(BOOT, boot).with_folders(home(user));
+        host.facts_with(|facts| facts.user = user.to_owned()).file(format!("/proc/{FAKE_PID}/stat"), stat(55))
+    }
+
+    fn stat(ticks: u64) -> String {
+        format!("{FAKE_PID} (macula) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 {ticks} 0 0\n")
     }
 
     /// The lock of a run with this process, as it lies on the engine.
     async fn left(engine: &FakeEngine, of: &Session, platform: &PlatformName, pid: u32) -> Holder {
-        let holder = Holder { pid, ..myself(of).await.unwrap() };
+        let started = LeaseHolder::of(of.host(), pid).await.and_then(|found| found.started);
+        let holder = Holder { pid, started, ..myself(of).await.unwrap() };
         crate::engine::Networks::claim_volume(engine, &Names::of(platform).lock, &holder.labels()).await.unwrap();
         holder
     }
@@ -290,10 +309,18 @@ mod tests {
     async fn a_lock_of_a_run_that_is_gone_is_healed() {
         let name = PlatformName::default();
         let dead = 4_000_000;
-        // the same home, whose lock file is held; a process of this machine; a container that is gone
-        for (user, boot, pid) in [("ann", "b2", FAKE_PID), ("bob", "b1", dead), ("bob", "b2", FAKE_PID)] {
+        // the same home, whose lock file is held; a process of this machine; a container that is gone; a process whose
+        // number another one has, or may have
+        for (user, boot, pid, stat) in [
+            ("ann", "b2", FAKE_PID, stat(55)),
+            ("bob", "b1", dead, stat(55)),
+            ("bob", "b2", FAKE_PID, stat(55)),
+            ("bob", "b1", FAKE_PID, stat(54)),
+            ("bob", "b1", FAKE_PID, String::new()),
+        ] {
             let engine = FakeEngine::new();
-            let before = session(machine(user, boot), &engine, "macula up");
+            let there = machine(user, boot).file(format!("/proc/{FAKE_PID}/stat"), &stat);
+            let before = session(there, &engine, "macula up");
             let host = machine("ann", "b1");
             let me = session(host, &engine, "macula up");
             if user == "ann" {
@@ -304,7 +331,7 @@ mod tests {
             } else {
                 left(&engine, &before, &name, pid).await;
             }
-            assert!(taken(&me, &name, Duration::from_millis(50)).await.is_none(), "{user} {boot} {pid}");
+            assert!(taken(&me, &name, Duration::from_millis(50)).await.is_none(), "{user} {boot} {pid} {stat}");
             assert!(engine.volume_names().is_empty(), "{:?}", engine.volume_names());
         }
     }

@@ -98,17 +98,21 @@ pub(super) async fn is_over(host: &dyn Host, platform: &PlatformName) -> Result<
     }
 }
 
-/// By a process of its own: the last platform's `down` ends the one that looks after it.
+/// By a process of its own: the last platform's `down` ends the one that looks after it. It finds the engine as the last
+/// `up` did.
 async fn take_down(host: &dyn Host, platform: &PlatformName) -> Result<u32, RunError> {
-    let log = State::new(&host.folders().data, platform).folder().join("lease.log");
+    let state = State::new(&host.folders().data, platform);
     let words = ["--name", platform.as_str(), "--progress", "plain", "down", "--if-expired"];
-    host.spawn_detached(&Command::new("/proc/self/exe", words), &log).await
+    let command = Command::new("/proc/self/exe", words).settings(state.engine_variables(host).await);
+    host.spawn_detached(&command, &state.folder().join("lease.log")).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::app::lease::Idle;
+    use crate::engine::discover::{Attempt, Source};
+    use crate::host::Output;
     use crate::host::fake::FakeHost;
 
     /// Half an hour without use that was half an hour of sleep.
@@ -146,8 +150,20 @@ mod tests {
     /// What it starts has to wait for its turn, and must not go by what was so before.
     #[tokio::test]
     async fn whoever_takes_it_down_is_to_look_again() {
-        let host = FakeHost::new().program("/proc/self/exe");
-        take_down(&host, &PlatformName::new("shop").unwrap()).await.unwrap();
-        assert_eq!(host.journal(), ["/proc/self/exe --name shop --progress plain down --if-expired &"]);
+        let host = FakeHost::new().on("/proc/self/exe*", |host, command| {
+            host.put("/settings", format!("{:?}", command.settings));
+            Ok(Output::default())
+        });
+        let name = PlatformName::new("shop").unwrap();
+        let line = "/proc/self/exe --name shop --progress plain down --if-expired &";
+        take_down(&host, &name).await.unwrap();
+        assert_eq!((host.journal(), host.text("/settings").unwrap().as_str()), (vec![line.to_owned()], "{}"));
+
+        let up = host.clone().env_var("DOCKER_HOST", "unix:///run/podman/podman.sock");
+        let used = Attempt { endpoint: String::new(), source: Source::DockerHost, outcome: Ok(()) };
+        State::new(&host.folders().data, &name).keep_engine(&up, &used).await.unwrap();
+        take_down(&host, &name).await.unwrap();
+        let settings = host.text("/settings").unwrap();
+        assert!(settings.contains(r#""DOCKER_HOST": "unix:///run/podman/podman.sock""#), "{settings}");
     }
 }

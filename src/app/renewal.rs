@@ -37,7 +37,7 @@ pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Ev
     tokio::time::sleep(FIRST).await;
     loop {
         for (platform, entry) in files.entries(&*host).await {
-            let connect = || -> Engines { Box::pin(engine_of(Arc::clone(&host))) };
+            let connect = || -> Engines { Box::pin(engine_of(Arc::clone(&host), platform.clone())) };
             match renew(&*host, &platform, &entry.zone.apex, &connect).await {
                 Ok(None) => {}
                 Ok(Some(until)) => {
@@ -51,8 +51,12 @@ pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Ev
     }
 }
 
-async fn engine_of(host: Arc<dyn Host>) -> Option<Arc<dyn Engine>> {
-    System::connect(host).await.engine
+/// The one that the platform is on, and no other that answers.
+async fn engine_of(host: Arc<dyn Host>, platform: PlatformName) -> Option<Arc<dyn Engine>> {
+    let state = State::new(&host.folders().data, &platform);
+    let system = System::connect_with(Arc::clone(&host), state.engine_variables(&*host).await).await;
+    let there = state.is_on(&*host, &system.discovery.used()?.endpoint).await.unwrap_or_default();
+    system.engine.filter(|_| there)
 }
 
 fn day(seconds: i64) -> String {
@@ -82,7 +86,7 @@ async fn renew(
         return Ok(None);
     };
     let leaf = authority.issue(&names, now)?;
-    let engine = connect().await.ok_or_else(|| Error::said("no container engine answers"))?;
+    let engine = connect().await.ok_or_else(|| Error::said("its container engine does not answer"))?;
     // first there, then here: a run that is killed in between begins anew
     hand_over(&*engine, platform, &leaf, &authority).await?;
     host.write(&path, leaf.to_pem().as_bytes(), 0o600).await.map_err(|source| Error::Io { path, source })?;
@@ -178,7 +182,7 @@ mod tests {
     async fn without_an_engine_it_is_tried_again() {
         let (host, engine, old) = platform().await;
         let later = host.clone().at(NOW + 61 * DAY);
-        assert_eq!(run(&later, None).await.unwrap_err().to_string(), "no container engine answers");
+        assert_eq!(run(&later, None).await.unwrap_err().to_string(), "its container engine does not answer");
         let kept =
             read(&host, &leaf_file_in(&State::new(&host.folders().data, &PlatformName::default()))).await.unwrap();
         assert_eq!(kept, old);

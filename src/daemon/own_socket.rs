@@ -29,10 +29,16 @@ impl OwnSocket {
         Ok((listener, Self { path: path.to_owned(), file: identity(path)? }))
     }
 
-    /// Removes the file, unless it is another process's by now. To be called while the listener is there: the inode of
-    /// a socket that is closed may be the next one's. A leftover is replaced by the next start.
+    /// Whether the file is there, and not another process's by now. To be asked while the listener is there: the inode
+    /// of a socket that is closed may be the next one's.
+    pub fn is_there(&self) -> bool {
+        identity(&self.path).is_ok_and(|found| found == self.file)
+    }
+
+    /// Removes the file, unless it is another process's by now; the listener has to be there, too. A leftover is replaced
+    /// by the next start.
     pub fn remove(&self) {
-        if identity(&self.path).is_ok_and(|found| found == self.file) {
+        if self.is_there() {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -54,10 +60,11 @@ mod tests {
         let (_first, former) = OwnSocket::listen(&path).unwrap();
         let (_second, own) = OwnSocket::listen(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!((former.is_there(), own.is_there()), (false, true));
         former.remove();
         assert!(path.exists());
         own.remove();
-        assert!(!path.exists());
+        assert!(!path.exists() && !own.is_there());
         // once more does no harm
         own.remove();
     }

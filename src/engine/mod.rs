@@ -44,6 +44,7 @@ pub type ProgressSink<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 pub struct ContainerEvent {
     /// RFC 3339, in UTC.
     pub time: String,
+    /// As it is called by then: one that is still being made has a name of its own ([`crate::model::UNFINISHED`]).
     pub container: String,
     pub id: String,
     /// Its label [`crate::model::label::SERVICE`]; empty where it has none.
@@ -55,12 +56,16 @@ pub struct ContainerEvent {
 pub enum ContainerHappening {
     Created,
     Started,
-    Died { exit_code: Option<i64> },
+    Died {
+        exit_code: Option<i64>,
+    },
     OutOfMemory,
     Healthy,
     Unhealthy,
     Paused,
     Unpaused,
+    /// It has another name now.
+    Renamed,
     Removed,
 }
 

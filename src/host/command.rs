@@ -24,6 +24,9 @@ pub struct Command {
     /// Runs to its end whatever becomes of us, with its output appended to this file: half of an
     /// installation is worse than none.
     pub to_its_end: Option<PathBuf>,
+    /// For [`super::Host::start_group`]: its output is the log itself, so that what it leaves running can write when we
+    /// are gone.
+    pub writes_itself: bool,
     /// What it may do as root, for [`super::Host::spawn_detached`].
     pub capabilities: Capabilities,
 }
@@ -54,6 +57,12 @@ impl Command {
 
     pub fn to_its_end(mut self, log: impl Into<PathBuf>) -> Self {
         self.to_its_end = Some(log.into());
+        self
+    }
+
+    /// What it leaves running goes on writing to its log.
+    pub fn writes_itself(mut self) -> Self {
+        self.writes_itself = true;
         self
     }
 

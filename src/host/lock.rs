@@ -143,8 +143,8 @@ pub(super) fn try_flock(path: &Path, mine: &Held) -> io::Result<Result<Lock, Hel
         // folder must not choose the file
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
-        let mut file = options.open(path).map_err(files::no_link)?;
+        options.read(true).write(true).truncate(false).mode(0o600).custom_flags(flags);
+        let mut file = files::open_own(&options, path).map_err(files::no_link)?;
         files::check_own(&file.metadata()?, path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}

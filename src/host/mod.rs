@@ -106,6 +106,11 @@ pub trait Host: Send + Sync {
     /// Written beside the target, synced and renamed: all or nothing. Parent folders are made
     /// (0700 under the user's data folder).
     async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()>;
+    /// The same for a file of the user's, with a mode for a new one: a link stays and leads to what is written (for root
+    /// only its own), and what is there keeps its mode.
+    async fn rewrite(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+        self.write(path, content, mode).await
+    }
     /// Takes the older half off a log that is longer than `most`, while its writers go on.
     async fn keep_end(&self, path: &Path, most: u64) -> io::Result<()> {
         let content = self.read(path).await?;
@@ -192,7 +197,8 @@ pub trait Host: Send + Sync {
     }
 
     /// Starts a program that is looked after, in a process group of its own and with `command.settings` as its
-    /// whole environment; output is appended to `log` (0600). It ends when the thread that starts it does.
+    /// whole environment; output is appended to `log` (0600), by us unless it writes itself. It ends when the thread that
+    /// starts it does.
     async fn start_group(&self, command: &Command, _log: &Path) -> Result<Box<dyn Grouped>, RunError> {
         Err(RunError::Io { command: command.to_string(), source: AnyError::said("programs cannot be kept here") })
     }
@@ -256,6 +262,8 @@ pub trait Grouped: Send {
     fn pid(&self) -> u32;
     /// Returns when the program has ended: its status as shells tell it.
     async fn ended(&mut self) -> i32;
+    /// Returns when all that was written is in the log: nobody of the group is left who could write.
+    async fn heard(&mut self) {}
 }
 
 /// Which processes belong together.

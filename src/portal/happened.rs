@@ -108,7 +108,7 @@ impl Shared {
     async fn keep_listening(self: Arc<Self>, platform: PlatformName) {
         loop {
             let follow = async {
-                let session = self.session().await;
+                let session = self.session(&platform).await;
                 // no engine, or no such platform: the look says which
                 let Ok(mut events) = follow_events(&session, &platform, Vec::new()).await else { return };
                 while let Some(event) = events.recv().await {

@@ -62,7 +62,7 @@ impl Shared {
     /// Packets of lines, until the receiver is dropped.
     pub async fn logs(&self, platform: &PlatformName, wanted: Wanted) -> Receiver<Value> {
         let (sender, receiver) = channel(WAITING);
-        let session = self.session().await;
+        let session = self.session(platform).await;
         let services: Vec<String> = Some(wanted.service.clone()).filter(|name| !name.is_empty()).into_iter().collect();
         let sources = all_log_sources(&session, platform, &services).await;
         let since = wanted.since.map(|seconds| self.host.now().saturating_sub(seconds));

@@ -249,7 +249,7 @@ impl Shared {
 
     /// The services that run although something that they need does not, with what that is.
     async fn lacking(&self, platform: &PlatformName) -> BTreeMap<String, BTreeSet<String>> {
-        let Ok(engine) = self.session().await.engine() else { return BTreeMap::new() };
+        let Ok(engine) = self.session(platform).await.engine() else { return BTreeMap::new() };
         let all = engine.labelled(&format!("{}={platform}", label::PLATFORM)).await;
         all.map(|all| lacking(&all)).unwrap_or_default()
     }
@@ -328,6 +328,9 @@ impl Shared {
         }
         args.extend(words.iter().map(|word| (*word).to_owned()));
         let mut command = Command::new(self.program.to_string_lossy(), args).may_fail().timeout(patience);
+        if let Some(platform) = platform {
+            command = command.settings(self.engine_variables(platform).await);
+        }
         let home = self.host.folders().home;
         // the folder may be gone, and the one that the process was started in as well
         let folder = match folder {

@@ -25,6 +25,7 @@ mod service;
 mod snippets;
 mod telemetry;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -37,12 +38,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Session, Telemetry};
+use crate::app::{Session, State, Telemetry};
 use crate::compile::RESOLVER;
 use crate::daemon::OwnSocket;
 use crate::event::Events;
 use crate::host::Host;
-use crate::model::Invocation;
+use crate::model::{Invocation, PlatformName};
 use crate::system::System;
 
 pub use door::{DoorError, Opened, address, ticket};
@@ -204,10 +205,11 @@ impl Shared {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The machine and its engine, for what is asked without a command.
-    async fn session(&self) -> Session {
+    /// The machine and the platform's engine, for what is asked without a command.
+    async fn session(&self, platform: &PlatformName) -> Session {
+        let variables = self.engine_variables(platform).await;
         Session {
-            system: System::connect(Arc::clone(&self.host)).await,
+            system: System::connect_with(Arc::clone(&self.host), variables).await,
             events: Events::none(),
             cancel: self.stop.child_token(),
             command: "macula open home".to_owned(),
@@ -216,6 +218,11 @@ impl Shared {
             named: true,
             invocation: Invocation::default(),
         }
+    }
+
+    /// This process has the environment of whoever started it.
+    async fn engine_variables(&self, platform: &PlatformName) -> BTreeMap<String, String> {
+        State::new(&self.host.folders().data, platform).engine_variables(&*self.host).await
     }
 }
 

@@ -13,7 +13,7 @@ use super::Shared;
 impl Shared {
     /// What the engine knows of a service; `Value::Null`: it has no container.
     pub async fn service(&self, platform: &PlatformName, service: &str) -> Result<Value, Error> {
-        let engine = self.session().await.engine()?;
+        let engine = self.session(platform).await.engine()?;
         let all = engine.labelled(&format!("{}={platform}", label::PLATFORM)).await?;
         let mut found = detail(&all, service);
         if let Some(container) = container(&all, service) {
@@ -36,7 +36,7 @@ impl Shared {
         service: &str,
         variable: &str,
     ) -> Result<Option<String>, Error> {
-        let engine = self.session().await.engine()?;
+        let engine = self.session(platform).await.engine()?;
         let all = engine.labelled(&format!("{}={platform}", label::PLATFORM)).await?;
         let Some(container) = container(&all, service) else { return Ok(None) };
         let variables = engine.environment(&container.name).await?.unwrap_or_default();

@@ -1,11 +1,13 @@
 //! The world behind one handle.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::engine::discover::{Attempt, Discovery, Refusal, Source, discover_as};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
+use crate::host::local::LocalHost;
 
 mod inside;
 pub mod own_image;
@@ -32,6 +34,18 @@ impl System {
     /// The same with the engine of a Docker context, where one is named.
     pub async fn connect_as(host: Arc<dyn Host>, context: Option<&str>) -> Self {
         let (discovery, engine) = discover_as(host.as_ref(), context).await;
+        Self { host, engine, discovery, reach: Arc::new(OverNetwork) }
+    }
+
+    /// The same with these variables of another run in place of ours.
+    pub async fn connect_with(host: Arc<dyn Host>, variables: BTreeMap<String, String>) -> Self {
+        if variables.is_empty() {
+            return Self::connect(host).await;
+        }
+        let mut environment = host.environment();
+        environment.extend(variables);
+        let machine = LocalHost::with(environment, Some(host.folders().home));
+        let (discovery, engine) = discover_as(&machine, None).await;
         Self { host, engine, discovery, reach: Arc::new(OverNetwork) }
     }
 

@@ -58,15 +58,16 @@ impl Batch {
 
     /// Everything that another batch of the same service has to do, too.
     pub fn add(&mut self, later: Self) {
-        for (file, inside) in later.put {
-            self.remove.remove(&inside);
-            self.put.insert(file, inside);
-        }
+        // of what waited, not of its own: a file that has become a folder goes, and what is in the folder comes
         for path in later.remove {
             self.put.retain(|_, inside| {
                 *inside != path && !inside.strip_prefix(&path).is_some_and(|rest| rest.starts_with('/'))
             });
             self.remove.insert(path);
+        }
+        for (file, inside) in later.put {
+            self.remove.remove(&inside);
+            self.put.insert(file, inside);
         }
         for exec in later.exec {
             if !self.exec.contains(&exec) {
@@ -151,5 +152,12 @@ mod tests {
         first.add(later);
         assert_eq!(first.put.keys().collect::<Vec<_>>(), [Path::new("/p/c")]);
         assert_eq!(first.remove, BTreeSet::from(["/app/a".to_owned()]));
+        let mut folder = Batch::default();
+        folder.removed(&sync, Path::new("/p/e"));
+        folder.changed(&sync, Path::new("/p/e/x"));
+        let mut waiting = Batch::default();
+        waiting.changed(&sync, Path::new("/p/e"));
+        waiting.add(folder.clone());
+        assert_eq!(waiting, folder, "a file has become a folder");
     }
 }

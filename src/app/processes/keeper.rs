@@ -7,26 +7,28 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::app::lease::LeaseHolder;
 use crate::app::{Error, Session, resolver};
-use crate::daemon::{Route, RouteError, hold};
-use crate::host::{Command, Family, RunError, next_connection};
+use crate::daemon::{OwnSocket, Route};
+use crate::host::{Command, Family, RunError};
 use crate::model::{DnsSettings, PlatformName};
 use crate::plan::{ProcessAction, SETTLED, process_again};
 
+use super::happened::{Happened, accept, hold_name};
 use super::kept::Kept;
 use super::orphans::GRACE;
 use super::program::{end_family, port, ready};
 use super::watching::watching;
-use super::{Answer, Ask, FORMAT, KeeperFiles, KeeperRecord, MARK, MOST, Order, ProcessCondition};
+use super::{Answer, Ask, FORMAT, KeeperFiles, KeeperRecord, MARK, Order, ProcessCondition, QUICK, ask, start_of};
 
 /// Between two looks at the logs, and whether anybody can still ask.
 const LOOK: Duration = Duration::from_secs(2);
@@ -34,49 +36,19 @@ const LOOK: Duration = Duration::from_secs(2);
 const GROWTH: Duration = Duration::from_millis(200);
 /// The kept output of a program loses its older half when it gets longer than this.
 const LONGEST_OUTPUT: u64 = 4 << 20;
-/// Between two attempts to get a name.
-const NAME_AGAIN: Duration = Duration::from_millis(300);
 /// The background process is started again at most so often.
 const SERVE_AGAIN: Duration = Duration::from_secs(10);
-
-/// What the tasks tell. `run`: which start of the process it is about; an older one is of no interest.
-enum Happened {
-    Asked {
-        ask: Ask,
-        reply: oneshot::Sender<Answer>,
-    },
-    Ready {
-        name: String,
-        run: u64,
-    },
-    Ended {
-        name: String,
-        run: u64,
-        code: i32,
-    },
-    Again {
-        name: String,
-        run: u64,
-    },
-    Changed {
-        name: String,
-        path: PathBuf,
-    },
-    Named {
-        name: String,
-        problem: Option<String>,
-    },
-    /// The background process, which holds the names, does not answer.
-    Nameless,
-}
 
 struct Keeper {
     session: Session,
     files: KeeperFiles,
     holder: LeaseHolder,
+    start: String,
     mark: String,
     kept: BTreeMap<String, Kept>,
     written: Option<KeeperRecord>,
+    /// The last record could not be written, which was said.
+    unwritten: bool,
     runs: u64,
     /// When the background process was started last.
     served: Option<Instant>,
@@ -93,12 +65,15 @@ pub async fn keep(session: &Session, platform: &PlatformName) -> Result<(), Erro
         move |source| Error::Io { path, source }
     };
     host.create_folder(&files.folder, 0o700).await.map_err(io(&files.folder))?;
-    let socket = files.socket();
-    host.remove(&socket).await.map_err(io(&socket))?;
-    let listener = UnixListener::bind(&socket).map_err(io(&socket))?;
+    let path = files.socket();
+    // this one may have been so slow that somebody has started another
+    if ask(&path, &Ask::Tell, QUICK).await.is_ok() {
+        return Err(Error::said("another process keeps the programs of this platform"));
+    }
+    let (listener, socket) = OwnSocket::listen(&path).map_err(io(&path))?;
     let mut ends = Vec::new();
     for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
-        ends.push(signal(kind).map_err(io(&socket))?);
+        ends.push(signal(kind).map_err(io(&path))?);
     }
     let own = std::process::id();
     let holder = LeaseHolder::of(host, own).await.ok_or_else(|| Error::said("this process is not there"))?;
@@ -111,9 +86,11 @@ pub async fn keep(session: &Session, platform: &PlatformName) -> Result<(), Erro
         session: session.clone(),
         files,
         holder,
+        start: start_of(host).await,
         mark,
         kept: BTreeMap::new(),
         written: None,
+        unwritten: false,
         runs: 0,
         served: None,
         tell,
@@ -124,9 +101,12 @@ pub async fn keep(session: &Session, platform: &PlatformName) -> Result<(), Erro
         futures_util::future::select_all(all).await;
     };
     tokio::pin!(signalled);
-    let last = keeper.work(&mut happened, signalled.as_mut()).await;
+    let last = keeper.work(&socket, &mut happened, signalled.as_mut()).await;
     keeper.stop_all().await;
-    keeper.files.forget(keeper.session.host()).await;
+    // the files may be another one's by now
+    if socket.is_there() {
+        keeper.files.forget(keeper.session.host()).await;
+    }
     if let Some(reply) = last {
         let _ = reply.send(keeper.answer());
         // for the answer to be written
@@ -135,40 +115,11 @@ pub async fn keep(session: &Session, platform: &PlatformName) -> Result<(), Erro
     Ok(())
 }
 
-/// Requests, one a connection.
-async fn accept(listener: UnixListener, tell: UnboundedSender<Happened>) {
-    loop {
-        let (stream, _) = next_connection(|cx| listener.poll_accept(cx)).await;
-        tokio::spawn(serve(stream, tell.clone()));
-    }
-}
-
-async fn serve(stream: UnixStream, tell: UnboundedSender<Happened>) {
-    let mut stream = BufReader::new(stream);
-    let mut line = Vec::new();
-    let Ok(_) = (&mut stream).take(MOST).read_until(b'\n', &mut line).await else { return };
-    let ask = match serde_json::from_slice(&line) {
-        Ok(ask) => ask,
-        Err(error) => {
-            tracing::warn!(%error, "a request that is not understood");
-            return;
-        }
-    };
-    let (reply, answered) = oneshot::channel();
-    if tell.send(Happened::Asked { ask, reply }).is_err() {
-        return;
-    }
-    let Ok(answer) = answered.await else { return };
-    let Ok(mut line) = serde_json::to_vec(&answer) else { return };
-    line.push(b'\n');
-    // whoever asked may have gone
-    let _ = stream.write_all(&line).await;
-}
-
 impl Keeper {
     /// Until the end, which somebody may wait for.
     async fn work(
         &mut self,
+        socket: &OwnSocket,
         happened: &mut UnboundedReceiver<Happened>,
         mut signalled: impl Future<Output = ()> + Unpin,
     ) -> Option<oneshot::Sender<Answer>> {
@@ -186,10 +137,12 @@ impl Keeper {
                     continue;
                 }
                 _ = look.tick() => {
-                    if !self.session.host().exists(&self.files.socket()).await {
-                        self.session.events.info("the platform's folder is gone: its programs end");
+                    if !socket.is_there() {
+                        let events = &self.session.events;
+                        events.info("the platform's folder is gone, or another process keeps its programs: these end");
                         return None;
                     }
+                    self.write_down().await;
                     for kept in self.kept.values() {
                         // there is none yet, or it is in order
                         let _ = self.session.host().keep_end(&kept.state.log, LONGEST_OUTPUT).await;
@@ -218,14 +171,20 @@ impl Keeper {
     /// For whoever finds that this process is gone. Most questions change nothing.
     async fn write_down(&mut self) {
         let states = self.kept.values().map(|kept| kept.state.clone()).collect();
-        let record = KeeperRecord { format: FORMAT, holder: self.holder.clone(), mark: self.mark.clone(), states };
+        let (holder, start, mark) = (self.holder.clone(), self.start.clone(), self.mark.clone());
+        let record = KeeperRecord { format: FORMAT, holder, start, mark, states };
         if self.written.as_ref() == Some(&record) {
             return;
         }
-        if let Err(error) = self.files.keep(self.session.host(), &record).await {
-            self.session.events.warn(format!("the state is not written down: {error}"));
+        match self.files.keep(self.session.host(), &record).await {
+            Ok(()) => (self.written, self.unwritten) = (Some(record), false),
+            // the next look tries again
+            Err(error) => {
+                if !std::mem::replace(&mut self.unwritten, true) {
+                    self.session.events.warn(format!("the state is not written down: {error}"));
+                }
+            }
         }
-        self.written = Some(record);
     }
 
     async fn carry_out(&mut self, ask: Ask) {
@@ -279,9 +238,10 @@ impl Keeper {
                     self.start(&name).await;
                 }
             }
-            Happened::Changed { name, path } => {
+            Happened::Changed { name, path, at } => {
                 let Some(kept) = self.kept.get_mut(&name) else { return };
-                if kept.state.condition == ProcessCondition::Stopped {
+                // a run that has begun since has seen it: many files come in many batches
+                if kept.state.condition == ProcessCondition::Stopped || at <= kept.begun {
                     return;
                 }
                 self.session.events.info(format!("{name}: {} has changed: it is started again", path.display()));
@@ -347,6 +307,10 @@ impl Keeper {
             None => {
                 let kept = Kept::new(order, self.session.host().now());
                 self.kept.insert(name.clone(), kept);
+                // it rests, as it did under another keeper
+                if action == ProcessAction::Update {
+                    return;
+                }
             }
         }
         self.begin(&name).await;
@@ -397,14 +361,19 @@ impl Keeper {
         session.events.info(format!("{name}: started (process {})", started.pid()));
         let (tell, family, grace) = (self.tell.clone(), kept.family.clone(), process.stop_grace_period);
         let (of_end, named) = (session.clone(), name.to_owned());
+        let stopping = Arc::new(AtomicBool::new(false));
+        kept.stopping = stopping.clone();
         // not ended with the others: it is what reaps the program
-        tokio::spawn(async move {
+        kept.end = Some(tokio::spawn(async move {
             let code = started.ended().await;
-            // what it has started has no one to belong to any more
-            end_family(of_end.host(), &family, grace).await;
+            // what it has started has no one to belong to any more; a second SIGTERM would cut its end short
+            match stopping.load(Ordering::SeqCst) {
+                true => started.heard().await,
+                false => end_family(of_end.host(), &family, grace).await,
+            }
             // the keeper ends
             let _ = tell.send(Happened::Ended { name: named, run, code });
-        });
+        }));
         let (tell, named, of_ready, port) = (self.tell.clone(), name.to_owned(), session.clone(), kept.state.port);
         let address = kept.order.routes.first().map_or_else(|| "localhost".to_owned(), |route| route.host.clone());
         let ready = tokio::spawn(async move {
@@ -442,7 +411,7 @@ impl Keeper {
         }
         let (tell, events, name) = (self.tell.clone(), self.session.events.clone(), name.to_owned());
         kept.watch = Some(tokio::spawn(async move {
-            let told = |path| drop(tell.send(Happened::Changed { name: name.clone(), path }));
+            let told = |path| drop(tell.send(Happened::Changed { name: name.clone(), path, at: Instant::now() }));
             if let Err(error) = watching(&rules, told).await {
                 events.warn(format!("{name} is not started again when files change: {error}"));
             }
@@ -452,9 +421,11 @@ impl Keeper {
     /// Ends what these have running, side by side.
     async fn stop(&mut self, names: &[String], then: ProcessCondition) {
         let host = self.session.host();
-        let mut families = Vec::new();
+        let (mut families, mut ends) = (Vec::new(), Vec::new());
         for name in names {
             let Some(kept) = self.kept.get_mut(name) else { continue };
+            kept.stopping.store(true, Ordering::SeqCst);
+            ends.extend(kept.end.take());
             self.runs += 1;
             kept.run = self.runs;
             kept.of_run.drain(..).for_each(|task| task.abort());
@@ -467,6 +438,8 @@ impl Keeper {
             families.push((kept.family.clone(), kept.order.process.stop_grace_period));
         }
         join_all(families.iter().map(|(family, grace)| end_family(host, family, *grace))).await;
+        // for the last lines; what is not to be killed keeps nobody waiting
+        let _ = timeout(QUICK, join_all(ends)).await;
         for name in names {
             if let Some(kept) = self.kept.get_mut(name) {
                 kept.family.group = None;
@@ -490,30 +463,4 @@ impl Keeper {
 /// left must not find the next one, which may have begun by then.
 fn mark_of_run(keeper: &str, name: &str, run: u64) -> String {
     format!("{keeper}.{name}.{run}")
-}
-
-/// Holds one name; the background process may go and come back meanwhile.
-async fn hold_name(socket: PathBuf, route: Route, tell: UnboundedSender<Happened>, name: String) {
-    let mut told: Option<String> = None;
-    loop {
-        let problem = match hold(&socket, &route).await {
-            Ok(mut held) => {
-                if told.take().is_some() {
-                    let _ = tell.send(Happened::Named { name: name.clone(), problem: None });
-                }
-                held.lost().await;
-                continue;
-            }
-            Err(RouteError::Io(error)) => {
-                let _ = tell.send(Happened::Nameless);
-                format!("the background process does not answer: {error}")
-            }
-            Err(error) => error.to_string(),
-        };
-        if told.as_ref() != Some(&problem) {
-            told = Some(problem.clone());
-            let _ = tell.send(Happened::Named { name: name.clone(), problem: Some(problem) });
-        }
-        tokio::time::sleep(NAME_AGAIN).await;
-    }
 }

@@ -18,9 +18,12 @@ fn keeper(folder: &Path) -> Keeper {
         session,
         files,
         holder: LeaseHolder { pid: std::process::id(), started: None },
-        mark: format!("test-keeper-{}", std::process::id()),
+        start: String::new(),
+        // the tests run side by side, and each looks for its own
+        mark: format!("test-keeper-{}", folder.display()),
         kept: BTreeMap::new(),
         written: None,
+        unwritten: false,
         runs: 0,
         served: None,
         tell: unbounded_channel().0,
@@ -120,4 +123,76 @@ async fn what_is_stopped_is_not_watched_for_what_its_file_says_now() {
         keeper.order(update).await;
         assert_eq!(keeper.kept["web"].watch.is_some(), watched, "{condition:?}");
     }
+}
+
+#[tokio::test]
+async fn what_has_rested_under_another_keeper_rests_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(folder.path());
+    keeper.order(Order { action: ProcessAction::Update, ..order("web", folder.path()) }).await;
+    let state = &keeper.kept["web"].state;
+    assert_eq!((state.condition, state.pid), (ProcessCondition::Stopped, None));
+}
+
+#[tokio::test]
+async fn a_run_that_has_begun_since_a_change_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(folder.path());
+    keeper.order(order("web", folder.path())).await;
+    let mut pids = BTreeSet::from([keeper.kept["web"].state.pid]);
+    // of three batches, told while the first of them was carried out
+    let at = Instant::now();
+    for _ in 0..3 {
+        keeper.follow(Happened::Changed { name: "web".into(), path: "main.c".into(), at }).await;
+        pids.insert(keeper.kept["web"].state.pid);
+    }
+    assert_eq!(pids.len(), 2, "{pids:?}");
+    keeper.stop_all().await;
+}
+
+/// A program that takes its time to end may take the second SIGTERM for the end of its patience.
+#[tokio::test]
+async fn what_is_stopped_is_asked_once_and_heard_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(folder.path());
+    let mut web = order("web", folder.path());
+    let inner = "trap 'trap - TERM; sleep 0.3; echo clean; exit' TERM; echo ready; while :; do sleep 0.05; done";
+    web.process.command = ["sh", "-c", "sh -c \"$0\" & wait", inner].map(str::to_owned).into();
+    let log = web.log.clone();
+    keeper.order(web).await;
+    let written = || std::fs::read_to_string(&log).unwrap();
+    while !written().contains("ready") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    keeper.stop(&["web".to_owned()], ProcessCondition::Stopped).await;
+    assert!(written().ends_with("clean\n"), "{}", written());
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_down_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(folder.path());
+    let in_the_way = keeper.files.record_file();
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    keeper.write_down().await;
+    assert_eq!(keeper.files.record(keeper.session.host()).await, None);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    keeper.write_down().await;
+    let written = keeper.files.record(keeper.session.host()).await;
+    assert!(written.is_some() && written == keeper.written, "{written:?}");
+}
+
+#[tokio::test]
+async fn a_keeper_whose_place_another_one_has_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(folder.path());
+    let (tell, mut happened) = unbounded_channel();
+    keeper.tell = tell;
+    let path = folder.path().join("keeper.sock");
+    let (_listener, own) = OwnSocket::listen(&path).unwrap();
+    let work = keeper.work(&own, &mut happened, std::future::pending());
+    assert!(timeout(Duration::from_millis(100), work).await.is_err());
+    let (_other, _theirs) = OwnSocket::listen(&path).unwrap();
+    let work = keeper.work(&own, &mut happened, std::future::pending());
+    assert!(timeout(Duration::from_secs(60), work).await.is_ok_and(|last| last.is_none()));
 }

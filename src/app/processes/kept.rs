@@ -1,5 +1,7 @@
 //! One process that is kept, and where it stands.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use tokio::task::JoinHandle;
@@ -19,6 +21,10 @@ pub(super) struct Kept {
     /// Of the last run. Without its group once that has ended: the number may be another group's by then, the mark is
     /// nobody else's.
     pub family: Family,
+    /// Somebody ends all of the last run.
+    pub stopping: Arc<AtomicBool>,
+    /// Waits for the end of the last run, and is never ended itself.
+    pub end: Option<JoinHandle<()>>,
     /// Until its end, and until it is ready.
     pub of_run: Vec<JoinHandle<()>>,
     /// Its names.
@@ -50,6 +56,8 @@ impl Kept {
             begun: Instant::now(),
             failures: 0,
             family: Family::default(),
+            stopping: Arc::default(),
+            end: None,
             of_run: Vec::new(),
             names: Vec::new(),
             watch: None,

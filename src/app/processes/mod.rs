@@ -10,6 +10,7 @@
 //!
 //! What a program writes goes to `<data>/<platform>/run/NAME.log`, as with `macula run`.
 
+mod happened;
 mod keeper;
 mod kept;
 mod orphans;
@@ -31,8 +32,9 @@ use tokio::time::timeout;
 use crate::daemon::Route;
 use crate::host::{Command, Ending, Family, Host, Unmet, pause, until};
 use crate::model::{PlatformName, Process};
-use crate::plan::{Parts, ProcessAction};
+use crate::plan::{KEEPER, Parts, ProcessAction};
 
+use super::engine_lock;
 use super::lease::LeaseHolder;
 use super::resolver;
 use super::state::{KEEPER_LOG, KEEPER_RECORD, read, write};
@@ -149,6 +151,9 @@ impl ProcessCondition {
 pub struct KeeperRecord {
     format: u64,
     holder: LeaseHolder,
+    /// See [`start_of`].
+    #[serde(default)]
+    start: String,
     /// Of its programs' environment.
     mark: String,
     pub states: Vec<ProcessState>,
@@ -160,11 +165,24 @@ impl KeeperRecord {
         if self.holder.is_there(host).await {
             return None;
         }
-        // a number is given again only when nobody is in its session any more: who is in it now is no business of ours
-        let given_again = host.alive(self.holder.pid);
-        let session = (!given_again).then_some(self.holder.pid);
+        // within one start, a number is given again only when nobody is in its session any more: who is in it now is no
+        // business of ours
+        let same_start = !self.start.is_empty() && self.start == start_of(host).await;
+        let session = (same_start && !host.alive(self.holder.pid)).then_some(self.holder.pid);
         Some(Family { group: None, session, mark: Some(format!("{MARK}={}", self.mark)) })
     }
+}
+
+/// This start of the machine or the container, whose numbers of processes mean nothing in the next one. Empty where a
+/// system does not say so.
+async fn start_of(host: &dyn Host) -> String {
+    let processes = engine_lock::processes(host).await;
+    if processes.is_empty() {
+        return processes;
+    }
+    // two containers in a row may say the same of theirs, but for the time of the first one
+    let first = LeaseHolder::of(host, 1).await.and_then(|first| first.started);
+    format!("{processes} {}", first.unwrap_or_default())
 }
 
 /// Where the keeper's files lie.
@@ -224,14 +242,34 @@ pub struct Keeping {
 
 /// Asks the keeper, or reads what it has left.
 pub async fn keeping(host: &dyn Host, platform: &PlatformName) -> Keeping {
+    found(host, platform, None).await
+}
+
+/// The same as an `up` of this version takes it: see [`renew`].
+pub async fn keeping_for_up(session: &Session, platform: &PlatformName) -> Keeping {
+    found(session.host(), platform, Some(session.version)).await
+}
+
+/// `version`: a keeper of another one does not go on.
+async fn found(host: &dyn Host, platform: &PlatformName, version: Option<&str>) -> Keeping {
     let files = KeeperFiles::of(host, platform);
     if let Ok(answer) = ask(&files.socket(), &Ask::Tell, QUICK).await {
-        return Keeping { states: answer.states, lost: false };
+        let goes_on = version.is_none_or(|version| version == answer.version);
+        let states = if goes_on { answer.states } else { handed_on(answer.states) };
+        return Keeping { states, lost: false };
     }
     let Some(record) = files.record(host).await else { return Keeping::default() };
     // one that is busy with stopping something does not answer at once
     let lost = !record.holder.is_there(host).await;
     Keeping { states: record.states, lost }
+}
+
+/// What the next keeper is to take over, since this one ends: it is told by a part that no process is to have.
+fn handed_on(mut states: Vec<ProcessState>) -> Vec<ProcessState> {
+    for state in &mut states {
+        state.parts.insert(KEEPER.to_owned(), String::new());
+    }
+    states
 }
 
 /// Hands over what is wanted; starts a keeper where none runs.
@@ -334,36 +372,59 @@ async fn told(session: &Session, files: &KeeperFiles) -> Result<io::Result<Answe
     }
 }
 
+/// What an `up` begins with. A keeper of another version is ended, and so is one that does not answer: with all of its
+/// programs, whatever the `up` is about, which are told as those that are handed on.
+pub async fn renew(session: &Session, platform: &PlatformName) -> Result<Keeping, Error> {
+    Ok(match renewed(session, platform).await? {
+        Ok(states) => Keeping { states, lost: false },
+        Err(left) => left,
+    })
+}
+
+/// How the processes of a keeper of this version are. An error: there is none, and that is what the last one has left.
+async fn renewed(session: &Session, platform: &PlatformName) -> Result<Result<Vec<ProcessState>, Keeping>, Error> {
+    let host = session.host();
+    let files = KeeperFiles::of(host, platform);
+    match told(session, &files).await? {
+        Ok(answer) if answer.version == session.version => return Ok(Ok(answer.states)),
+        Ok(answer) => {
+            session.events.info("another version of macula keeps the processes: they are started again by this one");
+            end(session, platform).await?;
+            return Ok(Err(Keeping { states: handed_on(answer.states), lost: false }));
+        }
+        Err(_) => {}
+    }
+    let mut left = Keeping::default();
+    if let Some(record) = files.record(host).await {
+        let was_there = record.holder.is_there(host).await;
+        if was_there {
+            // it has had the time that its programs may take, and nothing else can be done with it
+            host.end(&[record.holder.pid], Ending::Kill);
+            let begun = Instant::now();
+            // the sweep looks once more
+            while record.holder.is_there(host).await && begun.elapsed() < QUICK && pause(SHORT, &session.cancel).await {
+            }
+        }
+        if record.states.iter().any(|state| state.condition.is_alive()) {
+            session.events.warn("the process that keeps your programs was killed; they are started again");
+        }
+        orphans::sweep(host, &files).await;
+        left = match was_there {
+            true => Keeping { states: handed_on(record.states), lost: false },
+            false => Keeping { states: record.states, lost: true },
+        };
+    }
+    files.forget(host).await;
+    Ok(Err(left))
+}
+
 /// The socket of a keeper of this version, and how its processes are.
 async fn ensure(session: &Session, platform: &PlatformName) -> Result<(PathBuf, Vec<ProcessState>), Error> {
     let host = session.host();
     let files = KeeperFiles::of(host, platform);
     let socket = files.socket();
-    match told(session, &files).await? {
-        Ok(answer) if answer.version == session.version => return Ok((socket, answer.states)),
-        Ok(_) => {
-            session.events.info("another version of macula keeps the processes: they are started again by this one");
-            end(session, platform).await?;
-        }
-        Err(_) => {
-            if let Some(record) = files.record(host).await {
-                if record.holder.is_there(host).await {
-                    // it has had the time that its programs may take, and nothing else can be done with it
-                    host.end(&[record.holder.pid], Ending::Kill);
-                    let begun = Instant::now();
-                    // the sweep looks once more
-                    while record.holder.is_there(host).await
-                        && begun.elapsed() < QUICK
-                        && pause(SHORT, &session.cancel).await
-                    {}
-                }
-                if record.states.iter().any(|state| state.condition.is_alive()) {
-                    session.events.warn("the process that keeps your programs was killed; they are started again");
-                }
-                orphans::sweep(host, &files).await;
-            }
-            files.forget(host).await;
-        }
+    if let Ok(states) = renewed(session, platform).await? {
+        return Ok((socket, states));
     }
     let log = files.log();
     let _ = host.keep_end(&log, resolver::LONGEST_LOG).await;

@@ -33,6 +33,7 @@ fn record() -> KeeperRecord {
     KeeperRecord {
         format: FORMAT,
         holder: LeaseHolder { pid: KEEPER, started: Some(STARTED) },
+        start: String::new(),
         mark: "m".into(),
         states: vec![process_state(ProcessCondition::Running)],
     }
@@ -41,6 +42,11 @@ fn record() -> KeeperRecord {
 /// A keeper that answers only some of those that ask, in this order, and hangs up on the others as if they had lost their
 /// patience. Returns what it is asked.
 fn keeper(files: &KeeperFiles, answers: &[bool]) -> Arc<Mutex<Vec<String>>> {
+    keeper_of("1.0.0", files, answers)
+}
+
+/// The same of this version.
+fn keeper_of(version: &'static str, files: &KeeperFiles, answers: &[bool]) -> Arc<Mutex<Vec<String>>> {
     let listener = UnixListener::bind(files.socket()).unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let (heard, answers) = (asked.clone(), answers.to_vec());
@@ -52,7 +58,7 @@ fn keeper(files: &KeeperFiles, answers: &[bool]) -> Arc<Mutex<Vec<String>>> {
             stream.read_line(&mut line).await.unwrap();
             heard.lock().unwrap().push(line.trim_end().to_owned());
             if is_answered {
-                let answer = Answer { version: "1.0.0".into(), states: record().states };
+                let answer = Answer { version: version.into(), states: record().states };
                 let mut line = serde_json::to_vec(&answer).unwrap();
                 line.push(b'\n');
                 stream.write_all(&line).await.unwrap();
@@ -120,6 +126,26 @@ async fn a_keeper_that_is_busy_is_waited_for() {
 }
 
 #[tokio::test]
+async fn what_a_keeper_of_another_version_keeps_is_handed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = machine(folder.path(), STARTED);
+    let files = KeeperFiles::of(&host, &shop());
+    files.keep(&host, &record()).await.unwrap();
+    let asked = keeper_of("0.9.0", &files, &[true; 6]);
+    let heard = Arc::new(Heard::default());
+    let session = heard_session(host.clone(), &FakeEngine::new(), "macula up", &heard);
+    let handed_on = Keeping { states: handed_on(record().states), lost: false };
+    assert_ne!(handed_on, keeping(&host, &shop()).await);
+    assert_eq!(keeping_for_up(&session, &shop()).await, handed_on);
+    assert_eq!(heard.said(), [""; 0]);
+    assert_eq!(renew(&session, &shop()).await.unwrap(), handed_on);
+    let said = "another version of macula keeps the processes: they are started again by this one";
+    assert_eq!(heard.said(), [said]);
+    assert_eq!(*asked.lock().unwrap(), [TELL, TELL, TELL, TELL, TELL, r#"{"do":"end"}"#]);
+    assert_eq!(files.record(&host).await, None);
+}
+
+#[tokio::test]
 async fn the_user_may_end_the_waiting() {
     let folder = tempfile::tempdir().unwrap();
     let host = machine(folder.path(), STARTED);
@@ -156,15 +182,27 @@ async fn a_keeper_is_told_from_a_later_process_with_its_number() {
 async fn what_a_keeper_has_left_is_sought_where_it_can_be() {
     let of = |session| Family { group: None, session, mark: Some("MACULA_PROCESS=m".into()) };
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let stat = |ticks: u64| format!("1 (init) S 0 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 {ticks} 0 0\n");
+    let boot = |host: FakeHost, id: &str, ticks| {
+        host.file("/proc/sys/kernel/random/boot_id", id).file("/proc/1/stat", stat(ticks))
+    };
     let hosts = [
-        (machine(folders[0].path(), STARTED), None),
+        (boot(machine(folders[0].path(), STARTED), "b1", 2), None),
         // its session is another one by now
-        (machine(folders[1].path(), LATER), Some(of(None))),
-        (FakeHost::new(), Some(of(Some(KEEPER)))),
+        (boot(machine(folders[1].path(), LATER), "b1", 2), Some(of(None))),
+        (boot(FakeHost::new(), "b1", 2), Some(of(Some(KEEPER)))),
+        // the machine, or the container, was started again; or nobody knows
+        (boot(FakeHost::new(), "b2", 2), Some(of(None))),
+        (boot(FakeHost::new(), "b1", 3), Some(of(None))),
+        (FakeHost::new(), Some(of(None))),
     ];
+    let start = start_of(&boot(FakeHost::new(), "b1", 2)).await;
     for (host, left) in hosts {
-        assert_eq!(record().left(&host).await, left);
+        let record = KeeperRecord { start: start.clone(), ..record() };
+        assert_eq!(record.left(&host).await, left);
     }
+    // of a version that did not write it down
+    assert_eq!(record().left(&FakeHost::new()).await, Some(of(None)));
 }
 
 #[test]

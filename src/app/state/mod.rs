@@ -1,14 +1,13 @@
 //! What bears no labels: the secrets and the choice of the loopback block, in the user's data
 //! folder under the platform's name.
 
+mod engines;
 mod files;
 mod passwords;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
 
 use crate::compile::addons::AddOn;
 use crate::compile::{Block, choose_block};
@@ -19,6 +18,7 @@ use crate::model::{ClusterRecord, Observed, Platform, PlatformName, SecretSource
 use super::Error;
 use super::choices::Choices;
 use super::lease::Lease;
+pub(super) use engines::engine_at;
 use files::{
     ChoicesFile, ClusterFile, FORMAT, FollowedFile, LeaseFile, PlatformFile, ProgramsFile, SecretsFile, UsedFile,
     read_services, write_services,
@@ -44,13 +44,6 @@ pub(super) const KEEPER_RECORD: &str = "keeper.json";
 
 /// Held while one of several platforms chooses its addresses. A name that no platform can have.
 const CHOICE_LOCK: &str = ".addresses.lock";
-
-#[derive(Debug, Serialize, Deserialize)]
-struct EnginesFile {
-    format: u64,
-    /// Their endpoints.
-    engines: BTreeSet<String>,
-}
 
 /// The files of one platform.
 #[derive(Debug, Clone)]
@@ -126,9 +119,14 @@ impl State {
         kept.map(|kept| kept.choices).unwrap_or_default()
     }
 
-    /// What the last `up` was told.
+    /// What the last `up` was told. As in [`State::remembered`], a file that cannot be understood holds no choice; one of a
+    /// newer macula is not replaced.
     pub(super) async fn choices(&self, host: &dyn Host) -> Result<Choices, Error> {
-        Ok(read::<ChoicesFile>(host, &self.choices_file()).await?.map(|file| file.choices).unwrap_or_default())
+        match read::<ChoicesFile>(host, &self.choices_file()).await {
+            Ok(kept) => Ok(kept.map(|file| file.choices).unwrap_or_default()),
+            Err(Error::BadState { .. }) => Ok(Choices::default()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Records it where it differs.
@@ -270,37 +268,6 @@ impl State {
 
     pub(super) async fn has_secrets(&self, host: &dyn Host) -> bool {
         host.exists(&self.secrets_file()).await
-    }
-
-    fn engines_file(&self) -> PathBuf {
-        self.folder.join("engines.json")
-    }
-
-    /// The engines that may have data of the platform, by their endpoints; empty where nobody has written them down.
-    pub(super) async fn engines(&self, host: &dyn Host) -> Result<BTreeSet<String>, Error> {
-        Ok(read::<EnginesFile>(host, &self.engines_file()).await?.map(|file| file.engines).unwrap_or_default())
-    }
-
-    async fn write_engines(&self, host: &dyn Host, engines: BTreeSet<String>) -> Result<(), Error> {
-        write(host, &self.engines_file(), &EnginesFile { format: FORMAT, engines }).await
-    }
-
-    /// Records that the platform is brought up on this one: its passwords are needed there until its data is removed.
-    pub async fn keep_engine(&self, host: &dyn Host, endpoint: &str) -> Result<(), Error> {
-        let mut engines = self.engines(host).await?;
-        match engines.insert(engine_at(host, endpoint).await) {
-            true => self.write_engines(host, engines).await,
-            false => Ok(()),
-        }
-    }
-
-    /// There is no data on this one any more.
-    pub(super) async fn forget_engine(&self, host: &dyn Host, endpoint: &str) -> Result<(), Error> {
-        let mut engines = self.engines(host).await?;
-        match engines.remove(&engine_at(host, endpoint).await) {
-            true => self.write_engines(host, engines).await,
-            false => Ok(()),
-        }
     }
 
     /// Where everything of the cluster's lies.
@@ -507,14 +474,6 @@ impl State {
             }
         }
         Ok(())
-    }
-}
-
-/// An engine by its endpoint. A socket may be a link, as /var/run is, and then the engine is the one that it leads to.
-pub(super) async fn engine_at(host: &dyn Host, endpoint: &str) -> String {
-    match endpoint.strip_prefix("unix://") {
-        Some(path) => format!("unix://{}", host.resolved(Path::new(path)).await.display()),
-        None => endpoint.to_owned(),
     }
 }
 

@@ -1,14 +1,24 @@
 use super::*;
 use crate::config::MemoryFiles;
+use crate::engine::discover::{Attempt, Source};
 use crate::host::fake::FakeHost;
 
-#[test]
-fn choices_that_cannot_be_understood_are_none() {
+#[tokio::test]
+async fn choices_that_cannot_be_understood_are_none() {
     let state = State::new(Path::new("/data"), &PlatformName::default());
-    let read = |text: &str| state.remembered(&MemoryFiles::default().with(state.choices_file(), text));
-    assert_eq!(read("{"), Choices::default());
-    assert_eq!(read(r#"{"format": 9, "choices": {"profiles": ["x"]}}"#), Choices::default());
-    assert_eq!(read(r#"{"format": 1, "choices": {"profiles": ["x"]}}"#).profiles, ["x"]);
+    let remembered = |text: &str| state.remembered(&MemoryFiles::default().with(state.choices_file(), text));
+    let kept = async |text: &str| state.choices(&FakeHost::new().file(state.choices_file(), text)).await;
+    for text in ["{", r#"{"format": 1, "choices": {"images": "x"}}"#] {
+        assert_eq!((remembered(text), kept(text).await.unwrap()), (Choices::default(), Choices::default()), "{text}");
+    }
+    let newer = r#"{"format": 9, "choices": {"profiles": ["x"]}}"#;
+    assert_eq!(remembered(newer), Choices::default());
+    assert!(matches!(kept(newer).await, Err(Error::NewerState { found: 9, .. })));
+    let good = r#"{"format": 1, "choices": {"profiles": ["x"]}}"#;
+    assert_eq!(
+        (remembered(good).profiles, kept(good).await.unwrap().profiles),
+        (vec!["x".to_owned()], vec!["x".to_owned()])
+    );
 }
 
 #[test]
@@ -35,9 +45,13 @@ async fn a_cluster_alone_makes_a_platform_known() {
 async fn engines_are_known_until_the_data_is_gone_from_them() {
     let host = FakeHost::new();
     let state = State::new(Path::new("/data"), &PlatformName::default());
-    assert!(state.engines(&host).await.unwrap().is_empty());
+    assert!(state.engines(&host).await.unwrap().is_empty() && state.is_on(&host, "tcp://ci:2375").await.unwrap());
+    assert!(state.engine_variables(&host).await.is_empty());
     for endpoint in ["unix:///run/docker.sock", "tcp://ci:2375", "unix:///run/docker.sock"] {
-        state.keep_engine(&host, endpoint).await.unwrap();
+        let host = host.clone().env_var("DOCKER_HOST", endpoint);
+        let used = Attempt { endpoint: endpoint.to_owned(), source: Source::DockerHost, outcome: Ok(()) };
+        state.keep_engine(&host, &used).await.unwrap();
+        assert_eq!(state.engine_variables(&host).await, used.variables(&host));
     }
     let known: Vec<String> = state.engines(&host).await.unwrap().into_iter().collect();
     assert_eq!(known, ["tcp://ci:2375", "unix:///run/docker.sock"]);
@@ -46,6 +60,11 @@ async fn engines_are_known_until_the_data_is_gone_from_them() {
     }
     let known: Vec<String> = state.engines(&host).await.unwrap().into_iter().collect();
     assert_eq!(known, ["unix:///run/docker.sock"]);
+    assert!(!state.is_on(&host, "tcp://ci:2375").await.unwrap());
+    assert_eq!(state.engine_variables(&host).await["DOCKER_HOST"], "unix:///run/docker.sock");
+    // it says how an engine is found, and nothing else
+    host.put(state.engines_file(), r#"{"format": 1, "engines": [], "variables": {"LD_PRELOAD": "/tmp/x"}}"#);
+    assert!(state.engine_variables(&host).await.is_empty());
 }
 
 #[tokio::test]

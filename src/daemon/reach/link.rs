@@ -1,6 +1,6 @@
 //! The way from here to a container's port.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,6 +58,7 @@ pub(super) struct Link {
     gateway: Ipv4Addr,
     /// The container that dials.
     relay: String,
+    variables: BTreeMap<String, String>,
     engine: tokio::sync::Mutex<Option<Arc<dyn Engine>>>,
     addresses: Mutex<HashMap<String, (Ipv4Addr, Instant)>>,
     tunnel: tokio::sync::Mutex<Tunneling>,
@@ -79,6 +80,7 @@ impl Link {
             network: table.network.clone(),
             gateway: table.gateway,
             relay: table.relay.clone(),
+            variables: table.engine.clone(),
             engine: tokio::sync::Mutex::default(),
             addresses: Mutex::default(),
             tunnel: tokio::sync::Mutex::default(),
@@ -182,7 +184,7 @@ impl Link {
         if let Some(engine) = &*engine {
             return Ok(Arc::clone(engine));
         }
-        let found = System::connect(Arc::clone(&self.host)).await.engine;
+        let found = System::connect_with(Arc::clone(&self.host), self.variables.clone()).await.engine;
         let found = found.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "no engine answers"))?;
         Ok(Arc::clone(engine.insert(found)))
     }

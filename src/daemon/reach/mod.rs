@@ -76,6 +76,9 @@ pub struct Table {
     /// This process's own container, where the way is direct.
     #[serde(default)]
     pub home: String,
+    /// The variables with which `up` found the engine; empty: those of whoever looks for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub engine: BTreeMap<String, String>,
     pub forwards: Vec<Forward>,
 }
 
@@ -89,6 +92,7 @@ impl Table {
             arrivals: nowhere(),
             relay: String::new(),
             home: String::new(),
+            engine: BTreeMap::new(),
             forwards: Vec::new(),
         }
     }

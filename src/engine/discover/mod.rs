@@ -1,5 +1,6 @@
 //! Which engine is used: every endpoint that one could mean, in order, and what each said.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,6 +73,34 @@ pub struct Attempt {
     pub source: Source,
     /// `Ok`: this one is used.
     pub outcome: Result<(), Refusal>,
+}
+
+/// By these the engine is found, and the keys for it.
+pub const VARIABLES: [&str; 7] = [
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "DOCKER_CERT_PATH",
+    "DOCKER_TLS",
+    "DOCKER_TLS_VERIFY",
+    "XDG_RUNTIME_DIR",
+];
+
+impl Attempt {
+    /// [`VARIABLES`] with which another process finds this engine as it was found here; empty is as good as not set.
+    pub fn variables(&self, host: &dyn Host) -> BTreeMap<String, String> {
+        let own = VARIABLES.map(|name| (name.to_owned(), host.env(name).unwrap_or_default()));
+        let mut all = BTreeMap::from(own);
+        // the command line, or a configuration that may say something else by then, goes before the environment
+        let context = match &self.source {
+            Source::DockerHost => return all,
+            Source::Context(name) => name.as_str(),
+            _ => DEFAULT_CONTEXT,
+        };
+        all.insert("DOCKER_HOST".to_owned(), String::new());
+        all.insert("DOCKER_CONTEXT".to_owned(), context.to_owned());
+        all
+    }
 }
 
 /// All attempts, in order; at most the last one succeeded.
@@ -242,7 +271,7 @@ struct Configuration {
 #[derive(Debug, Deserialize)]
 struct ContextMeta {
     #[serde(rename = "Endpoints", default)]
-    endpoints: std::collections::BTreeMap<String, ContextEndpoint>,
+    endpoints: BTreeMap<String, ContextEndpoint>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -228,6 +227,25 @@ async fn docker_host_is_the_only_one_tried() {
     let (discovery, engine) = discover(&host).await;
     assert!(engine.is_none());
     insta::assert_snapshot!(told(&discovery, folder.path()), @"DockerHost unix://<dir>/none.sock Err(Absent)");
+}
+
+#[test]
+fn another_process_finds_the_same_engine_by_its_variables() {
+    let host = Desk::default().env("DOCKER_HOST", "tcp://ci:2376").env("DOCKER_TLS_VERIFY", "1");
+    let host = host.env("DOCKER_CONTEXT", "x");
+    let set = |source| {
+        let attempt = Attempt { endpoint: String::new(), source, outcome: Ok(()) };
+        let all = attempt.variables(&host);
+        assert_eq!(all.len(), VARIABLES.len());
+        all.iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>()
+    };
+    let tls = "DOCKER_TLS_VERIFY=1";
+    assert_eq!(set(Source::DockerHost), ["DOCKER_CONTEXT=x", "DOCKER_HOST=tcp://ci:2376", tls]);
+    assert_eq!(set(Source::Context("lab".to_owned())), ["DOCKER_CONTEXT=lab", tls]);
+    assert_eq!(set(Source::PodmanRootful), ["DOCKER_CONTEXT=default", tls]);
 }
 
 #[tokio::test]

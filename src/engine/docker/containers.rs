@@ -68,7 +68,7 @@ impl Making for DockerMaking<'_> {
     }
 }
 
-/// What of the engine's events is told; a container that is still being made has a name of its own until then.
+/// What of the engine's events is told.
 fn container_event(event: EventMessage) -> Option<ContainerEvent> {
     let actor = event.actor?;
     let mut attributes = actor.attributes.unwrap_or_default();
@@ -84,6 +84,7 @@ fn container_event(event: EventMessage) -> Option<ContainerEvent> {
         "oom" => ContainerHappening::OutOfMemory,
         "pause" => ContainerHappening::Paused,
         "unpause" => ContainerHappening::Unpaused,
+        "rename" => ContainerHappening::Renamed,
         "destroy" | "remove" => ContainerHappening::Removed,
         status => match status.strip_prefix("health_status").map(|rest| rest.trim_start_matches([':', ' '])) {
             Some("healthy") => ContainerHappening::Healthy,
@@ -95,10 +96,9 @@ fn container_event(event: EventMessage) -> Option<ContainerEvent> {
         (Some(nanoseconds), _) => jiff::Timestamp::from_nanosecond(nanoseconds.into()),
         (None, seconds) => jiff::Timestamp::from_second(seconds.unwrap_or_default()),
     };
-    let container = attributes.remove("name")?;
-    (!creation::is_unfinished(&container)).then(|| ContainerEvent {
+    Some(ContainerEvent {
         time: time.map(|time| time.to_string()).unwrap_or_default(),
-        container,
+        container: attributes.remove("name")?,
         id: actor.id.unwrap_or_default(),
         service: attributes.remove(label::SERVICE).unwrap_or_default(),
         happening,
@@ -468,6 +468,31 @@ mod tests {
             (id.as_str(), false),
         ] {
             assert_eq!(may_begin_an_id(name), may, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_event_has_the_name_that_its_container_has_by_then() {
+        let attributes = |name: &str| serde_json::json!({"name": name, "oldName": "/x", "dev.macula.service": "web"});
+        for (action, name, happening) in [
+            ("create", "macula-web-1.unfinished", Some(ContainerHappening::Created)),
+            ("rename", "macula-web-1", Some(ContainerHappening::Renamed)),
+            ("health_status: healthy", "macula-web-1", Some(ContainerHappening::Healthy)),
+            ("exec_start: true", "macula-web-1", None),
+        ] {
+            let event = serde_json::json!({
+                "Action": action,
+                "Actor": {"ID": "a", "Attributes": attributes(name)},
+                "timeNano": 1_500_000_000_i64,
+            });
+            let told = happening.map(|happening| ContainerEvent {
+                time: "1970-01-01T00:00:01.5Z".to_owned(),
+                container: name.to_owned(),
+                id: "a".to_owned(),
+                service: "web".to_owned(),
+                happening,
+            });
+            assert_eq!(container_event(serde_json::from_value(event).unwrap()), told, "{action}");
         }
     }
 

@@ -95,6 +95,8 @@ struct World {
     made: u64,
     /// What its machine has, and when that was changed last; `None`: whatever is asked for.
     paths: Option<BTreeMap<PathBuf, i128>>,
+    /// Bytes at the end of an archive of files that are not sent.
+    packs_less: usize,
 }
 
 /// The engine. Clones share one world, so that a test keeps one and hands the other in.
@@ -182,6 +184,11 @@ impl FakeEngine {
         self.change(|world| {
             world.pullable.insert(reference.to_owned(), image);
         })
+    }
+
+    /// An archive of files breaks off so many bytes before its end, and nothing is said of it.
+    pub fn packs_less(self, bytes: usize) -> Self {
+        self.change(|world| world.packs_less = bytes)
     }
 
     pub fn pull_fails(self, reference: &str, how: FakePull) -> Self {

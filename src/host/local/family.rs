@@ -6,15 +6,26 @@ use std::process::Stdio;
 
 use async_trait::async_trait;
 use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use super::LocalHost;
-use super::run::{end_with_us, open_log, which};
+use super::run::{AFTERWARDS, end_with_us, open_log, which};
 use crate::host::{Command, Ending, Family, Grouped, RunError};
 use crate::model::AnyError;
+
+/// How much of an output is read at once.
+const CHUNK: usize = 64 << 10;
 
 struct Child {
     pid: u32,
     child: tokio::process::Child,
+    /// Until nobody can write any more; none: it writes to its log itself.
+    output: Option<JoinHandle<()>>,
+    /// Until when more output is waited for, once it has ended.
+    patience: Option<Instant>,
 }
 
 #[async_trait]
@@ -25,11 +36,35 @@ impl Grouped for Child {
 
     async fn ended(&mut self) -> i32 {
         use std::os::unix::process::ExitStatusExt;
-        match self.child.wait().await {
+        let code = match self.child.wait().await {
             Ok(status) => status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
             // somebody else has waited for it: nothing is known of its end
             Err(_) => 128,
+        };
+        // what it has started may write for as long as it likes; whoever asks again waits no longer
+        let patience = *self.patience.get_or_insert_with(|| Instant::now() + AFTERWARDS);
+        if let Some(output) = self.output.as_mut().filter(|output| !output.is_finished()) {
+            let _ = timeout_at(patience, output).await;
         }
+        code
+    }
+
+    async fn heard(&mut self) {
+        if let Some(output) = self.output.take().filter(|output| !output.is_finished()) {
+            // one that has panicked writes no more
+            let _ = output.await;
+        }
+    }
+}
+
+/// Writes down what comes, to the end.
+async fn write_down(mut output: pipe::Receiver, log: std::fs::File) {
+    let mut log = tokio::fs::File::from_std(log);
+    let mut chunk = vec![0; CHUNK];
+    while let Ok(count @ 1..) = output.read(&mut chunk).await {
+        // a full disk is no reason to stop the program
+        let _ = log.write_all(chunk.get(..count).unwrap_or_default()).await;
+        let _ = log.flush().await;
     }
 }
 
@@ -39,11 +74,23 @@ pub(super) fn start(host: &LocalHost, command: &Command, log: &Path) -> Result<B
     let missing = || RunError::Missing { command: line.clone(), program: command.program.clone() };
     let path = command.settings.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
     let program = in_folder(&command.program, command.cwd.as_deref());
-    let program = which(&program, path).ok_or_else(missing)?;
+    let program = which(&program, &path_in(path, command.cwd.as_deref())).ok_or_else(missing)?;
     let (file, _) = open_log(host, log).map_err(io)?;
     let mut ready = tokio::process::Command::new(program);
-    ready.args(&command.args).env_clear().envs(&command.settings).process_group(0);
-    ready.stdin(Stdio::null()).stdout(file.try_clone().map_err(io)?).stderr(file);
+    ready.args(&command.args).env_clear().envs(&command.settings).process_group(0).stdin(Stdio::null());
+    let piped = match command.writes_itself {
+        true => {
+            ready.stdout(file.try_clone().map_err(io)?).stderr(file);
+            None
+        }
+        // not the file itself: a program that opens /dev/stderr would empty it
+        false => {
+            let (reader, writer) = std::io::pipe().map_err(io)?;
+            let reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(io)?;
+            ready.stdout(writer.try_clone().map_err(io)?).stderr(writer);
+            Some((reader, file))
+        }
+    };
     if let Some(folder) = &command.cwd {
         ready.current_dir(folder);
     }
@@ -51,7 +98,8 @@ pub(super) fn start(host: &LocalHost, command: &Command, log: &Path) -> Result<B
     let child = ready.spawn().map_err(io)?;
     let pid =
         child.id().ok_or_else(|| RunError::Io { command: line.clone(), source: AnyError::said("it ended at once") })?;
-    Ok(Box::new(Child { pid, child }))
+    let output = piped.map(|(reader, file)| tokio::spawn(write_down(reader, file)));
+    Ok(Box::new(Child { pid, child, output, patience: None }))
 }
 
 /// A program with a slash that is relative counts from the folder that it is run in.
@@ -62,6 +110,13 @@ fn in_folder(program: &str, folder: Option<&Path>) -> String {
         }
         _ => program.to_owned(),
     }
+}
+
+/// Where a program without a slash is looked for: relative folders, and empty ones, count from the same folder.
+fn path_in(path: &str, folder: Option<&Path>) -> String {
+    let Some(folder) = folder else { return path.to_owned() };
+    let folders: Vec<String> = path.split(':').map(|one| folder.join(one).to_string_lossy().into_owned()).collect();
+    folders.join(":")
 }
 
 /// Of proc_pid_stat(5): whether it runs, its process group and its session. The name before them may have spaces and
@@ -154,6 +209,41 @@ mod tests {
         assert_eq!(in_folder("./run", Some(Path::new("/p"))), "/p/./run");
         assert_eq!(in_folder("sh", Some(Path::new("/p"))), "sh");
         assert_eq!(in_folder("/bin/sh", Some(Path::new("/p"))), "/bin/sh");
+        let path = "./node_modules/.bin::/usr/bin";
+        assert_eq!(path_in(path, Some(Path::new("/p"))), "/p/./node_modules/.bin:/p/:/usr/bin");
+        assert_eq!(path_in(path, None), path);
+    }
+
+    #[tokio::test]
+    async fn what_opens_its_output_anew_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = LocalHost::with(BTreeMap::new(), Some(folder.path().to_owned()));
+        let log = folder.path().join("log");
+        std::fs::write(&log, "before\n").unwrap();
+        // one that is left behind does not keep anybody waiting, and is heard
+        let script = "(sleep 1; echo four) & echo one; echo two > /dev/stderr; echo three; exit 3";
+        let settings = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
+        let command = Command::new("sh", ["-c", script]).settings(settings.into());
+        let mut started = host.start_group(&command, &log).await.unwrap();
+        let brief = Duration::from_millis(10);
+        while tokio::time::timeout(brief, started.ended()).await != Ok(3) {}
+        while std::fs::read_to_string(&log).unwrap() != "before\none\ntwo\nthree\nfour\n" {
+            tokio::time::sleep(brief).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_writes_itself_has_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = LocalHost::with(BTreeMap::new(), Some(folder.path().to_owned()));
+        let log = folder.path().join("log");
+        std::fs::write(&log, "before\n").unwrap();
+        let script = "[ -f /dev/stdout ] && [ -f /dev/stderr ] && echo out && echo err >&2";
+        let settings = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
+        let command = Command::new("sh", ["-c", script]).settings(settings.into()).writes_itself();
+        let mut started = host.start_group(&command, &log).await.unwrap();
+        assert_eq!(started.ended().await, 0);
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "before\nout\nerr\n");
     }
 
     #[tokio::test]

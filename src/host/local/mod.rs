@@ -137,8 +137,13 @@ impl Host for LocalHost {
     }
 
     async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-        let (path, content, data) = (path.to_owned(), content.to_owned(), self.folders.data.clone());
-        blocking(move || files::write(&path, &content, mode, &data)).await
+        let (path, content, folders) = (path.to_owned(), content.to_owned(), self.folders.clone());
+        blocking(move || files::write(&path, &content, mode, &folders)).await
+    }
+
+    async fn rewrite(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+        let (path, content, folders) = (path.to_owned(), content.to_owned(), self.folders.clone());
+        blocking(move || files::rewrite(&path, &content, mode, &folders)).await
     }
 
     async fn keep_end(&self, path: &Path, most: u64) -> io::Result<()> {
@@ -181,8 +186,8 @@ impl Host for LocalHost {
     }
 
     async fn create_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
-        let (path, data) = (path.to_owned(), self.folders.data.clone());
-        blocking(move || files::create_folder(&path, Some(mode), &data)).await
+        let (path, folders) = (path.to_owned(), self.folders.clone());
+        blocking(move || files::create_folder(&path, Some(mode), &folders)).await
     }
 
     async fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -205,7 +210,7 @@ impl Host for LocalHost {
 
     fn try_lock(&self, path: &Path, command: &str) -> io::Result<Result<Lock, Held>> {
         if let Some(parent) = path.parent() {
-            files::create_folder(parent, None, &self.folders.data)?;
+            files::create_folder(parent, None, &self.folders)?;
         }
         let mine = Held { pid: Some(std::process::id()), command: command.to_owned(), since: self.now() };
         lock::try_flock(path, &mine).map_err(files::naming("lock", path))

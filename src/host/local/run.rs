@@ -27,7 +27,7 @@ const LONGEST_OUTPUT: u64 = 4 << 20;
 /// How much is written between two looks at that.
 const LOOK_AFTER: usize = 1 << 20;
 /// How long more output is waited for when a program has ended: what it has started may keep its pipes open.
-const AFTERWARDS: Duration = Duration::from_millis(200);
+pub(super) const AFTERWARDS: Duration = Duration::from_millis(200);
 /// What a pipe holds at most (pipe(7), `pipe-max-size`): more than that was not written before the program's end.
 const PIPE: usize = 1 << 20;
 
@@ -363,10 +363,15 @@ async fn written_since(log: &Path, start: u64) -> Vec<u8> {
 /// Opened for appending, and where that begins. Its folder is made.
 pub(super) fn open_log(host: &LocalHost, log: &Path) -> std::io::Result<(File, u64)> {
     if let Some(parent) = log.parent() {
-        files::create_folder(parent, None, &host.folders.data)?;
+        files::create_folder(parent, None, &host.folders)?;
     }
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(log);
+    let mut options = OpenOptions::new();
+    options.append(true).mode(0o600).custom_flags(flags);
+    let file = match files::is_shared(log, &host.folders) {
+        true => files::open_own(&options, log),
+        false => options.create(true).open(log),
+    };
     let file = file.map_err(files::no_link).map_err(files::naming("open", log))?;
     let metadata = file.metadata()?;
     if log.starts_with(&host.folders.data) {
@@ -393,6 +398,7 @@ fn owns(host: &LocalHost) -> bool {
 /// Takes from the program and its children, for good, all powers of root's but the ports below 1024.
 #[cfg(target_os = "linux")]
 fn without_powers(ready: &mut tokio::process::Command, owns_its_files: bool) {
+    const CAP_CHOWN: libc::c_ulong = 0;
     const CAP_DAC_OVERRIDE: libc::c_ulong = 1;
     const CAP_FOWNER: libc::c_ulong = 3;
     const CAP_NET_BIND_SERVICE: libc::c_ulong = 10;
@@ -403,7 +409,7 @@ fn without_powers(ready: &mut tokio::process::Command, owns_its_files: bool) {
         ready.pre_exec(move || {
             for number in 0..BEYOND_ALL {
                 let kept = number == CAP_NET_BIND_SERVICE
-                    || (!owns_its_files && matches!(number, CAP_DAC_OVERRIDE | CAP_FOWNER));
+                    || (!owns_its_files && matches!(number, CAP_CHOWN | CAP_DAC_OVERRIDE | CAP_FOWNER));
                 if !kept {
                     // refused to whoever is not root, who has no powers to lose
                     libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0);

@@ -1,6 +1,6 @@
 //! Against the real machine, in temporary folders.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +16,13 @@ fn host_in(home: &Path) -> LocalHost {
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// A user that nobody is.
+const OTHER: u32 = 123_456;
+
+fn uid(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().uid()
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -60,6 +67,66 @@ async fn a_written_file_has_its_mode_and_private_parents() {
     assert_eq!(mode(&host.folders().data), 0o700);
     assert_eq!(mode(file.parent().unwrap()), 0o700);
     assert_eq!(names(file.parent().unwrap()), ["password"]);
+}
+
+#[tokio::test]
+async fn a_file_of_the_users_keeps_its_mode_and_the_link_to_it() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let (link, file) = (home.path().join("macula.yaml"), home.path().join("shared.yaml"));
+    host.rewrite(&file, b"one", 0o640).await.unwrap();
+    assert_eq!(mode(&file), 0o640);
+    symlink("shared.yaml", &link).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    host.rewrite(&link, b"two", 0o644).await.unwrap();
+    assert_eq!((std::fs::read(&file).unwrap(), mode(&file), link.is_symlink()), (b"two".to_vec(), 0o600, true));
+    assert_eq!(names(home.path()), ["macula.yaml", "shared.yaml"]);
+    if chown(&file, Some(OTHER), Some(OTHER)).is_err() {
+        // only root can give files away
+        return;
+    }
+    // of another user's file the owner, too; their link leads root nowhere
+    host.rewrite(&file, b"three", 0o644).await.unwrap();
+    assert_eq!((uid(&file), mode(&file)), (OTHER, 0o600));
+    chown(&file, Some(0), Some(0)).unwrap();
+    lchown(&link, Some(OTHER), Some(OTHER)).unwrap();
+    host.rewrite(&link, b"four", 0o644).await.unwrap();
+    assert_eq!((std::fs::read(&file).unwrap(), link.is_symlink()), (b"three".to_vec(), false));
+}
+
+/// `sudo -E macula up`: everything is there for the user afterwards, and nothing that was root's before.
+#[tokio::test]
+async fn what_root_makes_in_a_users_folders_is_the_users() {
+    let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    if chown(home.path(), Some(OTHER), Some(OTHER)).is_err() {
+        crate::require::skipped("root", "only root can give files away");
+        return;
+    }
+    let host = host_in(home.path());
+    let data = host.folders().data;
+    let (file, lock, log) = (data.join("shop/choices.json"), data.join("shop/lock"), data.join("shop/run/web.log"));
+    host.write(&file, b"{}", 0o600).await.unwrap();
+    host.create_folder(&data.join("shop/tls"), 0o700).await.unwrap();
+    drop(host.try_lock(&lock, "macula up").unwrap().unwrap());
+    run::open_log(&host, &log).unwrap().0.set_len(1).unwrap();
+    host.note_length(&log).await.unwrap();
+    let paths = [&file, &lock, &log, &crate::host::times_of(&log), &data.join("shop/tls"), &host.folders().cache];
+    host.create_folder(&host.folders().cache, 0o700).await.unwrap();
+    for path in paths.into_iter().flat_map(|path| path.ancestors()).filter(|path| path.starts_with(home.path())) {
+        assert_eq!(uid(path), OTHER, "{}", path.display());
+    }
+    assert_eq!((mode(&file), mode(&lock), mode(&log)), (0o600, 0o600, 0o600));
+    // root opens them again
+    host.read(&file).await.unwrap();
+    drop(host.try_lock(&lock, "macula up").unwrap().unwrap());
+
+    let (old, elsewhere, own) = (data.join("shop/old.log"), data.join("shop/elsewhere"), home.path().join("own"));
+    std::fs::write(&old, "root's").unwrap();
+    run::open_log(&host, &old).unwrap();
+    symlink(other.path(), &elsewhere).unwrap();
+    host.write(&elsewhere.join("x"), b"", 0o600).await.unwrap();
+    host.write(&own, b"", 0o600).await.unwrap();
+    assert_eq!((uid(&old), uid(&elsewhere.join("x")), uid(&own)), (0, 0, 0));
 }
 
 #[tokio::test]

@@ -107,7 +107,9 @@ function bytes(count) {
   return (count < 10 && at > 0 ? count.toFixed(1) : Math.round(count)) + ' ' + units[at]
 }
 
-const millis = time => time < 1000 ? time + ' ms' : time < 60000 ? (time / 1000).toFixed(1) + ' s' : Math.floor(time / 60000) + 'm' + String(Math.round(time / 1000) % 60).padStart(2, '0') + 's'
+// whole seconds first: neither 60.0 s nor 1m60s
+const inMinutes = seconds => Math.floor(seconds / 60) + 'm' + two(seconds % 60) + 's'
+const millis = time => time < 1000 ? time + ' ms' : time < 59950 ? (time / 1000).toFixed(1) + ' s' : inMinutes(Math.round(time / 1000))
 
 const MOODS = {
   healthy: ['good', 'healthy'], running: ['good', 'running'], finished: ['good', 'done'], starting: ['busy', 'starting'],
@@ -118,6 +120,8 @@ const MOODS = {
 const DOING = { start: 'starting …', stop: 'stopping …', restart: 'restarting …' }
 // what this page does or has done, until a look from after it has come: service -> {mood, turns, held}
 const done = new Map()
+// why what was asked of it last has failed, until its own view has told: service -> error
+const wentWrong = new Map()
 const mood = row => {
   const doing = ((state && state.acting) || {})[row.name]
   return (done.get(row.name) || {}).mood || (doing ? ['busy', DOING[doing]] : MOODS[row.condition] || ['idle', row.condition])

@@ -52,22 +52,34 @@ function detail(place, name) {
 
   async function act(action) {
     busy = true
+    wentWrong.delete(name)
     done.set(name, { mood: ['busy', DOING[action]], turns: action !== 'start', held: true })
     render()
     said.replaceChildren(el('p', {}, action + ' …'))
     const answer = await post('/api/act', { platform: platform(), service: name, action })
-    said.replaceChildren(...(answer.error ? trouble(answer.error).flat(9) : [el('p', {}, action === 'stop' ? 'stopped' : action + 'ed')]))
     busy = false
-    // until the next look tells how it is
-    if (answer.error) done.delete(name)
-    else done.set(name, { mood: action === 'stop' ? MOODS.stopped : ['good', action + 'ed'], turns: action !== 'stop' })
-    if (!closed) { render(); look() }
+    if (answer.error) {
+      wentWrong.set(name, answer.error)
+      done.delete(name)
+      // whoever has left is told where they are now
+      if (closed) say(plain(name + ': ' + answer.error.message))
+    } else {
+      said.replaceChildren(el('p', {}, action === 'stop' ? 'stopped' : action + 'ed'))
+      // until the next look tells how it is
+      done.set(name, { mood: action === 'stop' ? MOODS.stopped : ['good', action + 'ed'], turns: action !== 'stop' })
+    }
+    render()
+    if (!closed) look()
   }
 
   // where there is a row the first update looks
   if (!((state || {}).status || {}).services?.some(row => row.name === name)) look()
   return {
     update() {
+      if (wentWrong.has(name)) {
+        said.replaceChildren(...trouble(wentWrong.get(name)).flat(9))
+        wentWrong.delete(name)
+      }
       const row = ((state.status || {}).services || []).find(row => row.name === name)
       put(head, row ? [mood(row), age(row.seconds), row.reason, row.urls, row.addresses, row.image, row.note, lacks(row), reaches(state.status)] : null, () => {
         if (!row) return state.status && !program() ? el('p', { class: 'why' }, 'No stack of ' + platform() + ' has a service of this name.') : []

@@ -112,11 +112,13 @@ function fill(row, found) {
   const [name, now, addresses, image, cpu, memory, restarts] = row.children
   put(name, [found.name, found.stack], () => [service(found.name), el('div', { class: 'soft' }, found.stack)])
   const [tone, word] = mood(found)
-  put(now, [tone, word, age(found.seconds), found.reason, found.exit_code, lacks(found), needed(found)], () => [
+  const refused = wentWrong.get(found.name)
+  put(now, [tone, word, age(found.seconds), found.reason, found.exit_code, lacks(found), needed(found), refused], () => [
     badge(tone === 'idle' && needed(found) ? 'busy' : tone, word), ' ', el('span', { class: 'soft' }, age(found.seconds)),
     found.reason && !changing(found) ? el('div', { class: tone === 'bad' ? 'why' : 'soft' }, rich(found.reason)) : null,
     tone === 'bad' && found.exit_code && !changing(found) && !(found.reason || '').includes('exit code') ? el('div', { class: 'why' }, 'exit code ' + found.exit_code) : null,
-    lacks(found).length ? el('div', { class: 'why' }, lacking(found)) : null])
+    lacks(found).length ? el('div', { class: 'why' }, lacking(found)) : null,
+    refused ? el('div', { class: 'why' }, rich(refused.message || 'something went wrong')) : null])
   put(addresses, [found.urls, found.addresses, reaches(state.status)], () => [...found.urls, ...found.addresses].map(address))
   put(image, [found.image, found.image_source], () => found.image ? [el('code', {}, found.image), found.image_source === 'build' ? ' built here' : null] : [])
   const values = used.get(found.name)

@@ -24,8 +24,8 @@ function polled(path, wanted, show, apart = 3000) {
     const number = ++running
     const answer = document.hidden && number > 1 ? null : await ask(path + '?' + query(wanted()), undefined, AbortSignal.timeout(30000)) || {}
     if (closed || number !== running) return
-    if (answer) show(answer)
-    timer = setTimeout(look, apart)
+    // what a view cannot show does not end its looks
+    try { if (answer) show(answer) } finally { timer = setTimeout(look, apart) }
   }
   let typing = 0
   const soon = () => { clearTimeout(typing); typing = setTimeout(look, 250) }
