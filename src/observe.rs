@@ -12,8 +12,8 @@ use crate::compile::{Taken, image_specs, wanted_names};
 use crate::engine::{Engine, EngineError, Networks, Query};
 use crate::host::Host;
 use crate::model::{
-    BaseImage, ContainerState, Facts, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer, Platform,
-    PortBinding, Resources, TaskRun, label, split_registry,
+    BaseImage, ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Listener, Observed,
+    ObservedContainer, Platform, PortBinding, Resources, TaskRun, label, split_registry,
 };
 use crate::plan::{reload_note, start_note};
 use crate::probe::{Answer, ask, is_asked};
@@ -312,7 +312,7 @@ pub async fn health(
 
 /// Sockets in the way of what we publish that are not our own containers', with their owners.
 async fn listeners(host: &dyn Host, resources: &Resources, observed: &Observed) -> Vec<Listener> {
-    let ports: Vec<&PortBinding> = resources.containers.iter().flat_map(|spec| &spec.ports).collect();
+    let ports: Vec<PortBinding> = resources.containers.iter().flat_map(ContainerSpec::listened_on).collect();
     let own = |listener: &Listener| {
         observed.containers.iter().flat_map(|found| &found.ports).any(|bound| {
             bound.host_port == Some(listener.port)
@@ -338,10 +338,14 @@ async fn listeners(host: &dyn Host, resources: &Resources, observed: &Observed) 
     }
     let mut foreign = host.owners(foreign).await;
     // it gives way to our own containers; whoever else has come to have the address does not
-    let gives_way = |one: &Listener| {
-        one.is_macula() && observed.passed_on.contains(&(SocketAddr::new(one.address, one.port), one.protocol))
+    let gives_way = |one: &Listener| one.may_be_macula() && observed.passed_on.contains(&one.place());
+    let passed_on: BTreeSet<_> = foreign.iter().filter(|one| gives_way(one)).map(Listener::place).collect();
+    // whatever else has the port, such as [::] for IPv6 alone, has let ours be there
+    let free = |port: &PortBinding| {
+        let at = port.host_port.map(|number| (SocketAddr::new(port.host_ip, number), port.protocol));
+        at.is_some_and(|at| passed_on.contains(&at))
     };
-    foreign.retain(|one| !gives_way(one));
+    foreign.retain(|one| !gives_way(one) && ports.iter().any(|port| one.is_in_the_way_of(port) && !free(port)));
     foreign
 }
 
@@ -349,7 +353,7 @@ async fn listeners(host: &dyn Host, resources: &Resources, observed: &Observed) 
 mod tests {
     use super::*;
     use crate::engine::fake::FakeEngine;
-    use crate::model::{ContainerSpec, FileSpec, ObservedContainer};
+    use crate::model::FileSpec;
 
     #[tokio::test]
     async fn a_container_that_another_run_has_just_replaced_holds_no_files() {

@@ -12,14 +12,16 @@ use crate::compile::{Apart, MountProblem, addons, streams};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
 use crate::host::Host;
-use crate::model::{ContainerState, DEFAULT_NODE_IMAGE, Healthcheck, Invocation, Platform, Role, label, macula};
+use crate::model::{
+    ContainerState, DEFAULT_NODE_IMAGE, Healthcheck, Invocation, Platform, Protocol, Role, label, macula,
+};
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{Action, LeftOut, OtherProject, Plan, SupplyProblem, replaced_projects, select};
 
 use super::apart;
 use super::cluster::join::{self, Joined};
 use super::survey::{KeptStacks, Look, Survey, survey_with};
-use super::{Error, Session, durations, mounts, reach, resolver};
+use super::{Error, Session, durations, mounts, reach, resolver, staying};
 
 /// What a run of `up` asks for beside the files.
 #[derive(Debug, Clone, Default)]
@@ -193,7 +195,16 @@ pub(super) async fn prepare_without(
         .containers
         .iter()
         .filter(|spec| selection.as_ref().is_none_or(|chosen| chosen.contains(&spec.service)))
-        .filter_map(|spec| Some(format!("service {}: {}", spec.service, survey.engine.refuses(spec)?)))
+        .filter_map(|spec| {
+            let sctp = spec.forwards.iter().find(|forward| forward.protocol == Protocol::Sctp);
+            let sctp = sctp.map(|forward| {
+                format!(
+                    "port {}/sctp: where the engine does not publish, only TCP and UDP are passed on",
+                    forward.listen.port()
+                )
+            });
+            Some(format!("service {}: {}", spec.service, survey.engine.refuses(spec).or(sctp)?))
+        })
         .collect();
     if !refused.is_empty() {
         return Err(Error::Unsupported { engine: survey.facts.engine, services: refused });
@@ -259,6 +270,10 @@ pub(super) async fn prepare_without(
     };
     if survey.foreign.is_none() && (!plan.is_empty() || selection.is_none()) {
         reach::extend(session, &survey, &mut plan).await?;
+    }
+    let staying = staying::in_the_way(&survey, &plan).await?;
+    if !staying.is_empty() {
+        return Err(Error::Conflicts(staying));
     }
     if let Some(service) = &wanted.apart {
         plan.leave(service);
@@ -362,11 +377,15 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::net::Ipv4Addr;
+
     use super::*;
-    use crate::app::testing::{Heard, heard_session, shop};
+    use crate::app::testing::{Heard, heard_session, session, shop};
+    use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
-    use crate::model::ObservedContainer;
+    use crate::model::{ObservedContainer, ObservedNetwork};
 
     #[tokio::test]
     async fn an_ingress_that_does_not_run_is_started_with_what_services_need_alone() {
@@ -399,6 +418,54 @@ mod tests {
         };
         // of an older program, so that it is made once more
         assert_eq!(told(engine().with_container(gate), true).await, ("gate web".to_owned(), String::new()));
+    }
+
+    /// The engine would refuse to remove it when everything of ours has left it already.
+    #[tokio::test]
+    async fn a_network_that_others_are_on_is_not_made_again() {
+        let host = FakeHost::new();
+        let settings = "addresses: {subnet: 172.28.0.0/24}\n";
+        let loaded = shop(&host, settings, "services: {web: {image: 'acme/web:1'}}");
+        let labels = |labels: &[(&str, &str)]| -> BTreeMap<String, String> {
+            labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let network = ObservedNetwork {
+            id: "n".repeat(64),
+            name: "macula-shop".into(),
+            labels: labels(&[(label::PLATFORM, "shop"), (label::FINGERPRINT, "of another subnet")]),
+            ..ObservedNetwork::default()
+        };
+        let on_it = |name: &str, with: &[(&str, &str)]| ObservedContainer {
+            id: format!("id of {name}"),
+            name: name.to_owned(),
+            state: ContainerState::Running,
+            labels: labels(with),
+            addresses: [("macula-shop".to_owned(), Ipv4Addr::new(10, 222, 7, 9))].into(),
+            ..ObservedContainer::default()
+        };
+        let web = on_it("macula-shop-web-1", &[(label::PLATFORM, "shop"), (label::SERVICE, "web")]);
+        let others = [
+            on_it("macula-shop-control-plane", &[(CLUSTER_LABEL, "macula-shop"), (ROLE_LABEL, "control-plane")]),
+            on_it("macula-shop-db-1", &[(label::PLATFORM, "shop"), (label::STACK, "blog"), (label::SERVICE, "db")]),
+            on_it("mine", &[]),
+        ];
+        let prepared = async |others: &[ObservedContainer]| {
+            let engine = FakeEngine::new().with_image("acme/web:1").with_network(network.clone());
+            let engine = others.iter().chain([&web]).cloned().fold(engine, FakeEngine::with_container);
+            prepare(&session(host.clone(), &engine, "macula up"), &loaded, &Wanted::default()).await
+        };
+        assert!(!prepared(&[]).await.unwrap().plan.is_empty());
+        let Err(Error::Conflicts(conflicts)) = prepared(&others).await else { panic!() };
+        let remedies = conflicts.iter().flat_map(|conflict| &conflict.remedies);
+        let told = conflicts.iter().map(ToString::to_string);
+        let told: Vec<String> = told.chain(remedies.map(|remedy| remedy.text(&Invocation::default()))).collect();
+        insta::assert_snapshot!(told.join("\n"), @"
+        network macula-shop: its settings have changed, so that it has to be made again, and macula-shop-control-plane, macula-shop-db-1 and mine are on it
+        macula cluster status  (to see what goes with the cluster, which has to be deleted first)
+        macula up --remove-orphans  (to remove the containers of stacks that are not loaded)
+        docker network disconnect macula-shop mine
+        or leave the settings of the network as they were
+        ");
     }
 
     #[tokio::test]

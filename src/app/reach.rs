@@ -13,8 +13,9 @@ use crate::doctor::proof::{self, Record, Unproved};
 use crate::engine::{Engine, everybody};
 use crate::host::Host;
 use crate::model::{
-    ContainerOptions, ContainerSpec, ContainerState, EngineKind, Facts, Fingerprint, NetworkAttachment, NetworkSpec,
-    Observed, Platform, PlatformName, ReachSetting, Restart, Role, Service, Way, label, relay_name,
+    ContainerOptions, ContainerSpec, ContainerState, EngineKind, Facts, Fingerprint, Forward, NetworkAttachment,
+    NetworkSpec, Observed, ObservedContainer, Platform, PlatformName, ReachSetting, Restart, Role, Service, Way, label,
+    relay_name,
 };
 use crate::plan::{self, Action, Plan, REACH_GROUP};
 use crate::system::OwnImage;
@@ -100,19 +101,21 @@ pub(super) async fn choose(session: &Session, platform: &Platform) -> Result<(),
     let known = Table::read(host, &folder).await;
     let Some(Chosen { way, home }) = decide(session, platform, known.as_ref(), true).await? else { return Ok(()) };
     let facts = session.engine()?.facts().await?;
-    // nothing is written for the way that needs nothing
-    let wanted = Table {
-        home,
-        // the background process listens on these until it is told otherwise
-        forwards: match &known {
-            Some(known) if way == Way::Published => known.forwards.clone(),
-            _ => Vec::new(),
+    let used = session.system.discovery.used().filter(|_| way != Way::Published);
+    let variables = used.map(|used| used.variables(host)).unwrap_or_default();
+    let wanted = match &known {
+        Some(known) if (known.way, &known.home) == (way, &home) => Table { engine: variables, ..known.clone() },
+        _ => Table {
+            home,
+            engine: variables,
+            // the background process listens on these until it is told otherwise
+            forwards: known.as_ref().map(|known| known.forwards.clone()).unwrap_or_default(),
+            ..Table::new(way, platform.name.network())
         },
-        ..Table::new(way, platform.name.network())
     };
-    let same = known.as_ref().is_some_and(|known| (known.way, &known.home) == (way, &wanted.home));
+    // nothing is written for the way that needs nothing
     let needless = way == Way::Published && facts.published && known.is_none();
-    if !same && !needless {
+    if known.as_ref() != Some(&wanted) && !needless {
         keep(host, &folder, &wanted).await?;
     }
     Ok(())
@@ -214,6 +217,7 @@ pub(super) async fn extend(session: &Session, survey: &Survey, plan: &mut Plan) 
             let attached = attached(engine, &table.home).await?;
             let found = (survey.platform.name.network(), arrivals_address(survey.subnet));
             let networks = there(networks, &survey.observed, plan);
+            plan::leave(plan, &table.home, &attached);
             plan::join(plan, &table.home, &attached, &networks, (&found.0, found.1));
         }
         Way::Relay => {
@@ -298,13 +302,35 @@ async fn attached(engine: &dyn Engine, container: &str) -> Result<BTreeSet<Strin
 /// What is passed on for a platform that was looked at.
 pub(super) fn table(survey: &Survey) -> Option<Table> {
     let table = survey.reach.as_ref().filter(|table| table.way != Way::Published)?;
-    let forwards = survey.resources.containers.iter().flat_map(|spec| &spec.forwards).cloned().collect();
+    let same = |one: &Forward, other: &Forward| (one.listen, one.protocol) == (other.listen, other.protocol);
+    // who is not there takes nothing from one that runs on
+    let takes = |own: &&Forward| {
+        survey.observed.container(&own.container).is_some() || kept(survey).all(|(other, _)| !same(own, other))
+    };
+    let own = survey.resources.containers.iter().flat_map(|spec| &spec.forwards);
+    let mut forwards: Vec<Forward> = own.filter(takes).cloned().collect();
+    for (forward, _) in kept(survey) {
+        if forwards.iter().all(|other| !same(other, forward)) {
+            forwards.push(forward.clone());
+        }
+    }
     Some(Table {
         gateway: gateway(survey.subnet),
         arrivals: arrivals_address(survey.subnet),
         relay: if table.way == Way::Relay { relay_name(&survey.platform.name) } else { String::new() },
         forwards,
         ..table.clone()
+    })
+}
+
+/// What is passed on to containers of ours that no stack of this run has: they stay, and so do their ports.
+pub(super) fn kept(survey: &Survey) -> impl Iterator<Item = (&Forward, &ObservedContainer)> {
+    let known = survey.reach.iter().filter(|table| table.way != Way::Published).flat_map(|table| &table.forwards);
+    known.filter_map(move |forward| {
+        let found = survey.observed.container(&forward.container)?;
+        let ours = found.label(label::PLATFORM) == Some(survey.platform.name.as_str());
+        let wanted = survey.resources.containers.iter().any(|spec| spec.name == found.name);
+        (ours && !wanted).then_some((forward, found))
     })
 }
 

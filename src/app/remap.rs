@@ -1,10 +1,13 @@
 //! `up --remap`: published ports of the user's services that somebody else has go to addresses of the services' own.
 
+use std::path::Path;
+
 use crate::compile::{MovedPort, make_room};
 use crate::config::Loaded;
 use crate::daemon::reach::Table;
 use crate::engine::everybody;
-use crate::model::{ContainerState, Listener, Move, ObservedContainer, Platform, PublishedPort, Way, label};
+use crate::host::Host;
+use crate::model::{ContainerState, Listener, Move, ObservedContainer, Platform, PublishedPort, label};
 use crate::observe;
 use crate::plan::{holder_of, select};
 use crate::words;
@@ -20,10 +23,6 @@ pub async fn remap(session: &Session, loaded: &Loaded, services: &[String]) -> R
     }
     let (host, platform) = (session.host(), &loaded.platform);
     let state = session.state(&platform.name);
-    // what the engine does not publish is held by the background process
-    if Table::read(host, state.folder()).await.is_some_and(|table| table.way != Way::Published) {
-        return Ok(None);
-    }
     let engine = session.engine()?;
     let block = state.block_beside(host, platform, || blocks_in_use(&*engine, &platform.name)).await?;
     let observed = observe::ours(&*engine, &platform.name).await?;
@@ -39,6 +38,14 @@ pub async fn remap(session: &Session, loaded: &Loaded, services: &[String]) -> R
     };
     let mut listeners = host.listeners().await.unwrap_or_default();
     listeners.retain(|listener| !own(listener));
+    // so do those that are passed on to it
+    let stays = |name: &str| {
+        observed.container(name).filter(|found| found.state == ContainerState::Running).is_some_and(|found| {
+            let stack = found.label(label::STACK);
+            stack.is_some_and(|stack| platform.stacks.iter().all(|loaded| loaded.name != stack))
+        })
+    };
+    let listeners = without_passed_on(host, state.folder(), listeners, &stays).await;
     let (mut moves, mut told) = make_room(platform, block, &listeners, &loaded.moves);
     if !services.is_empty() {
         // whoever names what there is not is told so by the plan
@@ -82,6 +89,25 @@ pub async fn remap(session: &Session, loaded: &Loaded, services: &[String]) -> R
     let mut moved = loaded.clone();
     moved.move_ports(&moves);
     Ok(Some(moved))
+}
+
+/// What the engine does not publish is held by the background process, which gives way; whoever else has come to such an
+/// address does not, nor does it give way for a container that `stays`.
+async fn without_passed_on(
+    host: &dyn Host,
+    folder: &Path,
+    listeners: Vec<Listener>,
+    stays: &(dyn Fn(&str) -> bool + Sync),
+) -> Vec<Listener> {
+    let Some(mut known) = Table::read(host, folder).await else { return listeners };
+    known.forwards.retain(|forward| !stays(&forward.container));
+    let passed_on =
+        |one: &Listener| known.forwards.iter().any(|forward| (forward.listen, forward.protocol) == one.place());
+    let (held, mut others): (Vec<Listener>, Vec<Listener>) = listeners.into_iter().partition(passed_on);
+    if !held.is_empty() {
+        others.extend(host.owners(held).await.into_iter().filter(|one| !one.may_be_macula()));
+    }
+    others
 }
 
 /// Ports that are free where they are, and published on the service's address, which is another one now.

@@ -80,7 +80,7 @@ impl Seen<'_> {
     fn of_a_project(&self, stack: &Stack, key: &str) -> Option<(String, Option<Other>)> {
         let plain = self.platform.name.volume(key);
         let owner = self.owner(&plain);
-        if owner == Some(&stack.name) || self.mounts(stack, &plain) {
+        if owner == Some(&stack.name) || self.mounts(stack, &plain) || self.is_shared(stack, &plain) {
             return None;
         }
         // those that are loaded together and share it
@@ -132,13 +132,20 @@ impl Seen<'_> {
         })
     }
 
-    /// What a stack of the same folder had, which is not loaded: it was renamed.
+    /// They were loaded together when it was made.
+    fn is_shared(&self, stack: &Stack, volume: &str) -> bool {
+        let sharers = self.observed.volume(volume).and_then(|found| found.labels.get(label::SHARED_BY));
+        sharers.is_some_and(|sharers| sharers.split(',').any(|sharer| sharer == stack.name))
+    }
+
+    /// What a stack of the same folder had, which is not loaded: it was renamed. The same of one that it was loaded with.
     fn under_another_name(&self, stack: &Stack, key: &str) -> Option<String> {
         let found = self.observed.volumes.iter().find(|found| {
             let Some(before) = self.owner(&found.name) else { return false };
             found.name == self.platform.name.stack_volume(before, key)
                 && self.platform.stacks.iter().all(|one| one.name != *before)
-                && found.labels.get(label::CONFIG_FILES).is_some_and(|file| shares_folder(stack, Path::new(file)))
+                && (self.is_shared(stack, &found.name)
+                    || found.labels.get(label::CONFIG_FILES).is_some_and(|file| shares_folder(stack, Path::new(file))))
         });
         found.map(|found| found.name.clone())
     }
@@ -178,15 +185,13 @@ fn shares_folder(stack: &Stack, file: &Path) -> bool {
     stack.origin.folder().is_some_and(|folder| Some(folder) == file.parent())
 }
 
-/// The file that a project comes from, by its volume or by one of its containers.
+/// The file that a project comes from: by one of its containers, which is as young as the volume at least, or by the volume.
 fn file_of(platform: &Platform, observed: &Observed, volume: &str, stack: &str) -> Option<PathBuf> {
-    let own = observed.volume(volume).and_then(|found| found.labels.get(label::CONFIG_FILES));
     let ours = observed.containers.iter().filter(|found| found.label(label::PLATFORM) == Some(platform.name.as_str()));
-    let by_container = || {
-        ours.filter(|found| found.label(label::STACK) == Some(stack))
-            .find_map(|found| found.labels.get(label::CONFIG_FILES))
-    };
-    own.or_else(by_container).map(PathBuf::from)
+    let mut of_stack = ours.filter(|found| found.label(label::STACK) == Some(stack));
+    let by_container = of_stack.find_map(|found| found.labels.get(label::CONFIG_FILES));
+    let by_volume = observed.volume(volume).and_then(|found| found.labels.get(label::CONFIG_FILES));
+    by_container.or(by_volume).map(PathBuf::from)
 }
 
 #[cfg(test)]
@@ -243,6 +248,11 @@ mod tests {
         };
         let has_it = Observed { containers: vec![has_it], ..observed([shop()]) };
         let by_container = Observed { containers: vec![container], ..observed([volume("macula-data", "shop", None)]) };
+        let shared = |name: &str, stack: &str, file: &str| {
+            let mut made = volume(name, stack, Some(file));
+            made.labels.insert(label::SHARED_BY.to_owned(), "wiki,blog".to_owned());
+            made
+        };
         for (seen, expected) in [
             (observed([]), "macula-data"),
             (observed([volume("macula-data", "blog", None)]), "macula-data"),
@@ -258,6 +268,8 @@ mod tests {
             ),
             // they were loaded together
             (has_it, "macula-data"),
+            (observed([shared("macula-data", "shop", SHOP)]), "macula-data"),
+            (observed([shared("macula-blogs-data", "blogs", "/w/blogs/compose.yaml"), shop()]), "macula-blogs-data"),
             // the same folder under another name
             (observed([volume("macula-data", "old", Some("/w/blog/app.yaml"))]), "macula-data"),
             // nobody knows where it comes from

@@ -188,10 +188,6 @@ fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {
             let mut labels = own_labels(platform, site, Some(&stack.name));
             labels.extend(compose_labels(platform, "network", key));
             labels.insert(label::NAME.into(), key.clone());
-            // whose data it is, when the project is not at hand
-            if let Origin::File(file) = &stack.origin {
-                labels.insert(label::CONFIG_FILES.into(), file.display().to_string());
-            }
             labels.extend(declared.labels.clone());
             all.push(NetworkSpec {
                 name,
@@ -226,7 +222,15 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
             }
             // two stacks that share a volume both declare it; it is that of the first that makes it
             if let Some(known) = all.iter().position(|made: &VolumeSpec| made.name == name) {
-                if declared.external || !all.get(known).is_some_and(|made| made.external) {
+                if declared.external {
+                    continue;
+                }
+                if let Some(made) = all.get_mut(known).filter(|made| !made.external) {
+                    let sharers = made.labels.entry(label::SHARED_BY.into()).or_default();
+                    if !sharers.is_empty() {
+                        sharers.push(',');
+                    }
+                    sharers.push_str(&stack.name);
                     continue;
                 }
                 all.remove(known);
@@ -234,6 +238,10 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
             let mut labels = own_labels(platform, site, Some(&stack.name));
             labels.extend(compose_labels(platform, "volume", key));
             labels.insert(label::NAME.into(), key.clone());
+            // whose data it is, when the project is not at hand
+            if let Origin::File(file) = &stack.origin {
+                labels.insert(label::CONFIG_FILES.into(), file.display().to_string());
+            }
             labels.extend(declared.labels.clone());
             all.push(VolumeSpec {
                 provider: users().find_map(|spec| spec.provider.clone()),

@@ -122,11 +122,19 @@ fn names_in_the_engine_are_known_before_anything_is_compiled() {
 
 #[test]
 fn a_port_of_several_programs_that_speak_http_is_told_apart_by_name() {
-    let platform = platform(
-        "services:\n  a: {image: x, ports: ['3000:3000'], x-macula: {address: 127.0.0.111, ingress: {port: 3000}}}\n  \
-         b: {image: x, ports: ['3000:80'], x-macula: {address: 127.0.0.112, ingress: {port: 80}}}\n",
-    );
-    assert!(super::ingress::named_ports(&platform).into_iter().eq([3000]));
+    let of = |guard: &str| {
+        let platform = platform(&format!(
+            "services:\n  a: {{image: x, ports: ['3000:3000'], x-macula: {{address: 127.0.0.111, ingress: {{port: 3000{guard}}}}}}}\n  \
+             b: {{image: x, ports: ['3000:80'], x-macula: {{address: 127.0.0.112, ingress: {{port: 80}}}}}}\n  \
+             edge: {{image: x, x-macula: {{role: ingress}}}}\n",
+        ));
+        let streams = super::ingress::streams(&platform).into_iter();
+        let streams: Vec<_> = streams.map(|stream| (stream.service, stream.port, !stream.hosts.is_empty())).collect();
+        (super::ingress::named_ports(&platform).into_iter().collect::<Vec<_>>(), streams)
+    };
+    assert_eq!(of(""), (vec![3000], Vec::new()));
+    // what no foreign page may reach is shared with nobody
+    assert_eq!(of(", same_origin: true"), (Vec::new(), vec![("a".to_owned(), 3000, true)]));
 }
 
 /// It is not built again, and runs again for another one.
@@ -153,9 +161,12 @@ async fn a_volume_of_two_stacks_is_made_once() {
     let files =
         MemoryFiles::default().with("/w/one/compose.yaml", stack("writes")).with("/w/two/compose.yaml", stack("reads"));
     let resources = resources(&files, &["/w/one", "/w/two"]).await;
-    let volumes: Vec<_> =
-        resources.volumes.iter().map(|spec| (spec.name.as_str(), spec.labels[label::STACK].as_str())).collect();
-    assert_eq!(volumes, [("macula-shared", "one")]);
+    let of = |spec: &VolumeSpec| {
+        [label::STACK, label::CONFIG_FILES, label::SHARED_BY]
+            .map(|key| spec.labels.get(key).cloned().unwrap_or_default())
+    };
+    let volumes: Vec<_> = resources.volumes.iter().map(|spec| (spec.name.as_str(), of(spec))).collect();
+    assert_eq!(volumes, [("macula-shared", ["one", "/w/one/compose.yaml", "two"].map(str::to_owned))]);
 }
 
 /// As in the files of Compose: whoever says `external` joins what another stack makes, and the platform's
@@ -209,6 +220,23 @@ async fn docker_compose_finds_everything_of_the_platform() {
         |labels: &std::collections::BTreeMap<String, String>| labels.get("com.docker.compose.project").cloned();
     assert!(resources.networks.iter().all(|spec| project(&spec.labels).as_deref() == Some("macula")));
     assert!(resources.volumes.iter().all(|spec| project(&spec.labels).as_deref() == Some("macula")));
+    // whose data it is, where the project is not at hand
+    let file = |labels: &std::collections::BTreeMap<String, String>| labels.get(label::CONFIG_FILES).cloned();
+    assert_eq!(file(&resources.volumes[0].labels).as_deref(), Some("/w/shop/compose.yaml"));
+    assert!(resources.networks.iter().all(|spec| file(&spec.labels).is_none()));
+    platform.stacks = vec![built_in];
+    let facts = FakeEngine::new().facts().await.unwrap();
+    let site = Site {
+        facts: &facts,
+        subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
+        block: Block::DEFAULT,
+        secrets: &Secrets::default(),
+        certificate: None,
+        version: "1",
+        resolver: true,
+        held: &[],
+    };
+    assert_eq!(file(&compile(&platform, &site).unwrap().volumes[0].labels), None, "of what is built in");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Named checks of the machine, each with its fix where there is one. Nothing is changed but by
 //! [`fix()`], which the caller has asked the user for.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::changes::{self, Change, ChangeError};
 use crate::engine::discover::{Attempt, Refusal, Source, discover};
 use crate::event::{Event, Events, Progress, StepInfo};
 use crate::host::{Command, Host, LineSink, RunError};
-use crate::model::{Invocation, Platform, Protocol, Resources};
+use crate::model::{Forward, Invocation, Platform, PortBinding, Protocol, Resources};
 use crate::system::System;
 
 mod checks;
@@ -147,8 +148,10 @@ pub struct Needs {
     pub domain: String,
     /// Name of the platform's network in the engine.
     pub network: String,
-    /// Every address to be published.
+    /// Every address to be published, or listened on.
     pub ports: Vec<WantedPort>,
+    /// What the background process may listen on for this very platform.
+    pub passed_on: BTreeSet<(SocketAddr, Protocol)>,
     /// The subnet that the user has fixed.
     pub subnet: Option<Ipv4Net>,
     /// Bytes; 0 where it is not known.
@@ -169,6 +172,16 @@ pub struct WantedPort {
     pub port: u16,
     pub protocol: Protocol,
     pub service: String,
+    /// The engine does not publish it: the background process listens.
+    pub passed_on: bool,
+}
+
+impl WantedPort {
+    /// None: the engine chooses the number.
+    fn of(service: &str, port: &PortBinding, passed_on: bool) -> Option<Self> {
+        let (address, protocol) = (port.host_ip, port.protocol);
+        Some(Self { address, port: port.host_port?, protocol, service: service.to_owned(), passed_on })
+    }
 }
 
 /// What a cluster wants beside the rest.
@@ -193,11 +206,9 @@ impl Needs {
     /// Of a platform and what was compiled from it. `cluster` where one is wanted.
     pub fn of(platform: &Platform, resources: &Resources, cluster: Option<ClusterNeeds>) -> Self {
         let ports = resources.containers.iter().flat_map(|container| {
-            container.ports.iter().filter_map(|port| {
-                let service = container.service.clone();
-                let number = port.host_port?;
-                Some(WantedPort { address: port.host_ip, port: number, protocol: port.protocol, service })
-            })
+            let published = container.ports.iter().filter_map(|port| WantedPort::of(&container.service, port, false));
+            let passed_on = container.forwards.iter().map(Forward::binding);
+            published.chain(passed_on.filter_map(|port| WantedPort::of(&container.service, &port, true)))
         });
         let limit = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
         let containers = resources.containers.iter();
@@ -211,6 +222,7 @@ impl Needs {
             domain: platform.domain.clone(),
             network: platform.name.network(),
             ports: ports.collect(),
+            passed_on: BTreeSet::new(),
             subnet: platform.addresses.subnet,
             memory: memory.saturating_add(nodes * MEMORY_OF_A_NODE),
             disk: 0,
@@ -338,7 +350,7 @@ pub static CHECKS: &[Check] = &[
     ),
     check!("podman-socket", true, "Podman listens, where it is the engine", checks::engine::podman),
     check!("ports", true, "no port of the platform is taken", checks::ports::taken),
-    check!("low-ports", true, "a rootless engine may publish ports below 1024", checks::ports::low),
+    check!("low-ports", true, "ports below 1024 may be listened on without root", checks::ports::low),
     check!("loopback-addresses", true, "127.0.0.2 and so on belong to this machine", checks::network::loopback),
     check!("docker0-address", true, "the engine's bridges have their addresses", checks::network::bridges),
     check!("forwarding", true, "containers reach each other and other machines", checks::forwarding::forwarding),

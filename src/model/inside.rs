@@ -7,8 +7,8 @@ use super::{Protocol, Service};
 
 /// All names lead to the ingress, which has one address: of two services that publish the same port
 /// on different addresses of the host, only the first is reached through it, unless both speak HTTP
-/// there, so that each request says whose it is. The name of the other leads to its container, where
-/// that gives the same answers.
+/// there, so that each request says whose it is. A port that no foreign page may reach is not shared. The name
+/// of the other leads to its container, where that gives the same answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inside {
     /// Service -> last octet of its container's fixed address.
@@ -25,6 +25,8 @@ pub struct Shadowed {
     /// Whose port it is inside the network.
     pub by: String,
     pub port: u16,
+    /// Both speak HTTP there, and one of them is guarded.
+    pub web: bool,
 }
 
 impl Service {
@@ -47,6 +49,11 @@ impl Service {
             .any(|rule| rule.port == target && rule.path == "/" && rule.fallback.is_none() && !rule.tls && !rule.grpc)
     }
 
+    /// The ingress stands before this port of the container, and looks at who asks.
+    fn is_guarded_on(&self, target: u16) -> bool {
+        self.extension.ingress.iter().any(|rule| rule.port == target && rule.same_origin)
+    }
+
     /// Its published ports, with the port in the container.
     fn published(&self) -> impl Iterator<Item = ((u16, Protocol), u16)> + '_ {
         self.ports.iter().filter_map(|port| Some(((port.published?, port.protocol), port.target)))
@@ -60,21 +67,23 @@ impl Inside {
         for octet in services.iter().filter_map(|service| fixed(service.extension.address)) {
             *octets.entry(octet).or_default() += 1;
         }
-        // whose a port is, and whether all who have it speak HTTP there
-        let mut taken: BTreeMap<(u16, Protocol), (&str, bool)> = BTreeMap::new();
+        // whose a port is, whether all who have it speak HTTP there, and whether another one may, too
+        let mut taken: BTreeMap<(u16, Protocol), (&str, bool, bool)> = BTreeMap::new();
         let mut all = Self::default();
         for service in services.into_iter().filter(|service| service.has_name()) {
             let web = |port: (u16, Protocol), target: u16| port.1 == Protocol::Tcp && service.is_web_on(target);
+            let shares = |port: (u16, Protocol), target: u16| web(port, target) && !service.is_guarded_on(target);
             let clash = service.published().find_map(|(port, target)| {
-                let (first, all_web) = *taken.get(&port)?;
-                (!(all_web && web(port, target))).then_some((port.0, first))
+                let (first, all_web, all_share) = *taken.get(&port)?;
+                let both_web = all_web && web(port, target);
+                (!(all_share && shares(port, target))).then_some((port.0, first, both_web))
             });
-            let Some((port, first)) = clash else {
+            let Some((port, first, both_web)) = clash else {
                 for (port, target) in service.published() {
                     if taken.contains_key(&port) {
                         all.by_host.insert(port.0);
                     }
-                    taken.entry(port).or_insert((&service.name, web(port, target)));
+                    taken.entry(port).or_insert((&service.name, web(port, target), shares(port, target)));
                 }
                 continue;
             };
@@ -85,9 +94,10 @@ impl Inside {
                     all.own.insert(service.name.clone(), octet);
                 }
                 None => {
-                    all.shadowed.push(Shadowed { service: service.name.clone(), by: first.to_owned(), port });
+                    let name = service.name.clone();
+                    all.shadowed.push(Shadowed { service: name, by: first.to_owned(), port, web: both_web });
                     for (port, _) in service.published() {
-                        taken.entry(port).or_insert((&service.name, false));
+                        taken.entry(port).or_insert((&service.name, false, false));
                     }
                 }
             }
@@ -129,7 +139,7 @@ mod tests {
     #[test]
     fn what_its_container_answers_otherwise_is_shadowed() {
         let shadowed = |second: Service| Inside::of(&[service("a", 21, 5432, 5432), second]).shadowed;
-        let expected = [Shadowed { service: "b".into(), by: "a".into(), port: 5432 }];
+        let expected = [Shadowed { service: "b".into(), by: "a".into(), port: 5432, web: false }];
         assert_eq!(shadowed(service("b", 22, 5432, 5433)), expected);
         assert_eq!(shadowed(service("b", 200, 5432, 5432)), expected);
         let mut named = service("b", 22, 5432, 5432);
@@ -150,7 +160,13 @@ mod tests {
         assert_eq!((found.by_host, found.own, found.shadowed), (BTreeSet::from([3000]), BTreeMap::new(), Vec::new()));
         // a database cannot say whose it is
         let found = Inside::of(&[web("a", 11, 5432, 5432), service("db", 12, 5432, 15432)]);
-        assert_eq!(found.shadowed, [Shadowed { service: "db".into(), by: "a".into(), port: 5432 }]);
+        assert_eq!(found.shadowed, [Shadowed { service: "db".into(), by: "a".into(), port: 5432, web: false }]);
+        assert_eq!(found.by_host, BTreeSet::new());
+        // nor does the ingress stand before a port that several have
+        let mut guarded = web("a", 11, 5001, 5000);
+        guarded.extension.ingress[0].same_origin = true;
+        let found = Inside::of(&[guarded, web("b", 20, 5001, 5000)]);
+        assert_eq!(found.shadowed, [Shadowed { service: "b".into(), by: "a".into(), port: 5001, web: true }]);
         assert_eq!(found.by_host, BTreeSet::new());
     }
 }

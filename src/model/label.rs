@@ -5,7 +5,7 @@
 /// stacks of a platform are one project.
 pub const COMPOSE: &str = "com.docker.compose.";
 
-/// The Compose file that a container comes from; none of what is built in.
+/// The Compose file that a container or a volume comes from; of what is built in only containers have one.
 pub const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
 
 /// Whether a label only describes what bears it: this program's version or the project's folder. A change of it
@@ -28,6 +28,8 @@ pub const RELAY: &str = "dev.macula.relay";
 pub const ONE_OFF: &str = "dev.macula.one-off";
 /// The stack (one Compose file) that the resource comes from.
 pub const STACK: &str = "dev.macula.stack";
+/// On a volume: the other stacks, with commas, that declared it too when it was made.
+pub const SHARED_BY: &str = "dev.macula.shared-by";
 /// The Compose service that the container or volume belongs to.
 pub const SERVICE: &str = "dev.macula.service";
 /// Number of the container within its service, from 1.

@@ -283,6 +283,15 @@ impl Listener {
         self.stopped_by == StoppedBy::Macula
     }
 
+    /// The same, or a process of root's, which is not told to everybody: the background process may be root's.
+    pub fn may_be_macula(&self) -> bool {
+        self.is_macula() || self.pid.is_none()
+    }
+
+    pub fn place(&self) -> (SocketAddr, Protocol) {
+        (SocketAddr::new(self.address, self.port), self.protocol)
+    }
+
     /// Whether this is what the engine has a container's port listened on.
     pub fn is_of(&self, bound: &PortBinding) -> bool {
         bound.host_port == Some(self.port) && bound.protocol == self.protocol && bound.host_ip == self.address

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlatformName, Protocol};
+use super::{PlatformName, PortBinding, Protocol};
 
 /// How an address of the platform leads to its service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +67,18 @@ pub struct Forward {
     /// Whose network the port is in.
     pub container: String,
     pub port: u16,
+}
+
+impl Forward {
+    /// What is listened on for it, as if the engine published it.
+    pub fn binding(&self) -> PortBinding {
+        PortBinding {
+            host_ip: self.listen.ip(),
+            host_port: Some(self.listen.port()),
+            container_port: self.port,
+            protocol: self.protocol,
+        }
+    }
 }
 
 #[cfg(test)]

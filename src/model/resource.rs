@@ -398,6 +398,11 @@ impl ContainerSpec {
         Self { name: format!("{}{UNFINISHED}", self.name), ..self.clone() }
     }
 
+    /// What is listened on for it on this machine, by the engine or by the background process that passes it on.
+    pub fn listened_on(&self) -> impl Iterator<Item = PortBinding> + '_ {
+        self.ports.iter().cloned().chain(self.forwards.iter().map(Forward::binding))
+    }
+
     /// Whether to end with 0 is a good end. What is published, or can be asked how it is, is there
     /// to stay: many a server ends with 0 when it is told to stop.
     pub fn may_end(&self) -> bool {

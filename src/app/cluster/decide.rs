@@ -272,7 +272,8 @@ async fn allowed(session: &Session, survey: &Survey, node_image: Option<&str>) -
     };
     let ports = ports.into_iter().filter(|port| !own(port)).filter_map(|port| {
         let number = port.host_port?;
-        Some(WantedPort { address: port.host_ip, port: number, protocol: port.protocol, service: "cluster".into() })
+        let (address, protocol, service) = (port.host_ip, port.protocol, "cluster".to_owned());
+        Some(WantedPort { address, port: number, protocol, service, passed_on: false })
     });
     let needs = Needs {
         platform: survey.platform.name.to_string(),

@@ -228,6 +228,39 @@ fn the_ingress_serves_our_certificate_and_gives_our_address() {
 }
 
 #[test]
+fn the_ingress_cuts_nothing_that_the_hosts_lets_through() {
+    let nginx = addon(&input(), "ingress");
+    let expected = json!({
+        "proxy-body-size": "0",
+        "proxy-read-timeout": "86400",
+        "proxy-send-timeout": "86400",
+        "client-body-timeout": "86400",
+        "proxy-buffer-size": "64k",
+        "large-client-header-buffers": "4 64k",
+    });
+    assert_eq!(object(&nginx, "ConfigMap", "ingress-nginx-controller")["data"], expected);
+    let mut wanted = input();
+    wanted.settings.ingress = "traefik".into();
+    let traefik = addon(&wanted, "ingress");
+    let args = yaml(&object(&traefik, "Deployment", "traefik")["spec"]["template"]["spec"]["containers"][0]["args"]);
+    for entrypoint in ["http", "https"] {
+        let argument = format!("--entrypoints.{entrypoint}.transport.respondingtimeouts.readtimeout=0");
+        assert!(args.contains(&argument), "{args}");
+    }
+}
+
+/// What the example says is found in Prometheus by the label that Prometheus gives.
+#[test]
+fn the_example_names_a_label_that_there_is() {
+    let scraped = include_str!("../../../templates/prometheus/prometheus.yml.j2");
+    assert!(
+        scraped.contains("__meta_kubernetes_pod_label_app_kubernetes_io_name], regex: (.+), target_label: service}")
+    );
+    let example = include_str!("../../../kind/examples/hello.yaml");
+    assert!(example.contains(r#"in Prometheus as {service="hello"}"#));
+}
+
+#[test]
 fn udp_services_are_ports_of_the_node() {
     let mut wanted = input();
     wanted.settings.udp_services = [(4433, "media/relay:4434".to_owned())].into();

@@ -96,6 +96,16 @@ fn the_default_cluster() {
 }
 
 #[test]
+fn a_project_with_the_registrys_port_does_not_take_it_from_the_nodes() {
+    let web = "services: {web: {image: w, ports: ['5001:5000']}}\n";
+    let files = MemoryFiles::default().with("/w/shop/compose.yaml", web);
+    let request = Request { cwd: "/w/shop".into(), discover: true, ..Request::default() };
+    let platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+    assert!(platform.service("web").is_some());
+    assert_eq!(cluster(&platform, &site()).unwrap().registries.len(), 4);
+}
+
+#[test]
 fn nodes_ask_the_cache_first_where_there_is_one() {
     let spec = cluster(&platform("profiles: [core, cache]", "macula"), &site()).unwrap();
     assert_eq!(spec.registries.len(), 5);

@@ -199,7 +199,8 @@ fn unheard<'a>(scene: &'a Scene<'_>, part: &Part<'_>) -> Vec<&'a str> {
     let healthy = part.service.depends_on.iter();
     let healthy = healthy.filter(|(_, dependency)| dependency.condition == Condition::ServiceHealthy);
     let needed = healthy.filter_map(|(name, _)| scene.part(name));
-    needed.filter(|other| has_data(other) && ports(other).is_empty()).map(|other| other.name).collect()
+    let needed = needed.filter(|other| !other.is_job() && has_data(other) && ports(other).is_empty());
+    needed.map(|other| other.name).collect()
 }
 
 /// What becomes annotations of a part's objects, and where it is said.
@@ -264,11 +265,13 @@ pub(super) fn losses(target: Target, scene: &Scene<'_>, said: &[Said]) -> Vec<Lo
     };
     for part in &scene.parts {
         let path = format!("services.{}", part.name);
-        let ends = part
-            .service
-            .depends_on
-            .iter()
-            .filter(|(_, dependency)| dependency.condition == Condition::ServiceCompletedSuccessfully);
+        // a job is healthy when it has ended well
+        let is_job = |name: &str| scene.part(name).is_some_and(Part::is_job);
+        let ends = part.service.depends_on.iter().filter(|(name, dependency)| match dependency.condition {
+            Condition::ServiceCompletedSuccessfully => true,
+            Condition::ServiceHealthy => is_job(name),
+            Condition::ServiceStarted => false,
+        });
         if target == Target::Kubernetes && scene.options.waiting.is_some() {
             for (name, _) in ends {
                 let name = scene.short(name);
@@ -325,6 +328,12 @@ pub(super) fn losses(target: Target, scene: &Scene<'_>, said: &[Said]) -> Vec<Lo
                 let why = format!("the volume {volume} begins empty, also where the image has files in its place");
                 lose(format!("{path}.volumes"), false, why);
             }
+        }
+        let nameless = part.service.mounts.iter().filter(|mount| matches!(mount, Mount::Volume { source: None, .. }));
+        for mount in nameless {
+            let what = if target == Target::Swarm { "task" } else { "pod" };
+            let why = format!("what is written to {} goes with its {what}; give the volume a name", mount.target());
+            lose(format!("{path}.volumes"), false, why);
         }
         if target == Target::Swarm {
             for (mount, volume) in part.service.mounts.iter().filter_map(|mount| match mount {

@@ -685,6 +685,28 @@ fn a_deployment_that_waits_loses_no_order() {
 }
 
 #[test]
+fn nobody_waits_until_a_job_takes_connections() {
+    let text = "name: l\nservices:\n  migrate: {image: x, x-macula: {once: true}}\n  \
+                api: {image: x, depends_on: {migrate: {condition: service_healthy}}}\n  \
+                web: {image: x, depends_on: [migrate]}\n";
+    let pods = of_kind(text, "Deployment");
+    assert_eq!(pods.len(), 2);
+    assert!(pods.iter().all(|pod| pod.pointer("/spec/template/spec/initContainers").is_none()), "{pods:?}");
+    let told = lost(&of(text, Target::Kubernetes)).into_iter().filter(|line| line.contains("depends_on"));
+    assert_eq!(told.collect::<Vec<_>>(), ["stops services.api.depends_on.migrate"]);
+}
+
+#[test]
+fn data_in_a_volume_without_a_name_is_told() {
+    let text = "services: {db: {image: \"z:1\", volumes: [\"/var/lib/mysql\"]}}";
+    let told = RULED.map(|target| said_of_losses(&of(text, target)).join("\n"));
+    insta::assert_snapshot!(told.join("\n"), @"
+    note compose.yaml:1:41: services.db.volumes: what is written to /var/lib/mysql goes with its task; give the volume a name
+    note compose.yaml:1:41: services.db.volumes: what is written to /var/lib/mysql goes with its pod; give the volume a name
+    ");
+}
+
+#[test]
 fn an_address_with_two_names_is_one_alias() {
     let text =
         "services: {a: {image: \"z:1\", extra_hosts: [\"b.test:10.0.0.1\", \"c.test:10.0.0.2\", \"d.test:10.0.0.1\"]}}";

@@ -12,11 +12,12 @@ use crate::model::{ContainerState, Listener, ObservedContainer, macula};
 const SHOWN: usize = 3;
 
 pub(in crate::doctor) async fn taken(context: &Context<'_>) -> Verdict {
-    let want = &context.want.ports;
-    if want.is_empty() {
+    if context.want.ports.is_empty() {
         return Verdict::skipped("no ports are wanted");
     }
-    if context.remote() {
+    let here = |port: &&WantedPort| port.passed_on || !context.remote();
+    let want: Vec<&WantedPort> = context.want.ports.iter().filter(here).collect();
+    if want.is_empty() {
         return Verdict::skipped("the engine is on another machine, whose ports cannot be seen from here");
     }
     let listeners = match context.listeners().await {
@@ -26,7 +27,7 @@ pub(in crate::doctor) async fn taken(context: &Context<'_>) -> Verdict {
     let mut conflicts: Vec<(Listener, Vec<&WantedPort>)> = Vec::new();
     for listener in listeners {
         let mut wanted = Vec::new();
-        for port in want.iter().filter(|port| may_collide(listener, port)) {
+        for port in want.iter().copied().filter(|port| may_collide(listener, port)) {
             if really_collides(context, listener, port).await {
                 wanted.push(port);
             }
@@ -40,11 +41,16 @@ pub(in crate::doctor) async fn taken(context: &Context<'_>) -> Verdict {
         let ours = context.ours().await.as_ref().map(Vec::as_slice).unwrap_or_default();
         conflicts.retain(|(listener, _)| publisher(ours, listener).is_none());
     }
+    if !conflicts.is_empty() {
+        let (held, wanted): (Vec<Listener>, Vec<_>) = conflicts.into_iter().unzip();
+        conflicts = context.host.owners(held).await.into_iter().zip(wanted).collect();
+        // or our own background process, which passes them on
+        conflicts.retain(|(one, _)| !(one.may_be_macula() && context.want.passed_on.contains(&one.place())));
+    }
     if conflicts.is_empty() {
         return Verdict::ok(format!("{} free or our own already", count(want.len())));
     }
     let (held, wanted): (Vec<Listener>, Vec<_>) = conflicts.into_iter().unzip();
-    let held = context.host.owners(held).await;
     let mut lines = Vec::new();
     let mut advice = Vec::new();
     for (listener, wanted) in held.iter().zip(&wanted) {
@@ -150,13 +156,21 @@ async fn owner(context: &Context<'_>, listener: &Listener) -> Owner {
 
 pub(in crate::doctor) async fn low(context: &Context<'_>) -> Verdict {
     const SETTING: &str = "net.ipv4.ip_unprivileged_port_start";
-    match context.facts().await {
-        Err(reason) => return Verdict::skipped(reason.clone()),
-        Ok(facts) if !facts.rootless => return Verdict::skipped("the engine is not rootless"),
-        Ok(_) => {}
-    }
-    if context.machine.os != "linux" || context.remote() {
-        return Verdict::skipped("the engine is not on this machine");
+    // where the engine does not publish, this user's background process listens
+    let own = context.want.ports.iter().any(|port| port.passed_on);
+    if own {
+        if context.machine.uid == 0 || context.machine.os != "linux" {
+            return Verdict::skipped("nothing has to be allowed here");
+        }
+    } else {
+        match context.facts().await {
+            Err(reason) => return Verdict::skipped(reason.clone()),
+            Ok(facts) if !facts.rootless => return Verdict::skipped("the engine is not rootless"),
+            Ok(_) => {}
+        }
+        if context.machine.os != "linux" || context.remote() {
+            return Verdict::skipped("the engine is not on this machine");
+        }
     }
     let Some(lowest) = context.want.ports.iter().map(|port| port.port).min() else {
         return Verdict::skipped("no ports are wanted");
@@ -165,17 +179,27 @@ pub(in crate::doctor) async fn low(context: &Context<'_>) -> Verdict {
         Ok(value) => value.parse::<u16>().unwrap_or(1024),
         Err(error) => return Verdict::skipped(error.to_string()),
     };
+    let (who, done) =
+        if own { ("this user may listen on", "listened on") } else { ("the rootless engine may publish", "published") };
     if lowest >= start {
-        return Verdict::ok(format!("ports from {start} may be published, {lowest} is the lowest wanted"));
+        return Verdict::ok(format!("ports from {start} may be {done}, {lowest} is the lowest wanted"));
+    }
+    if own && let Ok(listeners) = context.listeners().await {
+        // as a service it has the right that this user does not have
+        let has = |port: &WantedPort| {
+            let here = (place(port), port.protocol);
+            context.want.passed_on.contains(&here) && listeners.iter().any(|one| one.place() == here)
+        };
+        if context.want.ports.iter().filter(|port| port.port < start).all(has) {
+            return Verdict::ok(format!("the background process listens on those below {start} already"));
+        }
     }
     let change = Change::settings(&[(SETTING, lowest.to_string())], false);
-    Verdict::failed(format!("the rootless engine may publish ports from {start} only, and {lowest} is wanted")).fix(
-        Fix {
-            text: format!("let every user of this machine bind ports from {lowest}, until the next boot"),
-            actions: vec![Action::Change(change)],
-            safe: false,
-        },
-    )
+    Verdict::failed(format!("{who} ports from {start} only, and {lowest} is wanted")).fix(Fix {
+        text: format!("let every user of this machine bind ports from {lowest}, until the next boot"),
+        actions: vec![Action::Change(change)],
+        safe: false,
+    })
 }
 
 /// Addresses that ports are wanted on, each once.

@@ -52,7 +52,8 @@ fn refused(refusal: Refusal) -> Vec<Attempt> {
 }
 
 fn port(address: [u8; 4], port: u16, service: &str) -> WantedPort {
-    WantedPort { address: Ipv4Addr::from(address).into(), port, protocol: Protocol::Tcp, service: service.into() }
+    let address = Ipv4Addr::from(address).into();
+    WantedPort { address, port, protocol: Protocol::Tcp, service: service.into(), passed_on: false }
 }
 
 fn needs() -> Needs {
@@ -318,8 +319,8 @@ fn findings_as_json() {
 
 #[test]
 fn needs_of_a_platform() {
-    use crate::model::{ContainerSpec, Resources};
-    let spec: ContainerSpec = serde_json::from_value(serde_json::json!({
+    use crate::model::{ContainerSpec, Forward, Resources};
+    let mut spec: ContainerSpec = serde_json::from_value(serde_json::json!({
         "name": "macula-grafana-1", "stack": "grafana", "service": "grafana", "replica": 1, "image": "x", "env": [],
         "command": null, "entrypoint": null, "networks": [], "network_mode": null, "expose": [], "expose_other": [], "mounts": [],
         "ports": [
@@ -329,10 +330,18 @@ fn needs_of_a_platform() {
         "healthcheck": null, "stop_grace_ms": null, "options": {}, "labels": {},
     }))
     .unwrap();
+    spec.forwards.push(Forward {
+        listen: "127.0.0.3:80".parse().unwrap(),
+        protocol: Protocol::Tcp,
+        service: "grafana".into(),
+        container: "macula-grafana-1".into(),
+        port: 3000,
+    });
     let resources = Resources { containers: vec![spec], ..Resources::default() };
     let platform = Platform::new(PlatformName::new("pr-123").unwrap(), Vec::new());
     let without = Needs::of(&platform, &resources, None);
-    assert_eq!(without.ports, [port([127, 0, 0, 2], 3000, "grafana")]);
+    let passed_on = WantedPort { passed_on: true, ..port([127, 0, 0, 3], 80, "grafana") };
+    assert_eq!(without.ports, [port([127, 0, 0, 2], 3000, "grafana"), passed_on]);
     assert_eq!((without.network.as_str(), without.memory), ("macula-pr-123", 128 << 20));
     let with = Needs::of(&platform, &resources, cluster(37, false).cluster);
     assert_eq!(with.memory, (128 << 20) + (2 << 30));

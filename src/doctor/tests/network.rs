@@ -100,6 +100,19 @@ async fn ports() {
       [::]:80/tcp is held by apache2 (pid 812); wanted: 127.0.0.1:80 (nginx), 127.0.0.2:80 (nginx)
       fix: stop apache2: `sudo systemctl stop apache2.service`; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
     ");
+    // where the engine does not publish, our own background process listens
+    let listens = |owner| {
+        let mut case = case(FakeHost::new().listener("127.0.0.2:3000", Protocol::Tcp, Some(owner)));
+        case.want.ports.iter_mut().for_each(|port| port.passed_on = true);
+        case.want.passed_on.insert(("127.0.0.2:3000".parse().unwrap(), Protocol::Tcp));
+        case
+    };
+    assert_snapshot!(listens((31, "macula")).find("ports").await, @"ok: ports: all 3 ports are free or our own already");
+    let other = listens((77, "node")).find("ports").await;
+    assert!(
+        other.contains("\n  127.0.0.2:3000/tcp is held by node (pid 77); wanted: 127.0.0.2:3000 (grafana)\n"),
+        "{other}"
+    );
 }
 
 #[tokio::test]
@@ -116,6 +129,13 @@ async fn low_ports() {
     ");
     assert_snapshot!(rootless("80").find("low-ports").await, @"ok: low-ports: ports from 80 may be published, 80 is the lowest wanted");
     assert_snapshot!(case(FakeHost::new()).find("low-ports").await, @"skipped: low-ports: the engine is not rootless");
+    let mut own = case(FakeHost::new().setting("net.ipv4.ip_unprivileged_port_start", "1024"));
+    own.want.ports.iter_mut().for_each(|port| port.passed_on = true);
+    assert_snapshot!(own.find("low-ports").await, @r"
+    failed: low-ports: this user may listen on ports from 1024 only, and 80 is wanted
+      fix: let every user of this machine bind ports from 80, until the next boot
+        sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80
+    ");
 }
 
 #[tokio::test]

@@ -159,6 +159,8 @@ fn waiting(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
     let needed = needed.filter(|(_, dependency)| dependency.condition != Condition::ServiceCompletedSuccessfully);
     needed
         .filter_map(|(name, _)| scene.part(name))
+        // it takes none, and has no name
+        .filter(|other| !other.is_job())
         .map(|other| {
             let port = ports(other).into_iter().find(|port| port.protocol == "TCP");
             let test = match port {
