@@ -7,6 +7,7 @@ mod leaves;
 #[path = "common/shapes.rs"]
 mod shapes;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -247,6 +248,19 @@ fn init_writes_a_file_that_loads() {
 }
 
 #[test]
+fn add_changes_the_file_that_a_link_leads_to() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new();
+    home.write("shared.yaml", "name: shop\n");
+    let (link, file) = (home.project().join("macula.yaml"), home.project().join("shared.yaml"));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink("shared.yaml", &link).unwrap();
+    home.run("add valkey").exits(0);
+    assert!(link.is_symlink() && std::fs::read_to_string(&file).unwrap().contains("valkey"));
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn settings_come_from_the_file_and_the_command_line_goes_before() {
     let home = Home::new();
     home.write("macula.yaml", "name: shop\nimages: {policy: build}\n");
@@ -257,6 +271,31 @@ fn settings_come_from_the_file_and_the_command_line_goes_before() {
     assert_eq!((&other["name"], &other["domain"]), (&"pr-1".into(), &"pr-1.macula.local".into()));
     let by_variable = done(home.program("config show -o json").env("MACULA_NAME", "pr-2"), home.0.path());
     assert_eq!(by_variable.exits(0).json()["name"], "pr-2");
+    // a pipe gives its text once, and the file is read more than once
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"name: shop\nimages: {policy: build}\n").unwrap();
+    drop(writer);
+    let piped = done(home.program("--file /dev/stdin config show -o json").stdin(reader), home.0.path());
+    assert_eq!(piped.exits(0).json()["images"]["policy"], "build");
+}
+
+/// Also where its Compose file is named in `.env`, or lies further up.
+#[test]
+fn a_project_stays_in_its_platform_when_it_gets_a_macula_yaml() {
+    for words in ["init", "config init"] {
+        for (env, file, below) in [("COMPOSE_FILE=base.yml\n", "base.yml", "."), ("", "compose.yaml", "api")] {
+            let home = Home::new();
+            std::fs::create_dir(home.project().join(".git")).unwrap();
+            std::fs::create_dir(home.project().join("api")).unwrap();
+            home.write(".env", env);
+            home.write(file, "services: {own: {image: o}}\n");
+            let run = |words: &str| done(home.program(words).current_dir(home.project().join(below)), home.0.path());
+            let before = run("stack list -o json").exits(0).json();
+            assert!(before.to_string().contains("\"own\""), "{before}");
+            run(words).exits(0);
+            assert_eq!(run("stack list -o json").exits(0).json(), before, "{words} {file}");
+        }
+    }
 }
 
 #[test]

@@ -74,6 +74,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("remap", 6),
         ("reach", 6),
         ("resolver", 6),
+        ("staying", 7),
         ("receive", 7),
         ("records", 7),
         ("identity", 7),

@@ -177,6 +177,20 @@ fn a_release_that_is_not_there_is_named() {
     assert_unchanged(target.path(), &unsaid, "say where the release is");
 }
 
+/// The address is compiled in: that of one version has no newer one, ever.
+#[test]
+fn a_published_release_knows_where_the_newest_one_is() {
+    let workflow = include_str!("../.github/workflows/release.yml");
+    let address = workflow.lines().find_map(|line| line.split_once("packaging/release.sh out ")).unwrap().1;
+    assert_eq!(address, r#""https://github.com/$GITHUB_REPOSITORY/releases/latest/download""#);
+}
+
+/// Cargo takes a path that is not there for changed, each time; where they are is what Git says.
+#[test]
+fn no_path_of_a_repository_is_taken_for_granted() {
+    assert!(!include_str!("../build.rs").contains(".git/"));
+}
+
 /// `macula upgrade` of a program that somebody has put into a folder of their own.
 mod upgrade {
     use std::io::{Read, Write};

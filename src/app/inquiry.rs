@@ -21,7 +21,7 @@ const AT_ONCE: usize = 8;
 /// Traces that a map is drawn from where it is one of some of them.
 const CHOSEN: usize = 10_000;
 /// Of its traces that the beginning of an id is looked for in.
-const LOOKED_THROUGH: usize = 500;
+pub const LOOKED_THROUGH: usize = 500;
 /// Lines of a trace.
 const LINES: usize = 1000;
 
@@ -87,6 +87,11 @@ impl Inquiry {
         found.value.sort_by(|one, other| other.start.cmp(&one.start).then_with(|| one.trace.cmp(&other.trace)));
         found.value.truncate(wanted.limit);
         Ok(found)
+    }
+
+    /// Whether Tempo has traces of the platform, too. It finds one by its whole id alone.
+    pub fn asks_tempo(&self) -> bool {
+        self.places.tempo().is_some()
     }
 
     /// Whole ids that begin as typed; most of `limit`.

@@ -33,6 +33,7 @@ mod requests;
 mod resolver;
 mod session;
 mod state;
+mod staying;
 mod survey;
 #[cfg(test)]
 mod testing;
@@ -57,7 +58,7 @@ pub use commands::creds::{Credential, credentials, exports, exports_for};
 pub use commands::down::{Data, DownOptions, Downed, data_of, down, must_be_known};
 pub use commands::events::{EventKind, ServiceEvent, follow_events};
 pub use commands::images::{ImageRow, image_rows, obtain_images};
-pub use commands::lifecycle::{Action as LifecycleAction, lifecycle};
+pub use commands::lifecycle::{Action as LifecycleAction, lifecycle, must_have_containers};
 pub use commands::lock_images::{LockChange, LockRow, Locked, lock_images};
 pub use commands::logs::{LogEvent, LogFilter, Sieve, Source as LogSource, all_log_sources, log_sources, read_logs};
 pub use commands::ls::{PlatformRow, PlatformState, list_platforms, platforms_to_take_down};
@@ -76,7 +77,7 @@ pub use commands::prune::{Pruned, PrunedImage, prune_images};
 pub use commands::redact::{Redactor, tells_a_secret};
 pub use commands::report::{ReportFile, report};
 pub use commands::run::{
-    Existing, Nameless, Program, ProgramRequest, ci_log, environment_of, existing, prepare_program, program_log,
+    Existing, Nameless, Noting, Program, ProgramRequest, ci_log, environment_of, prepare_program, program_log,
 };
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve, serves_no_more};
 pub use commands::service_status::{Replicas, ServiceState, ServiceStatus, UsageStatus};
@@ -97,7 +98,7 @@ pub use commands::validate::{Absent, Told, Traced, bridges, full_name, trace_nam
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
 pub use commands::watch::{Left, Onlooker, WatchOptions, watch};
 pub use error::{CopyError, DeployError, Error, MissingPath, ProcessFailure, ResolverError, UpgradeError};
-pub use inquiry::{Found, Inquiry, InquiryError};
+pub use inquiry::{Found, Inquiry, InquiryError, LOOKED_THROUGH};
 pub use lease::{Idle, Lease, LeaseHolder};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
 pub use processes::{follow_orphans, keep as keep_processes};

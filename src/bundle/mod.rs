@@ -46,6 +46,8 @@ pub enum BundleError {
     Cut { path: PathBuf, have: u64, want: u64 },
     #[error("{} is damaged: {file} is not what was saved", path.display())]
     Damaged { path: PathBuf, file: String },
+    #[error("{} is being written by another `macula images save`", path.display())]
+    Held { path: PathBuf },
     /// Two images of one engine have different files of the same name.
     #[error("the archives of two images disagree on {file}")]
     Clash { file: String },

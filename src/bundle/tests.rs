@@ -278,3 +278,16 @@ fn what_was_kept_and_has_gone_is_saved_anew() {
     let mut writer = Writer::open(&path).unwrap();
     assert!(!writer.resume("sha256:web", &["web:1".to_owned()], &["web".to_owned()]));
 }
+
+#[test]
+fn a_bundle_has_one_writer() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("all.bundle");
+    let first = Writer::open(&path).unwrap();
+    let second = Writer::open(&path).unwrap_err();
+    assert!(matches!(second, BundleError::Held { .. }), "{second:?}");
+    Writer::open(&folder.path().join("other.bundle")).unwrap();
+    drop(first);
+    Writer::open(&path).unwrap().finish("macula 1", "shop").unwrap();
+    assert!(!folder.path().join("all.bundle.partial").exists());
+}

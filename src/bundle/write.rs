@@ -28,6 +28,8 @@ pub struct Writer {
     folder: PathBuf,
     images: Vec<Image>,
     files: BTreeMap<String, File>,
+    /// Of the folder, for as long as this lives: two that write there would write into each other's files.
+    _lock: fs::File,
 }
 
 /// What came of a bundle.
@@ -52,7 +54,13 @@ impl Writer {
         folder.push(".partial");
         let folder = PathBuf::from(folder);
         fs::create_dir_all(&folder).map_err(io_error(&folder))?;
-        Ok(Self { target: target.to_owned(), folder, images: Vec::new(), files: BTreeMap::new() })
+        let path = folder.join("lock");
+        let lock = fs::File::create(&path).map_err(io_error(&path))?;
+        // a share that knows no locks is written to without one
+        if let Err(fs::TryLockError::WouldBlock) = lock.try_lock() {
+            return Err(BundleError::Held { path: target.to_owned() });
+        }
+        Ok(Self { target: target.to_owned(), folder, images: Vec::new(), files: BTreeMap::new(), _lock: lock })
     }
 
     fn record(&self, id: &str) -> PathBuf {

@@ -43,7 +43,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     };
     let (changed, new) = config::with_added(&text, &args.names).map_err(|error| refused(error, &path))?;
     if !new.is_empty() {
-        let written = context.host.write(&path, changed.as_bytes(), 0o644).await;
+        let written = context.host.rewrite(&path, changed.as_bytes(), 0o644).await;
         written.with_context(|| format!("write {}", path.display()))?;
     }
     if context.json() {

@@ -233,6 +233,10 @@ async fn to_stdout(
     let mut write = |piece: &[u8]| io::stdout().lock().write_all(piece);
     let written = match pack_from(session, from, options, told, &mut write).await {
         Err(Error::Copy(CopyError::Unsent { source })) => Err(source),
+        Err(Error::Copy(error @ CopyError::Damaged { .. })) => {
+            return Err(CliError::of(ErrorKind::Unexpected, &error)
+                .hint("what was written is not the whole archive: a file was unreadable, or changed meanwhile"));
+        }
         done => {
             done?;
             io::stdout().lock().flush()

@@ -189,7 +189,8 @@ async fn look(
     let mut needs = match tokio::time::timeout(PATIENCE, survey(session, loaded)).await {
         Ok(Ok(prepared)) => {
             let cluster = cluster_needs(&loaded.platform).filter(|_| !prepared.leaves_cluster_alone());
-            Needs::of(&prepared.platform, &prepared.resources, cluster)
+            let passed_on = prepared.observed.passed_on.clone();
+            Needs { passed_on, ..Needs::of(&prepared.platform, &prepared.resources, cluster) }
         }
         // nor with one that does not answer, or whose containers do not: the checks say why
         Ok(Err(_)) | Err(_) => Needs {

@@ -117,7 +117,7 @@ fn ended_with(code: i64) -> Result<(), CliError> {
 /// `--new`
 async fn run_apart(context: &Context, args: Args) -> Result<(), CliError> {
     let named = OfServices { services: args.service.as_slice(), ..OfServices::default() };
-    let (loaded, choices) = context.load_to_join(&named)?;
+    let (loaded, choices) = context.load_to_join(&named).await?;
     let Some(service) = &args.service else {
         let some: Vec<String> = loaded.platform.service_names();
         return Err(CliError::usage("name the service to take the image and settings from")

@@ -257,6 +257,12 @@ async fn lock(context: &Context, mut stacks: StackOptions) -> Result<(), CliErro
 
 async fn save(context: &Context, file: &std::path::Path, stacks: &impl LoadOptions) -> Result<(), CliError> {
     let begun = Instant::now();
+    if (context.host.exists(file).await && context.host.list(file).await.is_ok())
+        || file.as_os_str().as_encoded_bytes().ends_with(b"/")
+    {
+        let error = CliError::usage(format!("{} is a folder, and a bundle is one file", file.display()));
+        return Err(error.hint(format!("name the file: {}", file.join("platform.bundle").display())));
+    }
     // a slip of the finger would make a folder somewhere
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder

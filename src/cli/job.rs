@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{self, Choices, DownOptions, Session, UpOptions, Wanted, ci_log, environment_of, existing};
+use crate::app::{self, Choices, DownOptions, Existing, Noting, Session, UpOptions, Wanted, ci_log, environment_of};
 use crate::bundle::Bundle;
 use crate::config::Loaded;
 use crate::host::Command;
 use crate::words;
 
 use super::ci::markdown;
-use super::consent::with_engine;
+use super::consent::{Asker, with_engine};
 use super::context::{Context, Forgets, ImageOptions, ScaleOptions, Upping};
 use super::error::{CliError, ErrorKind};
 use super::run::is_there;
@@ -73,8 +73,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         with_engine(context, &loaded).await?
     };
     let session = Session { command: "macula ci".to_owned(), ..session };
-    let before = existing(&session, &name).await?;
-    let outcome = up_and_run(context, &session, &loaded, choices, bundle, &args).await;
+    let asker = Asker { context };
+    let noting = Noting::new(&asker);
+    let outcome = up_and_run(context, &session, &loaded, choices, bundle, &args, &noting).await;
     let stopped = match &outcome {
         Ok(ended) => ended.stopped,
         Err(error) => error.kind == ErrorKind::Interrupted,
@@ -88,13 +89,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             Err(error) => context.events().warn(format!("there is no report: {error}")),
         }
     }
-    let after = match (args.keep, before.running) {
-        (true, _) => Ok(()),
-        (false, true) => {
+    let after = match noting.before().filter(|_| !args.keep) {
+        None => Ok(()),
+        Some(Existing { running: true, .. }) => {
             context.events().info(format!("{name} was up before, so it stays up"));
             Ok(())
         }
-        (false, false) => down(context, &session, &loaded, !before.data).await,
+        Some(Existing { data, .. }) => down(context, &session, &loaded, !data).await,
     };
     context.finish();
     if let (Some(ci), Ok(code)) = (&context.ci, &outcome) {
@@ -142,6 +143,7 @@ async fn up_and_run(
     choices: Choices,
     bundle: Option<Arc<Bundle>>,
     args: &Args,
+    noting: &Noting<'_>,
 ) -> Result<Ended, CliError> {
     let mut needs = args.needs.clone();
     context.services_meant(&loaded.platform, &mut needs);
@@ -157,7 +159,7 @@ async fn up_and_run(
         ..Wanted::default()
     };
     let options = UpOptions { wanted, no_dns: args.no_dns.then_some(true), choices };
-    bring_up_for(context, session, loaded, &options).await?;
+    bring_up_for(context, session, loaded, &options, noting).await?;
     let environment = environment_of(session, loaded, &needs).await?;
     // from here on a signal is the command's
     context.finish();

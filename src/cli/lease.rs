@@ -91,42 +91,47 @@ fn extended(lease: Lease, until: i64) -> (Lease, Option<i64>) {
     }
 }
 
-/// What of a lease was said on the command line of `up`.
-#[derive(Debug, Clone, Copy, Default)]
+/// What of a lease was said on the command line of `up`, or in macula.yaml.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Asked {
     pub time: Option<Duration>,
-    pub pid: Option<u32>,
+    pub process: Option<LeaseHolder>,
     pub idle: Option<Duration>,
 }
 
 impl Asked {
-    pub fn is_nothing(self) -> bool {
-        self.time.is_none() && self.pid.is_none() && self.idle.is_none()
+    /// A process that is not there is an error now; one that ends from here on ends the lease.
+    pub async fn of(
+        host: &dyn Host,
+        time: Option<Duration>,
+        pid: Option<u32>,
+        idle: Option<Duration>,
+    ) -> Result<Self, CliError> {
+        let process = match pid {
+            Some(pid) => {
+                let there = LeaseHolder::of(host, pid).await;
+                Some(there.ok_or_else(|| CliError::usage(format!("--lease-of: there is no process {pid}")))?)
+            }
+            None => None,
+        };
+        Ok(Self { time, process, idle })
     }
-}
 
-/// The lease that an `up` gives; none: nobody has asked for one. `status`: the platform as it is now.
-pub(super) async fn wanted(
-    host: &dyn Host,
-    asked: Asked,
-    block: Option<Ipv4Addr>,
-    ports: Vec<u16>,
-) -> Result<Option<Lease>, CliError> {
-    let Asked { time, pid, idle } = asked;
-    if asked.is_nothing() {
-        return Ok(None);
+    pub fn is_nothing(&self) -> bool {
+        self.time.is_none() && self.process.is_none() && self.idle.is_none()
     }
-    let process = match pid {
-        Some(pid) => Some(
-            LeaseHolder::of(host, pid)
-                .await
-                .ok_or_else(|| CliError::usage(format!("--lease-of: there is no process {pid}")))?,
-        ),
-        None => None,
-    };
-    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    let idle = idle.zip(block).map(|(idle, block)| Idle { seconds: seconds(idle), block, ports });
-    Ok(Some(Lease { until: time.map(|time| end(host, time)), process, idle }))
+
+    /// The lease that an `up` gives, which begins now; none: nobody has asked for one. `ports`: the platform's on
+    /// 127.0.0.1.
+    pub fn lease(self, host: &dyn Host, block: Ipv4Addr, ports: Vec<u16>) -> Option<Lease> {
+        if self.is_nothing() {
+            return None;
+        }
+        let Self { time, process, idle } = self;
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let idle = idle.map(|idle| Idle { seconds: seconds(idle), block, ports });
+        Some(Lease { until: time.map(|time| end(host, time)), process, idle })
+    }
 }
 
 /// When the platform goes, as the end of a sentence.
@@ -147,6 +152,7 @@ pub(super) fn ends(lease: &Lease, used: Option<i64>, now: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::fake::FakeHost;
 
     #[test]
     fn the_end_is_told_in_words() {
@@ -154,6 +160,18 @@ mod tests {
         assert_eq!(ends(&Lease { until: Some(160), ..Lease::default() }, None, 100), "is taken down in 1m00s");
         let both = Lease { until: Some(90), process: Some(holder), idle: None };
         assert_eq!(ends(&both, None, 100), "is taken down in 0.0s or when process 7 ends");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_during_the_up_ends_the_lease() {
+        let (host, block) = (FakeHost::new().process(7), Ipv4Addr::new(127, 0, 0, 0));
+        let asked = Asked::of(&host, None, Some(7), None).await.unwrap();
+        let holder = LeaseHolder { pid: 7, started: None };
+        let lease = asked.lease(&FakeHost::new(), block, Vec::new());
+        assert_eq!(lease, Some(Lease { process: Some(holder), ..Lease::default() }));
+        let gone = Asked::of(&FakeHost::new(), None, Some(7), None).await.unwrap_err();
+        assert_eq!(gone.message, "--lease-of: there is no process 7");
+        assert_eq!(Asked::default().lease(&host, block, Vec::new()), None);
     }
 
     #[test]

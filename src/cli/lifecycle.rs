@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::app::{LifecycleAction, ProcessWork, lifecycle, work_on_processes};
+use crate::app::{LifecycleAction, ProcessWork, lifecycle, must_have_containers, work_on_processes};
 use crate::model::Platform;
 use crate::plan::Plan;
 
@@ -69,14 +69,23 @@ async fn act(
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session(verb).await;
-    let named = loaded.as_ref().and_then(|loaded| named_processes(&loaded.platform, &mut services));
-    let only_processes = named.as_ref().is_some_and(|named| !named.is_empty()) && services.is_empty();
+    let named = match &loaded {
+        Some(loaded) => named_processes(&loaded.platform, &mut services),
+        // without the files nothing says which of the names are processes
+        None => (!services.is_empty()).then(BTreeSet::new),
+    };
+    let names_processes = named.as_ref().is_some_and(|named| !named.is_empty());
+    let only_processes = names_processes && services.is_empty();
     let work = async {
         let of_processes =
             || work_on_processes(&session, &platform, loaded.as_ref(), process_work(action), named.as_ref());
         let mut ended = Vec::new();
         // what needs the services goes before them, and comes after them
         if action == LifecycleAction::Stop {
+            if names_processes && !only_processes {
+                // one that is mistyped is told before anything has ended
+                must_have_containers(&session, &platform, loaded.as_ref(), &services).await?;
+            }
             ended = of_processes().await?;
         }
         let plan = match only_processes {

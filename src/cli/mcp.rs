@@ -151,7 +151,7 @@ async fn install(context: &Context, which: Install, rights: &[Right]) -> Result<
             context.print(&format!("{}:\n{after}", path.display()))?;
         }
         context.confirm(&format!("Write {} for {}?", path.display(), editor.name), &after).await?;
-        if let Err(error) = context.host.write(&path, after.as_bytes(), 0o644).await {
+        if let Err(error) = context.host.rewrite(&path, after.as_bytes(), 0o644).await {
             left_alone.push(anyhow::Error::from(error).context(format!("write {}", path.display())).into());
             continue;
         }

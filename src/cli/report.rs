@@ -39,7 +39,7 @@ logs/               the last 2000 lines of each service
 ";
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let loaded = context.load(&args.stacks);
+    let loaded = context.load_with_builds(&args.stacks).await;
     let name = match &loaded {
         Ok(loaded) => loaded.platform.name.clone(),
         Err(_) => context.platform_name()?,

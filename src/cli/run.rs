@@ -50,7 +50,7 @@ const LISTENS: Duration = Duration::from_secs(2);
 const LOOKS: usize = 60;
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_to_join(&args.stacks)?;
+    let (loaded, choices) = context.load_to_join(&args.stacks).await?;
     let mut name = args.called;
     let mut more: Vec<(String, String)> = Vec::new();
     for path in &args.env_file {

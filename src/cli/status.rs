@@ -347,6 +347,7 @@ fn task_row(task: &TaskRow) -> Row {
     };
     let reason = match (task.state, task.exit_code, &task.due) {
         (TaskState::Failed, Some(code), _) => Some(format!("exit code {code}")),
+        (TaskState::Failed, None, _) => Some("it could not be started".to_owned()),
         (TaskState::Done, _, Some(why)) => Some(format!("the next up runs it: {why}")),
         (TaskState::Never, _, Some(_)) => Some("the next up runs it".to_owned()),
         _ => None,
@@ -484,6 +485,7 @@ mod tests {
         assert_eq!(due, told(Mood::Idle, "done 5m ago", "the next up runs it: ./migrations changed"));
         let failed = row(TaskState::Failed, Some(3), Some("failed"));
         assert_eq!(failed, told(Mood::Bad, "failed 5m ago", "exit code 3"));
+        assert_eq!(row(TaskState::Failed, None, None), told(Mood::Bad, "failed", "it could not be started"));
         assert_eq!(row(TaskState::Never, None, Some("never")), told(Mood::Idle, "never run", "the next up runs it"));
     }
 

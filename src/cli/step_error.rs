@@ -136,6 +136,10 @@ fn one(failure: &Failure) -> CliError {
         StepError::Changing { .. } => new(ErrorKind::Unexpected).hint(
             "run the same command again once nothing writes there: it copies them again, and no container has them yet",
         ),
+        StepError::NotPermitted { .. } => CliError::of(ErrorKind::Privilege, &failure.error)
+            .hint("ports below 1024 need root on this machine; everything else is up")
+            .hint("or publish on ports from 1024 on: `ingress: {http: 8080, https: 8443}` in macula.yaml")
+            .suggest(macula("doctor low-ports --fix").why("to let every user, until the next boot")),
         StepError::File { .. } | StepError::Broken(_) => new(ErrorKind::Unexpected),
         StepError::Cancelled => new(ErrorKind::Interrupted),
     }
@@ -157,6 +161,7 @@ pub(super) fn bundle(error: &BundleError) -> CliError {
         BundleError::Damaged { .. } => of(ErrorKind::Image)
             .hint("no image with that file was loaded; those that were loaded are whole")
             .hint("copy the bundle again, or save it again"),
+        BundleError::Held { .. } => of(ErrorKind::Conflict).hint("wait until that one has ended, or name another file"),
         BundleError::Clash { .. } | BundleError::Archive { .. } => {
             of(ErrorKind::Unexpected).hint("everything saved so far is kept").again(Again::AsItIs)
         }

@@ -124,8 +124,7 @@ fn steps_of(loaded: &Loaded, job: &str) -> Vec<String> {
 }
 
 async fn run_one(context: &Context, typed: &str, args: &Args) -> Result<(), CliError> {
-    let (mut loaded, choices) = context.load_to_join(&args.stacks)?;
-    app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
+    let (mut loaded, choices) = context.load_to_join(&args.stacks).await?;
     let job = meant(&loaded, typed)?;
     with_arguments(&mut loaded.platform, &job, &args.arguments);
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-use crate::app::{Found, Inquiry, InquiryError};
+use crate::app::{Found, Inquiry, InquiryError, LOOKED_THROUGH};
 use crate::telemetry::{ServiceMap, TraceFilter};
 use crate::words;
 
@@ -158,13 +158,14 @@ async fn list(context: &Context, inquiry: &Inquiry, filter: &TraceFilter) -> Res
         ("ERRORS", Fit::Number),
     ];
     let mut table = Table::new(columns);
+    // enough to tell them apart; `traces ID` takes the beginning of one, which Tempo cannot be asked for
+    let digits = if inquiry.asks_tempo() { 32 } else { 16 };
     for row in &all {
         let errors = row.errors.to_string();
         // to the second, and without the fraction that nobody compares
         let start = row.start.get(..19).unwrap_or_default().replace('T', " ");
         table.row(vec![
-            // enough to tell them apart; `traces ID` takes the beginning of one
-            Cell::from(row.trace.get(..16).unwrap_or(&row.trace)),
+            Cell::from(row.trace.get(..digits).unwrap_or(&row.trace)),
             Cell::from(start),
             Cell::from(&row.service),
             Cell::from(&row.name),
@@ -184,6 +185,9 @@ pub async fn whole_id(context: &Context, inquiry: &Inquiry, typed: &str) -> Resu
     }
     let alike = told(context, inquiry.ids_like(typed, ALIKE).await)?;
     match alike.as_slice() {
+        [] if inquiry.asks_tempo() => Err(unknown(typed).hint(format!(
+            "of Tempo, only the newest {LOOKED_THROUGH} are looked through for a part of an id: type all 32 digits"
+        ))),
         [] => Err(unknown(typed)),
         [one] => Ok(one.clone()),
         several => {

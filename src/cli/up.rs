@@ -1,5 +1,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -133,7 +134,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match then {
         // as this `up` has left it: a port may have moved
         Some(services) => {
-            let (loaded, choices) = context.load_to_join(&StackOptions::default())?;
+            let (loaded, choices) = context.load_to_join(&StackOptions::default()).await?;
             follow(context, loaded, WatchOptions { services, all_files: false, choices }).await
         }
         None => Ok(()),
@@ -146,10 +147,11 @@ pub(super) async fn bring_up_for(
     session: &Session,
     loaded: &Loaded,
     options: &UpOptions,
+    consent: &dyn Consent,
 ) -> Result<(), CliError> {
     let begun = Instant::now();
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
-    match app::up(session, loaded, options, &Asker { context }).await {
+    match app::up(session, loaded, options, consent).await {
         Ok(result) => {
             let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
             let summary = format!("{} is up: {}", loaded.platform.name, text::count(running, "service"));
@@ -210,8 +212,7 @@ async fn bring_up(
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     // a process that is not there is told before anything is done
-    let mut asked = lease::Asked { time: args.lease, pid: args.lease_of, idle: args.idle };
-    lease::wanted(&*context.host, asked, None, Vec::new()).await?;
+    let mut asked = lease::Asked::of(&*context.host, args.lease, args.lease_of, args.idle).await?;
     let session = with_engine_of(context, &loaded, session.await).await?;
     let options = UpOptions { wanted, no_dns, choices };
     let settings = &loaded.platform.lease;
@@ -224,7 +225,7 @@ async fn bring_up(
     let (host, state) = (session.host(), session.state(&loaded.platform.name));
     let before = state.lease(host).await?;
     let renews = before.is_some() && (args.reset || !asked.is_nothing());
-    let asker = Renewing { asker: Asker { context }, session: &session, renews };
+    let asker = Renewing { asker: Asker { context }, session: &session, renews, planned: AtomicBool::new(false) };
     let up = app::up(&session, &loaded, &options, &asker);
     // until there is a plan, which may take a container and answers of registries
     let preparing = || {
@@ -234,8 +235,14 @@ async fn bring_up(
     let mut result = match context.while_looking(up, async {}, preparing).await {
         Ok(result) => result,
         Err(error) => {
-            if renews {
-                state.keep_lease(host, before.as_ref()).await?;
+            // what works is kept, for as long as was asked for; a run that was refused changes no lease
+            let kept = asker.planned.load(Ordering::Relaxed) && looks_after(host, &loaded.platform.name).await;
+            let block = state.block(host, &loaded.platform).await.ok().filter(|_| kept);
+            let (http, https) = (loaded.platform.ingress.http, loaded.platform.ingress.https);
+            let lease = block.and_then(|block| asked.lease(host, block.base(), vec![http, https]));
+            if lease.is_some() || renews {
+                state.keep_lease(host, lease.or(before).as_ref()).await?;
+                state.note_use(host, host.now()).await;
             }
             return Err(broken(context, begun, error, Some(&loaded)));
         }
@@ -248,7 +255,7 @@ async fn bring_up(
         asked = lease::Asked::default();
     }
     let block = state.block(host, &loaded.platform).await?.base();
-    let lease = lease::wanted(host, asked, Some(block), shared_ports(&loaded, &result)).await?;
+    let lease = asked.lease(host, block, shared_ports(&loaded, &result));
     if lease.is_some() || args.reset {
         state.keep_lease(host, lease.as_ref()).await?;
     } else if renews {
@@ -340,11 +347,14 @@ struct Renewing<'a> {
     asker: Asker<'a>,
     session: &'a Session,
     renews: bool,
+    /// It is known what is to be done, and nothing was in the way.
+    planned: AtomicBool,
 }
 
 #[async_trait]
 impl Consent for Renewing<'_> {
     async fn planned(&self, prepared: &Prepared, findings: &[Finding], forecast: &Forecast) {
+        self.planned.store(true, Ordering::Relaxed);
         if self.renews
             && let Err(error) = prepared.survey.state.keep_lease(self.session.host(), None).await
         {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::app::{self, Absent, Session};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Status};
-use crate::model::{Invocation, Platform, Remedy, macula};
+use crate::model::{Invocation, MaculaCommand, Platform, Remedy, macula};
 use crate::validate::{Cause, Evidence, Fault, Hop, Row, SoFar, State, Verdict, judge, seen};
 
 use super::ci::{Level, markdown, markdown_table};
@@ -50,7 +50,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     for finding in &bridges {
         context.events().warn(format!("{}: {}", finding.check, finding.summary));
     }
-    named(&absent, args.wanted.as_deref(), &verdict.rows, &evidence.domain)?;
+    named(&loaded.platform, &absent, args.wanted.as_deref(), &verdict.rows)?;
     // one name of a service has nothing to do with the cluster
     let inside = match loaded.platform.cluster.enabled && args.wanted.is_none() {
         true => app::cluster_status(&session, &loaded).await.map(|status| status.problems).unwrap_or_default(),
@@ -252,15 +252,23 @@ fn matching(rows: &[Row], name: Option<&str>, domain: &str) -> Result<Vec<Row>, 
     Ok(found)
 }
 
-/// A name that leads nowhere since its service is left out: whoever types it knows what there is.
-fn named(absent: &[Absent], name: Option<&str>, rows: &[Row], domain: &str) -> Result<(), CliError> {
+/// A name that leads nowhere since its service is left out or has no containers: whoever types it knows what there is.
+fn named(platform: &Platform, absent: &[Absent], name: Option<&str>, rows: &[Row]) -> Result<(), CliError> {
+    let domain = &platform.domain;
     let Some(name) = name.filter(|name| matching(rows, Some(name), domain).is_err()) else { return Ok(()) };
     let whole = format!("{name}.{domain}");
     let found = absent.iter().find(|absent| absent.service == name || absent.name == name || absent.name == whole);
-    match found {
-        Some(Absent { service, reason, .. }) => {
-            Err(CliError::not_healthy(format!("{service} is left out, so that none of its names work: {reason}"))
-                .suggest(macula("up").arg(service).why("to try its image again")))
+    if let Some(Absent { service, reason, .. }) = found {
+        let error = CliError::not_healthy(format!("{service} is left out, so that none of its names work: {reason}"));
+        return Err(error.suggest(macula("up").arg(service).why("to try its image again")));
+    }
+    let service = platform.service(name).map(|(_, service)| service).or_else(|| platform.service_of_host(name));
+    match service.filter(|service| service.replicas == 0) {
+        Some(service) => {
+            let service = &service.name;
+            let one = MaculaCommand::of(["scale".to_owned(), format!("{service}=1")]);
+            Err(CliError::not_healthy(format!("{service} has 0 containers, so that none of its names work"))
+                .suggest(one))
         }
         None => Ok(()),
     }

@@ -48,8 +48,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         For::Resolvable => WaitFor::Resolvable,
     };
     let mut loaded = context.load(&args.stacks)?;
-    if args.targets.iter().any(|target| !jobs_of_task(&loaded.platform, target).is_empty()) {
-        // what they work on says whether their last run counts
+    // all of them are targets, too
+    let no_target = args.targets.is_empty();
+    if no_target || args.targets.iter().any(|target| !jobs_of_task(&loaded.platform, target).is_empty()) {
+        // what tasks work on says whether their last run counts
         app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;

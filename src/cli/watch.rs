@@ -1,6 +1,6 @@
-use crate::app::{self, UpOptions, Wanted, WatchOptions};
+use crate::app::{UpOptions, Wanted, WatchOptions};
 
-use super::consent::with_engine;
+use super::consent::{Asker, with_engine};
 use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::follow::follow;
@@ -28,13 +28,11 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_to_join(&args.stacks)?;
+    let (loaded, choices) = context.load_to_join(&args.stacks).await?;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
     let options = WatchOptions { services, all_files: args.all_files, choices };
     if !args.no_up {
-        let mut loaded = loaded.clone();
-        app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
         let session = {
             // an engine that is being installed is there before this ends
             let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
@@ -42,7 +40,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         };
         let wanted = Wanted { services: options.services.clone(), may_fetch: context.may_ask(), ..Wanted::default() };
         let up = UpOptions { wanted, no_dns: None, choices: options.choices.clone() };
-        bring_up_for(context, &session, &loaded, &up).await?;
+        bring_up_for(context, &session, &loaded, &up, &Asker { context }).await?;
     }
     follow(context, loaded, options).await
 }

@@ -179,7 +179,7 @@ impl Merged {
 pub fn text_of<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
     let found = attributes.iter().find(|pair| pair.key == key)?;
     match found.value.as_ref()?.value.as_ref()? {
-        Any::Text(text) => Some(text),
+        Any::Text(text) => std::str::from_utf8(text).ok(),
         _ => None,
     }
 }
@@ -260,7 +260,7 @@ pub fn logs_within(request: LogsRequest, now: u64, limit: usize) -> Result<Taken
                 };
                 let text = match record.body.and_then(|body| body.value) {
                     None => record.event_name,
-                    Some(Any::Text(text)) => text,
+                    Some(Any::Text(text)) => String::from_utf8_lossy(&text).into_owned(),
                     Some(other) => plain(&other).to_string(),
                 };
                 let time = [record.time, record.observed, now].into_iter().find(|time| *time > 0).unwrap_or_default();
@@ -392,7 +392,7 @@ pub fn level(severity: u32) -> &'static str {
 pub fn plain(value: &Any) -> serde_json::Value {
     use serde_json::Value;
     match value {
-        Any::Text(text) => Value::String(text.clone()),
+        Any::Text(text) => Value::String(String::from_utf8_lossy(text).into_owned()),
         Any::Bool(value) => Value::Bool(*value),
         Any::Int(value) => Value::from(*value),
         // JSON has no NaN

@@ -133,23 +133,26 @@ pub struct Metric {
 }
 
 impl Metric {
+    /// `None` without a point that is a number.
     pub fn of(series: &Series) -> Option<Self> {
         let shown = |value: f64, count: Option<u64>| match count {
             None => value,
             Some(0) => 0.0,
             Some(count) => value / count as f64,
         };
-        let values: Vec<f64> = series.points.iter().map(|(_, value, count)| shown(*value, *count)).collect();
-        let last = series.points.last()?;
+        // JSON has no NaN, and a picture no place for it
+        let points = series.points.iter().map(|(at, value, count)| (*at, shown(*value, *count)));
+        let points: Vec<(u64, f64)> = points.filter(|(_, value)| value.is_finite()).collect();
+        let (last, value) = *points.last()?;
         Some(Self {
             service: series.service.clone(),
             name: series.name.clone(),
             unit: series.unit.clone(),
             attributes: series.attributes.clone(),
-            time: time(last.0),
-            value: shown(last.1, last.2),
-            values,
-            times: series.points.iter().map(|(at, ..)| at / 1_000_000).collect(),
+            time: time(last),
+            value,
+            values: points.iter().map(|(_, value)| *value).collect(),
+            times: points.iter().map(|(at, _)| at / 1_000_000).collect(),
         })
     }
 }
@@ -298,6 +301,27 @@ mod tests {
         assert_eq!(shown, wanted);
         assert_eq!(trace.calls, [Call { from: "shop".into(), to: "cart".into(), count: 1 }]);
         assert_eq!((trace.duration_us, trace.start.as_str()), (8000, "1970-01-01T00:00:00.001000Z"));
+    }
+
+    #[test]
+    fn only_finite_values_are_points() {
+        let series = |points| Series {
+            service: "shop".into(),
+            name: "ratio".into(),
+            unit: String::new(),
+            attributes: Value::Null,
+            points,
+        };
+        let (nan, first, mean, over) = (
+            (1_000_000, f64::NAN, None),
+            (2_000_000, 2.0, None),
+            (3_000_000, 9.0, Some(2)),
+            (4_000_000, f64::INFINITY, None),
+        );
+        let metric = Metric::of(&series(vec![nan, first, mean, over])).unwrap();
+        assert_eq!((metric.value, metric.values, metric.times), (4.5, vec![2.0, 4.5], vec![2, 3]));
+        assert_eq!(metric.time, "1970-01-01T00:00:00.003000Z");
+        assert_eq!(Metric::of(&series(vec![nan, over])), None);
     }
 
     #[test]

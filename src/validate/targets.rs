@@ -31,6 +31,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// Its service is to have no containers (`scale: 0`).
+    pub fn is_vacant(&self, platform: &Platform) -> bool {
+        is_vacant(platform, &self.service)
+    }
+
     /// What does not run gets no requests: that is no fault of the way there.
     pub fn among(mut self, containers: &[ObservedContainer]) -> Self {
         let runs = |service: &str| {
@@ -44,6 +49,10 @@ impl Target {
         }
         self
     }
+}
+
+fn is_vacant(platform: &Platform, service: &str) -> bool {
+    platform.service(service).is_some_and(|(_, service)| service.replicas == 0)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +104,10 @@ pub fn targets(platform: &Platform, block: Block, subnet: Option<Ipv4Net>, tls: 
             ports,
             shares: Vec::new(),
         });
+        // what does not run says nothing of what shares its name
+        if is_vacant(platform, &route.service) && !is_vacant(platform, &target.service) {
+            continue;
+        }
         // the shortest path comes last, and is the one that a person would type
         target.web = web;
         target.service = route.service;
@@ -151,19 +164,35 @@ mod tests {
     use super::*;
     use crate::config::{self, MemoryFiles, Request};
 
+    fn own_targets(stack: &str, only_own: bool) -> (Platform, Vec<Target>) {
+        let files = MemoryFiles::default()
+            .with("/p/macula.yaml", "stacks: [all.yaml]\ncluster: {enabled: false}\n")
+            .with("/p/all.yaml", stack);
+        let request = Request { cwd: "/p".into(), only_own, ..Request::default() };
+        let platform = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+        let all = targets(&platform, Block::DEFAULT, None, false).into_iter();
+        let is_own = |target: &Target| stack.contains(&format!("  {}: {{", target.service));
+        let own = all.filter(is_own).collect();
+        (platform, own)
+    }
+
+    #[test]
+    fn a_service_without_containers_speaks_for_no_other() {
+        let stack = "services:\n  api: {image: 'acme/web:1', x-macula: {ingress: [{host: shop, port: 80, path: /api}]}}\n  \
+                     web: {image: 'acme/web:1', scale: 0, x-macula: {ingress: [{host: shop, port: 80}]}}\n  \
+                     old: {image: 'acme/web:1', scale: 0, x-macula: {ingress: [{host: old, port: 80}]}}\n";
+        let (platform, own) = own_targets(stack, false);
+        let seen: Vec<_> = own.iter().map(|target| (target.service.as_str(), target.is_vacant(&platform))).collect();
+        assert_eq!(seen, [("old", true), ("api", false)]);
+    }
+
     #[test]
     fn without_an_ingress_a_name_leads_to_what_its_service_publishes() {
         let stack = "services:\n  web: {image: 'acme/web:1', ports: ['8000:80'], x-macula: {ingress: [{host: web, port: 80}]}}\n  \
                      inner: {image: 'acme/web:1', x-macula: {ingress: [{host: inner, port: 80}]}}\n";
-        let files = MemoryFiles::default()
-            .with("/p/macula.yaml", "stacks: [all.yaml]\ncluster: {enabled: false}\n")
-            .with("/p/all.yaml", stack);
         let of = |only_own: bool| {
-            let request = Request { cwd: "/p".into(), only_own, ..Request::default() };
-            let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
-            let all = targets(&loaded.platform, Block::DEFAULT, None, false);
-            let ours = all.into_iter().filter(|target| ["web", "inner"].contains(&target.service.as_str()));
-            ours.map(|target| (target.service, target.web.is_some(), target.ports)).collect::<Vec<_>>()
+            let own = own_targets(stack, only_own).1.into_iter();
+            own.map(|target| (target.service, target.web.is_some(), target.ports)).collect::<Vec<_>>()
         };
         assert_eq!(of(true), [("web".to_owned(), false, vec![8000])]);
         let through = [("inner".to_owned(), true, vec![]), ("web".to_owned(), true, vec![8000])];

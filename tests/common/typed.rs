@@ -116,7 +116,7 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
         &[
             ("macula exec -T postgres pg_dump -U postgres -Fc shop > shop.dump", Read(DUMP)),
             (
-                "macula exec -T postgres psql -U postgres -c 'drop database if exists shop with (force)' -c 'create database shop'",
+                "macula exec -T postgres pg_restore -f /dev/null < shop.dump && macula exec -T postgres psql -U postgres -c 'drop database if exists shop with (force)' -c 'create database shop'",
                 Read(DUMP),
             ),
             (
@@ -132,6 +132,12 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             (
                 "docker run --rm -v macula-registry:/data:ro -v \"$PWD\":/backup busybox tar -czf /backup/registry.tar.gz -C /data .",
                 Foreign(REGISTRY),
+            ),
+            ("macula start registry", Read(REGISTRY)),
+            ("macula stop registry", Read(REGISTRY)),
+            (
+                "docker run --rm -v macula-registry:/data -v \"$PWD\":/backup:ro busybox sh -c 'tar -tzf /backup/registry.tar.gz >/dev/null && find /data -mindepth 1 -maxdepth 1 -exec rm -rf {} + && tar -xzf /backup/registry.tar.gz -C /data'",
+                Foreign("tests/scenarios/databases.rs does it with another volume"),
             ),
             ("macula start registry", Read(REGISTRY)),
         ],

@@ -109,6 +109,9 @@ fn applications_have_a_part_of_their_own_in_servers_for_all() {
     assert_eq!(sql("shop", "$SQL_DATABASE -e 'create table orders (id int); insert into orders values (7)'"), "");
     assert!(sql("blog", "shop_sql -e 'select * from orders'").contains("Access denied"));
     assert!(sql("blog", "-e 'create database other'").contains("Access denied"));
+    let grants = sql("shop", "-e 'show grants'");
+    // the client escapes the backslash once more
+    assert!(grants.contains(r"`shop\\_sql`.*") && !grants.contains("`shop_sql`.*"), "{grants}");
 
     // RabbitMQ
     assert_eq!(said("shop", "python3 /client.py queue").trim(), "job 7");

@@ -87,7 +87,7 @@ volumes: {data: {}}
 ";
 
 /// Everything that the archive holds, as one text.
-fn unpacked(platform: &Platform, file: &str) -> String {
+pub fn unpacked(platform: &Platform, file: &str) -> String {
     let archive = std::fs::File::open(platform.project().join(file)).unwrap();
     let mut all = String::new();
     for entry in tar::Archive::new(archive).entries().unwrap() {

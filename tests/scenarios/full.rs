@@ -295,6 +295,7 @@ fn backup(platform: &Platform) {
     );
     let dump = platform.project().join("shop.dump");
     std::fs::write(&dump, inside(&["pg_dump", "-U", "postgres", "-Fc", "shop"], Stdio::null())).unwrap();
+    inside(&["pg_restore", "-f", "/dev/null"], std::fs::File::open(&dump).unwrap().into());
     psql("postgres", &["drop database if exists shop with (force)", "create database shop"]);
     psql("shop", &["create extension if not exists timescaledb", "select timescaledb_pre_restore()"]);
     inside(&["pg_restore", "-U", "postgres", "-d", "shop"], std::fs::File::open(&dump).unwrap().into());

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use macula::model::is_on_loopback;
 
+use crate::ci::unpacked;
 use crate::harness::{IMAGE, Platform, Registry};
 
 #[test]
@@ -183,6 +184,68 @@ services:
 
     platform.stack(&stack.replace("COPY index.html", "COPY missing.html"));
     platform.run("up").exits(6).says("missing.html");
+}
+
+/// What brings something up next to what runs, and what looks at it, means the builds that `up` has made.
+#[test]
+fn every_command_knows_what_up_has_built() {
+    let Some(platform) = Platform::new("built") else { return };
+    for folder in ["web", "dep"] {
+        std::fs::create_dir(platform.project().join(folder)).unwrap();
+        platform.write(&format!("{folder}/version"), "1\n");
+    }
+    let build = |folder: &str| {
+        format!("build: {{context: {folder}, dockerfile_inline: \"FROM {IMAGE}\\nCOPY version /version\\n\"}}")
+    };
+    platform.stack(&format!(
+        "
+services:
+  web:
+    {}
+    command: [sleep, infinity]
+    stop_signal: SIGKILL
+    depends_on: [dep]
+  dep:
+    {}
+    command: [sleep, infinity]
+    stop_signal: SIGKILL
+    volumes: ['rows:/data']
+    x-macula: {{tasks: {{seed: {{run: [sh, -c, 'echo seeded']}}}}}}
+volumes: {{rows: }}
+",
+        build("web"),
+        build("dep")
+    ));
+    platform.run("up").ok();
+    let before = platform.containers();
+    for service in ["web", "dep"] {
+        platform.also_remove(format!("/images/{}?force=1", before[service].image));
+    }
+    let version = || platform.run_with("exec --new web", &["cat", "/version"]).ok().out.trim().to_owned();
+    assert_eq!(version(), "1");
+    platform.write("web/version", "2\n");
+    assert_eq!(version(), "2");
+    platform.run("run --needs dep true").ok();
+    // neither the service that runs, nor what it needs, nor its task
+    assert_eq!(platform.containers(), before);
+
+    platform.run("up").ok();
+    platform.also_remove(format!("/images/{}?force=1", platform.container("web").image));
+    assert_eq!(platform.container("dep"), before["dep"]);
+    let nothing = json!([]);
+    let status = platform.run("status -o json").ok().json();
+    assert_eq!((&status["drift"], &status["changes"]), (&nothing, &nothing));
+    platform.run("report --to here.tar").ok();
+    let all = unpacked(&platform, "here.tar");
+    let told = all.split("== macula-report/").find_map(|part| part.strip_prefix("status.json\n")).unwrap();
+    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    assert_eq!((&told["drift"], &told["changes"]), (&nothing, &nothing));
+
+    // its task is done, and has no container any more
+    platform.run("down").ok();
+    platform.run("up").ok();
+    assert!(!platform.containers().contains_key("seed"));
+    platform.run("wait --timeout 20s").ok();
 }
 
 #[test]

@@ -75,6 +75,12 @@ fn a_platform_may_have_a_lease() {
     assert!(lease()["until"].as_i64().unwrap() > first + 3000);
     platform.run("lease cancel").ok();
     assert_eq!(lease(), Value::Null);
+    // what works of an `up` that fails stays no longer
+    platform.stack(&format!("{STACK}  broken: {{<<: *base, command: [sh, -c, 'exit 4']}}\n"));
+    platform.run("up --dns --lease 2h").exits(7);
+    assert!(lease()["until"].as_i64().unwrap() >= first);
+    platform.run("lease cancel").ok();
+    platform.stack(STACK);
     platform.run("up --dns --idle 30m").ok();
     assert_eq!(lease()["idle"]["seconds"], 1800);
     platform.run("lease cancel").ok();
@@ -146,6 +152,7 @@ volumes: {data: {}}
     platform.run("scale web=0").ok();
     assert_eq!((count("web"), platform.container("db").running), (0, true));
     platform.run("up").ok().says("scale web=0");
+    platform.run("wait --timeout 5s").ok().says("web is healthy");
     assert_eq!(count("web"), 0);
     platform.run("ci --no-dns --scale web=2 -- true").ok();
     assert_eq!(count("web"), 2);

@@ -27,6 +27,12 @@ services:
 
 const OPEN_CONNECT: &str = "document.querySelector('[data-part=connect]').open = true";
 
+/// What is done is refused, in the moment that `refuse` is called.
+const REFUSE: &str = "const real = window.fetch; \
+    const answer = JSON.stringify({ error: { message: 'refused by the test', details: ['what it says of why'] } }); \
+    window.fetch = (path, options) => path !== '/api/act' ? real(path, options) : \
+        new Promise(done => { window.refuse = () => done(new Response(answer)) })";
+
 /// An address that no other scenario has, for the resolver and for the page.
 fn address() -> Ipv4Addr {
     own_address(98)
@@ -156,6 +162,30 @@ fn a_person_sees_and_acts_and_a_foreign_page_does_not() {
     platform.run("stop web").ok();
     browser.shows("It needs web, which does not run.");
     platform.run("start web").ok();
+
+    // what is refused is told to whoever has gone elsewhere meanwhile
+    browser.run(REFUSE);
+    browser.click("Stop");
+    eventually("it is under way", || browser.run(badge) == "stopping …");
+    browser.run("location.hash = '#/'");
+    eventually("another view", || browser.run("return !!document.querySelector('#view table.services')") == true);
+    browser.run("window.refuse()");
+    // not only for screen readers
+    let view =
+        || browser.run("return document.getElementById('view').innerText").as_str().unwrap_or_default().to_owned();
+    eventually("its row says so", || view().contains("refused by the test"));
+    browser.run("location.hash = '#/service/talker'");
+    browser.shows("what it says of why");
+    browser.run("location.hash = '#/'");
+    eventually("it was told", || view().contains("talker") && !view().contains("refused by the test"));
+    assert!(runs());
+
+    // a span in whole seconds, and a view that cannot show something looks again
+    let spans = browser.run("return [59900, 59960, 119600].map(millis)");
+    assert_eq!(spans, json!(["59.9 s", "1m00s", "2m00s"]));
+    browser.run("window.looks = 0; window.looking = polled('/api/allowed', () => ({}), () => { window.looks++; throw new Error('of the test') }, 50)");
+    eventually("it looks again", || browser.run("return window.looks > 1") == true);
+    browser.run("window.looking.close()");
 
     // what has happened meanwhile, and all that depends on something
     browser.run("location.hash = '#/events'");

@@ -110,7 +110,9 @@ fn programs_of_macula_yaml_come_up_with_the_platform_and_stay() {
     platform.write("site/a.conf", "x");
     eventually("a changed file restarts it", || pid(&platform, "web").is_some_and(|pid| pid != before));
 
-    // one that is named
+    // one that is named, unless another name is mistyped
+    platform.run("stop web nosuch").exits(2).says("nosuch");
+    assert_eq!(row(&platform, "web")["state"], "running");
     platform.run("stop web").ok().says("stopped web");
     assert_eq!(row(&platform, "web")["state"], "stopped");
     assert!(ask(ingress, &host).0.contains(" 404 "));

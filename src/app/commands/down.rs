@@ -160,6 +160,15 @@ async fn needed_elsewhere(
     }))
 }
 
+/// Whoever takes it down here, at the end of its lease, would forget what runs on another engine.
+async fn on_its_engine(session: &Session, name: &PlatformName) -> Result<(), Error> {
+    let Some(endpoint) = session.endpoint() else { return Ok(()) };
+    match session.state(name).is_on(session.host(), &endpoint).await? {
+        true => Ok(()),
+        false => Err(Error::said(format!("{name} was brought up on another engine than {endpoint}"))),
+    }
+}
+
 /// Takes away what is ours; data volumes only when asked.
 pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) -> Result<Downed, Error> {
     let engine = session.engine()?;
@@ -169,8 +178,11 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
         false => session.lock(name).await?,
     };
     // whoever had the lock, or did not need it, may have given the platform more time
-    if options.if_expired && !expiry::is_over(session.host(), name).await? {
-        return Ok(Downed { stays: true, ..Downed::default() });
+    if options.if_expired {
+        if !expiry::is_over(session.host(), name).await? {
+            return Ok(Downed { stays: true, ..Downed::default() });
+        }
+        on_its_engine(session, name).await?;
     }
     let network = name.network();
     // a cancelled `up` leaves containers that the engine still starts: where their data goes too, nobody is
@@ -346,6 +358,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_end_of_a_lease_is_for_the_engine_that_the_platform_is_on() {
+        let (host, here, there) = (FakeHost::new(), engine(), engine());
+        let heard = Arc::new(Heard::default());
+        let (first, second) = (at(&host, &here, FIRST, &heard), at(&host, &there, SECOND, &heard));
+        bring_up(&first, &host, DATA).await;
+        let (state, over) = (first.state(&name()), Lease { until: Some(host.now()), ..Lease::default() });
+        state.keep_lease(&host, Some(&over)).await.unwrap();
+        let error = Box::pin(down(&second, &name(), ITS_END)).await.unwrap_err();
+        assert_eq!(error.to_string(), "shop was brought up on another engine than tcp://ci:2375");
+        assert_eq!((here.containers().len(), state.lease(&host).await.unwrap()), (1, Some(over)));
+        assert!(!take_down(&first, ITS_END).await.stays && here.containers().is_empty());
+    }
+
+    #[tokio::test]
     async fn the_end_of_a_lease_is_no_use_of_the_platform() {
         let (host, engine) = (FakeHost::new(), engine());
         let session = at(&host, &engine, FIRST, &Arc::default());
@@ -367,7 +393,6 @@ mod tests {
         let (first, second) = (at(&host, &here, FIRST, &heard), at(&host, &there, SECOND, &heard));
         let state = first.state(&name());
         bring_up(&first, &host, DATA).await;
-        state.keep_engine(&host, FIRST).await.unwrap();
         let passwords = state.secrets(&host).await.unwrap();
 
         // nothing was ever there
@@ -384,7 +409,6 @@ mod tests {
 
         // data on both: the passwords go with the last of it
         bring_up(&second, &host, DATA).await;
-        state.keep_engine(&host, SECOND).await.unwrap();
         assert!(take_down(&first, WITH_DATA).await.passwords_kept);
         assert_eq!((here.volume_names(), there.volume_names()), (Vec::new(), vec!["macula-shop-rows".to_owned()]));
         assert_eq!(state.secrets(&host).await.unwrap(), passwords);
@@ -418,7 +442,6 @@ mod tests {
         let session = at(&host, &engine, FIRST, &Arc::default());
         let state = session.state(&name());
         bring_up(&session, &host, NO_DATA).await;
-        state.keep_engine(&host, FIRST).await.unwrap();
         take_down(&session, DownOptions::default()).await;
         assert!(state.has_secrets(&host).await && engine.network_names().is_empty());
         assert!(!take_down(&session, WITH_DATA).await.passwords_kept);

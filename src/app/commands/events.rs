@@ -14,7 +14,7 @@ use crate::app::processes::{self, Keeping, ProcessCondition, ProcessState};
 use crate::app::{Error, Session};
 use crate::engine::{ContainerEvent, ContainerHappening, Engine};
 use crate::host::{Interest, SELDOM, listen};
-use crate::model::{ContainerState, Health, ObservedContainer, PlatformName, label};
+use crate::model::{ContainerState, Health, ObservedContainer, PlatformName, UNFINISHED, label};
 use crate::system::System;
 
 /// Between two attempts to reach an engine that has gone.
@@ -90,116 +90,142 @@ impl EventKind {
 /// What is known of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Known {
+    name: String,
     service: String,
-    id: String,
     running: bool,
     has_ended: bool,
     health: Option<Health>,
     out_of_memory: bool,
 }
 
-/// Which containers there are, by name. Pure.
+impl Known {
+    /// It is still being made, or the one that it takes the place of has the name.
+    fn is_unfinished(&self) -> bool {
+        self.name.ends_with(UNFINISHED)
+    }
+
+    /// What has become of it while nothing was told.
+    fn so_far(&self) -> Vec<EventKind> {
+        let health = match self.health {
+            Some(Health::Healthy) => Some(EventKind::Healthy),
+            Some(Health::Unhealthy) => Some(EventKind::Unhealthy),
+            _ => None,
+        };
+        let started = self.running.then_some(EventKind::Started);
+        std::iter::once(EventKind::Created).chain(started).chain(health).collect()
+    }
+}
+
+/// Which containers there are, by id: two of them have one name in turn. Pure.
 #[derive(Debug, Default)]
 struct Told(BTreeMap<String, Known>);
 
 impl Told {
     fn of(found: &[ObservedContainer]) -> Self {
-        Self(found.iter().map(|found| (found.name.clone(), known(found))).collect())
+        Self(found.iter().map(|found| (found.id.clone(), known(found))).collect())
     }
 
-    /// What an event of the engine comes to; none: it is part of another one.
-    fn take(&mut self, event: &ContainerEvent) -> Option<ServiceEvent> {
-        let known = self.0.entry(event.container.clone()).or_default();
+    /// What an event of the engine comes to; nothing where it is part of another one, or about a container that has not
+    /// got its own name yet.
+    fn take(&mut self, event: &ContainerEvent) -> Vec<ServiceEvent> {
+        let known = self.0.entry(event.id.clone()).or_default();
+        let was_unfinished = known.is_unfinished();
+        known.name.clone_from(&event.container);
         if !event.service.is_empty() {
             known.service.clone_from(&event.service);
         }
-        known.id.clone_from(&event.id);
+        let mut kinds = if was_unfinished { known.so_far() } else { Vec::new() };
         let mut exit_code = None;
         let mut out_of_memory = false;
-        let kind = match event.happening {
+        kinds.extend(match event.happening {
             ContainerHappening::Created => {
                 (known.running, known.has_ended) = (false, false);
-                EventKind::Created
+                Some(EventKind::Created)
             }
             ContainerHappening::Started => {
                 let kind = if known.has_ended { EventKind::Restarted } else { EventKind::Started };
                 (known.running, known.health) = (true, None);
-                kind
+                Some(kind)
             }
             ContainerHappening::Died { exit_code: code } => {
                 exit_code = code;
                 out_of_memory = std::mem::take(&mut known.out_of_memory);
                 (known.running, known.has_ended) = (false, true);
-                EventKind::Died
+                Some(EventKind::Died)
             }
             ContainerHappening::OutOfMemory => {
                 known.out_of_memory = true;
-                return None;
+                None
             }
             ContainerHappening::Healthy => {
                 known.health = Some(Health::Healthy);
-                EventKind::Healthy
+                Some(EventKind::Healthy)
             }
             ContainerHappening::Unhealthy => {
                 known.health = Some(Health::Unhealthy);
-                EventKind::Unhealthy
+                Some(EventKind::Unhealthy)
             }
-            ContainerHappening::Paused => EventKind::Paused,
-            ContainerHappening::Unpaused => EventKind::Unpaused,
-            ContainerHappening::Removed => EventKind::Removed,
-        };
-        let service = known.service.clone();
-        if kind == EventKind::Removed {
-            self.0.remove(&event.container);
+            ContainerHappening::Paused => Some(EventKind::Paused),
+            ContainerHappening::Unpaused => Some(EventKind::Unpaused),
+            ContainerHappening::Renamed => None,
+            ContainerHappening::Removed => Some(EventKind::Removed),
+        });
+        if known.is_unfinished() {
+            kinds.clear();
         }
-        Some(ServiceEvent {
+        let service = Some(known.service.clone()).filter(|service| !service.is_empty());
+        if event.happening == ContainerHappening::Removed {
+            self.0.remove(&event.id);
+        }
+        let said = |kind: EventKind| ServiceEvent {
             time: event.time.clone(),
             event: kind,
-            service: Some(service).filter(|service| !service.is_empty()),
+            service: service.clone(),
             container: Some(event.container.clone()),
             process: false,
-            exit_code,
-            out_of_memory,
+            exit_code: exit_code.filter(|_| kind == EventKind::Died),
+            out_of_memory: out_of_memory && kind == EventKind::Died,
             late: false,
-        })
+        };
+        kinds.into_iter().map(said).collect()
     }
 
     /// What has happened while nobody told, by what there is now.
     fn catch_up(&mut self, found: &[ObservedContainer], time: &str) -> Vec<ServiceEvent> {
         let now = Self::of(found);
         let mut all = Vec::new();
-        let mut tell = |name: &str, known: &Known, event, exit_code| {
+        let mut tell = |known: &Known, event, exit_code| {
             all.push(ServiceEvent {
                 time: time.to_owned(),
                 event,
                 service: Some(known.service.clone()),
-                container: Some(name.to_owned()),
+                container: Some(known.name.clone()),
                 process: false,
                 exit_code,
                 out_of_memory: false,
                 late: true,
             });
         };
-        for (name, before) in &self.0 {
-            if now.0.get(name).is_none_or(|now| now.id != before.id) {
-                tell(name, before, EventKind::Removed, None);
-            }
+        // nobody was told of those that had not got their names
+        self.0.retain(|_, before| !before.is_unfinished());
+        for (_, before) in by_name(self.0.iter().filter(|(id, _)| !now.0.contains_key(*id))) {
+            tell(before, EventKind::Removed, None);
         }
-        for (name, known) in &now.0 {
-            let code = found.iter().find(|found| found.name == *name).and_then(|found| found.exit_code);
-            let before = self.0.get(name).filter(|before| before.id == known.id);
+        for (id, known) in by_name(now.0.iter()) {
+            let code = found.iter().find(|found| found.id == *id).and_then(|found| found.exit_code);
+            let before = self.0.get(id);
             match (before.is_some_and(|before| before.running), known.running) {
-                (true, false) => tell(name, known, EventKind::Died, code),
+                (true, false) => tell(known, EventKind::Died, code),
                 (false, true) if before.is_some_and(|before| before.has_ended) => {
-                    tell(name, known, EventKind::Restarted, None);
+                    tell(known, EventKind::Restarted, None);
                 }
-                (false, true) => tell(name, known, EventKind::Started, None),
+                (false, true) => tell(known, EventKind::Started, None),
                 _ => {}
             }
             let health = known.health.filter(|health| before.and_then(|before| before.health) != Some(*health));
             match health {
-                Some(Health::Healthy) => tell(name, known, EventKind::Healthy, None),
-                Some(Health::Unhealthy) => tell(name, known, EventKind::Unhealthy, None),
+                Some(Health::Healthy) => tell(known, EventKind::Healthy, None),
+                Some(Health::Unhealthy) => tell(known, EventKind::Unhealthy, None),
                 _ => {}
             }
         }
@@ -208,11 +234,18 @@ impl Told {
     }
 }
 
+/// Containers with their ids, in the order of their names.
+fn by_name<'a>(containers: impl Iterator<Item = (&'a String, &'a Known)>) -> Vec<(&'a String, &'a Known)> {
+    let mut all: Vec<_> = containers.collect();
+    all.sort_by(|(_, one), (_, other)| one.name.cmp(&other.name));
+    all
+}
+
 fn known(found: &ObservedContainer) -> Known {
     let running = matches!(found.state, ContainerState::Running | ContainerState::Paused);
     Known {
+        name: found.name.clone(),
         service: found.label(label::SERVICE).unwrap_or(&found.name).to_owned(),
-        id: found.id.clone(),
         running,
         has_ended: !running && found.state != ContainerState::Created,
         health: running.then_some(found.health),
@@ -322,10 +355,10 @@ impl Followed {
                 () = self.teller.sender.closed() => return,
             };
             if let Some(Ok(event)) = next {
-                if let Some(event) = self.told.take(&event)
-                    && !self.teller.tell(event).await
-                {
-                    return;
+                for event in self.told.take(&event) {
+                    if !self.teller.tell(event).await {
+                        return;
+                    }
                 }
                 continue;
             }
@@ -353,7 +386,11 @@ impl Followed {
                 () = tokio::time::sleep(AGAIN) => {}
                 () = self.teller.sender.closed() => return None,
             }
-            let Some(engine) = System::connect(self.session.system.host.clone()).await.engine else { continue };
+            // the same engine, whatever else the environment leads to
+            let system = &self.session.system;
+            let variables = system.discovery.used().map(|used| used.variables(&*system.host)).unwrap_or_default();
+            let again = System::connect_with(system.host.clone(), variables).await;
+            let Some(engine) = again.engine else { continue };
             let Ok(events) = engine.container_events(&self.by_label).await else { continue };
             if let Ok(found) = engine.labelled(&self.by_label).await {
                 return Some((engine, events, found));
@@ -406,97 +443,5 @@ fn now() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::app::testing::process_state;
-
-    fn happens(happening: ContainerHappening) -> ContainerEvent {
-        ContainerEvent {
-            time: "2026-11-29T02:00:00Z".into(),
-            container: "macula-web-1".into(),
-            id: "a".into(),
-            service: "web".into(),
-            happening,
-        }
-    }
-
-    fn container(name: &str, id: &str, state: ContainerState, health: Health, code: Option<i64>) -> ObservedContainer {
-        let labels = [(label::SERVICE.to_owned(), name.to_owned())].into();
-        let (name, id) = (format!("macula-{name}-1"), id.to_owned());
-        ObservedContainer { name, id, state, health, exit_code: code, labels, ..ObservedContainer::default() }
-    }
-
-    #[test]
-    fn a_start_after_an_end_is_a_restart() {
-        let mut told = Told::default();
-        let mut take = |happening| told.take(&happens(happening)).map(|event| (event.event, event.exit_code));
-        assert_eq!(take(ContainerHappening::Created), Some((EventKind::Created, None)));
-        assert_eq!(take(ContainerHappening::Started), Some((EventKind::Started, None)));
-        assert_eq!(take(ContainerHappening::Unhealthy), Some((EventKind::Unhealthy, None)));
-        assert_eq!(take(ContainerHappening::Died { exit_code: Some(3) }), Some((EventKind::Died, Some(3))));
-        assert_eq!(take(ContainerHappening::Started), Some((EventKind::Restarted, None)));
-        assert_eq!(take(ContainerHappening::OutOfMemory), None);
-        let died = told.take(&happens(ContainerHappening::Died { exit_code: Some(137) })).unwrap();
-        assert!(died.out_of_memory);
-        assert_eq!(
-            serde_json::to_string(&died).unwrap(),
-            r#"{"time":"2026-11-29T02:00:00Z","event":"died","service":"web","container":"macula-web-1","exit_code":137,"out_of_memory":true}"#
-        );
-    }
-
-    #[test]
-    fn only_what_has_run_has_ended() {
-        use ContainerState::{Created, Exited, Paused, Running};
-        let ended = |state| known(&container("web", "1", state, Health::None, None)).has_ended;
-        assert_eq!([Created, Running, Paused, Exited].map(ended), [false, false, false, true]);
-    }
-
-    #[test]
-    fn what_happened_while_the_engine_was_away_is_found_out() {
-        use ContainerState::{Exited, Running};
-        let before = [
-            container("api", "1", Running, Health::Healthy, None),
-            container("db", "2", Running, Health::None, None),
-            container("gone", "3", Running, Health::None, None),
-            container("web", "4", Exited, Health::None, Some(1)),
-        ];
-        let after = [
-            container("api", "1", Running, Health::Unhealthy, None),
-            container("db", "2", Exited, Health::None, Some(143)),
-            container("new", "5", Running, Health::None, None),
-            container("web", "4", Running, Health::None, None),
-        ];
-        let mut told = Told::of(&before);
-        let events = told.catch_up(&after, "now");
-        let lines: Vec<String> = events
-            .iter()
-            .map(|event| format!("{} {}", event.service.as_deref().unwrap_or_default(), event.event.words()))
-            .collect();
-        assert_eq!(lines, ["gone removed", "api unhealthy", "db died", "new started", "web restarted"]);
-        assert_eq!(events[2].exit_code, Some(143));
-        assert!(events.iter().all(|event| event.late));
-        assert_eq!(told.catch_up(&after, "later"), []);
-    }
-
-    #[test]
-    fn processes_are_told_of_like_services() {
-        let state = |condition, pid, exit_code| ProcessState { pid, exit_code, ..process_state(condition) };
-        let keeping = |states: Vec<ProcessState>| Keeping { states, lost: false };
-        let words = |before: &Keeping, now: &Keeping| -> Vec<String> {
-            let told = of_processes(before, now, "now").into_iter();
-            told.map(|event| format!("{} {:?}", event.event.words(), event.exit_code)).collect()
-        };
-        let nothing = keeping(Vec::new());
-        let starting = keeping(vec![state(ProcessCondition::Starting, Some(7), None)]);
-        let running = keeping(vec![state(ProcessCondition::Running, Some(7), None)]);
-        let again = keeping(vec![state(ProcessCondition::Running, Some(8), Some(1))]);
-        let crashed = keeping(vec![state(ProcessCondition::Crashed, None, Some(2))]);
-        assert_eq!(words(&nothing, &starting), ["started None"]);
-        assert_eq!(words(&starting, &running), ["healthy None"]);
-        assert_eq!(words(&running, &running), Vec::<String>::new());
-        assert_eq!(words(&running, &again), ["died Some(1)", "restarted None", "healthy None"]);
-        assert_eq!(words(&again, &crashed), ["died Some(2)"]);
-        assert_eq!(words(&crashed, &starting), ["restarted None"]);
-        assert_eq!(words(&crashed, &nothing), ["removed None"]);
-    }
-}
+#[path = "events_tests.rs"]
+mod tests;

@@ -36,21 +36,11 @@ pub async fn lifecycle(
         return Err(Error::Foreign { platform: platform.clone(), owner });
     }
     let specs = specs(session, platform, loaded, &observed).await?;
-    let known: BTreeSet<String> =
-        observed.containers.iter().filter_map(|found| found.label(label::SERVICE)).map(str::to_owned).collect();
+    let known = services_of(&observed);
     if known.is_empty() && services.is_empty() && action != Action::Stop {
         return Err(Error::Down { platform: platform.clone() });
     }
-    if let Some(missing) = services.iter().find(|name| !known.contains(*name)) {
-        let wanted = loaded.is_some_and(|loaded| loaded.platform.service(missing).is_some());
-        return Err(match wanted {
-            true => Error::NoContainer { service: missing.clone() },
-            false => Error::UnknownService {
-                names: services.iter().filter(|name| !known.contains(*name)).cloned().collect(),
-                known: known.into_iter().collect(),
-            },
-        });
-    }
+    all_known(services, &known, loaded)?;
     let chosen: BTreeSet<String> = if services.is_empty() { known } else { services.iter().cloned().collect() };
     let plan = match action {
         Action::Stop => plan::stop(platform.as_str(), &observed, &chosen),
@@ -84,6 +74,38 @@ pub async fn lifecycle(
     let tools = session.tools(engine.clone(), facts);
     session.carry_out(platform, &plan, tools).await?;
     Ok(plan)
+}
+
+/// That these services have containers, for who does something else before [`lifecycle`].
+///
+/// # Errors
+/// As there, where one has none.
+pub async fn must_have_containers(
+    session: &Session,
+    platform: &PlatformName,
+    loaded: Option<&Loaded>,
+    services: &[String],
+) -> Result<(), Error> {
+    session.check_known(platform).await?;
+    let engine = session.engine()?;
+    let observed = observe::ours(&*engine, platform.as_str()).await?;
+    all_known(services, &services_of(&observed), loaded)
+}
+
+fn services_of(observed: &Observed) -> BTreeSet<String> {
+    observed.containers.iter().filter_map(|found| found.label(label::SERVICE)).map(str::to_owned).collect()
+}
+
+fn all_known(services: &[String], known: &BTreeSet<String>, loaded: Option<&Loaded>) -> Result<(), Error> {
+    let Some(missing) = services.iter().find(|name| !known.contains(*name)) else { return Ok(()) };
+    let wanted = loaded.is_some_and(|loaded| loaded.platform.service(missing).is_some());
+    Err(match wanted {
+        true => Error::NoContainer { service: missing.clone() },
+        false => Error::UnknownService {
+            names: services.iter().filter(|name| !known.contains(*name)).cloned().collect(),
+            known: known.iter().cloned().collect(),
+        },
+    })
 }
 
 /// What is known of the containers that exist: from the files where these can be compiled, else from labels.

@@ -15,7 +15,7 @@ use crate::app::processes::keeping;
 use crate::app::{Error, Session};
 use crate::engine::{Engine, EngineError, LogLine, LogOptions};
 use crate::host::Host;
-use crate::model::{ContainerState, ObservedContainer, PlatformName, label};
+use crate::model::{ContainerState, EngineKind, ObservedContainer, PlatformName, label};
 use crate::observe;
 use crate::telemetry::levels::Levels;
 
@@ -303,9 +303,14 @@ impl Reader {
     /// first ones.
     async fn history(&mut self, sources: &[Source], options: &LogOptions) -> Result<(), Ended> {
         let follow = options.follow;
-        // of those that are meant, the last ones
-        let most = if self.sieve.filter.is_all() { None } else { options.tail };
-        let tail = if most.is_some() { None } else { options.tail };
+        let vague = follow && options.tail.is_some() && self.is_vague().await;
+        let (most, tail) = match options.tail {
+            // none is told, and what comes later is told from the last one on
+            Some(0) if follow && !vague => (Some(0), Some(1)),
+            tail if self.sieve.filter.is_all() && !vague => (None, tail),
+            // of those that are meant, the last ones
+            most => (most, None),
+        };
         let options = LogOptions { follow: false, timestamps: true, tail, ..options.clone() };
         let mut streams: Vec<(Source, Lines)> = Vec::new();
         for source in sources {
@@ -333,15 +338,16 @@ impl Reader {
             }
         }
         loop {
-            let mut earliest: Option<(String, usize)> = None;
+            let mut earliest: Option<(Vec<u8>, usize)> = None;
             for (at, (_, lines)) in streams.iter_mut().enumerate() {
                 let time = match lines.as_mut().peek().await {
                     None => continue,
-                    Some(Ok(line)) => split(&line.bytes).0,
-                    Some(Err(_)) => String::new(),
+                    Some(Ok(line)) => time_of(&line.bytes),
+                    Some(Err(_)) => &[],
                 };
-                if earliest.as_ref().is_none_or(|(first, _)| time < *first) {
-                    earliest = Some((time, at));
+                // most are later, and nothing of those is copied
+                if earliest.as_ref().is_none_or(|(first, _)| time < first.as_slice()) {
+                    earliest = Some((time.to_vec(), at));
                 }
             }
             let Some((_, at)) = earliest else { return Ok(()) };
@@ -356,6 +362,11 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Whether the engine's times are whole seconds, so that they do not tell the last lines from those before them.
+    async fn is_vague(&self) -> bool {
+        self.engine.facts().await.is_ok_and(|facts| facts.engine_kind == EngineKind::Podman)
     }
 
     /// The log of one container cannot be read, which keeps nothing of the others back. It is said once.
@@ -536,11 +547,12 @@ impl Reader {
     /// nothing before it is meant.
     async fn attach(&mut self, source: &Source, told: Sender<(Source, News)>, tail: Option<u64>, from: Option<i64>) {
         if let Some(log) = &source.program {
-            let from = self.programs.get(log).copied().unwrap_or_default();
+            let from = self.programs.get(log).cloned().unwrap_or_default();
             tokio::spawn(program_logs::follow(self.host.clone(), log.clone(), from, source.clone(), told));
             return;
         }
-        let last = self.last.get(&source.id);
+        // from the end of the log on there is nothing that was told before
+        let last = self.last.get(&source.id).filter(|_| tail.is_none());
         let since = last.and_then(|place| place.time.parse::<jiff::Timestamp>().ok());
         if let Some(place) = last {
             self.told.insert(source.id.clone(), place.clone());
@@ -604,188 +616,18 @@ fn attached_to(attached: &BTreeMap<String, ()>, name: &str, found: &[Source]) ->
 
 /// The time that the engine writes in front, and the rest.
 fn split(bytes: &[u8]) -> (String, Vec<u8>) {
-    let Some(blank) = bytes.iter().position(|byte| *byte == b' ') else { return (String::new(), bytes.to_vec()) };
-    let (time, rest) = bytes.split_at(blank);
+    let time = time_of(bytes);
+    let text = if time.is_empty() { 0 } else { time.len() + 1 };
+    (String::from_utf8_lossy(time).into_owned(), bytes.get(text..).unwrap_or_default().to_vec())
+}
+
+/// The time that the engine writes in front; empty where it has not.
+fn time_of(bytes: &[u8]) -> &[u8] {
+    let time = bytes.split(|byte| *byte == b' ').next().filter(|time| time.len() < bytes.len()).unwrap_or_default();
     let looks_so = time.len() >= 20 && time.get(4) == Some(&b'-') && time.get(10) == Some(&b'T');
-    match looks_so {
-        true => (String::from_utf8_lossy(time).into_owned(), rest.get(1..).unwrap_or_default().to_vec()),
-        false => (String::new(), bytes.to_vec()),
-    }
+    if looks_so { time } else { &[] }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::Containers;
-    use crate::engine::fake::FakeEngine;
-    use crate::host::fake::FakeHost;
-
-    #[test]
-    fn lines_of_one_second_are_told_apart() {
-        let times = ["1:00", "1:01", "1:00", "1:01"];
-        let mut place = Place::default();
-        for time in times {
-            place.pass(time.into());
-        }
-        assert_eq!(place, Place { time: "1:01".into(), lines: 2 });
-        // read again from there: two of that second are known, the third is new
-        let known: Vec<bool> = ["1:00", "1:01", "1:01", "1:01", "1:02"].map(|time| place.covers(time)).into();
-        assert_eq!(known, [true, true, true, false, false]);
-    }
-
-    #[tokio::test]
-    async fn the_last_lines_are_the_last_of_those_that_are_meant() {
-        let line =
-            |text: &str| Ok(LogLine { bytes: format!("2026-11-28T07:07:05.1Z {text}").into_bytes(), stderr: false });
-        let written = ["locked 1", "level=error locked 2", "Locked 3", "fine"];
-        let last = async |filter: LogFilter, most: u64| {
-            let lines = futures_util::stream::iter(written.map(line)).boxed();
-            let kept: Vec<_> = last_of(lines, filter, most).await.unwrap().0.collect().await;
-            let text = |line: Result<LogLine, EngineError>| String::from_utf8(split(&line.unwrap().bytes).1).unwrap();
-            kept.into_iter().map(text).collect::<Vec<_>>()
-        };
-        let grep = |text: &str| LogFilter { grep: Some(text.into()), severity: 0 };
-        assert_eq!(last(grep("locked"), 2).await, ["level=error locked 2", "Locked 3"]);
-        assert_eq!(last(grep("Locked"), 2).await, ["Locked 3"]);
-        assert_eq!(last(LogFilter { grep: None, severity: 17 }, 9).await, ["level=error locked 2"]);
-        assert!(last(grep("locked"), 0).await.is_empty());
-    }
-
-    fn container(name: &str) -> ObservedContainer {
-        let labels = [(label::PLATFORM, "shop"), (label::SERVICE, name)];
-        ObservedContainer {
-            id: format!("0123456789abcdef-{name}"),
-            name: format!("shop-{name}-1"),
-            state: ContainerState::Running,
-            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-            started_at: Some(100),
-            ..ObservedContainer::default()
-        }
-    }
-
-    /// The next one, whatever lines come before it.
-    async fn note(events: &mut Receiver<LogEvent>) -> String {
-        loop {
-            match tokio::time::timeout(AGAIN * 20, events.recv()).await.unwrap() {
-                Some(LogEvent::Note { service, text }) => return format!("{service}: {text}"),
-                Some(LogEvent::Line { .. }) => {}
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    /// Of one time, in the order of the containers.
-    #[tokio::test]
-    async fn lines_of_several_are_told_by_their_time() {
-        let ended = |name: &str| ObservedContainer { state: ContainerState::Exited, ..container(name) };
-        let engine = FakeEngine::new()
-            .with_container(ended("db"))
-            .with_container(ended("web"))
-            .says("db", &["2026-11-28T07:07:05.1Z one", "2026-11-28T07:07:05.3Z four"])
-            .says("web", &["2026-11-28T07:07:05.1Z two", "2026-11-28T07:07:05.2Z three"]);
-        for name in ["shop-db-1", "shop-web-1"] {
-            engine.start(name).await.unwrap();
-        }
-        let platform = PlatformName::new("shop").unwrap();
-        let sources: Vec<Source> =
-            observe::ours(&engine, &platform).await.unwrap().containers.iter().map(source).collect();
-        let (shared, host) = (Arc::new(engine), Arc::new(FakeHost::new()));
-        let (options, filter) = (LogOptions::default(), LogFilter::default());
-        let mut events = read_logs(shared, host, platform, Vec::new(), sources, options, filter);
-        let mut told = Vec::new();
-        while let Some(event) = events.recv().await {
-            let LogEvent::Line { text, .. } = event else { panic!("{event:?}") };
-            told.push(String::from_utf8(text).unwrap());
-        }
-        assert_eq!(told, ["one", "two", "three", "four"]);
-    }
-
-    #[tokio::test]
-    async fn who_follows_hears_what_became_of_containers_and_of_the_engine() {
-        let engine = FakeEngine::new().with_container(container("db")).with_container(container("web"));
-        let platform = PlatformName::new("shop").unwrap();
-        let sources: Vec<Source> =
-            observe::ours(&engine, &platform).await.unwrap().containers.iter().map(source).collect();
-        assert_eq!(sources.len(), 2);
-        let options = LogOptions { follow: true, ..LogOptions::default() };
-        let (shared, host) = (Arc::new(engine.clone()), Arc::new(FakeHost::new()));
-        let filter = LogFilter::default();
-        let mut events = read_logs(shared, host, platform, Vec::new(), sources, options, filter);
-        // a stream of this engine ends at once, so that they are read again: that is no start of theirs
-        tokio::time::sleep(AGAIN * 3 / 2).await;
-        let engine = engine.dies_after(0);
-        assert_eq!(note(&mut events).await, ": the engine no longer answers");
-        engine.remove_by_hand("shop-db-1");
-        engine.stop_by_hand("shop-web-1");
-        let engine = engine.revives();
-        assert_eq!(note(&mut events).await, ": the engine answers again");
-        assert_eq!(note(&mut events).await, "db: was removed");
-        assert_eq!(note(&mut events).await, "web: exited with code 0");
-        engine.start("shop-web-1").await.unwrap();
-        assert_eq!(note(&mut events).await, "web: started again");
-        engine.remove_by_hand("shop-web-1");
-        let _engine = engine.with_container(ObservedContainer { id: "fedcba9876543210".into(), ..container("web") });
-        let mut next = note(&mut events).await;
-        // seen between the two
-        if next == "web: was removed" {
-            next = note(&mut events).await;
-        }
-        assert!(["web: was replaced", "web: started"].contains(&next.as_str()), "{next}");
-    }
-
-    #[tokio::test]
-    async fn a_log_that_cannot_be_read_ends_nothing() {
-        let (sender, mut events) = channel(BACKLOG);
-        let mut reader = Reader {
-            engine: Arc::new(FakeEngine::new()),
-            host: Arc::new(FakeHost::new().file("/run/site.log", "one\n")),
-            platform: PlatformName::new("shop").unwrap(),
-            services: Vec::new(),
-            sieve: Sieve::new(LogFilter::default()),
-            sender,
-            last: BTreeMap::new(),
-            told: BTreeMap::new(),
-            programs: BTreeMap::new(),
-            unreadable: BTreeSet::new(),
-        };
-        // it went since it was listed
-        let gone = source(&container("web"));
-        let sources = [gone.clone(), Source::of_program("site", "/run/site.log".into())];
-        assert!(reader.history(&sources, &LogOptions::default()).await.is_ok());
-        for _ in 0..2 {
-            let (operation, message) = ("reading".into(), "the driver keeps nothing".into());
-            assert!(reader.unread(&gone, EngineError::Other { operation, message }).await.is_ok());
-        }
-        let lost = EngineError::Unreachable { tried: "no socket".into() };
-        assert!(matches!(reader.unread(&gone, lost).await, Err(Ended::Engine(_))));
-        drop(reader);
-        let mut told = Vec::new();
-        while let Some(event) = events.recv().await {
-            told.push(match event {
-                LogEvent::Line { source, text, .. } => {
-                    format!("{}: {}", source.service, String::from_utf8_lossy(&text))
-                }
-                LogEvent::Note { service, text } => format!("{service} {text}"),
-                LogEvent::Broken(error) => panic!("{error}"),
-            });
-        }
-        assert_eq!(told, ["site: one", "web has a log that cannot be read: the driver keeps nothing"]);
-    }
-
-    #[test]
-    fn a_follower_ends_when_it_is_later_than_is_meant() {
-        assert_eq!(time_left(None, 1000), None);
-        assert_eq!(time_left(Some(1030), 1000), Some(Duration::from_secs(30)));
-        assert_eq!(time_left(Some(400), 1000), Some(Duration::ZERO));
-    }
-
-    #[test]
-    fn the_engines_time_is_taken_off() {
-        assert_eq!(
-            split(b"2026-11-28T07:07:05.123456789Z hello  world"),
-            ("2026-11-28T07:07:05.123456789Z".into(), b"hello  world".to_vec())
-        );
-        assert_eq!(split(b"no time here"), (String::new(), b"no time here".to_vec()));
-        assert_eq!(split(b"2026-11-28T07:07:05.1Z "), ("2026-11-28T07:07:05.1Z".into(), Vec::new()));
-    }
-}
+#[path = "logs_tests.rs"]
+mod tests;

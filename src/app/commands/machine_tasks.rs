@@ -60,7 +60,8 @@ impl MachineTasks {
     async fn prepared(&self, task: &MachineTask) -> Result<BTreeMap<String, String>, Error> {
         let session = &self.session;
         let seen = survey_with(session, &self.loaded, Look::default()).await?;
-        pass_on(session, &seen).await;
+        // what cannot be listened on is told at the end of the `up`
+        let _ = pass_on(session, &seen).await;
         if !self.no_dns {
             // what does not resolve is told at the end of the `up`
             let _ = resolver::ensure(session, &seen).await;
@@ -193,7 +194,7 @@ async fn start(
     let Some((program, arguments)) = task.command.split_first() else {
         return Err(unstarted(NOT_TRIED, "it has nothing to run"));
     };
-    let mut command = Command::new(program, arguments).cwd(&task.folder);
+    let mut command = Command::new(program, arguments).cwd(&task.folder).writes_itself();
     command.settings = environment;
     command.settings.insert(MARK.to_owned(), mark.to_owned());
     match host.start_group(&command, log).await {
@@ -239,7 +240,12 @@ struct Heard {
 
 impl Heard {
     async fn hear(&mut self, host: &dyn Host, log: &Path, said: LineSink<'_>) {
-        if host.length(log).await.unwrap_or_default() <= self.read {
+        let Ok(length) = host.length(log).await else { return };
+        if length < self.read {
+            // it has opened /dev/stderr, which is this file, and emptied it
+            self.read = 0;
+        }
+        if length <= self.read {
             return;
         }
         let _ = host.note_length(log).await;
@@ -292,6 +298,20 @@ mod tests {
         }
         heard.last(&said);
         assert_eq!(*told.lock().unwrap(), ["one", "two", "", "three 1%", "three 2%", "end"]);
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_emptied_is_heard_on() {
+        let host = FakeHost::new();
+        let log = Path::new("/run/migrate.log");
+        let told: Mutex<Vec<String>> = Mutex::default();
+        let said = |line: &str| told.lock().unwrap().push(line.to_owned());
+        let mut heard = Heard::default();
+        for text in ["one\ntwo\n", "three\n", "three\nfour\n"] {
+            host.put(log, text);
+            heard.hear(&host, log, &said).await;
+        }
+        assert_eq!(*told.lock().unwrap(), ["one", "two", "three", "four"]);
     }
 
     #[tokio::test]

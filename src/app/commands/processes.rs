@@ -14,7 +14,7 @@ use crate::config::{Loaded, env_file};
 use crate::host::{Family, Host, pause};
 use crate::model::{Fingerprint, Platform, PlatformName, Process};
 use crate::plan::{
-    KeptProcess, LeftOut, Parts, ProcessAction, ProcessStep, left_out_processes, process_steps, process_waves,
+    KEEPER, KeptProcess, LeftOut, Parts, ProcessAction, ProcessStep, left_out_processes, process_steps, process_waves,
 };
 use crate::words;
 
@@ -68,18 +68,31 @@ pub async fn planned_processes(
     again: bool,
     left_out: &[LeftOut],
 ) -> Result<Vec<ProcessStep>, Error> {
-    let platform = &loaded.platform;
-    if loaded.incomplete {
+    let found = processes::keeping_for_up(session, &loaded.platform.name).await;
+    if are_of_no_concern(loaded, &found, chosen) {
         return Ok(Vec::new());
     }
-    let found = processes::keeping(session.host(), &platform.name).await;
-    if platform.processes.is_empty() && found.states.is_empty() {
-        return Ok(Vec::new());
-    }
+    Ok(steps_from(&loaded.platform, &wanted(session, loaded).await?, &found, chosen, again, left_out))
+}
+
+/// None is declared and none is kept, only services are named, or nobody knows what is wanted.
+fn are_of_no_concern(loaded: &Loaded, found: &Keeping, chosen: Option<&BTreeSet<String>>) -> bool {
+    let none = loaded.platform.processes.is_empty() && found.states.is_empty();
+    none || chosen.is_some_and(BTreeSet::is_empty) || loaded.incomplete
+}
+
+fn steps_from(
+    platform: &Platform,
+    wanted: &BTreeMap<String, Parts>,
+    found: &Keeping,
+    chosen: Option<&BTreeSet<String>>,
+    again: bool,
+    left_out: &[LeftOut],
+) -> Vec<ProcessStep> {
     let gone = left_out_processes(&platform.processes, left_out);
-    let mut steps = steps(&wanted(session, loaded).await?, &found, chosen, again);
+    let mut steps = steps(wanted, found, chosen, again);
     steps.retain(|step| gone.iter().all(|left| left.service != step.name));
-    Ok(steps)
+    steps
 }
 
 fn steps(
@@ -93,7 +106,18 @@ fn steps(
         let alive = state.condition.is_alive() && !found.lost;
         (state.name.clone(), KeptProcess { parts: state.parts.clone(), alive, rests })
     });
-    process_steps(wanted, &kept.collect(), chosen, again)
+    let kept: BTreeMap<String, KeptProcess> = kept.collect();
+    let mut steps = process_steps(wanted, &kept, chosen, again);
+    if chosen.is_some() {
+        // what a keeper that is replaced has kept goes on under the next one, whoever is named
+        let mut others = process_steps(wanted, &kept, None, false);
+        others.retain(|step| {
+            let goes_on = matches!(step.action, ProcessAction::Restart | ProcessAction::Update);
+            goes_on && step.changed.iter().any(|part| part == KEEPER) && steps.iter().all(|one| one.name != step.name)
+        });
+        steps.extend(others);
+    }
+    steps
 }
 
 /// Digests of what every process is started with.
@@ -163,12 +187,17 @@ pub async fn bring_up_processes(
     left_out: &[LeftOut],
 ) -> Result<Vec<ProcessStep>, Error> {
     let platform = &loaded.platform;
-    let steps = planned_processes(session, loaded, chosen, again, left_out).await?;
+    if are_of_no_concern(loaded, &processes::keeping(session.host(), &platform.name).await, chosen) {
+        return Ok(Vec::new());
+    }
+    let _lock = session.lock(&platform.name).await?;
+    let wanted = wanted(session, loaded).await?;
+    // only now: another `up` may have been at work
+    let found = processes::renew(session, &platform.name).await?;
+    let steps = steps_from(platform, &wanted, &found, chosen, again, left_out);
     if steps.is_empty() {
         return Ok(steps);
     }
-    let _lock = session.lock(&platform.name).await?;
-    let before = processes::keeping(session.host(), &platform.name).await.states;
     let seen = survey(session, loaded).await?;
     let named = !session.state(&platform.name).no_dns(session.host()).await?;
     let remove: Vec<String> =
@@ -193,7 +222,7 @@ pub async fn bring_up_processes(
                 continue;
             }
             session.events.info(format!("{}: {} ({})", step.name, doing(step.action), step.cause()));
-            let port = before.iter().find(|state| state.name == step.name).and_then(|state| state.port);
+            let port = found.states.iter().find(|state| state.name == step.name).and_then(|state| state.port);
             let order = order(session, loaded, &seen, process, named).await?;
             orders.push(Order { port, action: step.action, ..order });
             if step.action != ProcessAction::Update {
@@ -472,6 +501,51 @@ mod tests {
         assert!(planned_processes(&session, &loaded, None, false, &[]).await.unwrap().is_empty());
         let needs = vec!["api".to_owned(), "db".to_owned()];
         assert_eq!(services_of(&loaded.platform, &Process { needs, ..process() }), ["db"]);
+    }
+
+    /// Whoever is named: the others ran, or rested, and are to do so again.
+    #[test]
+    fn what_a_keeper_that_is_replaced_has_kept_goes_on() {
+        let state = |name: &str, condition, keeper: &[&str]| ProcessState {
+            name: name.into(),
+            parts: keeper.iter().map(|part| ((*part).to_owned(), String::new())).collect(),
+            ..process_state(condition)
+        };
+        let kept = |keeper: &[&str]| {
+            let states = vec![
+                state("api", ProcessCondition::Running, keeper),
+                state("crashed", ProcessCondition::Crashed, keeper),
+                state("job", ProcessCondition::Finished, keeper),
+                state("web", ProcessCondition::Running, keeper),
+            ];
+            Keeping { states, lost: false }
+        };
+        let wanted: BTreeMap<String, Parts> =
+            ["api", "crashed", "job", "new", "web"].map(|name| (name.to_owned(), Parts::new())).into();
+        let told = |keeper: &[&str], chosen: Option<&BTreeSet<String>>| -> Vec<String> {
+            steps(&wanted, &kept(keeper), chosen, false).iter().map(ToString::to_string).collect()
+        };
+        let web = BTreeSet::from(["web".to_owned()]);
+        assert_eq!(told(&[], None), ["+ start process crashed (not running)", "+ start process new (not running)"]);
+        assert_eq!(
+            told(&[KEEPER], None),
+            [
+                "~ restart process api (keeper changed)",
+                "+ start process crashed (keeper changed)",
+                "~ update process job (keeper changed)",
+                "+ start process new (not running)",
+                "~ restart process web (keeper changed)",
+            ]
+        );
+        assert_eq!(told(&[], Some(&web)), [""; 0]);
+        assert_eq!(
+            told(&[KEEPER], Some(&web)),
+            [
+                "~ restart process web (keeper changed)",
+                "~ restart process api (keeper changed)",
+                "~ update process job (keeper changed)",
+            ]
+        );
     }
 
     #[tokio::test]

@@ -13,9 +13,33 @@ use crate::host::{Host, times_of};
 /// How often a follower looks at the file.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Bytes by which a place in a log is found again.
+const END: usize = 4 << 10;
+
 /// As far as a log was told.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Told(u64);
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    length: usize,
+    /// The last of it: a log loses its beginning when it gets too long.
+    end: Vec<u8>,
+}
+
+impl Told {
+    fn of(told: &[u8]) -> Self {
+        let end = told.get(told.len().saturating_sub(END)..).unwrap_or_default();
+        Self { length: told.len(), end: end.to_vec() }
+    }
+
+    /// Where in the log is what was not told yet; none: it is another log.
+    fn found_in(&self, content: &[u8]) -> Option<usize> {
+        let from = self.length.saturating_sub(self.end.len());
+        if content.get(from..self.length) == Some(self.end.as_slice()) {
+            return Some(self.length);
+        }
+        let at = content.windows(self.end.len().max(1)).rposition(|part| part == self.end)?;
+        Some(at + self.end.len())
+    }
+}
 
 /// Everything so far, as the engine would tell it: the time, a blank, the text. `follow`: a line without an end is left
 /// for later.
@@ -35,7 +59,7 @@ pub(super) async fn history(host: &dyn Host, log: &Path, options: &LogOptions, f
     let most = options.tail.map_or(usize::MAX, |tail| usize::try_from(tail).unwrap_or(usize::MAX));
     let skipped = lines.len().saturating_sub(most);
     let lines = lines.into_iter().skip(skipped).map(|(millis, text)| line(millis, text));
-    (lines.collect(), Told(u64::try_from(whole).unwrap_or(u64::MAX)))
+    (lines.collect(), Told::of(content))
 }
 
 /// Pure: each line with the time by which it was written. `last`: of what was written after the last note.
@@ -70,12 +94,11 @@ fn line(millis: i64, text: &[u8]) -> LogLine {
 pub(super) async fn follow<S: Clone>(
     host: Arc<dyn Host>,
     log: PathBuf,
-    told: Told,
+    mut told: Told,
     source: S,
     sender: Sender<(S, Result<Option<LogLine>, EngineError>)>,
 ) {
-    let mut seen = usize::try_from(told.0).unwrap_or(usize::MAX);
-    let mut length = None;
+    let (mut length, mut lost) = (None, false);
     loop {
         tokio::select! {
             () = sender.closed() => return,
@@ -88,9 +111,18 @@ pub(super) async fn follow<S: Clone>(
         }
         length = now;
         let content = host.read(&log).await.unwrap_or_default();
-        // it may have been cut, or begun anew
-        seen = seen.min(content.len());
-        let new = content.get(seen..).unwrap_or_default();
+        let from = match told.found_in(&content) {
+            Some(from) => from,
+            // it may be cut just now
+            None if !lost => {
+                (length, lost) = (None, true);
+                continue;
+            }
+            // it was begun anew
+            None => 0,
+        };
+        lost = false;
+        let new = content.get(from..).unwrap_or_default();
         let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let now = jiff::Timestamp::now().as_millisecond();
         for text in new.get(..whole).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
@@ -100,7 +132,7 @@ pub(super) async fn follow<S: Clone>(
                 return;
             }
         }
-        seen += whole;
+        told = Told::of(content.get(..from + whole).unwrap_or_default());
     }
 }
 
@@ -131,20 +163,34 @@ mod tests {
         let second = "1970-01-01T00:00:02.500000000Z two";
         let (lines, end) = told(LogOptions::default(), true).await;
         assert_eq!(lines, ["1970-01-01T00:00:01.000000000Z one", second]);
-        assert_eq!(end, Told(8));
+        assert_eq!(end, Told { length: 8, end: b"one\ntwo\n".to_vec() });
         let (lines, _) = told(LogOptions { tail: Some(1), ..LogOptions::default() }, true).await;
         assert_eq!(lines, [second]);
         let (lines, _) = told(LogOptions { since: Some(2), ..LogOptions::default() }, true).await;
         assert_eq!(lines, [second]);
         let (lines, end) = told(LogOptions::default(), false).await;
-        assert_eq!((lines.len(), end), (3, Told(11)));
+        assert_eq!((lines.len(), end), (3, Told { length: 11, end: b"one\ntwo\nthr".to_vec() }));
+    }
+
+    #[test]
+    fn the_place_is_found_again_in_a_log_that_was_cut() {
+        let lines = |from: u32, to: u32| (from..to).map(|line| format!("line {line}\n")).collect::<String>();
+        let all = lines(0, 1000);
+        let found = |content: String| Told::of(all.as_bytes()).found_in(content.as_bytes());
+        assert_eq!(found(lines(0, 1003)), Some(all.len()));
+        // a new line more, and many more than there were
+        for to in [1001, 9000] {
+            assert_eq!(found(lines(400, to)), Some(lines(400, 1000).len()));
+        }
+        assert_eq!((found(lines(999, 1003)), found(String::new())), (None, None));
+        assert_eq!(Told::default().found_in(b"one\n"), Some(0));
     }
 
     #[tokio::test]
     async fn who_follows_is_told_each_line_once() {
         let host = FakeHost::new().file("/run/web.log", "one\n");
         let (sender, mut lines) = tokio::sync::mpsc::channel(8);
-        tokio::spawn(follow(Arc::new(host.clone()), PathBuf::from("/run/web.log"), Told(4), "web", sender));
+        tokio::spawn(follow(Arc::new(host.clone()), PathBuf::from("/run/web.log"), Told::of(b"one\n"), "web", sender));
         let mut next = async || {
             let told = tokio::time::timeout(LOOK * 100, lines.recv()).await.unwrap();
             let line = String::from_utf8(told.unwrap().1.unwrap().unwrap().bytes).unwrap();
@@ -154,5 +200,8 @@ mod tests {
         assert_eq!(next().await, "two");
         host.put("/run/web.log", "one\ntwo\nthree\nfour\n");
         assert_eq!((next().await, next().await), ("three".to_owned(), "four".to_owned()));
+        // begun anew
+        host.put("/run/web.log", "four\nfive\n");
+        assert_eq!((next().await, next().await), ("four".to_owned(), "five".to_owned()));
     }
 }

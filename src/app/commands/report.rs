@@ -187,7 +187,10 @@ async fn status_text(session: &Session, loaded: &Loaded) -> Result<String, Error
 
 async fn findings(session: &Session, loaded: &Loaded) -> Result<String, Error> {
     let mut needs = match survey(session, loaded).await {
-        Ok(seen) => Needs::of(&seen.platform, &seen.resources, doctor_needs(&loaded.platform)),
+        Ok(seen) => Needs {
+            passed_on: seen.observed.passed_on.clone(),
+            ..Needs::of(&seen.platform, &seen.resources, doctor_needs(&loaded.platform))
+        },
         Err(_) => Needs {
             platform: loaded.platform.name.to_string(),
             domain: loaded.platform.domain.clone(),

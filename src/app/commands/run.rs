@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::app::resolver::{self, ResolverFiles};
 use crate::app::state::{read, write};
-use crate::app::{Choices, Consent, Error, LeaseHolder, Session, Survey, UpOptions, Wanted, survey, up};
+use crate::app::{Choices, Consent, Error, LeaseHolder, Prepared, Session, Survey, UpOptions, Wanted, survey, up};
 use crate::compile::zone;
 use crate::config::Loaded;
 use crate::daemon::{Held, Route, RouteError, hold};
+use crate::doctor::{Finding, Fix};
 use crate::host::{Family, Host, Unmet, until};
-use crate::model::{ObservedVolume, PlatformName};
-use crate::observe;
+use crate::model::{PlatformName, label};
+use crate::plan::forecast::Forecast;
 
 use super::membership::{
     LOG, VITE_HOST, has_ingress, log_of, named_url, ports_of, route_to, run_folder, settings, trusted,
@@ -90,12 +93,45 @@ pub struct Existing {
     pub data: bool,
 }
 
-pub async fn existing(session: &Session, platform: &PlatformName) -> Result<Existing, Error> {
-    let observed = observe::ours(&*session.engine()?, platform).await?;
-    Ok(Existing {
-        running: !observed.containers.is_empty(),
-        data: observed.volumes.iter().any(ObservedVolume::holds_data),
-    })
+impl Existing {
+    fn of(survey: &Survey) -> Self {
+        let (platform, observed) = (survey.platform.name.as_str(), &survey.observed);
+        let own = |labels: &BTreeMap<String, String>| labels.get(label::PLATFORM).is_some_and(|name| name == platform);
+        Self {
+            running: observed.containers.iter().any(|found| own(&found.labels)),
+            data: observed.volumes.iter().any(|found| own(&found.labels) && found.holds_data()),
+        }
+    }
+}
+
+/// Asks as another does, and notes what there is. It is told of the plan under the lock of `up`: what another command was
+/// just bringing up is there by then.
+pub struct Noting<'a> {
+    asker: &'a dyn Consent,
+    before: OnceLock<Existing>,
+}
+
+impl<'a> Noting<'a> {
+    pub fn new(asker: &'a dyn Consent) -> Self {
+        Self { asker, before: OnceLock::new() }
+    }
+
+    /// What there was before the `up`; none: it has not come to its plan, and has changed nothing.
+    pub fn before(&self) -> Option<Existing> {
+        self.before.get().copied()
+    }
+}
+
+#[async_trait]
+impl Consent for Noting<'_> {
+    async fn planned(&self, prepared: &Prepared, findings: &[Finding], forecast: &Forecast) {
+        self.before.get_or_init(|| Existing::of(&prepared.survey));
+        self.asker.planned(prepared, findings, forecast).await;
+    }
+
+    async fn install(&self, why: &str, fix: &Fix) -> Result<bool, Error> {
+        self.asker.install(why, fix).await
+    }
 }
 
 /// Brings up what the program needs, and puts its settings together. `choices`: what the `up` of it keeps.
@@ -292,9 +328,44 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::app::testing::{session, shop};
+    use crate::app::testing::{Agrees, session, shop};
+    use crate::app::{DownOptions, down};
+    use crate::engine::Containers;
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
+    use crate::model::ContainerSpec;
+
+    #[tokio::test]
+    async fn what_another_command_is_bringing_up_was_there_before() {
+        let stack = "services: {web: {image: 'nginx:1', volumes: ['data:/data']}}\nvolumes: {data: {}}\n";
+        let host = FakeHost::new();
+        let loaded = shop(&host, "", stack);
+        let engine = FakeEngine::new().with_image("nginx:1");
+        let session = session(host, &engine, "macula ci");
+        let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+        let (name, nothing) = (&loaded.platform.name, Existing { running: false, data: false });
+        let first = Noting::new(&Agrees);
+        assert_eq!(first.before(), None);
+        Box::pin(up(&session, &loaded, &options, &first)).await.unwrap();
+        assert_eq!(first.before(), Some(nothing));
+        // it begins while nothing but the data is there, and waits
+        down(&session, name, DownOptions::default()).await.unwrap();
+        let lock = session.lock(name).await.unwrap();
+        let second = Noting::new(&Agrees);
+        let waits = Box::pin(up(&session, &loaded, &options, &second));
+        let other = async {
+            tokio::task::yield_now().await;
+            assert_eq!(second.before(), None);
+            let spec = ContainerSpec { name: "macula-shop-web-1".into(), ..ContainerSpec::default() };
+            let labels = [(label::PLATFORM, "shop"), (label::SERVICE, "web")];
+            let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            engine.create_container(&spec, "nginx:1", &labels).await.unwrap();
+            drop(lock);
+        };
+        let (ended, ()) = tokio::join!(waits, other);
+        ended.unwrap();
+        assert_eq!(second.before(), Some(Existing { running: true, data: true }));
+    }
 
     #[tokio::test]
     async fn programs_are_known_while_they_run_and_for_a_day() {

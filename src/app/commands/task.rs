@@ -122,6 +122,8 @@ fn last_run(survey: &Survey, job: &str, now: i64) -> (TaskState, Option<u64>, Op
             let ended = found.finished_at.and_then(ago).or(found.state_for).or(same.and_then(|run| ago(run.finished)));
             (if good { TaskState::Done } else { TaskState::Failed }, ended, found.exit_code)
         }
+        // what was noted is of an earlier run
+        Some((found, ContainerState::Created)) if found.never_ran() => (TaskState::Failed, None, found.exit_code),
         _ => match recorded {
             Some(run) => (TaskState::Done, ago(run.finished), Some(0)),
             None => (TaskState::Never, None, None),
@@ -198,6 +200,14 @@ mod tests {
         survey.observed.tasks.insert("migrate".to_owned(), TaskRun::new(TaskInputs::default(), 910));
         assert_eq!(last_run(&survey, "migrate", 1000), (TaskState::Done, Some(90), Some(0)));
         assert_eq!(last_run(&survey, "seed", 1000), (TaskState::Never, None, None));
+        // its next run could not be started
+        let labels = [(label::SERVICE.to_owned(), "migrate".to_owned())].into();
+        let mut created = ObservedContainer { labels, state: ContainerState::Created, ..ObservedContainer::default() };
+        survey.observed.containers.push(created.clone());
+        assert_eq!(last_run(&survey, "migrate", 1000), (TaskState::Done, Some(90), Some(0)));
+        created.error = "no such program".to_owned();
+        survey.observed.containers = vec![created];
+        assert_eq!(last_run(&survey, "migrate", 1000), (TaskState::Failed, None, None));
     }
 
     #[test]

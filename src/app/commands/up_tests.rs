@@ -454,9 +454,9 @@ async fn a_stop_that_a_killed_run_has_asked_for_is_waited_for() {
 #[tokio::test]
 async fn data_of_another_project_stays_its_own() {
     let (host, engine) = machine();
-    let project = |folder: &str, service: &str| {
+    let named = |name: &str, folder: &str, service: &str| {
         let stack = format!(
-            "services: {{{service}: {{image: 'acme/web:1', volumes: ['data:/data']}}}}\nvolumes: {{data: {{}}}}\n"
+            "{name}services: {{{service}: {{image: 'acme/web:1', volumes: ['data:/data']}}}}\nvolumes: {{data: {{}}}}\n"
         );
         let files = MemoryFiles::default()
             .with(format!("{folder}/macula.yaml"), "name: shop\ndiscover: true\ncluster: {enabled: false}\n")
@@ -471,9 +471,13 @@ async fn data_of_another_project_stays_its_own() {
         };
         config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"))
     };
+    let project = |folder: &str, service: &str| named("", folder, service);
     let session = session(host.clone(), &engine, "macula up");
     let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
-    boxed_up(&session, &project("/w/shop", "web"), &options, &Agrees).await.unwrap();
+    let shop = project("/w/shop", "web");
+    boxed_up(&session, &shop, &options, &Agrees).await.unwrap();
+    // no container says any more whose it is
+    Box::pin(down(&session, &shop.platform.name, DownOptions::default())).await.unwrap();
     let blog = project("/w/blog", "db");
     let prepared = prepare(&session, &blog, &Wanted::default()).await.unwrap();
     insta::assert_snapshot!(prepared.apart_notes().join("\n"), @"macula-shop-data has the data of the project shop in /w/shop: data of blog is macula-shop-blog-data (to share it: `volumes: {data: {name: macula-shop-data}}`)");
@@ -484,6 +488,9 @@ async fn data_of_another_project_stays_its_own() {
     boxed_up(&session, &blog, &options, &Agrees).await.unwrap();
     assert_eq!(boxed_up(&session, &blog, &options, &Agrees).await.unwrap().steps, 0);
     assert!(prepare(&session, &blog, &Wanted::default()).await.unwrap().apart_notes().is_empty());
+    // nor does another name take it away
+    Box::pin(down(&session, &blog.platform.name, DownOptions::default())).await.unwrap();
+    boxed_up(&session, &named("name: journal\n", "/w/blog", "db"), &options, &Agrees).await.unwrap();
     assert_eq!(engine.volume_names(), ["macula-shop-blog-data", "macula-shop-data"]);
 }
 

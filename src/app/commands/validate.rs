@@ -196,7 +196,7 @@ pub async fn bridges(session: &Session, loaded: &Loaded) -> Vec<Finding> {
     found
 }
 
-/// Walks every name of the platform, but those of services that are left out.
+/// Walks every name of the platform, but those of services that are left out or are to have no containers.
 pub async fn validate(
     session: &Session,
     loaded: &Loaded,
@@ -220,7 +220,8 @@ pub async fn validate(
         }
         found.into_iter().take(MOST_WRITTEN).collect()
     };
-    let evidence = walk(session, &ground, own.clone(), more, told).await;
+    let there = own.iter().filter(|target| !target.is_vacant(&ground.platform)).cloned().collect();
+    let evidence = walk(session, &ground, there, more, told).await;
     let verdict = judge(&evidence);
     Ok((evidence, verdict, ground.absent))
 }

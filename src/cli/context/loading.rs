@@ -78,9 +78,12 @@ impl Context {
         self.load_with_choices(options, forgets, Purpose::Up)
     }
 
-    /// The same for a command that joins the platform as the last `up` made it, and leaves the choices alone.
-    pub fn load_to_join(&self, options: &impl LoadOptions) -> Result<(Loaded, Choices), CliError> {
-        self.load_with_choices(options, Forgets::default(), Purpose::Join)
+    /// The same for a command that joins the platform as the last `up` made it, and leaves the choices alone. What it
+    /// brings up is what that `up` has built: the contexts of all builds are read, too.
+    pub async fn load_to_join(&self, options: &impl LoadOptions) -> Result<(Loaded, Choices), CliError> {
+        let (mut loaded, choices) = self.load_with_choices(options, Forgets::default(), Purpose::Join)?;
+        app::look_at_contexts(&mut loaded.platform, &self.host.folders().cache).await;
+        Ok((loaded, choices))
     }
 
     /// Where the choices come from is told where they are made; a look at what came of them tells only what is new.

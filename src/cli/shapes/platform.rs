@@ -270,7 +270,7 @@ static PROCESS_STEP: Object = Object {
     fields: &[
         f("name", Text, "Its name."),
         f("action", Word(&["start", "restart", "update", "remove"]), "What happens to it."),
-        maybe("changed", TEXTS, "Keys of macula.yaml that have changed."),
+        maybe("changed", TEXTS, "Keys of macula.yaml that have changed; `keeper`: what keeps it is replaced."),
     ],
 };
 

@@ -143,7 +143,7 @@ fn any(mut from: Fields) -> Read<AnyValue> {
     };
     let value = from.take(kind);
     let value = match (kind, value) {
-        ("stringValue", Value::String(text)) => Any::Text(text),
+        ("stringValue", Value::String(text)) => Any::Text(text.into_bytes()),
         ("boolValue", Value::Bool(value)) => Any::Bool(value),
         ("intValue", value) => Any::Int(signed(&value).ok_or_else(|| wrong(kind, "a 64-bit integer"))?),
         ("doubleValue", value) => Any::Double(real(&value).ok_or_else(|| wrong(kind, "a number"))?),

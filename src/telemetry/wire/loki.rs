@@ -93,8 +93,9 @@ struct PushStream {
 struct PushEntry {
     #[prost(message, optional, tag = "1")]
     time: Option<Timestamp>,
-    #[prost(string, tag = "2")]
-    line: String,
+    /// Text, as a program wrote it: not every sender looks whether it is UTF-8, and Loki does not either.
+    #[prost(bytes = "vec", tag = "2")]
+    line: Vec<u8>,
     #[prost(message, repeated, tag = "3")]
     more: Vec<Pair>,
 }
@@ -109,10 +110,10 @@ struct Timestamp {
 
 #[derive(Clone, PartialEq, Message)]
 struct Pair {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
+    #[prost(bytes = "vec", tag = "1")]
+    name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
 }
 
 pub fn from_protobuf(body: &[u8]) -> Result<Vec<Stream>, WireError> {
@@ -128,13 +129,18 @@ pub fn from_protobuf(body: &[u8]) -> Result<Vec<Stream>, WireError> {
                 let nanos = u64::try_from(time.nanos).unwrap_or_default();
                 Entry {
                     time: seconds.saturating_mul(1_000_000_000).saturating_add(nanos),
-                    line: entry.line,
-                    more: entry.more.into_iter().map(|pair| (pair.name, pair.value)).collect(),
+                    line: text(&entry.line),
+                    more: entry.more.iter().map(|pair| (text(&pair.name), text(&pair.value))).collect(),
                 }
             });
             Ok(Stream { labels, entries: entries.collect() })
         })
         .collect()
+}
+
+/// One line that is not UTF-8 is not to cost the whole push, which is not sent again.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// `{job="web", level="info"}`, with the escapes of Go.
@@ -212,11 +218,19 @@ mod tests {
             line: "hello".into(),
             more: vec![Pair { name: "a".into(), value: "b".into() }],
         };
-        let stream = PushStream { labels: r#"{job="we\"b", level="info"}"#.into(), entries: vec![entry] };
+        // as a program writes that does not know of UTF-8
+        let old = PushEntry {
+            line: b"caf\xe9".into(),
+            more: vec![Pair { name: "b".into(), value: b"\xff".into() }],
+            ..entry.clone()
+        };
+        let stream = PushStream { labels: r#"{job="we\"b", level="info"}"#.into(), entries: vec![entry, old] };
         let streams = from_protobuf(&Push { streams: vec![stream] }.encode_to_vec()).unwrap();
         assert_eq!(streams[0].labels["job"], "we\"b");
         assert_eq!(streams[0].labels["level"], "info");
-        assert_eq!((streams[0].entries[0].time, streams[0].entries[0].line.as_str()), (1_000_000_002, "hello"));
+        let [entry, old] = &streams[0].entries[..] else { panic!("{streams:?}") };
+        assert_eq!((entry.time, entry.line.as_str()), (1_000_000_002, "hello"));
+        assert_eq!((old.line.as_str(), &old.more[..]), ("caf\u{fffd}", &[("b".to_owned(), "\u{fffd}".to_owned())][..]));
         assert!(from_protobuf(b"\xff\xff").is_err());
     }
 

@@ -12,8 +12,9 @@ pub struct AnyValue {
 
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Any {
-    #[prost(string, tag = "1")]
-    Text(String),
+    /// Text, of which not every sender makes sure that it is UTF-8: one line that is not costs no request.
+    #[prost(bytes, tag = "1")]
+    Text(Vec<u8>),
     #[prost(bool, tag = "2")]
     Bool(bool),
     #[prost(int64, tag = "3")]
@@ -50,7 +51,7 @@ pub struct KeyValue {
 
 impl KeyValue {
     pub fn text(key: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { key: key.into(), value: Some(AnyValue { value: Some(Any::Text(value.into())) }) }
+        Self { key: key.into(), value: Some(AnyValue { value: Some(Any::Text(value.into().into_bytes())) }) }
     }
 }
 

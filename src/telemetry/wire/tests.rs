@@ -55,6 +55,18 @@ fn logs_and_metrics_in_json() {
     assert_eq!(MetricsRequest::decode(read.encode_to_vec().as_slice()).unwrap().resource_metrics.len(), 1);
 }
 
+/// As a program writes that does not know of UTF-8.
+#[test]
+fn text_that_is_not_utf8_costs_no_request() {
+    let logs = br#"{"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "caf\u00e9!"}}]}]}]}"#;
+    let mut sent = json::logs(logs).unwrap().encode_to_vec();
+    let at = sent.windows(2).position(|pair| pair == "é".as_bytes()).unwrap();
+    sent[at] = b'_';
+    let read = LogsRequest::decode(sent.as_slice()).unwrap();
+    let body = read.resource_logs[0].scope_logs[0].records[0].body.clone().unwrap();
+    assert_eq!(crate::telemetry::batch::plain(&body.value.unwrap()), "caf_\u{fffd}!");
+}
+
 #[test]
 fn what_is_malformed_is_an_error() {
     for wrong in [

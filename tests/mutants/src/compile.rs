@@ -8,8 +8,11 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use syn::spanned::Spanned as _;
+use syn::visit::Visit;
 
 const SWITCH: &str = include_str!("switch.rs");
 /// How many mutants `switch.rs` has bits for.
@@ -38,7 +41,7 @@ pub fn all(folder: &Folder, mutants: &[Mutant], crate_tests: &[String]) -> Resul
             files::write(&folder.programs(), &built.programs.into())?;
             return Ok(untried);
         }
-        let refused = blame(&built.errors, &regions);
+        let refused = blame(&built.errors, &regions, &folder.tree());
         println!("build {round}: {} mutants are left out", refused.len());
         if refused.is_empty() {
             let errors: Vec<_> = built.errors.iter().filter_map(|error| error["rendered"].as_str()).collect();
@@ -189,7 +192,7 @@ fn build(folder: &Folder, crate_tests: &[String]) -> Result<Built> {
 }
 
 /// The mutants that these errors are about.
-fn blame(errors: &[Value], regions: &BTreeMap<String, Vec<Region>>) -> Untried {
+fn blame(errors: &[Value], regions: &BTreeMap<String, Vec<Region>>, tree: &Path) -> Untried {
     let mut untried = Untried::new();
     for error in errors {
         let message = error["message"].as_str().unwrap_or_default().to_owned();
@@ -206,13 +209,17 @@ fn blame(errors: &[Value], regions: &BTreeMap<String, Vec<Region>>) -> Untried {
         if blamed.is_empty() {
             blamed = by(false);
         }
+        let uncovered = blamed.is_empty() && error["code"]["code"] == "E0004";
+        if uncovered {
+            blamed = spans.iter().flat_map(|span| guards(span, regions, tree)).collect();
+        }
         if blamed.is_empty() {
             blamed = spans.iter().flat_map(|span| overlapping(span, regions)).collect();
         }
         // a value that does not live long enough outside of the change does so because of the switch, and a file of a
         // program has none; two branches with different types are the mutant's doing
         let switch = message.contains("`__mutant`");
-        let own = |region: &Region| !switch && (region.change || error["code"]["code"] == "E0308");
+        let own = |region: &Region| !switch && (region.change || uncovered || error["code"]["code"] == "E0308");
         for region in blamed {
             let reason = if own(region) { Reason::DoesNotCompile } else { Reason::NotTried };
             untried.extend(region.ids.iter().map(|id| (*id, reason(message.clone()))));
@@ -238,6 +245,44 @@ fn innermost<'a>(span: &Value, regions: &'a BTreeMap<String, Vec<Region>>) -> Op
 fn overlapping<'a>(span: &Value, regions: &'a BTreeMap<String, Vec<Region>>) -> Vec<&'a Region> {
     let (from, to) = bytes(span);
     of_file(span, regions).filter(|region| region.range.start < to && from < region.range.end).collect()
+}
+
+/// What stands in the guards of a `match` whose value a span is: with them, its arms no longer cover everything.
+fn guards<'a>(span: &Value, regions: &'a BTreeMap<String, Vec<Region>>, tree: &Path) -> Vec<&'a Region> {
+    let name = span["file_name"].as_str().unwrap_or_default();
+    let Some((file, regions)) = regions.iter().find(|(file, _)| Path::new(name).ends_with(file)) else {
+        return Vec::new();
+    };
+    let text = fs::read_to_string(tree.join(file)).unwrap_or_default();
+    let Ok(parsed) = syn::parse_file(&text) else { return Vec::new() };
+    let mut look = Guards { value: bytes(span), guards: Vec::new() };
+    look.visit_file(&parsed);
+    let inside = |region: &&Region| {
+        look.guards.iter().any(|guard| guard.start <= region.range.start && region.range.end <= guard.end)
+    };
+    regions.iter().filter(inside).collect()
+}
+
+/// Looks for the guards of the arms of one `match`.
+struct Guards {
+    value: (usize, usize),
+    guards: Vec<Range<usize>>,
+}
+
+impl Visit<'_> for Guards {
+    fn visit_expr_match(&mut self, item: &syn::ExprMatch) {
+        let value = item.expr.span().byte_range();
+        if (value.start, value.end) == self.value {
+            let arms = item.arms.iter();
+            // with the `if`, which is a part of what was written
+            let guard = |arm: &syn::Arm| {
+                let (_, guard) = arm.guard.as_ref()?;
+                Some(arm.pat.span().byte_range().end..guard.span().byte_range().end + 1)
+            };
+            self.guards.extend(arms.filter_map(guard));
+        }
+        syn::visit::visit_expr_match(self, item);
+    }
 }
 
 fn of_file<'a>(span: &Value, regions: &'a BTreeMap<String, Vec<Region>>) -> impl Iterator<Item = &'a Region> {
@@ -275,4 +320,22 @@ fn read(path: &Path) -> Untried {
 pub fn tried(folder: &Folder, mutants: &[Mutant]) -> BTreeSet<u32> {
     let untried = read(&folder.untried());
     mutants.iter().map(|mutant| mutant.id).filter(|id| !untried.contains_key(id)).collect()
+}
+
+#[test]
+fn a_match_that_lacks_something_is_a_matter_of_its_guards() {
+    let text = "fn f(x: u8) -> u8 { match g(y) { 1 if a => 1, _ => match x { 2 if !b => 2, _ if q => 3 } } }";
+    let tree = std::env::temp_dir().join(format!("mutants-guards-{}", std::process::id()));
+    fs::create_dir_all(&tree).unwrap();
+    fs::write(tree.join("a.rs"), text).unwrap();
+    let region = |part: &str| {
+        let at = text.find(part).unwrap();
+        Region { ids: vec![at as u32], range: at..at + part.len(), change: true }
+    };
+    let regions = BTreeMap::from([("a.rs".to_owned(), ["a =>", " if !b ", "q", "3"].map(region).into())]);
+    let at = text.find("x {").unwrap();
+    let span = json!({"file_name": "a.rs", "byte_start": at, "byte_end": at + 1});
+    let found: Vec<_> = guards(&span, &regions, &tree).iter().map(|region| &text[region.range.clone()]).collect();
+    fs::remove_dir_all(&tree).unwrap();
+    assert_eq!(found, [" if !b ", "q"]);
 }

@@ -16,6 +16,9 @@ use crate::engine::{Engine, EngineError, PathInfo};
 mod pack;
 mod rules;
 mod unpack;
+mod whole;
+
+pub use whole::pack_from;
 
 use rules::{Refusal, Target, There, Thing, Written, target};
 
@@ -321,28 +324,6 @@ fn place_here(from: &Thing, typed: &Path) -> Result<Target, CopyError> {
     }
 }
 
-/// Something in a container as an archive, for `write`, as it comes.
-pub async fn pack_from(
-    session: &Session,
-    from: &Inside<'_>,
-    options: CopyOptions,
-    told: &Told,
-    write: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
-) -> Result<(), Error> {
-    let (path, _) = source_inside(from, options.follow).await?;
-    let mut pieces = from.engine.pack(from.container, &text(&path, from)?).await?;
-    loop {
-        let piece = tokio::select! {
-            piece = pieces.next() => piece,
-            () = session.cancel.cancelled() => return Err(Error::Cancelled),
-        };
-        let Some(piece) = piece else { return Ok(()) };
-        let piece = piece?;
-        told.add(piece.len() as u64);
-        write(&piece).map_err(|source| CopyError::Unsent { source })?;
-    }
-}
-
 /// What a reader has, read by a thread of its own: one that waits for somebody to type must not hold up the program's end.
 pub fn archive_of(mut reader: impl io::Read + Send + 'static) -> BoxStream<'static, io::Result<Bytes>> {
     let (mut sink, pieces) = from_thread();
@@ -386,6 +367,7 @@ mod tests {
         };
         let files = [file("/etc/app/a.conf", "one"), file("/etc/app/deep/b.conf", "two"), file("/srv/page", "old")];
         engine.write_files("web-1", &files).await.unwrap();
+        engine.write_files("web-1", &[file("/var/zeros", &"\0".repeat(4096))]).await.unwrap();
         let session = session(FakeHost::new(), &engine, "cp");
         (engine, session, tempfile::TempDir::new().unwrap())
     }
@@ -474,6 +456,31 @@ mod tests {
         let none = futures_util::stream::iter(Vec::new()).boxed();
         let error = unpack_to(&session, none, &inside(&engine, "/srv/page"), &told).await.unwrap_err();
         assert_eq!(error.to_string(), "web:/srv/page is not a folder");
+    }
+
+    #[tokio::test]
+    async fn an_archive_that_broke_off_is_known_when_it_has_gone_through() {
+        // empty bytes of a file are no end
+        for (path, missing, whole) in [
+            ("/etc/app", 0, true),
+            ("/etc/app", 512, false),
+            ("/etc/app", 2000, false),
+            ("/var/zeros", 0, true),
+            ("/var/zeros", 1024, false),
+        ] {
+            let (engine, session, _folder) = world().await;
+            let engine = engine.packs_less(missing);
+            let (mut sent, told) = (0, Told::default());
+            let mut write = |piece: &[u8]| {
+                sent += piece.len() as u64;
+                Ok(())
+            };
+            let options = CopyOptions::default();
+            let done = pack_from(&session, &inside(&engine, path), options, &told, &mut write).await;
+            let broke_off = matches!(done, Err(Error::Copy(CopyError::Damaged { .. })));
+            assert_eq!((done.is_ok(), broke_off), (whole, !whole), "{path} without {missing}");
+            assert!(sent >= 1500 && (!whole || told.bytes() == sent), "{path} without {missing}: {sent}");
+        }
     }
 
     #[tokio::test]

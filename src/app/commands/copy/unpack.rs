@@ -9,14 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::rules::{Target, There, below};
+use super::whole::{Counted, broke_off, broken};
 use super::{Copied, Told};
 use crate::app::CopyError;
 use crate::host::temporary_name;
 
 /// Links that lead to links.
 const HOPS: usize = 16;
-/// Two empty blocks end every archive (POSIX `pax`, ustar interchange format).
-const END_MARK: usize = 1024;
 
 /// What there is at a path of this machine; links are followed, and one that leads to nothing is where it leads.
 pub fn look(path: &Path) -> Result<(PathBuf, There), CopyError> {
@@ -63,22 +62,13 @@ pub fn unpack(archive: impl Read, target: &Target, keep: bool, told: &Told) -> R
         zeros: &zeros,
     };
     unpacker.all(&mut read).map_err(|error| unpacker.named(error))?;
-    // what stands behind the end of an archive; and whether there is one, or it broke off: Podman ends the answer as if
-    // all was well when it cannot read on
-    io::copy(&mut read.into_inner(), &mut io::sink()).map_err(broken)?;
-    if zeros.get() < END_MARK {
-        return Err(broken(broke_off()));
-    }
+    read.into_inner().end()?;
     // only now: a folder that nobody may write to could not be removed any more
     unpacker.dress_folders().map_err(|error| unpacker.named(error))?;
     if let Some(made) = made {
         made.keep()?;
     }
     Ok(unpacker.copied)
-}
-
-fn broke_off() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "it broke off")
 }
 
 fn is_folder(path: &Path) -> bool {
@@ -334,29 +324,8 @@ impl Unpacker<'_> {
     }
 }
 
-struct Counted<'a, R> {
-    archive: R,
-    told: &'a Told,
-    zeros: &'a Cell<usize>,
-}
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.archive.read(buffer)?;
-        self.told.add(read as u64);
-        let got = buffer.get(..read).unwrap_or_default();
-        let last = got.iter().rev().take_while(|byte| **byte == 0).count();
-        self.zeros.set(if last == read { self.zeros.get().saturating_add(last) } else { last });
-        Ok(read)
-    }
-}
-
 fn unwritten(path: &Path) -> impl Fn(io::Error) -> CopyError {
     move |source| CopyError::Write { path: path.to_owned(), source }
-}
-
-fn broken(source: io::Error) -> CopyError {
-    CopyError::Damaged { source }
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ pub(super) async fn keep(
     survey.state.keep_block(host, survey.block, true).await?;
     survey.state.keep_no_dns(host, no_dns).await?;
     // whose data takes the passwords that are made now
-    if let Some(endpoint) = session.endpoint() {
-        survey.state.keep_engine(host, &endpoint).await?;
+    if let Some(used) = session.system.discovery.used() {
+        survey.state.keep_engine(host, used).await?;
     }
     let choices = Choices {
         no_cluster: options.wanted.no_cluster.unwrap_or(options.choices.no_cluster),

@@ -22,6 +22,7 @@ use crate::apply::{Outcome, Timing};
 use crate::config::Loaded;
 use crate::doctor::proof::Record;
 use crate::doctor::{self, Finding, Needs, Selection, Status as FindingStatus};
+use crate::model::macula;
 use crate::observe;
 use crate::plan::forecast::Forecast;
 use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, StepId};
@@ -29,7 +30,7 @@ use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, StepId};
 use super::changes::{ChangeKind, kinds};
 use super::cluster::obtain_program;
 use super::condition::Context as StatusContext;
-use super::forwards::{pass_on, stop_passing_on};
+use super::forwards::{pass_on, pass_on_nothing_unknown, stop_passing_on};
 use super::process_status::process_rows;
 use super::processes::{bring_up_processes, split_processes};
 use super::programs::install_programs;
@@ -161,6 +162,7 @@ async fn traced(
         None => state.no_dns(session.host()).await?,
     };
     let way = async {
+        pass_on_nothing_unknown(session, &loaded.platform.name).await;
         reach::choose(session, &loaded.platform).await?;
         engine_paths::ask(session, &loaded.platform).await
     };
@@ -196,7 +198,10 @@ async fn traced(
         consent.planned(&prepared, &[], &Forecast::default()).await;
         keep(session, loaded, &prepared, options, no_dns, &[]).await?;
         prepared.survey.keep_brought(session.host(), &loaded.platform).await?;
-        recorder.phase("pass on", pass_on(session, &prepared.survey)).await;
+        if let Some(denied) = recorder.phase("pass on", pass_on(session, &prepared.survey)).await {
+            let low_ports = session.line(macula("doctor low-ports --fix"));
+            session.events.warn(format!("{}: `{low_ports}` lets every user", denied.error));
+        }
         recorder.phase("names", names(session, &prepared.survey, no_dns)).await;
         return finish(session, loaded, prepared, None).await;
     }
@@ -206,6 +211,7 @@ async fn traced(
     let mut needs = Needs::of(&survey.platform, &survey.resources, join::needs(&survey.platform, plan, cluster));
     needs.invocation = session.invocation.clone();
     needs.in_passing = true;
+    needs.passed_on.clone_from(&survey.observed.passed_on);
     let checked = async {
         tokio::join!(doctor::run(&session.system, &needs, Selection::Quick), proof(session, survey, plan, &needs))
     };
@@ -355,7 +361,7 @@ async fn last_look(
     recorder.seen(&seen.observed);
     seen.keep_brought(session.host(), &loaded.platform).await?;
     look_for_ended(session, prepared, &seen.observed, outcome).await;
-    recorder.phase("pass on", pass_on(session, &seen)).await;
+    outcome.failed.extend(recorder.phase("pass on", pass_on(session, &seen)).await);
     if outcome.is_ok() {
         recorder.phase("ask every name", reached(session, &seen, options, outcome)).await;
     }
