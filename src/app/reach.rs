@@ -94,12 +94,12 @@ async fn decide(
     Ok(Some(Chosen { way, home: home.filter(|_| way == Way::Direct).unwrap_or_default() }))
 }
 
-/// The way of the next `up`, which is recorded for all other commands.
-pub(super) async fn choose(session: &Session, platform: &Platform) -> Result<(), Error> {
+/// The way of the next `up`, which is recorded for all other commands; whether it is the first record there is.
+pub(super) async fn choose(session: &Session, platform: &Platform) -> Result<bool, Error> {
     let host = session.host();
     let folder = session.state(&platform.name).folder().to_owned();
     let known = Table::read(host, &folder).await;
-    let Some(Chosen { way, home }) = decide(session, platform, known.as_ref(), true).await? else { return Ok(()) };
+    let Some(Chosen { way, home }) = decide(session, platform, known.as_ref(), true).await? else { return Ok(false) };
     let facts = session.engine()?.facts().await?;
     let used = session.system.discovery.used().filter(|_| way != Way::Published);
     let variables = used.map(|used| used.variables(host)).unwrap_or_default();
@@ -115,10 +115,11 @@ pub(super) async fn choose(session: &Session, platform: &Platform) -> Result<(),
     };
     // nothing is written for the way that needs nothing
     let needless = way == Way::Published && facts.published && known.is_none();
-    if known.as_ref() != Some(&wanted) && !needless {
-        keep(host, &folder, &wanted).await?;
+    if known.as_ref() == Some(&wanted) || needless {
+        return Ok(false);
     }
-    Ok(())
+    keep(host, &folder, &wanted).await?;
+    Ok(known.is_none())
 }
 
 /// What `up` would write down, for somebody who only looks; nothing where that is what the last one wrote.

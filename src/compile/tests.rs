@@ -18,22 +18,28 @@ services:
     image: asks:1
 ";
 
+/// With no certificate, the resolver and nothing that is held.
+fn site<'a>(facts: &'a Facts, secrets: &'a Secrets) -> Site<'a> {
+    Site {
+        facts,
+        subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
+        block: Block::DEFAULT,
+        secrets,
+        certificate: None,
+        version: "1",
+        resolver: true,
+        held: &[],
+    }
+}
+
 async fn compiled(certificate: Option<&Served>) -> Vec<(String, Vec<String>, Vec<String>)> {
     let files = MemoryFiles::default().with("/w/app/compose.yaml", STACK);
     let request = Request { cwd: "/w".into(), stacks: vec!["/w/app".into()], ..Request::default() };
     let mut platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
     platform.stacks.retain(|stack| stack.name == "app");
     let facts = FakeEngine::new().facts().await.unwrap();
-    let site = Site {
-        facts: &facts,
-        subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
-        block: Block::DEFAULT,
-        secrets: &Secrets::default(),
-        certificate,
-        version: "1",
-        resolver: true,
-        held: &[],
-    };
+    let secrets = Secrets::default();
+    let site = Site { certificate, ..site(&facts, &secrets) };
     let resources = compile(&platform, &site).unwrap();
     let shown = |spec: crate::model::ContainerSpec| {
         let files = spec
@@ -84,17 +90,7 @@ async fn resources_on(files: &MemoryFiles, stacks: &[&str], names: NameServer) -
     let platform = load(&request, files).unwrap_or_else(|errors| panic!("{errors}")).platform;
     let mut facts = FakeEngine::new().facts().await.unwrap();
     facts.traits.names = names;
-    let site = Site {
-        facts: &facts,
-        subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
-        block: Block::DEFAULT,
-        secrets: &Secrets::default(),
-        certificate: None,
-        version: "1",
-        resolver: true,
-        held: &[],
-    };
-    compile(&platform, &site).unwrap()
+    compile(&platform, &site(&facts, &Secrets::default())).unwrap()
 }
 
 /// The app's stack alone.
@@ -226,17 +222,11 @@ async fn docker_compose_finds_everything_of_the_platform() {
     assert!(resources.networks.iter().all(|spec| file(&spec.labels).is_none()));
     platform.stacks = vec![built_in];
     let facts = FakeEngine::new().facts().await.unwrap();
-    let site = Site {
-        facts: &facts,
-        subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
-        block: Block::DEFAULT,
-        secrets: &Secrets::default(),
-        certificate: None,
-        version: "1",
-        resolver: true,
-        held: &[],
-    };
-    assert_eq!(file(&compile(&platform, &site).unwrap().volumes[0].labels), None, "of what is built in");
+    assert_eq!(
+        file(&compile(&platform, &site(&facts, &Secrets::default())).unwrap().volumes[0].labels),
+        None,
+        "of what is built in"
+    );
 }
 
 #[tokio::test]
@@ -319,17 +309,7 @@ secrets: {s: {content: x}}
     let request = Request { cwd: "/w".into(), stacks: vec!["/w/app".into()], only_own: true, ..Request::default() };
     let platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
     let facts = FakeEngine::new().facts().await.unwrap();
-    let site = Site {
-        facts: &facts,
-        subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
-        block: Block::DEFAULT,
-        secrets: &Secrets::default(),
-        certificate: None,
-        version: "1",
-        resolver: true,
-        held: &[],
-    };
-    let resources = compile(&platform, &site).unwrap();
+    let resources = compile(&platform, &site(&facts, &Secrets::default())).unwrap();
     let mounts: Vec<String> = resources.containers[0]
         .mounts
         .iter()

@@ -61,14 +61,10 @@ async fn not_permitted(host: &dyn Host, passed: &mut Passed) -> Option<Failure> 
     Some(Failure { step: format!("listen on {first}"), group: REACH_GROUP.to_owned(), error })
 }
 
-/// Where nothing is written down of what is passed on, nothing is to be: the file was lost while somebody listened, who
-/// would be in the way of the next `up`.
-pub(super) async fn pass_on_nothing_unknown(session: &Session, platform: &PlatformName) {
-    let host = session.host();
-    if Table::read(host, session.state(platform).folder()).await.is_none() {
-        // one that is not there listens on nothing
-        let _ = look_again(&ResolverFiles::of(host).reach(), platform).await;
-    }
+/// What the background process passes on from before its file was lost would be in the way of the next `up`.
+pub(super) async fn forget_the_lost(session: &Session, platform: &PlatformName) {
+    // one that is not there listens on nothing
+    let _ = look_again(&ResolverFiles::of(session.host()).reach(), platform).await;
 }
 
 /// The engine publishes from now on: the background process lets go of the addresses before a container gets them.

@@ -30,7 +30,7 @@ use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, StepId};
 use super::changes::{ChangeKind, kinds};
 use super::cluster::obtain_program;
 use super::condition::Context as StatusContext;
-use super::forwards::{pass_on, pass_on_nothing_unknown, stop_passing_on};
+use super::forwards::{forget_the_lost, pass_on, stop_passing_on};
 use super::process_status::process_rows;
 use super::processes::{bring_up_processes, split_processes};
 use super::programs::install_programs;
@@ -162,8 +162,9 @@ async fn traced(
         None => state.no_dns(session.host()).await?,
     };
     let way = async {
-        pass_on_nothing_unknown(session, &loaded.platform.name).await;
-        reach::choose(session, &loaded.platform).await?;
+        if reach::choose(session, &loaded.platform).await? {
+            forget_the_lost(session, &loaded.platform.name).await;
+        }
         engine_paths::ask(session, &loaded.platform).await
     };
     recorder.phase("choose the way", way).await?;
