@@ -491,6 +491,28 @@ fn a_name_is_not_denied_by_a_later_server_while_an_earlier_one_may_know_it() {
     assert!(answer == "NXDomain " && time > Duration::from_secs(1), "{answer} after {time:?}");
 }
 
+/// It looks up itself what it does not have, and the public one is quicker then.
+#[test]
+fn a_server_that_only_loses_a_race_has_not_failed() {
+    let (company, _) = upstream(|asked, _| {
+        if asked.queries[0].name().to_string().starts_with('s') {
+            std::thread::sleep(Duration::from_millis(120));
+        }
+        Act::Answer(answer_to(asked, [10, 0, 0, 1], 300))
+    });
+    let (public, _) = upstream(|asked, _| match asked.queries[0].name().to_string().starts_with("git.") {
+        true => Act::Answer(denial(asked, ResponseCode::NXDomain, 300, 300)),
+        false => Act::Answer(answer_to(asked, [192, 0, 2, 1], 300)),
+    });
+    let (handle, address, _sender) = forwarding(&[company, public]);
+    for name in ["q1", "q2", "q3", "s1", "s2", "s3", "s4", "s5"] {
+        assert!(short(&ask(address, &format!("{name}.example.com."), RecordType::A)).starts_with("NoError "));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(short(&ask(address, "git.corp.example.", RecordType::A)), "NoError 10.0.0.1");
+    assert!(handle.status().upstreams[0].healthy);
+}
+
 #[test]
 fn a_forged_answer_is_not_taken() {
     let (server, _) = upstream(|asked, _| Act::Forged(answer_to(asked, [192, 0, 2, 1], 300)));
@@ -567,6 +589,24 @@ fn domains_of_others_go_to_their_servers_and_changes_are_followed() {
     assert_eq!(short(&ask(address, "www.example.com.", RecordType::A)), "NoError 192.0.2.1");
     // ours stay ours
     assert_eq!(short(&ask(address, "grafana.macula.local.", RecordType::A)), "NoError 127.0.0.2");
+}
+
+#[test]
+fn what_the_former_network_says_late_is_not_kept() {
+    let (former, asked) = upstream(|asked, _| {
+        std::thread::sleep(Duration::from_millis(800));
+        Act::Answer(denial(asked, ResponseCode::NXDomain, 300, 300))
+    });
+    let (company, _) = upstream(|asked, _| Act::Answer(answer_to(asked, [10, 0, 0, 1], 300)));
+    let (_handle, address, sender) = forwarding(&[former]);
+    let intranet = move || short(&ask(address, "intranet.corp.example.", RecordType::A));
+    let early = std::thread::spawn(intranet);
+    eventually("the former server is asked", || asked.load(Ordering::SeqCst) > 0);
+    sender.send(Upstreams { default: vec![company], ..Upstreams::default() }).unwrap();
+    // once the change is known nobody joins the question that is under way, and its answer takes no other's place
+    eventually("the company's server is asked", || intranet() == "NoError 10.0.0.1");
+    assert_eq!(early.join().unwrap(), "NXDomain ");
+    assert_eq!(intranet(), "NoError 10.0.0.1");
 }
 
 #[test]

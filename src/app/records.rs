@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::compile::{records_api, zone};
 use crate::config::Loaded;
-use crate::dns::{Records, content, owner, record_type, rtype};
-use crate::host::until;
+use crate::dns::{Hop, RecordSet, Records, Trace, content, owner, record_type, rtype};
+use crate::host::{Lock, until};
 use crate::model::{ContainerState, ObservedContainer, Platform, RecordData, View, Zone, label};
 use crate::observe;
 use crate::plan::without;
@@ -21,6 +21,8 @@ use super::{Error, Session};
 
 /// How long a new record may take to be seen: the resolver looks every two seconds, more often while it is asked.
 const SEEN: Duration = Duration::from_secs(4);
+/// How long another run may take to change records.
+const TURN: Duration = Duration::from_secs(30);
 
 /// How long it may take to find out whose image is unavailable: registries are asked.
 const SOUGHT: Duration = Duration::from_secs(3);
@@ -230,9 +232,13 @@ pub async fn add_record(
     if is_own(&own_zone(session, loaded).await?, &name, &rtype) {
         return Err(ResolverError::OwnName { name }.into());
     }
-    let changed =
-        records(session, &loaded.platform).await?.add(&name, &rtype, &value, ttl).await.map_err(ResolverError::from)?;
-    let seen = seen(session, &name, &rtype, true).await;
+    let records = records(session, &loaded.platform).await?;
+    let before = said_of(session, &name, &rtype).await;
+    let turn = turn(session, &loaded.platform).await?;
+    let changed = records.add(&name, &rtype, &value, ttl).await.map_err(ResolverError::from)?;
+    drop(turn);
+    let before = before.filter(|_| changed);
+    let seen = seen(session, &name, &rtype, |trace| shows(trace, before.as_ref())).await;
     Ok(Added { name, rtype, value, ttl, changed, seen })
 }
 
@@ -325,12 +331,25 @@ pub async fn remove_record(
 ) -> Result<(String, usize), Error> {
     let rtype = kind.map(rtype).transpose().map_err(ResolverError::from)?;
     let name = owner(name, &loaded.platform.domain).map_err(ResolverError::from)?;
-    let count =
-        records(session, &loaded.platform).await?.remove(&name, rtype.as_deref()).await.map_err(ResolverError::from)?;
-    if let (Some(rtype), true) = (&rtype, count > 0) {
-        seen(session, &name, rtype, false).await;
+    let records = records(session, &loaded.platform).await?;
+    let turn = turn(session, &loaded.platform).await?;
+    let removed = records.remove(&name, rtype.as_deref()).await.map_err(ResolverError::from)?;
+    drop(turn);
+    for set in &removed {
+        seen(session, &name, &set.rtype, lacks).await;
     }
-    Ok((name, count))
+    Ok((name, count(&removed)))
+}
+
+/// How many values these are.
+fn count(sets: &[RecordSet]) -> usize {
+    sets.iter().map(|set| set.records.len()).sum()
+}
+
+/// For as long as it is held nobody else changes records: a change reads all values of a name, and writes them all.
+async fn turn(session: &Session, platform: &Platform) -> Result<Lock, Error> {
+    let path = session.state(&platform.name).records_lock_file();
+    Ok(Lock::acquire(session.host(), &path, &session.command, Some(TURN), |_| {}).await?)
 }
 
 /// Our own exact names stand alone; at the apex and at a wildcard it goes by type, and the wildcard
@@ -344,13 +363,30 @@ fn is_own(own: &Zone, name: &str, rtype: &str) -> bool {
     !types.is_empty() && !name.starts_with("*.")
 }
 
-/// Waits until the resolver answers from PowerDNS's record, or no longer does. None: none runs.
-async fn seen(session: &Session, name: &str, rtype: &str, wanted: bool) -> Option<bool> {
+/// What the resolver says of a name now. None: none runs.
+async fn said_of(session: &Session, name: &str, rtype: &str) -> Option<Trace> {
+    let mut client = resolver::connect(session.host()).await.ok()?;
+    client.trace(name, record_type(rtype)?, View::Host).await.ok()
+}
+
+/// Whether the resolver answers with PowerDNS's record. `before`: what it said until that was changed.
+fn shows(trace: &Trace, before: Option<&Trace>) -> bool {
+    let other = |before: &Trace| (&trace.path, &trace.answers) != (&before.path, &before.answers);
+    trace.is_from_feed() && before.is_none_or(other)
+}
+
+/// Whether PowerDNS has no such record of the name itself: a wildcard may stand for it.
+fn lacks(trace: &Trace) -> bool {
+    !trace.is_from_feed() || trace.path.iter().any(|hop| matches!(hop, Hop::Wildcard { .. }))
+}
+
+/// Waits until it is so with what the resolver says. None: none runs.
+async fn seen(session: &Session, name: &str, rtype: &str, is_so: impl Fn(&Trace) -> bool) -> Option<bool> {
     let mut client = resolver::connect(session.host()).await.ok()?;
     let number = record_type(rtype)?;
     let looked = until(SEEN, Duration::from_millis(50), &session.cancel, async || {
         match client.trace(name, number, View::Host).await {
-            Ok(trace) if trace.is_from_feed() == wanted => Ok(Some(true)),
+            Ok(trace) if is_so(&trace) => Ok(Some(true)),
             Ok(_) => Err(()),
             Err(_) => Ok(None),
         }
@@ -362,6 +398,7 @@ async fn seen(session: &Session, name: &str, rtype: &str, wanted: bool) -> Optio
 mod tests {
     use super::*;
     use crate::config::{MemoryFiles, Request, load};
+    use crate::dns::Layer;
     use crate::model::Record;
 
     #[test]
@@ -418,6 +455,29 @@ mod tests {
         assert_eq!(of("_owner-a-*.apps.macula.local"), is(&[("A", "*.apps.macula.local")]));
         assert_eq!(of("_owner-a-any.apps.macula.local"), is(&[("A", "*.apps.macula.local")]));
         assert_eq!(of("_owner-a-gone.macula.local"), is(&[]));
+    }
+
+    #[test]
+    fn a_value_is_seen_once_the_answer_is_another_one() {
+        let found = |layer| Hop::Found { name: "shop.macula.local".to_owned(), layer };
+        let wildcard = |layer| Hop::Wildcard { wildcard: "*.macula.local".to_owned(), layer };
+        let trace = |path: Vec<Hop>, values: &[&str]| Trace {
+            name: "shop.macula.local".to_owned(),
+            rtype: "A".to_owned(),
+            view: View::Host,
+            path,
+            rcode: "NOERROR".to_owned(),
+            answers: values.iter().map(|value| format!("shop.macula.local. 60 IN A {value}")).collect(),
+            authority: Vec::new(),
+        };
+        let own = trace(vec![wildcard(Layer::Wildcard), found(Layer::Wildcard)], &["127.0.0.10"]);
+        let written = trace(vec![wildcard(Layer::Fed), found(Layer::Fed)], &["127.0.0.11"]);
+        let one = trace(vec![found(Layer::Fed)], &["127.0.0.11"]);
+        let two = trace(vec![found(Layer::Fed)], &["127.0.0.11", "127.0.0.12"]);
+        let seen = [&own, &written, &one, &two].map(|trace| shows(trace, Some(&one)));
+        assert_eq!(seen, [false, true, false, true]);
+        assert_eq!([&own, &one].map(|trace| shows(trace, None)), [false, true]);
+        assert_eq!([&own, &written, &one].map(lacks), [true, true, false]);
     }
 
     #[test]

@@ -117,8 +117,16 @@ pub(super) fn install(error: InstallError) -> CliError {
             .hint(format!("the original files are next to {}: those whose names end in .before", path.display())),
         InstallError::NotUndone(_) => of(ErrorKind::Unexpected).suggest(macula("dns uninstall")),
         InstallError::Check { .. } => of(ErrorKind::NotHealthy).suggest(macula("dns status")),
-        InstallError::NotHeld { tried } => {
-            let mut new = of(ErrorKind::NotHealthy).suggest(macula("dns status"));
+        InstallError::NotHeld { tried } | InstallError::Lost { tried, .. } => {
+            let mut new = match &error {
+                InstallError::Lost { source, .. }
+                    if matches!(**source, InstallError::Run(RunError::Privilege { .. })) =>
+                {
+                    of(ErrorKind::Privilege).again(Again::AfterSudo)
+                }
+                _ => of(ErrorKind::NotHealthy),
+            }
+            .suggest(macula("dns status"));
             new.details = tried.iter().map(|tried| format!("{}: {}", tried.rung, tried.reason)).collect();
             new
         }

@@ -275,3 +275,27 @@ async fn act(shared: &Arc<Shared>, request: Request) -> Response {
         Response::Error { message: format!("{error}{}", source.unwrap_or_default()) }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_removed_by_the_process_that_made_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("resolver.sock"), folder.path().join("other.sock"));
+        assert!(ControlSocket::of(&path).is_err());
+        std::fs::write(&path, "").unwrap();
+        let first = ControlSocket::of(&path).unwrap();
+        assert!(first.is_there());
+        // another process has put its own there
+        std::fs::write(&other, "").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        let second = ControlSocket::of(&path).unwrap();
+        assert!(!first.is_there() && second.is_there());
+        first.remove();
+        assert!(path.exists());
+        second.remove();
+        assert!(!path.exists() && !second.is_there());
+    }
+}

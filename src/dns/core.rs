@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 
+use super::clock::Clock;
 use super::cookie::Secret;
 use super::fast::{self, Common, Outcome};
 use super::forward::{Ask, Forwarder};
@@ -40,7 +41,7 @@ pub struct Core {
     pub networks: Swap<Vec<IpNet>>,
     pub metrics: Metrics,
     pub query_log: Option<QueryLog>,
-    pub started: Instant,
+    pub clock: Clock,
 }
 
 /// Where a message came in.
@@ -80,7 +81,7 @@ impl Core {
 
     /// Seconds since the start, for the cache.
     pub fn now(&self) -> u32 {
-        self.started.elapsed().as_secs() as u32
+        self.clock.now()
     }
 
     pub fn context(&self, arrival: &Arrival, epoch: u32) -> Context<'_> {

@@ -176,19 +176,50 @@ mod tests {
         let (metrics, mut tally) = (Metrics::default(), Tally::default());
         // no such name, cut off
         tally.answer(&[0, 0, 0x82, 3], TYPE_A, Way::Cache, true);
+        tally.answer(&[0, 0, 0x80, 5], TYPE_AAAA, Way::Full, false);
+        // a type and a code that nobody has heard of
+        tally.answer(&[0, 0, 0x80, 0xf], 65_280, Way::Forwarded, false);
+        tally.dropped();
         tally.took(1, Duration::from_secs(6));
+        tally.took(3, Duration::from_micros(10));
+        tally.took(1, Duration::from_micros(11));
         metrics.take(&mut tally);
+        // handed in once
+        metrics.take(&mut tally);
+        assert_eq!(metrics.answered(), 3);
         let text = metrics.text();
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#') && !line.ends_with(" 0")).collect();
         insta::assert_snapshot!(lines.join("\n"), @r#"
         macula_dns_questions_total{type="A"} 1
+        macula_dns_questions_total{type="AAAA"} 1
+        macula_dns_questions_total{type="other"} 1
         macula_dns_answers_total{rcode="NXDOMAIN"} 1
+        macula_dns_answers_total{rcode="REFUSED"} 1
+        macula_dns_answers_total{rcode="other"} 1
+        macula_dns_paths_total{path="full"} 1
         macula_dns_paths_total{path="cache"} 1
+        macula_dns_paths_total{path="forwarded"} 1
+        macula_dns_paths_total{path="dropped"} 1
         macula_dns_tcp_total 1
         macula_dns_truncated_total 1
-        macula_dns_answer_seconds_bucket{le="+Inf"} 1
-        macula_dns_answer_seconds_sum 6
-        macula_dns_answer_seconds_count 1
+        macula_dns_answer_seconds_bucket{le="0.00001"} 3
+        macula_dns_answer_seconds_bucket{le="0.000025"} 4
+        macula_dns_answer_seconds_bucket{le="0.00005"} 4
+        macula_dns_answer_seconds_bucket{le="0.0001"} 4
+        macula_dns_answer_seconds_bucket{le="0.00025"} 4
+        macula_dns_answer_seconds_bucket{le="0.0005"} 4
+        macula_dns_answer_seconds_bucket{le="0.001"} 4
+        macula_dns_answer_seconds_bucket{le="0.0025"} 4
+        macula_dns_answer_seconds_bucket{le="0.005"} 4
+        macula_dns_answer_seconds_bucket{le="0.01"} 4
+        macula_dns_answer_seconds_bucket{le="0.05"} 4
+        macula_dns_answer_seconds_bucket{le="0.1"} 4
+        macula_dns_answer_seconds_bucket{le="0.5"} 4
+        macula_dns_answer_seconds_bucket{le="1"} 4
+        macula_dns_answer_seconds_bucket{le="5"} 4
+        macula_dns_answer_seconds_bucket{le="+Inf"} 5
+        macula_dns_answer_seconds_sum 6.000041
+        macula_dns_answer_seconds_count 5
         "#);
     }
 }

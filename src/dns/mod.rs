@@ -19,6 +19,7 @@
 //!   [`terms`] is what they say to others, [`control`] how other processes talk to it, [`scrape`] how Prometheus does; [`trace`] tells the way that a question takes.
 
 mod ask;
+mod clock;
 mod control;
 mod cookie;
 mod core;
@@ -67,6 +68,7 @@ pub use records::{ContentError, RecordSet, Records, RecordsError, content, owner
 pub use secure::{Identities, IdentityError};
 pub use server::{Handle, Server};
 pub use shared::Config;
+pub use socket::open_files;
 pub use tcp::TcpLimits;
 pub use terms::{Encrypted, EncryptedListen, Listen, ServerError, Status, ZoneEntry, ZoneStatus};
 pub use trace::{Hop, Trace, code_name, record_type, type_name};

@@ -5,13 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::clock::Clock;
 use super::cookie::Secret;
 use super::core::{Core, QueryLog};
 use super::feed::{FeedStatus, Source};
@@ -126,7 +127,7 @@ impl ZoneEntry {
 impl Shared {
     /// Binds what the configuration names and begins to answer.
     pub fn start(config: Config, workers: usize, runtime: runtime::Handle) -> Result<Arc<Self>, ServerError> {
-        let started = Instant::now();
+        let clock = Clock::start();
         // a third for clients, a third for upstream, the rest for what is open anyway
         let share = (open_files() / 3).max(16);
         let mut forward = config.forward;
@@ -137,11 +138,11 @@ impl Shared {
             core: Arc::new(Core {
                 snapshot: Swap::new(Snapshot::build(&[], &BTreeMap::new())?),
                 secret: Secret::random(),
-                forwarder: config.upstreams.map(|upstreams| Forwarder::new(upstreams, forward, started)),
+                forwarder: config.upstreams.map(|upstreams| Forwarder::new(upstreams, forward, clock)),
                 networks: Swap::new(config.networks.clone()),
                 metrics: Metrics::default(),
                 query_log: config.query_log,
-                started,
+                clock,
             }),
             state: Mutex::default(),
             runtime,
@@ -477,7 +478,7 @@ impl Shared {
             upstreams: forwarder.map(|forwarder| forwarder.status()).unwrap_or_default(),
             dropped_upstreams: forwarder.map(|forwarder| forwarder.dropped()).unwrap_or_default(),
             questions: self.core.metrics.answered(),
-            uptime_seconds: self.core.started.elapsed().as_secs(),
+            uptime_seconds: self.core.now().into(),
         }
     }
 }

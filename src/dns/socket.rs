@@ -246,12 +246,14 @@ impl Default for Batch {
 #[cfg(unix)]
 pub fn open_files() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    const WANTED: u64 = 4096;
     let limit = getrlimit(Resource::Nofile);
-    let now = limit.current.unwrap_or(WANTED);
-    let more = limit.maximum.unwrap_or(WANTED).min(WANTED);
-    if now < more && setrlimit(Resource::Nofile, Rlimit { current: Some(more), ..limit }).is_ok() {
-        return usize::try_from(more).unwrap_or(usize::MAX);
+    let now = limit.current.unwrap_or(u64::MAX);
+    // the second where the system has a bound of its own below the first, as macOS has
+    for wanted in [131_072, 4096] {
+        let more = limit.maximum.unwrap_or(wanted).min(wanted);
+        if now < more && setrlimit(Resource::Nofile, Rlimit { current: Some(more), ..limit }).is_ok() {
+            return usize::try_from(more).unwrap_or(usize::MAX);
+        }
     }
     usize::try_from(now).unwrap_or(usize::MAX)
 }

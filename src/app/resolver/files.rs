@@ -205,3 +205,135 @@ pub struct Process {
     #[serde(default)]
     pub wants: Wants,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::FakeHost;
+    use crate::model::Zone;
+
+    #[test]
+    fn each_file_has_its_place() {
+        let host = FakeHost::new();
+        let files = ResolverFiles::of(&host);
+        assert_eq!(files.folder(), host.folders().data.join("dns"));
+        let all = [
+            files.control(),
+            files.routes(),
+            files.reach(),
+            files.log(),
+            files.process(),
+            files.lock(),
+            files.zone(&PlatformName::default()),
+            files.install(),
+            files.offered(),
+            files.former_resolv_conf(),
+        ];
+        let below = all.map(|path| path.strip_prefix(files.folder()).unwrap().display().to_string());
+        assert_eq!(
+            below,
+            [
+                "resolver.sock",
+                "routes.sock",
+                "reach.sock",
+                "resolver.log",
+                "resolver.json",
+                "resolver.lock",
+                "zones/macula.json",
+                "install",
+                "offered",
+                "install/resolv.conf.before",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_each_platform_is_told_as_far_as_it_can_be_read() {
+        let host = FakeHost::new();
+        let files = ResolverFiles::of(&host);
+        let [blog, shop, gone] = ["blog", "shop", "gone"].map(|name| PlatformName::new(name).unwrap());
+        assert!(files.entries(&host).await.is_empty() && files.recorded(&host).await.is_empty());
+        let kept = |domain: &str, receiving: Option<Receiving>| ZoneFile {
+            format: 1,
+            entry: ZoneEntry::new(Zone::new(domain, 1)),
+            settings: DnsSettings { rebind_allow: vec![domain.to_owned()], ..DnsSettings::default() },
+            asked: Places { loki: receiving.as_ref().and_then(|receiving| receiving.loki), ..Places::default() },
+            receiving,
+        };
+        let loki = std::net::SocketAddr::from(([127, 0, 0, 3], 3100));
+        let receiving = Receiving {
+            otlp: None,
+            loki: Some(loki),
+            addresses: [loki].into(),
+            size: 7,
+            age: std::time::Duration::from_secs(9),
+        };
+        let (of_blog, of_shop) = (kept("blog.test", None), kept("shop.test", Some(receiving.clone())));
+        let text = |kept: &ZoneFile| serde_json::to_vec(kept).unwrap();
+        for (name, content) in [
+            ("shop.json", text(&of_shop)),
+            ("blog.json", text(&of_blog)),
+            ("broken.json", b"{".to_vec()),
+            ("newer.json", br#"{"format": 9}"#.to_vec()),
+            ("No name.json", text(&of_blog)),
+            ("copy.json.bak", text(&of_blog)),
+        ] {
+            host.put(files.zones().join(name), content);
+        }
+        let both = [blog.clone(), shop.clone()];
+        let of_both = |blog, shop| both.clone().into_iter().zip([blog, shop]).collect::<Vec<_>>();
+        assert_eq!(files.entries(&host).await, of_both(of_blog.entry.clone(), of_shop.entry.clone()));
+        let settings = files.settings(&host).await;
+        assert_eq!(settings, vec![(blog.clone(), of_blog.settings.clone()), (shop.clone(), of_shop.settings.clone())]);
+        assert_eq!(files.receiving(&host).await, vec![(shop.clone(), receiving.clone())]);
+        let served = files.served(&host).await;
+        let expected = [(blog.clone(), of_blog.entry, None), (shop.clone(), of_shop.entry, Some(receiving.clone()))];
+        assert_eq!(served, expected);
+        let asked = Places { loki: Some(loki), ..Places::default() };
+        for (name, receiving, asked) in
+            [(&blog, None, Places::default()), (&shop, Some(receiving), asked), (&gone, None, Places::default())]
+        {
+            assert_eq!(files.receiving_of(&host, name).await, receiving, "{name}");
+            assert_eq!(files.asked(&host, name).await, asked, "{name}");
+        }
+        // whatever is there, as it is
+        let recorded = files.recorded(&host).await;
+        let names: Vec<&str> = recorded.iter().map(|(name, _)| name.as_str()).collect();
+        let all = ["No name.json", "blog.json", "broken.json", "copy.json.bak", "newer.json", "shop.json"];
+        assert_eq!(names, all);
+        assert_eq!(recorded[2].1, b"{");
+    }
+
+    #[tokio::test]
+    async fn the_last_process_is_known_whether_it_runs_or_not() {
+        let host = FakeHost::new();
+        let files = ResolverFiles::of(&host);
+        assert_eq!(files.last_process(&host).await, None);
+        let process = Process {
+            format: 1,
+            pid: 7,
+            started: 8,
+            version: "1.0.0".into(),
+            started_by: StartedBy::Up,
+            wants: Wants { usual: true, ..Wants::default() },
+        };
+        host.put(files.process(), serde_json::to_vec(&process).unwrap());
+        assert_eq!(files.last_process(&host).await, Some(process));
+    }
+
+    #[tokio::test]
+    async fn the_background_process_goes_by_what_it_serves_and_looks_after() {
+        let host: Arc<dyn Host> =
+            Arc::new(FakeHost::new().file("/home/dev/.local/share/macula/dns/zones/shop.json", "{}"));
+        let files = ResolverFiles::of(&*host);
+        let data = host.folders().data;
+        let looked_after = State::new(&data, &PlatformName::new("shop").unwrap()).looked_after();
+        let mut expected = vec![
+            Interest::File(files.control()),
+            Interest::Folder(files.folder().join("zones")),
+            Interest::Folder(authorities_in(&data)),
+        ];
+        expected.extend(looked_after.map(Interest::File));
+        assert_eq!(files.interests(&host)().await, expected);
+    }
+}

@@ -93,7 +93,7 @@ pub enum Renewal {
     /// It continues as the new program, with its sockets: no question was lost.
     HandedOver,
     Restarted,
-    /// It runs in somebody's terminal.
+    /// It runs in somebody's terminal, or its service is another program.
     LeftAlone,
 }
 
@@ -128,6 +128,15 @@ async fn renewed(
     let host = session.host();
     let pid = files.last_process(host).await.map(|process| process.pid);
     let handed = client.hand_over(&session.program).await;
+    if let (StartedBy::Service, Err(ControlError::Refused(_)), Ok(status)) = (by, &handed, status) {
+        // started again it would be what it was
+        session.events.warn(format!(
+            "the resolver's service runs another macula (version {}): `macula dns install --service system` (or `user`) \
+             makes it this one",
+            status.version
+        ));
+        return Ok((client, Renewal::LeftAlone));
+    }
     if let (Ok(()), Some(pid)) = (handed, pid)
         && let Some(next) = answering(session, &files.control(), BECOME, || host.alive(pid)).await
     {
@@ -306,4 +315,62 @@ pub(in crate::app) async fn start_unless_there(
     }
     start_at(session, files, &listen().await).await?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::app::testing::{Heard, heard_session};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+
+    /// The system would start it again as the program that it was.
+    #[tokio::test]
+    async fn a_service_of_another_program_is_not_restarted() {
+        let folder = tempfile::tempdir().unwrap();
+        let control = folder.path().join("control.sock");
+        let listener = UnixListener::bind(&control).unwrap();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let requests = Arc::clone(&asked);
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            while stream.read_line(&mut line).await.unwrap_or_default() > 0 {
+                requests.lock().unwrap().push(std::mem::take(&mut line));
+                let refusal = "{\"is\":\"error\",\"message\":\"it was started as another program\"}\n";
+                stream.write_all(refusal.as_bytes()).await.unwrap();
+            }
+        });
+        let status = Status {
+            version: "0.9.0".to_owned(),
+            pid: 8,
+            listen: Vec::new(),
+            metrics: None,
+            encrypted: Vec::new(),
+            inner_metrics: Vec::new(),
+            zones: Vec::new(),
+            upstreams: Vec::new(),
+            dropped_upstreams: Vec::new(),
+            questions: 0,
+            uptime_seconds: 0,
+        };
+        let (host, heard) = (FakeHost::new(), Arc::new(Heard::default()));
+        let files = ResolverFiles::of(&host);
+        let session = heard_session(host, &FakeEngine::new(), "macula up", &heard);
+        let client = Client::connect(&control).await.unwrap();
+        let (_, how) = renewed(&session, &files, client, &Ok(status), StartedBy::Service).await.unwrap();
+        assert_eq!(how, Renewal::LeftAlone);
+        assert_eq!(*asked.lock().unwrap(), ["{\"op\":\"hand-over\",\"program\":\"/usr/bin/macula\"}\n"]);
+        assert_eq!(
+            heard.said(),
+            ["the resolver's service runs another macula (version 0.9.0): `macula dns install --service system` (or \
+              `user`) makes it this one"]
+        );
+    }
 }

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Flow, Link};
 use super::pump::{self, DATAGRAM, Datagrams, framed, pass_or_lose};
 use super::relay::SILENCE;
+use crate::dns::open_files;
 use crate::host::next_connection;
-use crate::model::{Forward, Protocol};
+use crate::model::{Forward, Protocol, Way};
 
 /// Connections of one platform at once.
 const MOST: usize = 12_000;
@@ -25,6 +27,15 @@ const WAITING: usize = 64;
 /// One port that is listened on. Dropped, it is closed, and what was open is reset.
 pub(super) struct Listening {
     stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Returns once another may listen there.
+    pub async fn close(mut self) {
+        self.stop.cancel();
+        let _ = (&mut self.task).await;
+    }
 }
 
 impl Drop for Listening {
@@ -34,8 +45,15 @@ impl Drop for Listening {
 }
 
 /// Connections of all ports of a platform.
-pub(super) fn slots() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(MOST))
+pub(super) fn slots(way: Way) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(most(way, open_files())))
+}
+
+/// At most a third of the files that this process may have open: names are answered all the while.
+fn most(way: Way, files: usize) -> usize {
+    // the tunnel of a relay is one for all
+    let each = if way == Way::Direct { 2 } else { 1 };
+    MOST.min(files / 3 / each)
 }
 
 /// Listens, and passes on.
@@ -45,18 +63,18 @@ pub(super) fn slots() -> Arc<Semaphore> {
 pub(super) async fn listen(forward: &Forward, link: &Arc<Link>, slots: &Arc<Semaphore>) -> io::Result<Listening> {
     let stop = CancellationToken::new();
     let (forward, link, slots) = (forward.clone(), Arc::clone(link), Arc::clone(slots));
-    match forward.protocol {
+    let task = match forward.protocol {
         Protocol::Tcp => {
             let listener = TcpListener::bind(forward.listen).await?;
-            tokio::spawn(accept(listener, forward, link, slots, stop.clone()));
+            tokio::spawn(accept(listener, forward, link, slots, stop.clone()))
         }
         Protocol::Udp => {
             let socket = UdpSocket::bind(forward.listen).await?;
-            tokio::spawn(receive(Arc::new(socket), forward, link, stop.clone()));
+            tokio::spawn(receive(Arc::new(socket), forward, link, stop.clone()))
         }
         Protocol::Sctp => return Err(io::Error::new(io::ErrorKind::Unsupported, "SCTP is not passed on")),
-    }
-    Ok(Listening { stop })
+    };
+    Ok(Listening { stop, task })
 }
 
 async fn accept(
@@ -106,10 +124,12 @@ type Senders = Arc<Mutex<HashMap<SocketAddr, mpsc::Sender<Bytes>>>>;
 async fn receive(socket: Arc<UdpSocket>, forward: Forward, link: Arc<Link>, stop: CancellationToken) {
     let senders = Senders::default();
     let mut buffer = vec![0; DATAGRAM];
+    let mut flows = JoinSet::new();
     loop {
         let received = tokio::select! {
             received = socket.recv_from(&mut buffer) => received,
-            () = stop.cancelled() => return,
+            Some(_) = flows.join_next() => continue,
+            () = stop.cancelled() => break,
         };
         let Ok((count, from)) = received else { continue };
         let datagram = Bytes::copy_from_slice(buffer.get(..count).unwrap_or_default());
@@ -129,7 +149,7 @@ async fn receive(socket: Arc<UdpSocket>, forward: Forward, link: Arc<Link>, stop
         drop(known);
         let (socket, forward, link, stop, senders) =
             (Arc::clone(&socket), forward.clone(), Arc::clone(&link), stop.clone(), Arc::clone(&senders));
-        tokio::spawn(async move {
+        flows.spawn(async move {
             let passed = async {
                 let (flow, address) = link.flow(&forward.container, forward.port).await?;
                 let passed = async {
@@ -157,6 +177,8 @@ async fn receive(socket: Arc<UdpSocket>, forward: Forward, link: Arc<Link>, stop
             }
         });
     }
+    // each of them has the socket, too
+    while flows.join_next().await.is_some() {}
 }
 
 async fn by_socket(
@@ -200,5 +222,16 @@ async fn by_stream(
             }
             () = tokio::time::sleep(SILENCE) => return Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_all_else() {
+        let most = [1024, 4096, 65_536, 1 << 20].map(|files| (most(Way::Direct, files), most(Way::Relay, files)));
+        assert_eq!(most, [(170, 341), (682, 1365), (10_922, MOST), (MOST, MOST)]);
     }
 }

@@ -264,7 +264,9 @@ impl Shared {
         };
         let mut platforms = self.platforms.lock().await;
         let Some(table) = table.filter(|table| table.way != Way::Published) else {
-            platforms.remove(platform);
+            if let Some(former) = platforms.remove(platform) {
+                former.close().await;
+            }
             return (Passed::default(), None);
         };
         let same = |passing: &Passing| {
@@ -273,11 +275,14 @@ impl Shared {
         };
         if !platforms.get(platform).is_some_and(same) {
             // another way: what was open on the old one ends
+            if let Some(former) = platforms.remove(platform) {
+                former.close().await;
+            }
             let link = Arc::new(Link::new(Arc::clone(&self.host), &table));
             let passing = Passing {
                 table: table.clone(),
                 link,
-                slots: slots(),
+                slots: slots(table.way),
                 listening: BTreeMap::new(),
                 failed: Vec::new(),
                 arriving: None,
@@ -324,11 +329,25 @@ impl Passing {
         }
     }
 
+    /// Returns once others may have its addresses.
+    async fn close(self) {
+        for (_, listening) in self.listening.into_values() {
+            listening.close().await;
+        }
+    }
+
     /// Closes what is not wanted, and listens on what is.
     async fn settle(&mut self) {
         let wanted: BTreeMap<_, _> =
             self.table.forwards.iter().map(|forward| ((forward.listen, forward.protocol), forward)).collect();
-        self.listening.retain(|key, (forward, _)| wanted.get(key).is_some_and(|wanted| **wanted == *forward));
+        for (key, (forward, listening)) in std::mem::take(&mut self.listening) {
+            if wanted.get(&key).is_some_and(|wanted| **wanted == forward) {
+                self.listening.insert(key, (forward, listening));
+            } else {
+                // its address may be wanted again
+                listening.close().await;
+            }
+        }
         self.failed.clear();
         for (key, forward) in wanted {
             if self.listening.contains_key(&key) {

@@ -52,7 +52,7 @@ async fn forwarded(protocol: Protocol, port: u16) -> (std::net::SocketAddr, List
 async fn forwarded_by(link: &Arc<Link>, protocol: Protocol, port: u16) -> (std::net::SocketAddr, Listening) {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let forward = Forward { listen: free, protocol, service: "web".into(), container: "macula-web-1".into(), port };
-    (free, listen(&forward, link, &slots()).await.unwrap())
+    (free, listen(&forward, link, &slots(Way::Direct)).await.unwrap())
 }
 
 /// Says back what it hears until the other side has ended, then its own end.
@@ -370,6 +370,16 @@ async fn the_file_says_what_is_listened_on() {
     assert_eq!(passed.failed[0].0, taken.local_addr().unwrap());
     assert!(TcpStream::connect(free).await.is_ok());
     assert!(!reach.is_idle().await);
+    // to another port of the container, and over another gateway: our own address is in nobody's way
+    let changes: [fn(&mut Table); 2] =
+        [|table| table.forwards[0].port = 8080, |table| table.gateway = Ipv4Addr::new(10, 222, 7, 1)];
+    for change in changes {
+        change(&mut table);
+        host.write(&file, &serde_json::to_vec(&table).unwrap(), 0o600).await.unwrap();
+        let passed = look_again(&socket, "shop").await.unwrap();
+        let failed: Vec<_> = passed.failed.iter().map(|(address, _, _)| *address).collect();
+        assert_eq!((passed.listening, failed), (1, vec![taken.local_addr().unwrap()]));
+    }
     host.remove(&file).await.unwrap();
     assert_eq!(look_again(&socket, "shop").await.unwrap().listening, 0);
     assert!(reach.is_idle().await);

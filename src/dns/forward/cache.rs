@@ -66,10 +66,11 @@ impl Entry {
 
     fn ttl(&self, original: u32, now: u32) -> u32 {
         if now >= self.expires && self.keep_stale {
-            original.min(STALE_TTL)
-        } else {
-            original.saturating_sub(now.saturating_sub(self.stored))
+            return original.min(STALE_TTL);
         }
+        let left = original.saturating_sub(now.saturating_sub(self.stored));
+        // nobody believes that there is nothing for longer than we do (RFC 2308 5)
+        if self.denies { left.min(self.expires.saturating_sub(now)) } else { left }
     }
 
     /// Copies the tail behind a question in `buffer`; its end. None when it does not fit.
@@ -283,12 +284,15 @@ mod tests {
         entry.tail = [0; 8].into();
         entry.ttls = [(2, 300)].into();
         entry.keep_stale = true;
-        let ttl = |now| {
+        let ttl = |entry: &Entry, now| {
             let mut buffer = [0; 64];
             let end = entry.write(&mut buffer, now, 64).unwrap();
             (end, u32::from_be_bytes(buffer[HEADER + 5 + 2..HEADER + 5 + 6].try_into().unwrap()))
         };
-        assert_eq!([ttl(100), ttl(130), ttl(160)], [(25, 300), (25, 270), (25, 30)]);
+        assert_eq!([ttl(&entry, 100), ttl(&entry, 130), ttl(&entry, 160)], [(25, 300), (25, 270), (25, 30)]);
         assert_eq!(entry.write(&mut [0; 64], 100, 24), None);
+        // a denial that is kept for a while only
+        entry.denies = true;
+        assert_eq!([ttl(&entry, 100), ttl(&entry, 130), ttl(&entry, 160)], [(25, 60), (25, 30), (25, 30)]);
     }
 }

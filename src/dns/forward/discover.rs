@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::super::wire::Name;
 use super::address::Reader;
+use super::parse::{parse_nmcli, parse_resolv_conf, parse_resolvectl, parse_scutil};
 use super::upstream::{Route, Upstreams};
 use crate::host::{Command, Host, Interest, listen};
 use crate::model::Protocol;
@@ -95,8 +95,8 @@ impl Machine {
                 run("resolvectl", &["default-route"]).await,
             ];
         } else if !self.network_manager.is_empty() {
-            let fields = "GENERAL.DEVICE,IP4.GATEWAY,IP4.DNS,IP4.DOMAIN,IP6.GATEWAY,IP6.DNS,IP6.DOMAIN";
-            self.nmcli = run("nmcli", &["--terse", "--fields", fields, "device", "show"]).await;
+            // whole groups: an older one refuses a field that it does not know (SEARCHES)
+            self.nmcli = run("nmcli", &["--terse", "--fields", "GENERAL,IP4,IP6", "device", "show"]).await;
         }
     }
 
@@ -120,7 +120,8 @@ impl Machine {
             }
             found
         } else {
-            parse_nmcli(&self.nmcli, &mut reader)
+            let listed = parse_resolv_conf(&self.network_manager, &mut reader);
+            parse_nmcli(&self.nmcli, listed, &mut reader)
         };
         // what stands in resolv.conf while a local resolver is in front says nothing about who is
         // behind it; its own list does
@@ -136,14 +137,26 @@ impl Machine {
         for route in &mut found.routes {
             route.servers.retain(|server| !own.contains(server));
         }
-        found.routes.retain(|route| !route.servers.is_empty());
-        found.default = unique(std::mem::take(&mut found.default));
+        found.routes = merged(found.routes);
+        found.default = unique(found.default);
         if found.default.is_empty() && self.local_server {
             found.default.push((Ipv4Addr::LOCALHOST, 53).into());
         }
         found.dropped = reader.dropped;
         found
     }
+}
+
+/// One for each domain. Of two links with the same one, the later goes before: a VPN's comes after the LAN's.
+fn merged(routes: Vec<Route>) -> Vec<Route> {
+    let mut merged: Vec<Route> = Vec::with_capacity(routes.len());
+    for route in routes.into_iter().filter(|route| !route.servers.is_empty()) {
+        match merged.iter_mut().find(|known| known.domain == route.domain) {
+            Some(known) => known.servers = unique([route.servers, std::mem::take(&mut known.servers)].concat()),
+            None => merged.push(Route { servers: unique(route.servers), ..route }),
+        }
+    }
+    merged
 }
 
 fn unique(servers: Vec<SocketAddr>) -> Vec<SocketAddr> {
@@ -225,131 +238,6 @@ pub async fn follow(
         }
     };
     (receiver, task)
-}
-
-/// The servers of a resolv.conf (resolv.conf(5)).
-fn parse_resolv_conf(text: &str, reader: &mut Reader<'_>) -> Vec<SocketAddr> {
-    let lines = text.lines().map(|line| line.split(['#', ';']).next().unwrap_or(""));
-    let named = lines.filter_map(|line| {
-        let mut words = line.split_whitespace();
-        (words.next() == Some("nameserver")).then(|| words.next()).flatten()
-    });
-    named.filter_map(|word| reader.take(word)).collect()
-}
-
-/// `Link 2 (eth0): a b` -> ("2", ["a", "b"]); `Global: a` -> ("", ["a"]). Servers that do not fit
-/// stand on lines of their own below.
-fn links(text: &str) -> Vec<(&str, Vec<&str>)> {
-    let mut links: Vec<(&str, Vec<&str>)> = Vec::new();
-    for line in text.lines() {
-        let head = line.strip_prefix("Global:").map(|rest| ("", rest)).or_else(|| {
-            let (number, rest) = line.strip_prefix("Link ")?.split_once(' ')?;
-            let (_, rest) = rest.split_once("):")?;
-            Some((number, rest))
-        });
-        match (head, links.last_mut()) {
-            (Some((link, rest)), _) => links.push((link, rest.split_whitespace().collect())),
-            (None, Some((_, words))) => words.extend(line.split_whitespace()),
-            (None, None) => {}
-        }
-    }
-    links
-}
-
-fn parse_resolvectl(
-    [dns, domains, default_route]: &[String; 3],
-    own: &[SocketAddr],
-    reader: &mut Reader<'_>,
-) -> Upstreams {
-    let mut found = Upstreams::default();
-    let mut of_everything = Vec::new();
-    let domains = links(domains);
-    let default_route = links(default_route);
-    let word = |list: &[(&str, Vec<&str>)], link: &str| {
-        list.iter().find(|(known, _)| *known == link).and_then(|(_, words)| words.first().map(|word| *word == "yes"))
-    };
-    for (link, words) in links(dns) {
-        let mut servers: Vec<SocketAddr> = words.into_iter().filter_map(|word| reader.take(word)).collect();
-        servers.retain(|server| !own.contains(server));
-        let names = domains.iter().find(|(known, _)| *known == link).map(|(_, names)| names.as_slice()).unwrap_or(&[]);
-        let everything = names.contains(&"~.");
-        for name in names.iter().filter_map(|name| Name::parse(name.trim_start_matches('~')).ok()) {
-            if !name.is_root() && !servers.is_empty() && !link.is_empty() {
-                found.routes.push(Route { domain: name, servers: servers.clone() });
-            }
-        }
-        if everything {
-            of_everything.extend(servers);
-        } else if link.is_empty() || word(&default_route, link) != Some(false) {
-            found.default.extend(servers);
-        }
-    }
-    // a link that asks for all names (a VPN) gets them all: others would hear its names, and deny them
-    if !of_everything.is_empty() {
-        found.default = of_everything;
-    }
-    found
-}
-
-/// Blocks of `IP4.DNS[1]:192.0.2.1`; a colon in a value is escaped.
-fn parse_nmcli(text: &str, reader: &mut Reader<'_>) -> Upstreams {
-    let mut found = Upstreams::default();
-    let mut devices: Vec<(bool, Vec<SocketAddr>, Vec<Name>)> = Vec::new();
-    for line in text.lines() {
-        let Some((key, value)) = line.split_once(':') else { continue };
-        let value = value.replace('\\', "");
-        if key == "GENERAL.DEVICE" {
-            devices.push((false, Vec::new(), Vec::new()));
-        }
-        let Some((gateway, servers, domains)) = devices.last_mut() else { continue };
-        match key.split('[').next().unwrap_or(key) {
-            "IP4.GATEWAY" | "IP6.GATEWAY" => *gateway |= !value.is_empty(),
-            "IP4.DNS" | "IP6.DNS" => servers.extend(reader.take(&value)),
-            "IP4.DOMAIN" | "IP6.DOMAIN" => domains.extend(Name::parse(value.trim_start_matches('~')).ok()),
-            _ => {}
-        }
-    }
-    for (gateway, servers, domains) in devices {
-        if gateway {
-            found.default.extend(servers);
-            continue;
-        }
-        // a VPN that only carries its own networks
-        for domain in domains.into_iter().filter(|domain| !domain.is_root() && !servers.is_empty()) {
-            found.routes.push(Route { domain, servers: servers.clone() });
-        }
-    }
-    found
-}
-
-fn parse_scutil(text: &str, reader: &mut Reader<'_>) -> Upstreams {
-    let mut found = Upstreams::default();
-    // the second half repeats the servers by interface
-    let text = text.split("DNS configuration (for scoped queries)").next().unwrap_or(text);
-    for block in text.split("resolver #").skip(1) {
-        let value = |line: &str| line.split_once(':').map(|(_, value)| value.trim().to_owned());
-        let lines = || block.lines().map(str::trim);
-        if lines().any(|line| line.starts_with("options") && line.contains("mdns")) {
-            continue;
-        }
-        let port = lines().find(|line| line.starts_with("port")).and_then(value).and_then(|text| text.parse().ok());
-        let servers: Vec<SocketAddr> = lines()
-            .filter(|line| line.starts_with("nameserver["))
-            .filter_map(value)
-            .filter_map(|text| reader.take(&text))
-            .map(|address| SocketAddr::new(address.ip(), port.unwrap_or(address.port())))
-            .collect();
-        if servers.is_empty() {
-            continue;
-        }
-        match lines().find(|line| line.starts_with("domain ")).and_then(value) {
-            None => found.default.extend(servers),
-            Some(domain) => {
-                found.routes.extend(Name::parse(&domain).ok().map(|domain| Route { domain, servers }));
-            }
-        }
-    }
-    found
 }
 
 #[cfg(test)]
@@ -434,10 +322,46 @@ mod tests {
     }
 
     #[test]
+    fn systemd_resolved_with_delegates() {
+        let machine = Machine {
+            resolv_conf: "nameserver 127.0.0.53\n".to_owned(),
+            resolved: "nameserver 192.0.2.1\n".to_owned(),
+            resolvectl: [
+                "Global:\nLink 2 (eth0): 192.0.2.1\nDelegate macula: 127.0.0.9:5335\nDelegate corp: 10.1.0.1\n               10.1.0.2\n".to_owned(),
+                "Global:\nLink 2 (eth0): home.example\nDelegate macula: ~macula.local\nDelegate corp: ~corp.internal\n".to_owned(),
+                "Link 2 (eth0): yes\nDelegate macula: no\nDelegate corp: no\n".to_owned(),
+            ],
+            ..Machine::default()
+        };
+        let expected = "default: 192.0.2.1:53\nhome.example: 192.0.2.1:53\ncorp.internal: 10.1.0.1:53 10.1.0.2:53\n";
+        assert_eq!(shown(&machine, &["127.0.0.9:5335"]), expected);
+        let mut silent = machine.clone();
+        silent.resolvectl[2].clear();
+        assert_eq!(shown(&silent, &["127.0.0.9:5335"]), expected);
+    }
+
+    #[test]
+    fn two_links_with_one_domain_are_one_route() {
+        let machine = Machine {
+            resolved: "nameserver 192.0.2.1\n".to_owned(),
+            resolvectl: [
+                "Link 2 (eth0): 192.0.2.1 192.0.2.2\nLink 3 (wlan0): 192.0.2.1 198.51.100.1\n".to_owned(),
+                "Link 2 (eth0): home.example\nLink 3 (wlan0): home.example\n".to_owned(),
+                String::new(),
+            ],
+            ..Machine::default()
+        };
+        assert_snapshot!(shown(&machine, &[]), @r#"
+    default: 192.0.2.1:53 192.0.2.2:53 198.51.100.1:53
+    home.example: 192.0.2.1:53 198.51.100.1:53 192.0.2.2:53
+    "#);
+    }
+
+    #[test]
     fn network_manager_with_a_resolver_of_its_own() {
         let machine = Machine {
             resolv_conf: "nameserver 127.0.0.1\n".to_owned(),
-            network_manager: "nameserver 192.0.2.1\nnameserver 10.8.0.1\n".to_owned(),
+            network_manager: "nameserver 192.0.2.1\nnameserver 2001:db8::53\nnameserver 10.8.0.1\n".to_owned(),
             nmcli: "GENERAL.DEVICE:wlan0\nIP4.GATEWAY:192.0.2.254\nIP4.DNS[1]:192.0.2.1\nIP4.DOMAIN[1]:home.example\n\
                     IP6.DNS[1]:2001\\:db8\\:\\:53\n\nGENERAL.DEVICE:tun0\nIP4.GATEWAY:\nIP4.DNS[1]:10.8.0.1\n\
                     IP4.DOMAIN[1]:corp.example\n\nGENERAL.DEVICE:lo\n"
@@ -449,7 +373,29 @@ mod tests {
     corp.example: 10.8.0.1:53
     "#);
         let without = Machine { nmcli: String::new(), ..machine };
-        assert_snapshot!(shown(&without, &[]), @r#"default: 192.0.2.1:53 10.8.0.1:53"#);
+        assert_snapshot!(shown(&without, &[]), @"default: 192.0.2.1:53 [2001:db8::53]:53 10.8.0.1:53");
+    }
+
+    #[test]
+    fn network_manager_with_a_tunnel_that_has_no_gateway() {
+        let machine = |listed: &str, searches: &str| Machine {
+            resolv_conf: "nameserver 127.0.0.9\n".to_owned(),
+            network_manager: listed.split(' ').map(|server| format!("nameserver {server}\n")).collect(),
+            nmcli: format!(
+                "GENERAL.DEVICE:wlan0\nIP4.GATEWAY:192.0.2.254\nIP4.DNS[1]:192.0.2.1\n\nGENERAL.DEVICE:wg0\n\
+                 GENERAL.TYPE:wireguard\nIP4.GATEWAY:\nIP4.DNS[1]:10.8.0.1\nIP4.SEARCHES[1]:{searches}\n"
+            ),
+            ..Machine::default()
+        };
+        for (listed, searches, expected) in [
+            // as NetworkManager has them: the VPN's before, or alone
+            ("10.8.0.1 192.0.2.1", "~", "default: 10.8.0.1:53 192.0.2.1:53\n"),
+            ("10.8.0.1", "~", "default: 10.8.0.1:53\n"),
+            ("10.8.0.1 192.0.2.1", "corp.example", "default: 192.0.2.1:53\ncorp.example: 10.8.0.1:53\n"),
+            ("10.8.0.1", "corp.example", "default: 10.8.0.1:53\ncorp.example: 10.8.0.1:53\n"),
+        ] {
+            assert_eq!(shown(&machine(listed, searches), &["127.0.0.9:53"]), expected, "{listed} {searches}");
+        }
     }
 
     #[test]

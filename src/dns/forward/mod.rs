@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ mod address;
 mod cache;
 mod discover;
 mod exchange;
+mod parse;
 mod upstream;
 
 pub use address::Dropped;
@@ -27,6 +28,7 @@ use exchange::leads_home;
 pub use exchange::{Ask, ExchangeError};
 pub use upstream::{Route, Upstreams};
 
+use super::clock::Clock;
 use super::fast::Common;
 use super::metrics::{head, line};
 use super::snapshot::Swap;
@@ -111,22 +113,26 @@ pub struct UpstreamStatus {
 }
 
 type Outcome = Option<Arc<Entry>>;
+/// The network that it is asked in, and its key in the cache.
+type Question = (u64, Vec<u8>);
 
 pub struct Forwarder {
     upstreams: watch::Receiver<Upstreams>,
     settings: ForwardSettings,
     cache: Cache,
-    in_flight: Mutex<HashMap<Vec<u8>, Vec<oneshot::Sender<Outcome>>>>,
+    in_flight: Mutex<HashMap<Question, Vec<oneshot::Sender<Outcome>>>>,
     health: Mutex<HashMap<SocketAddr, Health>>,
     sockets: Semaphore,
     /// The platforms' own networks, where no outside name may lead.
     pub inner: Swap<Vec<IpNet>>,
-    started: Instant,
+    /// Counts the networks that we have been in.
+    network: AtomicU64,
+    clock: Clock,
 }
 
 impl Forwarder {
-    /// `started`: the zero of the resolver's clock.
-    pub fn new(upstreams: watch::Receiver<Upstreams>, settings: ForwardSettings, started: Instant) -> Arc<Self> {
+    /// `clock`: the resolver's.
+    pub fn new(upstreams: watch::Receiver<Upstreams>, settings: ForwardSettings, clock: Clock) -> Arc<Self> {
         let stale = u32::try_from(settings.stale.as_secs()).unwrap_or(u32::MAX);
         Arc::new(Self {
             upstreams,
@@ -136,12 +142,13 @@ impl Forwarder {
             in_flight: Mutex::default(),
             health: Mutex::default(),
             inner: Swap::new(Vec::new()),
-            started,
+            network: AtomicU64::new(0),
+            clock,
         })
     }
 
     fn now(&self) -> u32 {
-        self.started.elapsed().as_secs() as u32
+        self.clock.now()
     }
 
     /// Answers from the cache, in the question's own buffer: its new length.
@@ -209,21 +216,27 @@ impl Forwarder {
     /// others may wait, and the cache is filled.
     fn join(self: &Arc<Self>, ask: &Ask, key: Vec<u8>) -> Option<oneshot::Receiver<Outcome>> {
         let (sender, receiver) = oneshot::channel();
+        // before the servers are looked up: those of a former network never pass for the present one's
+        let question: Question = (self.network(), key);
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiting) = in_flight.get_mut(&key) {
+        if let Some(waiting) = in_flight.get_mut(&question) {
             waiting.push(sender);
             return Some(receiver);
         }
         if in_flight.len() >= IN_FLIGHT {
             return None;
         }
-        in_flight.insert(key.clone(), vec![sender]);
+        in_flight.insert(question.clone(), vec![sender]);
         drop(in_flight);
         let (forwarder, ask) = (Arc::clone(self), ask.clone());
         tokio::spawn(async move {
             let outcome = forwarder.fetch(&ask).await;
-            forwarder.keep(&ask, &key, outcome.as_ref());
-            let waiting = forwarder.take_waiting(&key);
+            let (network, key) = &question;
+            // what another network says may not be so in this one
+            if *network == forwarder.network() {
+                forwarder.keep(&ask, key, outcome.as_ref());
+            }
+            let waiting = forwarder.take_waiting(&question);
             for sender in waiting {
                 // a client that gave up
                 let _ = sender.send(outcome.clone());
@@ -233,9 +246,9 @@ impl Forwarder {
     }
 
     /// Those who wait for an answer; what they took up is given back when the last of a crowd goes.
-    fn take_waiting(&self, key: &[u8]) -> Vec<oneshot::Sender<Outcome>> {
+    fn take_waiting(&self, question: &Question) -> Vec<oneshot::Sender<Outcome>> {
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = in_flight.remove(key).unwrap_or_default();
+        let waiting = in_flight.remove(question).unwrap_or_default();
         if in_flight.is_empty() && in_flight.capacity() > CROWD {
             in_flight.shrink_to_fit();
             drop(in_flight);
@@ -328,8 +341,14 @@ impl Forwarder {
 
     /// One server; none when its answer is no use and another may do better.
     async fn attempt(&self, ask: &Ask, server: SocketAddr) -> Option<Entry> {
-        let mut verdict =
-            Verdict { forwarder: self, server, began: Instant::now(), patience: self.patience(server), ended: None };
+        let mut verdict = Verdict {
+            forwarder: self,
+            server,
+            network: self.network(),
+            began: Instant::now(),
+            patience: self.patience(server),
+            ended: None,
+        };
         let Ok(_socket) = self.sockets.acquire().await else { return None };
         let message = match ask.exchange(server, self.settings.mix_case).await {
             Ok(message) => message,
@@ -393,10 +412,23 @@ impl Forwarder {
         }
     }
 
+    /// It lost a race after this time. Names that it has to look up itself take longer than others: no failure.
+    fn wait_longer(&self, server: SocketAddr, time: Duration) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let health = health.entry(server).or_default();
+        health.asked += 1;
+        health.usual = health.usual.max(Some(time));
+    }
+
     /// Forgets all answers and what is known about servers: the network is another one.
     pub fn forget(&self) {
+        self.network.fetch_add(1, Ordering::SeqCst);
         self.cache.clear();
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn network(&self) -> u64 {
+        self.network.load(Ordering::SeqCst)
     }
 
     /// Whether anybody is known who could be asked for the name.
@@ -484,11 +516,12 @@ struct Denial {
     until: Instant,
 }
 
-/// Hands in what became of an attempt, also when it is dropped half-way because another server was
-/// quicker: then it counts as failed if it took longer than it usually does.
+/// Hands in what became of an attempt, also when it is dropped half-way because another server was quicker: whoever only
+/// took longer than it usually does is given more time, and whoever had all of it has failed.
 struct Verdict<'a> {
     forwarder: &'a Forwarder,
     server: SocketAddr,
+    network: u64,
     began: Instant,
     patience: Duration,
     /// Whether it answered, once that is known.
@@ -497,10 +530,14 @@ struct Verdict<'a> {
 
 impl Drop for Verdict<'_> {
     fn drop(&mut self) {
+        if self.network != self.forwarder.network() {
+            return;
+        }
         let time = self.began.elapsed();
         match self.ended {
             Some(true) => self.forwarder.judge(self.server, Some(time)),
             None if time < self.patience => {}
+            None if time < PATIENCE_RANGE.1 => self.forwarder.wait_longer(self.server, time),
             Some(false) | None => self.forwarder.judge(self.server, None),
         }
     }

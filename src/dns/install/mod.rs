@@ -52,9 +52,12 @@ pub enum InstallError {
     /// The receipt stays, so that it can be tried again.
     #[error("it did not hold, and could not be put back as it was")]
     NotUndone(#[source] Box<InstallError>),
-    /// Everything that was tried has been undone.
+    /// Everything that was tried has been undone, and what there was before is there again.
     #[error("the system was not brought to ask the resolver; it is as it was")]
     NotHeld { tried: Vec<Tried> },
+    /// The same, and what there was before is gone, too.
+    #[error("the system was not brought to ask the resolver, and {former} could not be used again as before")]
+    Lost { former: Rung, tried: Vec<Tried>, source: Box<InstallError> },
 }
 
 impl From<FileError> for InstallError {
@@ -127,22 +130,41 @@ pub async fn install(
     method: Method,
 ) -> Result<Installed, InstallError> {
     let mut notes = Vec::new();
+    let mut former = None;
     if let Some(receipt) = Receipt::load(host, folder).await? {
-        if let Some(unchanged) = still_good(host, folder, &receipt, target, method).await? {
+        // what does not fit is told before anything is undone
+        let rungs = Machine::look(host, folder).await.rungs(method, target)?;
+        if let Some(unchanged) = still_good(host, &receipt, target, &rungs).await? {
             return Ok(unchanged);
         }
         notes = undo(host, folder, &receipt).await?;
+        former = receipt.complete.then_some(receipt.rung);
     }
     let machine = Machine::look(host, folder).await;
+    let rungs = machine.rungs(method, target)?;
+    let (rung, tried) = match ascend(host, folder, &machine, target, rungs).await {
+        Ok(found) => found,
+        Err(error) => return Err(put_back(host, folder, &machine, target, former, error).await),
+    };
+    notes.extend(rung.notes(target));
+    notes.extend(link_note(host, rung).await);
+    notes.extend(machine.better(rung, target));
+    Ok(Installed { rung, changed: true, tried, notes })
+}
+
+/// The first rung that holds, and those before it.
+async fn ascend(
+    host: &dyn Host,
+    folder: &Path,
+    machine: &Machine,
+    target: &Target,
+    rungs: Vec<Rung>,
+) -> Result<(Rung, Vec<Tried>), InstallError> {
     let mut tried = Vec::new();
-    for rung in machine.rungs(method, target)? {
-        match climb(host, folder, &machine, target, rung).await {
-            Ok(()) => {
-                notes.extend(rung.notes(target));
-                notes.extend(link_note(host, rung).await);
-                notes.extend(machine.better(rung, target));
-                return Ok(Installed { rung, changed: true, tried, notes });
-            }
+    for rung in rungs {
+        let check = async || holds(host, target, target.patience).await;
+        match climb(host, folder, machine, target, rung, check).await {
+            Ok(()) => return Ok((rung, tried)),
             Err(
                 error @ (InstallError::Run(RunError::Privilege { .. })
                 | InstallError::Receipt { .. }
@@ -152,6 +174,32 @@ pub async fn install(
         }
     }
     Err(InstallError::NotHeld { tried })
+}
+
+/// After a failure: what there was before is there again.
+async fn put_back(
+    host: &dyn Host,
+    folder: &Path,
+    machine: &Machine,
+    target: &Target,
+    former: Option<Rung>,
+    error: InstallError,
+) -> InstallError {
+    // a receipt that stays is not written over
+    let stays = matches!(error, InstallError::Receipt { .. } | InstallError::NotUndone(_));
+    let Some(former) = former.filter(|_| !stays) else { return error };
+    let again = async {
+        machine.fits(former, target)?;
+        // whether it holds or not: it was there
+        climb(host, folder, machine, target, former, async || Ok(())).await
+    };
+    match again.await {
+        Ok(()) => error,
+        Err(source) => {
+            let tried = if let InstallError::NotHeld { tried } = error { tried } else { Vec::new() };
+            InstallError::Lost { former, tried, source: Box::new(source) }
+        }
+    }
 }
 
 fn reason(error: &InstallError) -> String {
@@ -164,19 +212,19 @@ fn reason(error: &InstallError) -> String {
 /// What is there serves this target too.
 async fn still_good(
     host: &dyn Host,
-    folder: &Path,
     receipt: &Receipt,
     target: &Target,
-    method: Method,
+    rungs: &[Rung],
 ) -> Result<Option<Installed>, InstallError> {
     let covers = target.domains.iter().all(|domain| receipt.domains.contains(domain));
     if !receipt.complete || receipt.address != target.address || !covers || !receipt.intact(host).await? {
         return Ok(None);
     }
-    let machine = Machine::look(host, folder).await;
-    let fits = machine.rungs(method, target)?.contains(&receipt.rung);
     // names come and go with the services
-    if !fits || receipt.rung == Rung::Hosts || holds(host, target, Duration::ZERO).await.is_err() {
+    if !rungs.contains(&receipt.rung)
+        || receipt.rung == Rung::Hosts
+        || holds(host, target, Duration::ZERO).await.is_err()
+    {
         return Ok(None);
     }
     Ok(Some(Installed { rung: receipt.rung, changed: false, tried: Vec::new(), notes: Vec::new() }))
@@ -189,10 +237,11 @@ async fn climb(
     machine: &Machine,
     target: &Target,
     rung: Rung,
+    check: impl AsyncFn() -> Result<(), String>,
 ) -> Result<(), InstallError> {
     let files = rung.files(host, machine, target);
     let about = (target.address, target.domains.as_slice());
-    carry_out(host, folder, rung, about, &files, async || holds(host, target, target.patience).await).await
+    carry_out(host, folder, rung, about, &files, check).await
 }
 
 /// Writes, takes up, checks; undoes it all when one of these fails.

@@ -161,6 +161,19 @@ impl Machine {
             Method::Macos => Ok(vec![Rung::Macos]),
         }
     }
+
+    /// Whether a rung can be used here again, or why it cannot.
+    pub fn fits(&self, rung: Rung, target: &Target) -> Result<(), InstallError> {
+        let method = match rung {
+            Rung::ResolvedDelegate | Rung::ResolvedLink => Method::Resolved,
+            Rung::NetworkManager => Method::NetworkManager,
+            Rung::ResolvConf => Method::ResolvConf,
+            Rung::Hosts => Method::Hosts,
+            Rung::Macos => Method::Macos,
+            Rung::SystemService | Rung::UserService | Rung::LaunchAgent => return Ok(()),
+        };
+        self.rungs(method, target).map(drop)
+    }
 }
 
 impl Machine {
@@ -235,7 +248,7 @@ impl Rung {
                      ExecStart={resolvectl} domain {LINK} {}\n\
                      ExecStart={resolvectl} default-route {LINK} no\n\
                      ExecStop=-{ip} link delete {LINK}\n\n\
-                     [Install]\nWantedBy=multi-user.target\n",
+                     [Install]\nWantedBy=multi-user.target systemd-resolved.service\n",
                     target.domains.join(" "),
                     routed("~"),
                 );

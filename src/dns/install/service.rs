@@ -48,12 +48,19 @@ pub fn file(host: &dyn Host, rung: Rung, program: &Path, log: &Path) -> Wanted {
         let path = folders.home.join(format!("Library/LaunchAgents/{AGENT}.plist"));
         return Wanted { path, content: Content::Whole(agent(program, log, &environment)), root: false };
     }
+    // a home that comes late, or an address that somebody has for a moment, is waited for however long it takes
     let mut text = format!(
-        "# {HEADER}\n[Unit]\nDescription=The resolver of {}'s platforms (macula)\nAfter=network.target\n\n\
-         [Service]\nExecStart={} dns serve --started-by=service\nRestart=always\nRestartSec=1\n",
+        "# {HEADER}\n[Unit]\nDescription=The resolver of {}'s platforms (macula)\nAfter=network.target\n\
+         StartLimitIntervalSec=0\n",
         facts.user,
-        word(&program.display().to_string()),
     );
+    if rung == Rung::SystemService {
+        text.push_str(&format!("RequiresMountsFor={}\n", word(&folders.home.display().to_string())));
+    }
+    text.push_str(&format!(
+        "\n[Service]\nExecStart={} dns serve --started-by=service\nRestart=always\nRestartSec=1\n",
+        word(&program.display().to_string()),
+    ));
     for (name, value) in &environment {
         text.push_str(&format!("Environment={}\n", word(&format!("{name}={value}"))));
     }

@@ -322,6 +322,45 @@ async fn nothing_holds() {
     assert_eq!(left(&host), [] as [PathBuf; 0]);
 }
 
+/// The names that the system knew, it knows again.
+#[tokio::test]
+async fn a_way_that_works_outlives_one_that_does_not() {
+    let resolved = |host: FakeHost| {
+        host.file("/run/systemd/resolve/resolv.conf", "").program("ip").program("resolvectl").answer(
+            "resolvectl --version",
+            0,
+            "systemd 258 (258)\n",
+            "",
+        )
+    };
+    let host = resolving(resolved(plain()), "/etc/hosts", "127.0.0.9 ns.macula.local\n");
+    install(&host, folder(), &target(5335), Method::Hosts).await.unwrap();
+    let before = etc(&host);
+    let error = install(&host, folder(), &target(5335), Method::Resolved).await.unwrap_err();
+    let InstallError::NotHeld { tried } = error else { panic!("{error}") };
+    assert_eq!(tried.iter().map(|one| one.rung).collect::<Vec<_>>(), [Rung::ResolvedDelegate, Rung::ResolvedLink]);
+    assert_eq!(etc(&host), before);
+    let found = present(&host, folder()).await.unwrap().unwrap();
+    assert_eq!((found.rung, found.interrupted, found.intact), (Rung::Hosts, false, true));
+    // one that does not fit is told before anything is done
+    let done = host.journal().len();
+    let error = install(&host, folder(), &target(5335), Method::NetworkManager).await.unwrap_err();
+    assert!(matches!(error, InstallError::Unfit { .. }), "{error}");
+    assert_eq!(host.journal()[done..], ["resolvectl --version"]);
+    // and one that cannot be written again
+    let host = host.on("sudo tee /etc/hosts", |host, command| {
+        let content = command.stdin.clone().unwrap_or_default();
+        let ours = String::from_utf8_lossy(&content).contains(BEGIN);
+        host.put("/etc/hosts", content);
+        host.clone().name("ns.macula.local", None::<IpAddr>);
+        Ok(Output { status: Some(ours.into()), ..Output::default() })
+    });
+    let error = install(&host, folder(), &target(5335), Method::Resolved).await.unwrap_err();
+    let InstallError::Lost { former, tried, .. } = error else { panic!("{error}") };
+    assert_eq!((former, tried.len()), (Rung::Hosts, 2));
+    assert_eq!(host.text("/etc/hosts").as_deref(), Some("127.0.0.1 localhost\n"));
+}
+
 #[tokio::test]
 async fn without_root_nothing_is_begun() {
     let host = plain().on("sudo *", |_, command| Err(RunError::Privilege { command: command.to_string() }));
@@ -416,7 +455,7 @@ async fn every_rung_and_its_files() {
     ExecStop=-/usr/bin/ip link delete macula-dns
 
     [Install]
-    WantedBy=multi-user.target
+    WantedBy=multi-user.target systemd-resolved.service
     == /etc/NetworkManager/dnsmasq.d/macula.conf (NetworkManager's dnsmasq)
     # macula: written by `macula dns install`; `macula dns uninstall` removes this file
     server=/macula.local/127.0.0.9#5335
@@ -444,6 +483,8 @@ async fn the_units_of_the_service() {
     [Unit]
     Description=The resolver of dev's platforms (macula)
     After=network.target
+    StartLimitIntervalSec=0
+    RequiresMountsFor="/home/dev"
 
     [Service]
     ExecStart="/opt/my tools/macula" dns serve --started-by=service
@@ -463,6 +504,7 @@ async fn the_units_of_the_service() {
     [Unit]
     Description=The resolver of dev's platforms (macula)
     After=network.target
+    StartLimitIntervalSec=0
 
     [Service]
     ExecStart="/opt/my tools/macula" dns serve --started-by=service

@@ -124,20 +124,19 @@ impl Records {
         Ok(true)
     }
 
-    /// Removes a name's records, of one type or all; how many there were.
-    pub async fn remove(&self, name: &str, rtype: Option<&str>) -> Result<usize, RecordsError> {
-        let all = self.list().await?;
-        let sets: Vec<&RecordSet> =
-            all.iter().filter(|set| set.name == name && rtype.is_none_or(|rtype| set.rtype == rtype)).collect();
+    /// Removes a name's records, of one type or all; which they were.
+    pub async fn remove(&self, name: &str, rtype: Option<&str>) -> Result<Vec<RecordSet>, RecordsError> {
+        let mut sets = self.list().await?;
+        sets.retain(|set| set.name == name && rtype.is_none_or(|rtype| set.rtype == rtype));
         if sets.is_empty() {
-            return Ok(0);
+            return Ok(sets);
         }
         let changes: Vec<_> = sets
             .iter()
             .map(|set| serde_json::json!({"name": format!("{name}."), "type": set.rtype, "changetype": "DELETE"}))
             .collect();
         self.change(changes.into()).await?;
-        Ok(sets.iter().map(|set| set.records.len()).sum())
+        Ok(sets)
     }
 
     async fn change(&self, rrsets: serde_json::Value) -> Result<(), RecordsError> {
@@ -252,7 +251,8 @@ mod tests {
             (www, Some("A"), 0, vec![]),
             ("macula.local", None, 0, vec![]),
         ] {
-            assert_eq!(records.remove(name, rtype).await.unwrap(), count, "{name} {rtype:?}");
+            let removed = records.remove(name, rtype).await.unwrap();
+            assert_eq!(removed.iter().map(|set| set.records.len()).sum::<usize>(), count, "{name} {rtype:?}");
             assert_eq!(told(), expected, "{name} {rtype:?}");
         }
     }
