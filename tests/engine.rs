@@ -21,7 +21,7 @@ use macula::engine::{
 use macula::event::Progress;
 use macula::model::{
     ContainerOptions, ContainerSpec, ContainerState, EngineKind, FileSpec, Fingerprint, Health, Healthcheck, IpamPool,
-    MountSpec, NetworkAttachment, NetworkSpec, PortBinding, Protocol, Readiness, VolumeSpec, label,
+    MountSpec, NetworkAttachment, NetworkSpec, PortBinding, Protocol, Readiness, Ulimit, VolumeSpec, label,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -665,6 +665,42 @@ async fn with_buildkit(bench: &Bench, folder: &std::path::Path) {
     engine.remove_image(&tag).await.unwrap();
 }
 
+/// What each engine is told in words of its own, and a folder that comes in although the rules leave its name out.
+async fn with_hosts_limits_and_no_network(bench: &Bench, folder: &std::path::Path) {
+    std::fs::create_dir(folder.join("made")).unwrap();
+    std::fs::write(folder.join("made/page"), "made").unwrap();
+    let tag = format!("{}:told", bench.name);
+    let image = &bench.image;
+    let request = BuildRequest {
+        dockerfile: format!("FROM {image}\nCOPY dist /dist\nRUN cat /dist/page /etc/hosts; echo limit $(ulimit -n)\n"),
+        context: vec![(folder.join("site"), String::new()), (folder.join("made"), "dist".to_owned())],
+        ignore: Some("dist\n".to_owned()),
+        cache_from: vec!["engine-test-web:none".to_owned()],
+        extra_hosts: vec!["db.test:10.1.2.3".to_owned()],
+        ulimits: BTreeMap::from([("nofile".to_owned(), Ulimit { soft: 123, hard: 456 })]),
+        ..build_request(&tag)
+    };
+    let lines = std::sync::Mutex::new(Vec::new());
+    let sink = |progress| {
+        if let Progress::Line { text } = progress {
+            lines.lock().unwrap().push(text);
+        }
+    };
+    bench.engine.build(&request, &sink).await.unwrap();
+    let said = |line: &str| {
+        lines.lock().unwrap().iter().any(|found: &String| found.split_whitespace().eq(line.split_whitespace()))
+    };
+    assert!(said("limit 123") && said("10.1.2.3 db.test"), "{lines:?}");
+    bench.engine.remove_image(&tag).await.unwrap();
+    let alone = BuildRequest {
+        dockerfile: format!("FROM {image}\nRUN test -z \"$(ip route)\"\n"),
+        network: Some("none".to_owned()),
+        ..build_request(&tag)
+    };
+    bench.engine.build(&alone, &|_| {}).await.unwrap();
+    bench.engine.remove_image(&tag).await.unwrap();
+}
+
 #[tokio::test]
 async fn images_are_built_saved_and_loaded() {
     let Some(bench) = Bench::new("build").await else { return };
@@ -721,6 +757,7 @@ async fn images_are_built_saved_and_loaded() {
     }
 
     with_buildkit(&bench, folder.path()).await;
+    with_hosts_limits_and_no_network(&bench, folder.path()).await;
 
     // another name, an archive, and back from it
     let other = format!("{}:2", bench.name);

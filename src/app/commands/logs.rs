@@ -196,8 +196,9 @@ pub fn read_logs(
     let (sender, receiver) = channel(BACKLOG);
     tokio::spawn(async move {
         let (last, told, programs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let (sieve, unreadable) = (Sieve::new(filter), BTreeSet::new());
-        let mut reader = Reader { engine, host, platform, services, sieve, sender, last, told, programs, unreadable };
+        let (sieve, broke, unreadable) = (Sieve::new(filter), BTreeMap::new(), BTreeSet::new());
+        let mut reader =
+            Reader { engine, host, platform, services, sieve, sender, last, told, programs, broke, unreadable };
         // the receiver is gone: nobody reads any more
         let _ = match reader.history(&sources, &options).await {
             Ok(()) if options.follow => match time_left(options.until, reader.host.now()) {
@@ -261,6 +262,8 @@ struct Reader {
     told: BTreeMap<String, Place>,
     /// Log of a program -> how far it was told.
     programs: BTreeMap<PathBuf, program_logs::Told>,
+    /// Container's id -> how far it was told when its log ended with an error.
+    broke: BTreeMap<String, Option<Place>>,
     /// Ids of containers whose log the engine cannot read, which was told.
     unreadable: BTreeSet<String>,
 }
@@ -385,6 +388,14 @@ impl Reader {
         }
     }
 
+    /// Whether a log that has just ended with an error is not worth another reading: nothing was told of it, or nothing
+    /// since it ended so before.
+    fn is_read_in_vain(&mut self, id: &str) -> bool {
+        let place = self.last.get(id).cloned();
+        let before = self.broke.insert(id.to_owned(), place.clone());
+        place.is_none() || before == Some(place)
+    }
+
     /// Tells a line that is meant, unless it was told before. `sifted`: it is meant.
     async fn tell(&mut self, source: &Source, line: LogLine, sifted: bool) -> Result<(), Ended> {
         let (time, text) = split(&line.bytes);
@@ -446,7 +457,7 @@ impl Reader {
                     Ok(Some(line)) => self.tell(&source, line, false).await?,
                     // one that was read before is looked at again, whatever happened meanwhile
                     Err(error @ (EngineError::Other { .. } | EngineError::Local { .. }))
-                        if !self.last.contains_key(&source.id) =>
+                        if self.is_read_in_vain(&source.id) =>
                     {
                         attached.remove(&source.id);
                         self.unread(&source, error).await?;

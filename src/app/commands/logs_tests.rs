@@ -168,12 +168,11 @@ async fn who_follows_the_last_lines_on_podman_hears_them_once() {
     }
 }
 
-#[tokio::test]
-async fn a_log_that_cannot_be_read_ends_nothing() {
-    let (sender, mut events) = channel(BACKLOG);
-    let mut reader = Reader {
+fn reader(host: FakeHost) -> (Reader, Receiver<LogEvent>) {
+    let (sender, events) = channel(BACKLOG);
+    let reader = Reader {
         engine: Arc::new(FakeEngine::new()),
-        host: Arc::new(FakeHost::new().file("/run/site.log", "one\n")),
+        host: Arc::new(host),
         platform: PlatformName::new("shop").unwrap(),
         services: Vec::new(),
         sieve: Sieve::new(LogFilter::default()),
@@ -181,8 +180,26 @@ async fn a_log_that_cannot_be_read_ends_nothing() {
         last: BTreeMap::new(),
         told: BTreeMap::new(),
         programs: BTreeMap::new(),
+        broke: BTreeMap::new(),
         unreadable: BTreeSet::new(),
     };
+    (reader, events)
+}
+
+/// Its engine says each time that it cannot go on.
+#[test]
+fn a_log_that_breaks_twice_at_one_place_is_read_no_further() {
+    let (mut reader, _events) = reader(FakeHost::new());
+    assert!(reader.is_read_in_vain("silent"));
+    for time in ["1:00", "1:01"] {
+        reader.last.entry("web".to_owned()).or_default().pass(time.to_owned());
+        assert_eq!([(); 2].map(|()| reader.is_read_in_vain("web")), [false, true], "{time}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_ends_nothing() {
+    let (mut reader, mut events) = reader(FakeHost::new().file("/run/site.log", "one\n"));
     // it went since it was listed
     let gone = source(&container("web"));
     let sources = [gone.clone(), Source::of_program("site", "/run/site.log".into())];

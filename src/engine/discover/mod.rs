@@ -255,6 +255,17 @@ async fn group_of(host: &dyn Host, endpoint: &str) -> Option<String> {
     None
 }
 
+/// What the `docker` program is configured by, in [`client_folder`].
+pub const CLIENT_FILE: &str = "config.json";
+
+/// Where the `docker` program keeps what it is configured by.
+pub fn client_folder(host: &dyn Host) -> PathBuf {
+    match host.env("DOCKER_CONFIG").filter(|folder| !folder.is_empty()) {
+        Some(folder) => PathBuf::from(folder),
+        None => host.folders().home.join(".docker"),
+    }
+}
+
 /// What we read of `~/.docker/config.json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -287,13 +298,16 @@ impl Configuration {
     /// Without a file, or with one that cannot be read, there is no context and no login: the
     /// `docker` program warns and goes on, too.
     async fn read(host: &dyn Host) -> Self {
-        let folder = match host.env("DOCKER_CONFIG").filter(|folder| !folder.is_empty()) {
-            Some(folder) => PathBuf::from(folder),
-            None => host.folders().home.join(".docker"),
-        };
-        let text = host.read(&folder.join("config.json")).await.unwrap_or_default();
-        let read: Self = serde_json::from_slice(&text).unwrap_or_default();
-        Self { folder, ..read }
+        let folder = client_folder(host);
+        let file = folder.join(CLIENT_FILE);
+        let text = host.read(&file).await.unwrap_or_default();
+        let read = serde_json::from_slice::<Self>(&text);
+        if let Err(error) = &read
+            && !text.is_empty()
+        {
+            tracing::warn!(%error, file = %file.display(), "no context and no login of Docker's");
+        }
+        Self { folder, ..read.unwrap_or_default() }
     }
 
     /// The endpoint of a context, and the folder of its keys where it wants TLS.

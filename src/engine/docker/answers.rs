@@ -289,6 +289,9 @@ pub(super) struct NetworkSettings {
 pub(super) struct Endpoint {
     #[serde(rename = "IPAddress")]
     pub ip_address: String,
+    /// With Podman it is the name.
+    #[serde(rename = "NetworkID")]
+    pub network_id: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -13,6 +13,9 @@ use crate::engine::{BuildRequest, EngineError, Images, ProgressSink, operation};
 use crate::event::Progress;
 use crate::model::{ObservedImage, Ulimit};
 
+/// `build.network` of a build without one.
+const NO_NETWORK: &str = "none";
+
 pub(super) async fn build(
     docker: &Docker,
     request: &BuildRequest,
@@ -33,7 +36,8 @@ pub(super) async fn build(
         return buildkit::build(docker, request, progress).await;
     }
     let options = options(request, docker.podman());
-    let context = stream_context(request.dockerfile.clone(), request.context.clone(), request.ignore.clone());
+    let (dockerfile, folders) = (request.dockerfile.clone(), request.context.clone());
+    let context = stream_context(dockerfile, folders, request.ignore.clone(), docker.podman());
     let client = with_more(docker, request);
     let mut lines =
         Box::pin(client.build_image(options, docker.logins.all().await, Some(bollard::body_try_stream(context))));
@@ -82,7 +86,8 @@ fn with_more(docker: &Docker, request: &BuildRequest) -> bollard::Docker {
 }
 
 /// Podman takes the labels of a map in any order, and those of another order are not in its cache: what has not changed
-/// would be another image at every other build. A list, which Docker does not know, keeps its order.
+/// would be another image at every other build. A list, which Docker does not know, keeps its order. Limits and hosts are
+/// lists of text for Podman, which refuses them as Docker takes them.
 fn more(request: &BuildRequest, podman: bool) -> String {
     let mut more = String::new();
     let mut add = |key: &str, values: Vec<Value>| {
@@ -90,8 +95,18 @@ fn more(request: &BuildRequest, podman: bool) -> String {
         more.push_str(&format!("&{key}={values}"));
     };
     if !request.ulimits.is_empty() {
-        let one = |(name, Ulimit { soft, hard }): (&String, &Ulimit)| json!({"Name": name, "Soft": soft, "Hard": hard});
+        let one = |(name, Ulimit { soft, hard }): (&String, &Ulimit)| match podman {
+            true => Value::from(format!("{name}={soft}:{hard}")),
+            false => json!({"Name": name, "Soft": soft, "Hard": hard}),
+        };
         add("ulimits", request.ulimits.iter().map(one).collect());
+    }
+    if podman && !request.extra_hosts.is_empty() {
+        add("extrahosts", request.extra_hosts.iter().cloned().map(Value::from).collect());
+    }
+    // where nobody says otherwise Podman builds in the machine's own network
+    if podman && request.network.as_deref() == Some(NO_NETWORK) {
+        add("nsoptions", vec![json!({"Name": "network", "Host": false, "Path": ""})]);
     }
     if podman && !request.labels.is_empty() {
         add("labels", request.labels.iter().map(|(key, value)| format!("{key}={value}").into()).collect());
@@ -104,22 +119,33 @@ fn more(request: &BuildRequest, podman: bool) -> String {
 }
 
 fn options(request: &BuildRequest, podman: bool) -> BuildImageOptions {
+    // Podman takes names of repositories, without a tag, and refuses everything else: the build does without
+    let caches = if podman { Vec::new() } else { cached_images(&request.cache_from) };
     BuildImageOptions {
         dockerfile: DOCKERFILE.to_owned(),
         t: Some(request.tag.clone()),
-        extrahosts: (!request.extra_hosts.is_empty()).then(|| request.extra_hosts.join("\n")),
+        extrahosts: (!podman && !request.extra_hosts.is_empty()).then(|| request.extra_hosts.join("\n")),
         nocache: request.no_cache,
         pull: request.pull.then(|| "true".to_owned()),
-        cachefrom: (!request.cache_from.is_empty()).then(|| request.cache_from.clone()),
+        cachefrom: (!caches.is_empty()).then_some(caches),
         rm: true,
         forcerm: true,
         buildargs: (!request.args.is_empty()).then(|| hash_map(&request.args)),
         labels: (!podman && !request.labels.is_empty()).then(|| hash_map(&request.labels)),
-        networkmode: request.network.clone(),
+        networkmode: match request.network.as_deref() {
+            Some(NO_NETWORK) if podman => Some("NetworkDisabled".to_owned()),
+            _ => request.network.clone(),
+        },
         platform: request.platform.clone().unwrap_or_default(),
         target: request.target.clone().unwrap_or_default(),
         ..BuildImageOptions::default()
     }
+}
+
+/// The classic builder takes names of images, and no other kind of cache.
+fn cached_images(from: &[String]) -> Vec<String> {
+    let caches = buildkit::caches(from).into_iter().filter(|cache| cache.r#type == "registry");
+    caches.filter_map(|mut cache| cache.attrs.remove("ref")).collect()
 }
 
 #[cfg(test)]
@@ -139,7 +165,7 @@ mod tests {
             network: Some("host".into()),
             no_cache: true,
             pull: true,
-            cache_from: vec!["web:old".into()],
+            cache_from: vec!["type=registry,ref=web:old".into(), "type=local,src=/c".into()],
             platform: Some("linux/arm64".into()),
             extra_hosts: vec!["a:1.2.3.4".into(), "b:::1".into()],
             ..BuildRequest::default()
@@ -207,8 +233,29 @@ mod tests {
         let request = BuildRequest { ulimits: [("nofile".to_owned(), limit)].into(), ..request };
         let limits = "&ulimits=%5B%7B%22Name%22%3A%22nofile%22%2C%22Soft%22%3A10%2C%22Hard%22%3A20%7D%5D";
         assert_eq!(more(&request, false), limits);
+        let limits = "&ulimits=%5B%22nofile%3D10%3A20%22%5D";
         assert!(more(&request, true).starts_with(limits) && more(&request, true).contains("&labels="));
         let request = BuildRequest { shm_size: Some(4 << 30), ..BuildRequest::default() };
         assert_eq!(more(&request, false), "&shmsize=4294967296");
+    }
+
+    #[test]
+    fn podman_is_told_of_hosts_and_networks_in_its_own_words() {
+        let request = BuildRequest {
+            network: Some("none".into()),
+            extra_hosts: vec!["db:10.1.2.3".into()],
+            cache_from: vec!["web:old".into()],
+            ..BuildRequest::default()
+        };
+        let said = |podman: bool| {
+            let BuildImageOptions { extrahosts, cachefrom, networkmode, .. } = options(&request, podman);
+            (extrahosts, cachefrom, networkmode, more(&request, podman))
+        };
+        let text = |text: &str| Some(text.to_owned());
+        let docker = (text("db:10.1.2.3"), Some(vec!["web:old".to_owned()]), text("none"), String::new());
+        assert_eq!(said(false), docker);
+        let more = "&extrahosts=%5B%22db%3A10.1.2.3%22%5D\
+                    &nsoptions=%5B%7B%22Name%22%3A%22network%22%2C%22Host%22%3Afalse%2C%22Path%22%3A%22%22%7D%5D";
+        assert_eq!(said(true), (None, None, text("NetworkDisabled"), more.to_owned()));
     }
 }

@@ -92,8 +92,7 @@ impl Docker {
         };
         let client = match &*parsed {
             Endpoint::Unix(path) => bollard::Docker::connect_with_unix(path, NEVER, bollard::API_DEFAULT_VERSION),
-            Endpoint::Tcp(address) => bollard::Docker::connect_with_http(address, NEVER, bollard::API_DEFAULT_VERSION),
-            Endpoint::Tls(..) | Endpoint::Ssh(_) => {
+            Endpoint::Tcp(_) | Endpoint::Tls(..) | Endpoint::Ssh(_) => {
                 let endpoint = Arc::clone(&parsed);
                 let transport = move |asked| dial::request(Arc::clone(&endpoint), asked);
                 bollard::Docker::connect_with_custom_transport(

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bollard::BollardRequest;
 use bollard::errors::Error;
@@ -19,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -26,6 +28,10 @@ use tokio_rustls::TlsConnector;
 
 use crate::words::shell_word;
 
+/// When and how often the other side's machine is asked whether it is still there, where it has not sent anything.
+const QUIET: Duration = Duration::from_secs(30);
+const ASK_EVERY: Duration = Duration::from_secs(15);
+const ASK_TIMES: u32 = 4;
 /// Of what `ssh` says when it fails.
 const SAID: u64 = 4 << 10;
 
@@ -135,16 +141,24 @@ impl Endpoint {
     pub async fn open(&self) -> io::Result<Stream> {
         Ok(match self {
             Self::Unix(path) => Box::pin(UnixStream::connect(path).await?),
-            Self::Tcp(address) => Box::pin(TcpStream::connect(address).await?),
+            Self::Tcp(address) => Box::pin(connect(address).await?),
             Self::Tls(address, tls) => {
                 let name = ServerName::try_from(host_of(address).to_owned()).map_err(io::Error::other)?;
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
+                let stream = connect(address).await?;
                 Box::pin(TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await?)
             }
             Self::Ssh(words) => Box::pin(Ssh::start(words)?),
         })
     }
+}
+
+/// A connection on which only the engine speaks (its events, a log that is followed) notices that the way to it is gone.
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(QUIET).with_interval(ASK_EVERY).with_retries(ASK_TIMES);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    Ok(stream)
 }
 
 fn host_of(address: &str) -> &str {
@@ -170,6 +184,8 @@ fn ssh_words(target: &str) -> Option<Vec<String>> {
     }
     // nobody is asked for a password: there are many connections, and one question for each would be no help
     let mut words = vec!["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"];
+    // that of a machine that is gone ends, and with it all of ours
+    words.extend(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"]);
     // one connection of ssh for all of ours, and for those of the next command
     words.extend(["-o", "ControlMaster=auto", "-o", "ControlPath=~/.ssh/macula-%C", "-o", "ControlPersist=60"]);
     words.extend(user.iter().flat_map(|user| ["-l", *user]));
@@ -295,6 +311,15 @@ mod tests {
         for bad in ["", "me@", "-oProxyCommand=x", "me@-oProxyCommand=x", "-x@host", "a b", "/run/docker.sock"] {
             assert_eq!(words(bad), None, "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_other_side_is_gone_ends() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect(&listener.local_addr().unwrap().to_string()).await.unwrap();
+        assert!(SockRef::from(&stream).keepalive().unwrap());
+        let words = ssh_words("build").unwrap().join(" ");
+        assert!(words.contains("-o ServerAliveInterval=15 -o ServerAliveCountMax=4"), "{words}");
     }
 
     #[test]

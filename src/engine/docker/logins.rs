@@ -37,8 +37,12 @@ pub struct Settings {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Login {
-    auth: String,
-    identitytoken: String,
+    /// `user:password` in base64.
+    auth: Option<String>,
+    /// The same in two fields, which count where there is no `auth`.
+    username: Option<String>,
+    password: Option<String>,
+    identitytoken: Option<String>,
 }
 
 /// What a helper says of a registry.
@@ -99,9 +103,14 @@ impl Logins {
 
     fn written(&self, registry: &str) -> Option<DockerCredentials> {
         let (_, login) = self.settings.auths.iter().find(|(host, _)| same_registry(host, registry))?;
-        let plain = STANDARD.decode(&login.auth).ok().and_then(|plain| String::from_utf8(plain).ok());
-        let (user, password) = plain.as_deref().and_then(|plain| plain.split_once(':')).unwrap_or_default();
-        credentials(registry, user, password.trim_end_matches('\0'), &login.identitytoken)
+        let auth = login.auth.as_deref().unwrap_or_default();
+        let plain = STANDARD.decode(auth).ok().and_then(|plain| String::from_utf8(plain).ok());
+        let (user, password) = match auth.is_empty() {
+            true => (login.username.as_deref().unwrap_or_default(), login.password.as_deref().unwrap_or_default()),
+            false => plain.as_deref().and_then(|plain| plain.split_once(':')).unwrap_or_default(),
+        };
+        let token = login.identitytoken.as_deref().unwrap_or_default();
+        credentials(registry, user, password.trim_end_matches('\0'), token)
     }
 
     async fn asked(&self, helper: &str, registry: &str) -> Option<DockerCredentials> {
@@ -222,17 +231,19 @@ esac
     async fn logins_are_read_from_the_file() {
         let (_folder, logins) = machine(
             r#"{"auths": {"ghcr.io": {"auth": "bWU6c2VjcmV0"}, "https://index.docker.io/v1/": {"auth": "bWU6aHVi"},
-                "token.io": {"auth": "bWU6", "identitytoken": "abc"}, "empty.io": {}, "broken.io": {"auth": "%%"}}}"#,
+                "token.io": {"auth": "bWU6", "identitytoken": "abc"}, "empty.io": {"auth": null, "username": null}, "broken.io": {"auth": "%%"},
+                "plain.io": {"username": "ci", "password": "x"}}}"#,
         );
         assert_eq!(told(&logins, "ghcr.io").await, r#"Some("me") Some("secret") None"#);
         assert_eq!(told(&logins, "docker.io").await, r#"Some("me") Some("hub") None"#);
         assert_eq!(told(&logins, "token.io").await, r#"Some("me") None Some("abc")"#);
+        assert_eq!(told(&logins, "plain.io").await, r#"Some("ci") Some("x") None"#);
         for without in ["empty.io", "broken.io", "elsewhere.io"] {
             assert_eq!(told(&logins, without).await, "none", "{without}");
         }
         let mut all: Vec<String> = logins.all().await.unwrap().into_keys().collect();
         all.sort();
-        assert_eq!(all, ["ghcr.io", "https://index.docker.io/v1/", "token.io"]);
+        assert_eq!(all, ["ghcr.io", "https://index.docker.io/v1/", "plain.io", "token.io"]);
     }
 
     #[tokio::test]

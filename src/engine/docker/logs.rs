@@ -10,6 +10,11 @@ use futures_util::stream::{self, BoxStream};
 use super::{Docker, errors};
 use crate::engine::{EngineError, LogLine, LogOptions, operation};
 
+/// How a piece begins in which Docker says why there is no more of a log. The client knows no such kind, and takes it for
+/// the text of a terminal.
+const TROUBLE: [u8; 4] = [3, 0, 0, 0];
+/// Bytes in front of what a piece says: its kind and its length.
+const HEAD: usize = 8;
 /// A longer line comes in pieces.
 const LONGEST: usize = 1024 * 1024;
 
@@ -63,6 +68,13 @@ impl State {
                     return self.ready.pop_front().map(Ok);
                 }
             };
+            if let LogOutput::Console { message } = &piece
+                && message.starts_with(&TROUBLE)
+            {
+                self.pieces = None;
+                let message = String::from_utf8_lossy(message.get(HEAD..).unwrap_or_default()).trim().to_owned();
+                return Some(Err(EngineError::Other { operation: operation.to_owned(), message }));
+            }
             let stderr = matches!(piece, LogOutput::StdErr { .. });
             self.lines.add(stderr, &piece.into_bytes(), &mut self.ready);
         }
@@ -153,6 +165,22 @@ mod tests {
         let (first, second) = (format!("{time} long "), format!("{time} line\n"));
         let got = told(true, &[(false, &first), (false, &second), (false, &format!("{time} next\n"))]);
         assert_eq!(got, [format!("out {time} long line"), format!("out {time} next")]);
+    }
+
+    #[tokio::test]
+    async fn what_docker_says_of_a_damaged_log_is_its_end() {
+        let pieces: [&[u8]; 3] = [b"one\n", b"\x03\0\0\0\0\0\0\x1cError grabbing logs: bad\n", b"two\n"];
+        let console = |piece: &'static [u8]| Ok(LogOutput::Console { message: piece.into() });
+        let pieces = Some(stream::iter(pieces.map(console)).boxed());
+        let mut state = State { pieces, lines: Lines::new(false), ready: VecDeque::new() };
+        let mut told = Vec::new();
+        while let Some(line) = state.next("reading the logs of web").await {
+            told.push(match line {
+                Ok(line) => String::from_utf8(line.bytes).unwrap(),
+                Err(error) => error.to_string(),
+            });
+        }
+        assert_eq!(told, ["one", "reading the logs of web: Error grabbing logs: bad"]);
     }
 
     #[test]

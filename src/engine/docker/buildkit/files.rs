@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
@@ -22,6 +22,9 @@ use super::super::context::{ContextEntry, entries};
 pub(super) const DOCKERFILE: &str = "dockerfile";
 /// The Dockerfile's own name there.
 pub(super) const FILENAME: &str = "Dockerfile";
+/// In the head of a call: the paths that the build reads.
+const PATHS: &str = "followpaths";
+const ENCODED: &str = "followpaths-encoded";
 /// Bytes in one packet.
 const CHUNK: usize = 32 * 1024;
 /// Packets that wait for the engine.
@@ -79,8 +82,9 @@ enum Content {
 type Listed = Vec<(Stat, Content)>;
 
 impl Tree {
-    /// All entries, in the order that BuildKit wants: a folder, then what is in it.
-    fn list(&self) -> io::Result<Listed> {
+    /// All entries, in the order that BuildKit wants: a folder, then what is in it. `asked`: the paths that the build
+    /// reads, where it says so.
+    fn list(&self, asked: &[String]) -> io::Result<Listed> {
         let (folders, rules) = match self {
             Self::Text(text) => {
                 let stat = Stat {
@@ -96,9 +100,11 @@ impl Tree {
         };
         // a slash sorts before every letter of a name
         let mut all = BTreeMap::new();
+        let only = plain_paths(folders, asked);
         for (folder, inside) in folders {
-            for entry in entries(folder, inside, rules.as_deref())? {
-                add_parents(&mut all, &entry.target);
+            let root = inside.trim_matches('/').is_empty().then_some(folder.as_path());
+            for entry in entries(folder, inside, rules.as_deref(), only.as_deref())? {
+                add_parents(&mut all, root, &entry.target);
                 match listed(&entry) {
                     Ok(Some(listed)) => drop(all.insert(entry.target.replace('/', "\0"), listed)),
                     Ok(None) => {}
@@ -120,13 +126,42 @@ fn time_of(text: &str) -> i64 {
     hash.iter().take(8).fold(0i64, |time, byte| (time << 8) | i64::from(*byte)) & (i64::MAX >> 1)
 }
 
-/// A file may come back in although its folder stays out.
-fn add_parents(all: &mut BTreeMap<String, (Stat, Content)>, path: &str) {
+/// What is asked for, as paths of the context. `None`: all of it, or what only a look at all of it tells: patterns, and
+/// links, which lead elsewhere.
+fn plain_paths(folders: &[(PathBuf, String)], asked: &[String]) -> Option<Vec<String>> {
+    let paths: Vec<String> = asked.iter().map(|path| path.trim_matches('/').to_owned()).collect();
+    let is_plain = |path: &String| {
+        !path.contains(['*', '?', '[', '\\'])
+            && path.split('/').all(|name| !matches!(name, "" | "." | ".."))
+            && !folders.iter().any(|(folder, inside)| leads_over_a_link(folder, inside, path))
+    };
+    (!paths.is_empty() && paths.iter().all(is_plain)).then_some(paths)
+}
+
+fn leads_over_a_link(folder: &Path, inside: &str, path: &str) -> bool {
+    let below = match inside.trim_matches('/') {
+        "" => Some(path),
+        inside => path.strip_prefix(inside).and_then(|rest| rest.strip_prefix('/')),
+    };
+    let Some(place) = below.map(|below| folder.join(below)) else { return false };
+    place.ancestors().take_while(|place| *place != folder).any(Path::is_symlink)
+}
+
+/// A file may come back in although its folder stays out. One of the user's own keeps its mode.
+fn add_parents(all: &mut BTreeMap<String, (Stat, Content)>, root: Option<&Path>, path: &str) {
     for (at, _) in path.match_indices('/') {
         let parent = path.get(..at).unwrap_or_default();
-        let stat = Stat { path: parent.to_owned(), mode: GO_FOLDER | 0o755, ..Stat::default() };
-        all.entry(parent.replace('/', "\0")).or_insert((stat, Content::None));
+        all.entry(parent.replace('/', "\0")).or_insert_with(|| {
+            let stat = Stat { path: parent.to_owned(), mode: GO_FOLDER | 0o755, ..Stat::default() };
+            root.and_then(|root| listed_at(root, parent)).unwrap_or((stat, Content::None))
+        });
     }
+}
+
+fn listed_at(root: &Path, target: &str) -> Option<(Stat, Content)> {
+    let path = root.join(target);
+    let metadata = std::fs::symlink_metadata(&path).ok()?;
+    listed(&ContextEntry { path, target: target.to_owned(), metadata }).ok().flatten()
 }
 
 /// `None`: sockets, pipes and devices are no part of a context.
@@ -173,6 +208,10 @@ impl FileSync for Trees {
         let Some(tree) = self.0.get(name).cloned() else {
             return Err(Status::not_found(format!("the build has no folder called `{name}`")));
         };
+        let named: Result<Vec<String>, _> =
+            request.metadata().get_all(PATHS).iter().map(|path| path.to_str().map(str::to_owned)).collect();
+        // names that are no plain text come in a form of their own: everything is sent then
+        let named = named.ok().filter(|_| !request.metadata().contains_key(ENCODED)).unwrap_or_default();
         let (sender, receiver) = mpsc::channel(WAITING);
         let mut asked = request.into_inner();
         // answered in the order in which they came, on a thread that may wait for the disk. What is asked for is taken
@@ -187,7 +226,7 @@ impl FileSync for Trees {
             }
         });
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = send(&tree, &sender, &mut wants) {
+            if let Err(error) = send(&tree, &named, &sender, &mut wants) {
                 // a closed channel means that the build has ended already: nobody is left to tell
                 let _ = sender.blocking_send(Err(Status::internal(error.to_string())));
             }
@@ -205,9 +244,9 @@ impl FileSync for Trees {
 
 type Sender = mpsc::Sender<Result<Packet, Status>>;
 
-fn send(tree: &Tree, sender: &Sender, wants: &mut mpsc::UnboundedReceiver<Want>) -> io::Result<()> {
+fn send(tree: &Tree, named: &[String], sender: &Sender, wants: &mut mpsc::UnboundedReceiver<Want>) -> io::Result<()> {
     let put = |packet: Packet| sender.blocking_send(Ok(packet)).map_err(|_| io::ErrorKind::BrokenPipe.into());
-    let listed = tree.list()?;
+    let listed = tree.list(named)?;
     for (stat, _) in &listed {
         put(Packet { r#type: PacketType::PacketStat.into(), stat: Some(stat.clone()), ..Packet::default() })?;
     }
@@ -283,12 +322,16 @@ mod tests {
             write(path);
         }
         symlink("nowhere", folder.path().join("link")).unwrap();
-        std::fs::set_permissions(folder.path().join("z"), std::fs::Permissions::from_mode(0o4750)).unwrap();
+        let set_mode = |path: &str, mode: u32| {
+            std::fs::set_permissions(folder.path().join(path), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set_mode("z", 0o4750);
+        set_mode("out", 0o775);
         let more = tempfile::tempdir().unwrap();
         std::fs::write(more.path().join("made"), "y").unwrap();
         let folders = vec![(folder.path().to_owned(), String::new()), (more.path().to_owned(), "dist".to_owned())];
         let tree = Tree::Folders(folders, Some("out\n!out/kept\n".to_owned()));
-        let listed = tree.list().unwrap();
+        let listed = tree.list(&[]).unwrap();
         let lines: Vec<String> = listed
             .iter()
             .map(|(stat, _)| format!("{} {:o} {}{}", stat.path, stat.mode & 0o777, stat.size, stat.linkname))
@@ -299,6 +342,38 @@ mod tests {
         let (z, _) = listed.last().unwrap();
         assert_eq!(z.mode, 0o750 | GO_SETUID);
         assert_eq!(listed[0].0.mode & GO_FOLDER, GO_FOLDER);
+        // it stays out itself
+        assert_eq!(listed[6].0.mode, 0o775 | GO_FOLDER);
+    }
+
+    #[test]
+    fn of_a_context_only_what_the_build_reads_is_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [".dockerignore", "a/b/c", "a/d", "locked/x"] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        symlink("a", folder.path().join("link")).unwrap();
+        let made = tempfile::tempdir().unwrap();
+        std::fs::write(made.path().join("made"), "y").unwrap();
+        let folders = vec![(folder.path().to_owned(), String::new()), (made.path().to_owned(), "dist".to_owned())];
+        let tree = Tree::Folders(folders, None);
+        let told = |asked: &[&str]| -> Vec<String> {
+            let asked: Vec<String> = asked.iter().map(|path| (*path).to_owned()).collect();
+            tree.list(&asked).unwrap().into_iter().map(|(stat, _)| stat.path).collect()
+        };
+        let locked = folder.path().join("locked");
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
+        assert_eq!(told(&[".dockerignore"]), [".dockerignore"]);
+        assert_eq!(told(&["/a/b/", "gone"]), ["a", "a/b", "a/b/c"]);
+        assert_eq!(told(&["dist"]), ["dist", "dist/made"]);
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let all = told(&[]);
+        assert_eq!(all.len(), 10, "{all:?}");
+        for asked in [&["/"][..], &["a/*"], &["link"], &["a/d", "link/b"], &["a/.."]] {
+            assert_eq!(told(asked), all, "{asked:?}");
+        }
     }
 
     #[test]
@@ -315,10 +390,12 @@ mod tests {
     #[test]
     fn a_text_of_the_same_length_is_another_file() {
         let told = |text: &str| {
-            let (stat, _) = Tree::Text(text.to_owned()).list().unwrap().remove(0);
+            let (stat, _) = Tree::Text(text.to_owned()).list(&[]).unwrap().remove(0);
             (stat.size, stat.mod_time)
         };
         let (size, time) = told("FROM node:18\n");
+        // the first eight bytes of the digest, but for the first two bits
+        assert_eq!((size, time), (13, 4_276_781_593_223_781_259));
         assert_eq!(told("FROM node:18\n"), (size, time));
         let (other_size, other_time) = told("FROM node:20\n");
         assert_eq!(other_size, size);
@@ -335,7 +412,7 @@ mod tests {
         let (wanted, mut wants) = mpsc::unbounded_channel();
         wanted.send(Want::Content(0)).unwrap();
         wanted.send(Want::End).unwrap();
-        send(&tree, &sender, &mut wants).unwrap();
+        send(&tree, &[], &sender, &mut wants).unwrap();
         drop(sender);
         let mut seen = Vec::new();
         while let Some(packet) = packets.blocking_recv() {

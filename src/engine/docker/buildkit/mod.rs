@@ -237,7 +237,7 @@ async fn gateway(docker: &Docker, request: &BuildRequest) -> Option<String> {
 }
 
 /// `cache_from`: the name of an image, or `type=registry,ref=NAME`.
-fn caches(from: &[String]) -> Vec<CacheOptionsEntry> {
+pub(super) fn caches(from: &[String]) -> Vec<CacheOptionsEntry> {
     let entry = |text: &String| {
         if !text.contains('=') {
             let attrs = HashMap::from([("ref".to_owned(), text.clone())]);

@@ -33,24 +33,17 @@ impl Told {
             self.vertex(vertex, output, progress);
         }
         for log in &status.logs {
-            let text = String::from_utf8_lossy(&log.msg).into_owned();
             let Some(step) = self.steps.get_mut(&log.vertex) else { continue };
-            step.open.push_str(&text);
-            while let Some((line, rest)) = step.open.split_once('\n') {
-                let line = line.to_owned();
-                step.open = rest.to_owned();
-                if self.last != log.vertex {
-                    self.last.clone_from(&log.vertex);
-                    if let Some(title) = &step.title {
-                        output.line(title, progress);
-                    }
-                }
-                if step.lines.len() == KEPT {
-                    step.lines.pop_front();
-                }
-                step.lines.push_back(line.clone());
-                output.line(&line, progress);
+            step.open.push_str(&String::from_utf8_lossy(&log.msg));
+            let mut lines: Vec<String> = step.open.split('\n').map(str::to_owned).collect();
+            step.open = lines.pop().unwrap_or_default();
+            for line in lines {
+                self.line(&log.vertex, line, output, progress);
             }
+        }
+        // what a program wrote last has no line end where it was a prompt or a half sentence
+        for vertex in status.vertexes.iter().filter(|vertex| vertex.completed.is_some()) {
+            self.rest(&vertex.digest, output, progress);
         }
         for status in &status.statuses {
             let phase = match status.name.as_str() {
@@ -64,6 +57,29 @@ impl Told {
                 total: u64::try_from(status.total).unwrap_or_default(),
                 phase: phase.to_owned(),
             });
+        }
+    }
+
+    fn line(&mut self, digest: &str, line: String, output: &mut Output, progress: ProgressSink<'_>) {
+        let Some(step) = self.steps.get_mut(digest) else { return };
+        if self.last != digest {
+            digest.clone_into(&mut self.last);
+            if let Some(title) = &step.title {
+                output.line(title, progress);
+            }
+        }
+        if step.lines.len() == KEPT {
+            step.lines.pop_front();
+        }
+        output.line(&line, progress);
+        step.lines.push_back(line);
+    }
+
+    /// What a step has written without a line end.
+    fn rest(&mut self, digest: &str, output: &mut Output, progress: ProgressSink<'_>) {
+        let open = self.steps.get_mut(digest).map(|step| std::mem::take(&mut step.open));
+        if let Some(line) = open.filter(|line| !line.is_empty()) {
+            self.line(digest, line, output, progress);
         }
     }
 
@@ -82,10 +98,14 @@ impl Told {
 
     /// The step that failed, at the end of what was written.
     pub(super) fn end(&mut self, output: &mut Output, progress: ProgressSink<'_>) {
-        let Some(failed) = self.failed.as_ref().filter(|failed| **failed != self.last) else { return };
-        let Some(Step { title: Some(title), lines, .. }) = self.steps.get(failed) else { return };
+        let Some(failed) = self.failed.clone() else { return };
+        if failed == self.last {
+            self.rest(&failed, output, progress);
+            return;
+        }
+        let Some(Step { title: Some(title), open, lines }) = self.steps.get(&failed) else { return };
         output.line(title, progress);
-        for line in lines {
+        for line in lines.iter().chain([open]) {
             output.line(line, progress);
         }
     }
@@ -156,8 +176,27 @@ mod tests {
             "last",
             "Step 1/2 : RUN one",
             "from a",
+            "half",
         ];
         assert_eq!(*said.lock().unwrap(), expected);
+        let ended = |name: &str, error: &str| Vertex { completed: Some(Timestamp::default()), ..vertex(name, error) };
+        for (vertexes, logs, expected) in [
+            // it ends with its step, or with the build
+            (vec![ended(a, "exit code: 1")], vec![log(a, "half")], vec!["Step 1/2 : RUN one", "half"]),
+            (vec![vertex(a, "exit code: 1")], vec![log(a, "half")], vec!["Step 1/2 : RUN one", "half"]),
+            (
+                vec![ended(a, "exit code: 1"), vertex(b, "")],
+                vec![log(a, "half"), log(b, "from b\nmore")],
+                vec!["Step 1/2 : RUN one", "Step 2/2 : RUN two", "from b", "Step 1/2 : RUN one", "half"],
+            ),
+        ] {
+            said.lock().unwrap().clear();
+            let (mut told, mut output) = (Told::default(), Output::default());
+            let status = StatusResponse { vertexes, logs, ..StatusResponse::default() };
+            told.hear(&status, &mut output, &sink);
+            told.end(&mut output, &sink);
+            assert_eq!(*said.lock().unwrap(), expected);
+        }
         assert_eq!(
             title("[1/2] FROM docker.io/library/a:1@sha256:00").as_deref(),
             Some("Step 1/2 : FROM docker.io/library/a:1")

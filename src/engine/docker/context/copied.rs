@@ -314,6 +314,27 @@ mod tests {
         assert_eq!(entry.header().uid().unwrap(), u64::from(own.uid()));
     }
 
+    #[tokio::test]
+    async fn what_is_mounted_into_a_copy_finds_its_place_there() {
+        let (_keep, folder) = folder();
+        let without = ["deep/a.txt", "deep/cache/x", "logs", "run"].map(str::to_owned).into();
+        let folder = CopiedFolder { without, with: BTreeMap::new(), ..folder };
+        assert_eq!(
+            packed(&folder).await,
+            [
+                "copy/ \"\"",
+                "copy/deep/ \"\"",
+                "copy/deep/cache/ \"\"",
+                "copy/deep/cache/x/ \"\"",
+                "copy/link -> deep/a.txt",
+                "copy/logs/ \"\"",
+                "copy/node_modules/ \"\"",
+                "copy/node_modules/x/ \"\"",
+                "copy/node_modules/x/index.js \"x\"",
+            ]
+        );
+    }
+
     #[test]
     fn a_digest_changes_with_what_is_copied_and_with_nothing_else() {
         let (keep, folder) = folder();

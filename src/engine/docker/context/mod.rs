@@ -25,6 +25,8 @@ pub use copied::{changed_here, pack_copy};
 pub(super) const DOCKERFILE: &str = ".macula.Dockerfile";
 /// The file of rules that says what stays out.
 const IGNORE: &str = ".dockerignore";
+/// Podman's own, which it reads instead of the other.
+const PODMAN_IGNORE: &str = ".containerignore";
 /// How long that file may be, bytes.
 const LONGEST_RULES: u64 = 4 << 20;
 /// Bytes in one piece of the stream.
@@ -35,16 +37,17 @@ const LARGEST_READ: u64 = 16 << 20;
 const WAITING: usize = 8;
 
 /// Packs on a thread of its own while the engine reads. A folder that cannot be read ends the
-/// stream with an error.
+/// stream with an error. `podman`: for its builder, which applies the rules once more.
 pub(super) fn stream_context(
     dockerfile: String,
     folders: Vec<(PathBuf, String)>,
     rules: Option<String>,
+    podman: bool,
 ) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(WAITING);
     tokio::task::spawn_blocking(move || {
         let mut writer = Pieces { sender: sender.clone(), piece: Vec::with_capacity(CHUNK) };
-        let packed = pack(&dockerfile, &folders, rules.as_deref(), &mut writer).and_then(|()| writer.flush());
+        let packed = pack(&dockerfile, &folders, rules.as_deref(), podman, &mut writer).and_then(|()| writer.flush());
         if let Err(error) = packed {
             // a closed channel means that the build has ended already: nobody is left to tell
             let _ = sender.blocking_send(Err(error));
@@ -76,7 +79,13 @@ impl Write for Pieces {
     }
 }
 
-fn pack(dockerfile: &str, folders: &[(PathBuf, String)], own: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
+fn pack(
+    dockerfile: &str,
+    folders: &[(PathBuf, String)],
+    own: Option<&str>,
+    podman: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let mut builder = tar::Builder::new(out);
     builder.follow_symlinks(false);
     let mut header = tar::Header::new_gnu();
@@ -86,23 +95,30 @@ fn pack(dockerfile: &str, folders: &[(PathBuf, String)], own: Option<&str>, out:
     header.set_gid(0);
     header.set_mtime(0);
     builder.append_data(&mut header, DOCKERFILE, dockerfile.as_bytes())?;
-    let mut hidden = false;
+    let mut hidden: &[&str] = &[];
     for (folder, inside) in folders {
         let inside = inside.trim_matches('/');
         if inside.is_empty() {
+            let rules = match own {
+                Some(own) => Some(own.to_owned()),
+                None if podman => read_rules(&folder.join(PODMAN_IGNORE))?.or(read_rules(&folder.join(IGNORE))?),
+                None => read_rules(&folder.join(IGNORE))?,
+            };
             // the builder takes what these rules name out of the context once it has read it: our
-            // Dockerfile, which must not come into anybody's image
-            let rules = match own.map_or_else(|| read_rules(folder), |own| Ok(Some(own.to_owned())))? {
-                Some(rules) => format!("{}\n{DOCKERFILE}\n", rules.trim_end()),
+            // Dockerfile, which must not come into anybody's image, and none of the other folders
+            let others = folders.iter().map(|(_, inside)| inside.trim_matches('/')).filter(|inside| !inside.is_empty());
+            let back: String = others.map(|inside| format!("!{inside}\n")).collect();
+            let rules = match rules {
+                Some(rules) => format!("{}\n{back}{DOCKERFILE}\n", rules.trim_end()),
                 None => format!("{IGNORE}\n{DOCKERFILE}\n"),
             };
             header.set_size(rules.len() as u64);
             builder.append_data(&mut header, IGNORE, rules.as_bytes())?;
-            hidden = true;
+            hidden = if podman { &[IGNORE, PODMAN_IGNORE] } else { &[IGNORE] };
         }
         let ignore = if inside.is_empty() { Ignore::of(folder, own)? } else { Ignore::default() };
         let mut packer = Packer { builder: &mut builder, hidden };
-        let mut walk = Walk { out: &mut packer, ignore };
+        let mut walk = Walk { out: &mut packer, ignore, only: None };
         walk.root(folder, inside).map_err(|error| named(folder, error))?;
     }
     builder.finish()
@@ -173,7 +189,7 @@ impl ContextCache {
     pub fn digest(&mut self, folder: &Path, rules: Option<&str>) -> io::Result<String> {
         let ignore = Ignore::of(folder, rules)?;
         let mut seen = Digest { hash: Sha256::new(), known: self, seen: HashMap::new() };
-        let mut walk = Walk { out: &mut seen, ignore };
+        let mut walk = Walk { out: &mut seen, ignore, only: None };
         walk.folder(folder, "", "").map_err(|error| named(folder, error))?;
         let Digest { hash, seen, .. } = seen;
         // files that are gone are forgotten
@@ -189,12 +205,18 @@ fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Every file that a build of this folder sends, folders before what is in them.
-pub(super) fn entries(folder: &Path, inside: &str, rules: Option<&str>) -> io::Result<Vec<ContextEntry>> {
+/// Every file that a build of this folder sends, folders before what is in them. `only`: nothing but these paths of the
+/// context, with what is above and below them.
+pub(super) fn entries(
+    folder: &Path,
+    inside: &str,
+    rules: Option<&str>,
+    only: Option<&[String]>,
+) -> io::Result<Vec<ContextEntry>> {
     let inside = inside.trim_matches('/');
     let ignore = if inside.is_empty() { Ignore::of(folder, rules)? } else { Ignore::default() };
     let mut found = Vec::new();
-    let mut walk = Walk { out: &mut found, ignore };
+    let mut walk = Walk { out: &mut found, ignore, only };
     walk.root(folder, inside).map_err(|error| named(folder, error))?;
     Ok(found)
 }
@@ -292,13 +314,15 @@ fn named(path: &Path, error: io::Error) -> io::Error {
 
 struct Packer<'a, 'b> {
     builder: &'a mut tar::Builder<&'b mut dyn Write>,
-    /// The rules at the root are in the archive already.
-    hidden: bool,
+    /// What of the root is not packed: the rules are in the archive already.
+    hidden: &'a [&'a str],
 }
 
 struct Walk<'a> {
     out: &'a mut dyn Sink,
     ignore: Ignore,
+    /// Where it is set, nothing but these paths of the context, with what is above and below them.
+    only: Option<&'a [String]>,
 }
 
 impl Walk<'_> {
@@ -308,7 +332,17 @@ impl Walk<'_> {
         if metadata.is_dir() || inside.is_empty() {
             return self.folder(root, inside, "");
         }
+        if self.passes_by(inside) {
+            return Ok(());
+        }
         self.out.entry(root, inside, &metadata)
+    }
+
+    /// Nobody has to look at this path, which may be one that nobody can.
+    fn passes_by(&self, target: &str) -> bool {
+        let is_below = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let is_meant = |path: &String| path == target || is_below(path, target) || is_below(target, path);
+        self.only.is_some_and(|only| !only.iter().any(is_meant))
     }
 
     /// `relative` is the folder's path below the root of this context, for the patterns.
@@ -324,6 +358,9 @@ impl Walk<'_> {
             let name = name.to_string_lossy();
             let below = join(relative, &name);
             let target = join(inside, &below);
+            if self.passes_by(&target) {
+                continue;
+            }
             let metadata = match std::fs::symlink_metadata(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 found => found.map_err(|error| named(&path, error))?,
@@ -353,7 +390,7 @@ fn unless_gone(done: io::Result<()>) -> io::Result<()> {
 
 impl Sink for Packer<'_, '_> {
     fn entry(&mut self, path: &Path, target: &str, metadata: &std::fs::Metadata) -> io::Result<()> {
-        if self.hidden && target == IGNORE {
+        if self.hidden.contains(&target) {
             return Ok(());
         }
         let mut header = tar::Header::new_gnu();
@@ -402,8 +439,9 @@ impl Ignore {
     }
 
     fn read(folder: &Path) -> io::Result<Self> {
-        Self::parse(&read_rules(folder)?.unwrap_or_default())
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.join(IGNORE).display())))
+        let path = folder.join(IGNORE);
+        Self::parse(&read_rules(&path)?.unwrap_or_default())
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
     pub fn parse(text: &str) -> io::Result<Self> {
@@ -467,13 +505,12 @@ fn may_match_below(pattern: &str, folder: &str) -> bool {
     parts.next().is_some()
 }
 
-/// The text of a folder's `.dockerignore`.
-fn read_rules(folder: &Path) -> io::Result<Option<String>> {
-    let path = folder.join(IGNORE);
-    match DiskFiles.read(&path, LONGEST_RULES) {
+/// The text of a folder's file of rules.
+fn read_rules(path: &Path) -> io::Result<Option<String>> {
+    match DiskFiles.read(path, LONGEST_RULES) {
         Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(named(&path, error)),
+        Err(error) => Err(named(path, error)),
     }
 }
 
@@ -493,7 +530,8 @@ fn clean(pattern: &str) -> String {
 }
 
 /// A pattern as a regular expression, which takes time in proportion to the path: `*` and `?` stop at a
-/// slash, `**` does not, `**/` is also nothing, `[...]` is a class. What is below a match matches, too.
+/// slash, `**` is any end, or any beginning in front of a plain text, and elsewhere whole folders or nothing, `[...]` is a
+/// class. What is below a match matches, too. So it is with Docker (<https://github.com/moby/patternmatcher>).
 fn expression(pattern: &str) -> String {
     let mut out = String::from("(?s)^");
     let letters: Vec<char> = pattern.chars().collect();
@@ -506,7 +544,10 @@ fn expression(pattern: &str) -> String {
                 after
             }
             ['*', '*', after @ ..] => {
-                out.push_str(".*");
+                let is_first = rest.len() == letters.len();
+                let is_plain = !after.iter().any(|letter| matches!(letter, '*' | '?' | '[' | ']' | '\\'));
+                let is_any = after.is_empty() || is_first && is_plain;
+                out.push_str(if is_any { ".*" } else { "(?:.*/)?" });
                 after
             }
             ['*', after @ ..] => {
@@ -541,7 +582,7 @@ fn expression(pattern: &str) -> String {
 /// The class that follows a `[`, and what follows its `]`.
 fn class(pattern: &[char]) -> Option<(String, &[char])> {
     let (negated, mut rest) = match pattern {
-        ['^' | '!', rest @ ..] => (true, rest),
+        ['^', rest @ ..] => (true, rest),
         rest => (false, rest),
     };
     let mut out = String::from(if negated { "[^/" } else { "[" });

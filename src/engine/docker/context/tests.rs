@@ -39,8 +39,15 @@ fn patterns_leave_out_what_docker_leaves_out() {
         ("!keep", "keep", false),
         ("**", "anything/at/all", true),
         ("a**b", "a/x/b", true),
+        ("a**b", "axb", false),
+        ("a**", "ab/c", true),
+        ("docs/**.md", "docs/a.md", false),
+        ("docs/**.md", "docs/x/.md", true),
+        ("**.log", "x/a.log", true),
+        ("**.lo?", "x/a.log", false),
         ("a.b", "axb", false),
-        ("[!/]x", "/x", false),
+        ("[!a]x", "!x", true),
+        ("[!a]x", "bx", false),
         ("é?", "éü", true),
     ];
     for (file, path, out) in table {
@@ -99,13 +106,13 @@ fn what_goes_while_a_context_is_read_is_no_part_of_it() {
     }
     std::fs::create_dir_all(folder.path().join("d/deep")).unwrap();
     let mut seen = Removes(Vec::new());
-    Walk { out: &mut seen, ignore: Ignore::default() }.folder(folder.path(), "", "").unwrap();
+    Walk { out: &mut seen, ignore: Ignore::default(), only: None }.folder(folder.path(), "", "").unwrap();
     assert_eq!(seen.0, ["a", "d"]);
 }
 
-fn packed(folders: &[(PathBuf, String)]) -> BTreeMap<String, String> {
+fn packed(folders: &[(PathBuf, String)], podman: bool) -> BTreeMap<String, String> {
     let mut bytes = Vec::new();
-    pack("FROM scratch\n", folders, None, &mut bytes).unwrap();
+    pack("FROM scratch\n", folders, None, podman, &mut bytes).unwrap();
     let mut archive = tar::Archive::new(bytes.as_slice());
     archive
         .entries()
@@ -143,11 +150,12 @@ fn a_context_is_packed_without_what_is_left_out() {
     std::fs::write(root.join("target/debug/big"), "big").unwrap();
     std::fs::write(site.join("target/index.html"), "hello").unwrap();
     std::os::unix::fs::symlink("deep/a", root.join("src/link")).unwrap();
-    let got = packed(&[(root, String::new()), (site, "/srv/www/".to_owned())]);
+    let got = packed(&[(root, String::new()), (site, "/srv/www/".to_owned())], false);
     let got: Vec<String> = got.iter().map(|(path, what)| format!("{path} {what}")).collect();
     insta::assert_snapshot!(got.join("\n"), @"
     .dockerignore 0:0 target
     !target/keep
+    !srv/www
     .macula.Dockerfile
     .macula.Dockerfile 0:0 FROM scratch
     src/ 0:0 folder
@@ -165,16 +173,21 @@ fn one_file_is_copied_under_its_new_name() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("moto.conf");
     std::fs::write(&file, "port 1").unwrap();
-    let got = packed(&[(file.clone(), "etc/moto/server.conf".to_owned())]);
+    let got = packed(&[(file.clone(), "etc/moto/server.conf".to_owned())], false);
     assert_eq!(got.get("etc/moto/server.conf").map(String::as_str), Some("0:0 port 1"));
-    let listed = entries(&file, "etc/server.conf", None).unwrap();
-    assert_eq!(listed.iter().map(|entry| entry.target.as_str()).collect::<Vec<_>>(), ["etc/server.conf"]);
+    let listed = |only: Option<&[String]>| -> Vec<String> {
+        let listed = entries(&file, "etc/server.conf", None, only).unwrap();
+        listed.into_iter().map(|entry| entry.target).collect()
+    };
+    assert_eq!(listed(None), ["etc/server.conf"]);
+    assert_eq!(listed(Some(&["etc".to_owned()])), ["etc/server.conf"]);
+    assert!(listed(Some(&["src".to_owned()])).is_empty());
 }
 
 #[test]
 fn a_folder_that_is_not_there_is_named() {
     let mut nothing = Vec::new();
-    let error = pack("", &[(PathBuf::from("/no/such/folder"), String::new())], None, &mut nothing).unwrap_err();
+    let error = pack("", &[(PathBuf::from("/no/such/folder"), String::new())], None, false, &mut nothing).unwrap_err();
     assert_eq!(error.to_string(), "/no/such/folder: No such file or directory (os error 2)");
 }
 
@@ -260,7 +273,13 @@ fn a_pattern_that_is_wrong_is_named() {
 fn nothing_of_ours_comes_into_an_image() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a"), "a").unwrap();
-    let got = packed(&[(folder.path().to_owned(), String::new())]);
-    assert_eq!(got[".dockerignore"], "0:0 .dockerignore\n.macula.Dockerfile");
-    assert_eq!(got.len(), 3);
+    let got = |podman| packed(&[(folder.path().to_owned(), String::new())], podman);
+    assert_eq!(got(false)[".dockerignore"], "0:0 .dockerignore\n.macula.Dockerfile");
+    assert_eq!(got(false).len(), 3);
+    // Podman reads its own file of rules first, to which ours would not be added
+    std::fs::write(folder.path().join(".containerignore"), "b\n").unwrap();
+    let podman = got(true);
+    assert_eq!(podman[".dockerignore"], "0:0 b\n.macula.Dockerfile");
+    assert_eq!(podman.keys().collect::<Vec<_>>(), [".dockerignore", ".macula.Dockerfile", "a"]);
+    assert_eq!(got(false)[".containerignore"], "0:0 b");
 }

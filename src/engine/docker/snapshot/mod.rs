@@ -9,7 +9,7 @@ use bollard::models::{ImageInspect, Network, Volume, VolumeListResponse};
 use bollard::query_parameters::{ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::answers::{Inspected, Listed, ListedImage, ListedPort, Ports, Published, encoded, reads, writes};
+use super::answers::{Endpoint, Inspected, Listed, ListedImage, ListedPort, Ports, Published, encoded, reads, writes};
 use super::networks::{observed_network, sorted};
 use super::reference::{Reference, familiar};
 use super::{Docker, READ};
@@ -273,7 +273,7 @@ fn from_list(listed: &Listed) -> Option<ObservedContainer> {
     // those of links have a second slash
     let mut names = listed.names.iter().flatten().filter_map(|name| name.strip_prefix('/'));
     let health = listed.status.rsplit_once('(').map_or("", |(_, word)| word.trim_end_matches(')'));
-    let networks = listed.network_settings.networks.iter().flatten();
+    let networks = || listed.network_settings.networks.iter().flatten();
     let mut ports: Vec<PortBinding> = listed.ports.iter().flatten().filter_map(listed_port).collect();
     ports.sort();
     ports.dedup();
@@ -286,9 +286,10 @@ fn from_list(listed: &Listed) -> Option<ObservedContainer> {
         health: health_of(health.strip_prefix("health: ").unwrap_or(health)),
         exit_code: exit_code(&listed.status).filter(|_| listed.state == "exited"),
         labels: sorted(listed.labels.clone()),
-        addresses: networks
+        addresses: networks()
             .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.parse().ok()?)))
             .collect(),
+        networks: networks().filter_map(network_id).collect(),
         ports,
         writes: writes(listed.mounts.as_deref()),
         reads: reads(listed.mounts.as_deref()),
@@ -302,6 +303,13 @@ fn from_list(listed: &Listed) -> Option<ObservedContainer> {
         error: String::new(),
         untested: Vec::new(),
     })
+}
+
+/// Of the network that the engine looks for when it starts the container.
+fn network_id((network, endpoint): (&String, &Endpoint)) -> Option<(String, String)> {
+    let id = &endpoint.network_id;
+    let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| (network.clone(), id.clone()))
 }
 
 /// `Up 3 seconds (healthy)`: one that is started again and again looks so, too.
@@ -359,7 +367,7 @@ pub(super) fn observed_container(inspected: &Inspected, podman: bool, health_che
     let status = container_state(&state.status, state.running);
     // one that waits to be started again has ended too
     let ended = matches!(status, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);
-    let networks = inspected.network_settings.networks.iter().flatten();
+    let networks = || inspected.network_settings.networks.iter().flatten();
     let image = &inspected.config.image;
     ObservedContainer {
         id: inspected.id.clone(),
@@ -375,9 +383,10 @@ pub(super) fn observed_container(inspected: &Inspected, podman: bool, health_che
         },
         exit_code: state.exit_code.filter(|_| ended),
         labels: sorted(inspected.config.labels.clone()),
-        addresses: networks
+        addresses: networks()
             .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.parse().ok()?)))
             .collect(),
+        networks: networks().filter_map(network_id).collect(),
         ports: ports(inspected),
         writes: writes(inspected.mounts.as_deref()),
         reads: reads(inspected.mounts.as_deref()),

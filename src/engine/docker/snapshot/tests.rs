@@ -67,7 +67,10 @@ fn a_container_is_read_from_what_the_engine_says() {
         "HostConfig": {"PortBindings": {"3000/tcp": [{"HostIp": "127.0.0.2", "HostPort": ""}]}},
         "NetworkSettings": {
             "Ports": {"3000/tcp": [{"HostIp": "127.0.0.2", "HostPort": "49153"}], "9/udp": null},
-            "Networks": {"macula": {"IPAddress": "10.3.0.9"}, "down": {"IPAddress": ""}}
+            "Networks": {
+                "macula": {"IPAddress": "10.3.0.9", "NetworkID": "ab".repeat(32)},
+                "down": {"IPAddress": "", "NetworkID": "podman"}
+            }
         }
     }));
     insta::assert_debug_snapshot!(running, @r#"
@@ -84,6 +87,9 @@ fn a_container_is_read_from_what_the_engine_says() {
         },
         addresses: {
             "macula": 10.3.0.9,
+        },
+        networks: {
+            "macula": "abababababababababababababababababababababababababababababababab",
         },
         ports: [
             PortBinding {
@@ -393,6 +399,7 @@ fn a_container_that_runs_is_read_from_the_list() {
             addresses: {
                 "macula": 10.3.0.9,
             },
+            networks: {},
             ports: [
                 PortBinding {
                     host_ip: 127.0.0.2,

@@ -265,18 +265,21 @@ fn restart(restart: &Restart) -> Option<RestartPolicy> {
     }
 }
 
-/// `/dev/x`, `/dev/x:/dev/y` or `/dev/x:/dev/y:rw`; `/dev/x:rwm` as well.
+/// `/dev/x`, `/dev/x:/dev/y` or `/dev/x:/dev/y:rw`; `/dev/x:rwm` as well. Names in /dev/serial/by-path have colons of their own.
 fn device_mapping(device: &str) -> DeviceMapping {
-    let mut parts = device.split(':');
-    let host = parts.next().unwrap_or_default();
-    let (target, permissions) = match (parts.next(), parts.next()) {
-        (Some(path), permissions) if path.starts_with('/') => (path, permissions),
-        (permissions, _) => (host, permissions),
+    let all = device.rsplit_once(':').filter(|(_, last)| last.chars().all(|letter| "rwm".contains(letter)));
+    let (paths, permissions) = all.unwrap_or((device, "rwm"));
+    let (host, target, permissions) = match paths.rfind(":/").map(|at| paths.split_at(at)) {
+        Some((host, target)) => (host, target.trim_start_matches(':'), permissions),
+        None => match paths.rsplit_once(':') {
+            Some((host, permissions)) => (host, host, permissions),
+            None => (paths, paths, permissions),
+        },
     };
     DeviceMapping {
         path_on_host: Some(host.to_owned()),
         path_in_container: Some(target.to_owned()),
-        cgroup_permissions: Some(permissions.unwrap_or("rwm").to_owned()),
+        cgroup_permissions: Some(permissions.to_owned()),
     }
 }
 

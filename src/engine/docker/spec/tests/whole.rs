@@ -85,7 +85,14 @@ fn full() -> ContainerSpec {
             group_add: list(&["docker"]),
             sysctls: map("net.core.somaxconn", "1024"),
             ulimits: BTreeMap::from([("nofile".to_owned(), Ulimit { soft: 1024, hard: 2048 })]),
-            devices: list(&["/dev/kvm", "/dev/a:/dev/b:r", "/dev/c:rw", "nvidia.com/gpu=all"]),
+            devices: list(&[
+                "/dev/kvm",
+                "/dev/a:/dev/b:r",
+                "/dev/c:rw",
+                "/dev/serial/by-path/pci-0000:00:14.0-usb-0:1:1.0-port0:/dev/ttyUSB0:rwm",
+                "/dev/by-path/a:0:/dev/by-path/a:0:rm",
+                "nvidia.com/gpu=all",
+            ]),
             extra_hosts: list(&["host.docker.internal:host-gateway"]),
             dns: list(&["10.3.0.1"]),
             dns_search: list(&["macula.local"]),
@@ -277,6 +284,16 @@ fn everything_that_a_spec_says_reaches_an_old_engine() {
               "CgroupPermissions": "rw",
               "PathInContainer": "/dev/c",
               "PathOnHost": "/dev/c"
+            },
+            {
+              "CgroupPermissions": "rwm",
+              "PathInContainer": "/dev/ttyUSB0",
+              "PathOnHost": "/dev/serial/by-path/pci-0000:00:14.0-usb-0:1:1.0-port0"
+            },
+            {
+              "CgroupPermissions": "rm",
+              "PathInContainer": "/dev/by-path/a:0",
+              "PathOnHost": "/dev/by-path/a:0"
             }
           ],
           "Dns": [
