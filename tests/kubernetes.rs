@@ -231,6 +231,28 @@ fn a_stack_lives_in_a_cluster() {
 }
 
 #[test]
+fn a_volume_that_another_service_gets_has_one_writer_at_a_time() {
+    let cluster = Cluster::new();
+    cluster.run("deploy shop").exits(0);
+    cluster.api().asked.clear();
+    cluster.stack(&SHOP.replace("  db:\n", "  database:\n").replace("[db]", "[database]"));
+    let done = cluster.run("deploy shop -o json").exits(0).json();
+    assert_eq!(done["changes"]["removed"], json!(["StatefulSet shop/db", "Secret shop/db-env", "Service shop/db"]));
+    let sets: Vec<String> = cluster.api().writes().into_iter().filter(|line| line.contains("/statefulsets/")).collect();
+    let path = "/apis/apps/v1/namespaces/shop/statefulsets";
+    assert_eq!(sets, [format!("DELETE {path}/db"), format!("PATCH {path}/database")]);
+
+    // its pod takes longer than anybody waits
+    let labels = cluster.api().get("/statefulsets/database").unwrap()["metadata"]["labels"].clone();
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "1"}]);
+    let metadata = json!({"name": "db-0", "namespace": "shop", "labels": labels, "ownerReferences": owner});
+    let volumes = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    let pod = json!({"metadata": metadata, "spec": {"containers": [], "volumes": volumes}});
+    cluster.api().put("/api/v1/namespaces/shop/pods/db-0", pod);
+    cluster.run("deploy shop --timeout 1s").exits(7).says("db: Pod shop/db-0 has not ended");
+}
+
+#[test]
 fn a_stack_is_scaled_looked_at_and_removed() {
     let cluster = Cluster::new();
     let rendered = cluster.run("render shop --stack compose.yaml --accept-losses -o json").exits(0).json();

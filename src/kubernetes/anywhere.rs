@@ -16,8 +16,7 @@ impl Kubernetes {
     pub async fn connect_anywhere(files: &[(PathBuf, String)], context: Option<&str>) -> Result<Self, KubernetesError> {
         let kubeconfig = merged(files)?;
         let known: Vec<String> = kubeconfig.contexts.iter().map(|context| context.name.clone()).collect();
-        let current = kubeconfig.current_context.clone().filter(|name| !name.is_empty());
-        let chosen = context.map(str::to_owned).or(current);
+        let chosen = context.map(str::to_owned).or_else(|| kubeconfig.current_context.clone());
         let Some(chosen) = chosen.clone().filter(|name| known.contains(name)) else {
             return Err(KubernetesError::NoContext { context: chosen, known });
         };
@@ -35,6 +34,8 @@ fn merged(files: &[(PathBuf, String)]) -> Result<Kubeconfig, KubernetesError> {
         let wrong =
             |error: KubeconfigError| KubernetesError::KubeconfigFile { path: path.clone(), source: error.into() };
         let mut one = Kubeconfig::from_yaml(text).map_err(wrong)?;
+        // what is empty says nothing, and another file may
+        one.current_context = one.current_context.filter(|name| !name.is_empty());
         if let Some(folder) = path.parent() {
             absolute(&mut one, folder);
         }
@@ -109,8 +110,10 @@ mod tests {
         let error = Kubernetes::connect_anywhere(&files(&[two]), None).await.unwrap_err();
         insta::assert_snapshot!(error, @"the kubeconfig cannot be used: the context far goes through the proxy http://proxy:3128, and Macula speaks to no proxies");
         let direct = two.replace(", proxy-url: 'http://proxy:3128'", "");
-        let kubernetes = Kubernetes::connect_anywhere(&files(&[&direct]), None).await.unwrap();
-        assert_eq!(kubernetes.server, "https://far:6443");
+        for texts in [vec![direct.as_str()], vec![one, direct.as_str()]] {
+            let kubernetes = Kubernetes::connect_anywhere(&files(&texts), None).await.unwrap();
+            assert_eq!(kubernetes.server, "https://far:6443");
+        }
         let error = Kubernetes::connect_anywhere(&files(&["contexts: ["]), None).await.unwrap_err();
         assert!(error.to_string().starts_with("the kubeconfig cannot be used: /k/config: "), "{error}");
     }

@@ -187,10 +187,8 @@ impl Kubernetes {
         let mut how = PatchParams::apply(MANAGER).force().validation_strict();
         match &before {
             _ if dry => how = how.dry_run(),
-            // what is put into it would go with it
-            Some(before) if object.kind == "Namespace" && before.metadata.deletion_timestamp.is_some() => {
-                return Err(leaving(object, before));
-            }
+            // what is said of it now, or put into it, would go with it
+            Some(before) if before.metadata.deletion_timestamp.is_some() => return Err(leaving(object, before)),
             Some(before) => self.hold_replicas(api, object, before, manifest).await?,
             None => {}
         }
@@ -219,7 +217,10 @@ impl Kubernetes {
             Err(error) if error.is_not_found() => return Ok(()),
             other => drop(other?),
         }
-        while api.get_metadata_opt(&object.name).await.map_err(failed)?.is_some() && Instant::now() < deadline {
+        while api.get_metadata_opt(&object.name).await.map_err(failed)?.is_some() {
+            if Instant::now() >= deadline {
+                return Err(still_there("replace", object));
+            }
             sleep(FIRST_DELAY).await;
         }
         Ok(())
@@ -278,8 +279,17 @@ fn is_labelled(object: &Identity, before: &DynamicObject, manifest: &Value) -> b
             .all(|(key, value)| before.labels().get(key).map(String::as_str) == value.as_str())
 }
 
-/// A namespace on its way out, with what keeps it.
+/// An object that something keeps from going.
+fn still_there(action: &'static str, object: &Identity) -> KubernetesError {
+    let (object, reason, message) = (object.to_string(), "Conflict".to_owned(), "it is still being deleted".to_owned());
+    KubernetesError::Refused { action, object, code: 409, reason, message }
+}
+
+/// An object on its way out. A namespace says what keeps it.
 fn leaving(object: &Identity, before: &DynamicObject) -> KubernetesError {
+    if object.kind != "Namespace" {
+        return still_there("apply", object);
+    }
     let conditions = before.data.pointer("/status/conditions").and_then(Value::as_array);
     let remains = conditions.into_iter().flatten().filter(|condition| {
         condition["status"] == "True" && condition["type"].as_str().is_some_and(|kind| kind.ends_with("Remaining"))

@@ -101,10 +101,19 @@ impl KubernetesError {
         matches!(self, Self::Refused { code: 400, message, .. } if message.contains("does not support dry run"))
     }
 
+    /// Another Ingress has the host and the path, says the webhook of ingress-nginx.
+    pub(super) fn is_taken_route(&self) -> bool {
+        matches!(self, Self::Refused { code: 400, message, .. } if message.contains("is already defined in ingress"))
+    }
+
     /// The object is none that an API server takes, wherever it is to be.
     pub(super) fn is_about_form(&self) -> bool {
         match self {
-            Self::Refused { code: 400 | 422, .. } => !self.is_no_dry_run() && !self.is_immutable(),
+            Self::Refused { code: 400 | 422, message, .. } => {
+                // a webhook and a policy of the cluster, which may go by the namespace
+                let by_rule = ["denied the request", "denied request"].iter().any(|said| message.contains(said));
+                !by_rule && !self.is_no_dry_run() && !self.is_immutable()
+            }
             // as server-side apply says it of fields, items and values
             Self::Refused { code: 500, message, .. } => {
                 message.contains("failed to create typed patch object")

@@ -18,6 +18,7 @@ use crate::model::Secrets;
 mod anywhere;
 mod apply;
 mod error;
+mod handover;
 mod namespaces;
 mod pods;
 mod prune;
@@ -28,6 +29,7 @@ mod status;
 
 pub use apply::Applied;
 pub use error::KubernetesError;
+pub use handover::{Rerouted, Vacated};
 pub use pods::{ImageTrouble, Trouble};
 pub use ready::{NotReady, Reason};
 pub use scale::Autoscaler;

@@ -45,7 +45,7 @@ const OF_CLUSTER: [(&str, &str); 5] = [
     ("coordination.k8s.io", "Lease"),
 ];
 /// Between two looks at what is ending.
-const LOOK: Duration = Duration::from_millis(250);
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 fn resource((group, version, kind): (&str, &str, &str)) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
@@ -62,7 +62,7 @@ pub struct StackOwner<'a> {
 }
 
 impl StackOwner<'_> {
-    fn labels(&self) -> BTreeMap<String, String> {
+    pub(super) fn labels(&self) -> BTreeMap<String, String> {
         let mut labels: BTreeMap<String, String> =
             [(label::DEPLOYED_BY, self.platform), ("app.kubernetes.io/managed-by", MANAGER)]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))

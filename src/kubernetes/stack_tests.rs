@@ -71,7 +71,7 @@ pub(super) fn objects_of(text: &str) -> Result<Vec<Value>, String> {
     }
 }
 
-async fn server() -> (Server, Arc<Mutex<Memory>>) {
+pub(super) async fn server() -> (Server, Arc<Mutex<Memory>>) {
     let memory = Arc::new(Mutex::new(Memory::default()));
     let asked = Arc::clone(&memory);
     let server = Server::start(move |request| {
@@ -267,6 +267,11 @@ async fn what_no_api_server_takes_is_told_before_its_namespace_is_made() {
     insta::assert_snapshot!(error, @"cannot apply Deployment shop/web: the server could not find the requested resource");
     // who may do what in `default`, and what is there of that name, is another matter
     refused(403, "Forbidden", "deployments.apps \"web\" is forbidden: exceeded quota: small");
+    server.kubernetes.check_objects(&all).await.unwrap();
+    // nor do rules that may go by the namespace count there
+    refused(400, "BadRequest", "admission webhook \"validate.kyverno.svc\" denied the request: not in default");
+    server.kubernetes.check_objects(&all).await.unwrap();
+    refused(422, "Invalid", "ValidatingAdmissionPolicy 'a' with binding 'a' denied request: not in default");
     server.kubernetes.check_objects(&all).await.unwrap();
     refused(422, "Invalid", "Deployment.apps \"web\" is invalid: spec.strategy.rollingUpdate: Forbidden");
     let theirs = json!({"kind": "Deployment", "metadata": {"name": "web", "namespace": "default"}});

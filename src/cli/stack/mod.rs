@@ -1,9 +1,9 @@
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::app::Error;
 use crate::config::canonical;
 use crate::model::Origin;
-use crate::words;
 
 mod deploy;
 mod deployed;
@@ -90,12 +90,12 @@ fn list(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
 
 fn config(context: &Context, names: &[String], stacks: &StackOptions) -> Result<(), CliError> {
     let loaded = context.load(stacks)?;
-    let known: Vec<&str> = loaded.projects.iter().map(|project| project.name.as_str()).collect();
-    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        return Err(CliError::usage(format!("no stack is called {unknown}"))
-            .hint(format!("the stacks are {}", words::list(known))));
+    let known = loaded.platform.stack_names();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        return Err(Error::UnknownStack { name: unknown.clone(), known }.into());
     }
-    let chosen = loaded.projects.iter().filter(|project| names.is_empty() || names.contains(&project.name));
+    let all = loaded.platform.stacks.iter().zip(&loaded.projects);
+    let chosen = all.filter(|(stack, _)| names.is_empty() || names.contains(&stack.name)).map(|(_, project)| project);
     if context.json() {
         let parsed = chosen.map(|project| serde_yaml::from_str(&canonical(project)));
         let all: Vec<serde_json::Value> = parsed.collect::<Result<_, _>>().map_err(CliError::fault)?;

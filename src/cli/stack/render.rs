@@ -1,6 +1,6 @@
 //! `stack render`: files alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -10,7 +10,9 @@ use crate::app::{StackRequest, translate_stack};
 use crate::cli::context::{Context, StackOptions};
 use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::ui::text::count;
+use crate::compile::addons::MANAGER;
 use crate::compile::targets::{Loss, Rendered, Target, Translation};
+use crate::model::label;
 
 /// Write a stack in the words of Swarm or Kubernetes
 ///
@@ -100,11 +102,16 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             let written = context.host.write(&path, text.as_bytes(), mode).await;
             written.with_context(|| format!("write {}", path.display()))?;
         }
+        let outdated = remove_outdated(context, &folder, &translation, &files).await?;
         if context.json() {
             let names: Vec<&String> = files.iter().map(|(name, _)| name).collect();
             return context.print_json(&json!({"folder": folder.display().to_string(), "files": names}));
         }
-        context.events().info(format!("{} in {}", count(files.len(), "file"), folder.display()));
+        let mut told = format!("{} in {}", count(files.len(), "file"), folder.display());
+        if outdated > 0 {
+            told.push_str(&format!("; {} of an earlier rendering removed", count(outdated, "file")));
+        }
+        context.events().info(told);
         return Ok(());
     }
     if context.json() {
@@ -115,6 +122,43 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     let texts: Vec<String> = files(&translation)?.into_iter().map(|(_, text)| text).collect();
     context.print_data(&texts.join("---\n"))
+}
+
+/// Removes what an earlier rendering of the same stack wrote there and this one does not: whoever applies the folder would
+/// apply it, after what is newer. How many files that were.
+async fn remove_outdated(
+    context: &Context,
+    folder: &Path,
+    translation: &Translation,
+    files: &[(String, String)],
+) -> Result<usize, CliError> {
+    let Rendered::Kubernetes(objects) = &translation.rendered else { return Ok(0) };
+    let labels = |object: &Value| {
+        let labels = &object["metadata"]["labels"];
+        ["app.kubernetes.io/managed-by", label::STACK].map(|key| labels[key].as_str().map(str::to_owned))
+    };
+    let Some([_, stack]) = objects.first().map(labels) else { return Ok(0) };
+    let own = [Some(MANAGER.to_owned()), stack];
+    let names = context.host.list(folder).await.with_context(|| format!("list {}", folder.display()))?;
+    let mut removed = 0;
+    for name in names.iter().filter(|name| is_numbered(name) && files.iter().all(|(file, _)| file != *name)) {
+        let path = folder.join(name);
+        // what cannot be read is nothing of ours
+        let Ok(text) = context.host.read(&path).await else { continue };
+        let object: Value = serde_yaml::from_slice(&text).unwrap_or_default();
+        if labels(&object) == own {
+            let gone = context.host.remove(&path).await;
+            gone.with_context(|| format!("remove {}", path.display()))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// `006-deployment-web.yaml`
+fn is_numbered(name: &str) -> bool {
+    let digits = name.chars().take_while(char::is_ascii_digit).count();
+    digits >= 3 && name.get(digits..).is_some_and(|rest| rest.starts_with('-')) && name.ends_with(".yaml")
 }
 
 /// Says what is lost; what changes how a service behaves is an error unless it is accepted.

@@ -143,6 +143,12 @@ fn refused(new: CliError, code: u16, object: &str, message: &str) -> CliError {
         _ if says("being terminated") => new.hint(
             "what still lives in the namespace keeps it: wait until it is gone, or name another one with `--namespace`",
         ),
+        409 if says("still being deleted") && object.starts_with("PersistentVolumeClaim") => {
+            new.hint("the pods that use it keep it: scale their service to 0, then deploy again")
+        }
+        409 if says("still being deleted") => {
+            new.hint("what it still has to let go of keeps it: wait until it is gone, then deploy again")
+        }
         _ if says("admission webhook") || says("violates PodSecurity") || says("ValidatingAdmissionPolicy") => {
             new.hint("a rule of this cluster forbids it: change what it names, or ask who runs the cluster")
         }
@@ -218,6 +224,14 @@ mod tests {
                 "does not take what the files say",
             ),
             (403, "Namespace shop", "it is being terminated", ErrorKind::Cluster, "wait until it is gone"),
+            (
+                409,
+                "PersistentVolumeClaim shop/data",
+                "it is still being deleted",
+                ErrorKind::Cluster,
+                "the pods that use it keep it",
+            ),
+            (409, "Service shop/web-public", "it is still being deleted", ErrorKind::Cluster, "wait until it is gone"),
         ] {
             let (found, hints) = hint(code, object, message);
             assert_eq!(found, kind, "{message}");

@@ -10,7 +10,7 @@ use super::{ClusterError, ClusterProvider};
 use crate::engine::{Engine, ProgressSink};
 use crate::event::Progress;
 use crate::host::{Command, Host, Output, RunError};
-use crate::model::{ClusterSpec, EngineKind, Facts};
+use crate::model::{ClusterSpec, EngineKind, Facts, Fingerprint};
 
 mod output;
 mod program;
@@ -221,7 +221,8 @@ impl ClusterProvider for Kind {
         let direct = self.run(self.command(&args).timeout(SLOW)).await;
         let Err(ClusterError::Run(RunError::Failed { .. })) = direct else { return direct.map(drop) };
         progress(Progress::Line { text: "by way of an archive".into() });
-        let file = folder.join(format!("images-{}.tar", self.host.now()));
+        // add-ons load theirs at the same time
+        let file = folder.join(format!("images-{}-{}.tar", self.host.now(), Fingerprint::of(&references)));
         self.host.create_folder(folder, 0o700).await?;
         let loaded = async {
             self.archive(references, &file).await?;

@@ -23,7 +23,7 @@ fn spec() -> ClusterSpec {
 }
 
 async fn kind(host: &FakeHost) -> Kind {
-    let engine = FakeEngine::new().with_image("app:1");
+    let engine = FakeEngine::new().with_image("app:1").with_image("web:1");
     let facts = engine.facts().await.unwrap();
     let endpoint = Some("unix:///run/docker.sock".to_owned());
     Kind::new(Arc::new(host.clone()), Arc::new(engine), "kind".into(), facts, endpoint, Duration::from_secs(60))
@@ -206,11 +206,17 @@ async fn an_image_goes_by_way_of_an_archive_where_the_direct_way_fails() {
         "",
         "ERROR: failed to load image: ctr: content digest sha256:1: not found",
     );
-    kind(&host).await.load_images("macula", &["app:1".into()], Path::new(FOLDER), &|_| {}).await.unwrap();
+    // in one second, and by archives of their own
+    for reference in ["app:1", "web:1"] {
+        kind(&host).await.load_images("macula", &[reference.into()], Path::new(FOLDER), &|_| {}).await.unwrap();
+    }
     assert_snapshot!(host.journal().join("\n"), @"
     DOCKER_HOST=unix:///run/docker.sock KIND_EXPERIMENTAL_PROVIDER=docker kind load docker-image app:1 --name macula
-    DOCKER_HOST=unix:///run/docker.sock docker save --platform linux/amd64 -o /home/dev/.local/share/macula/macula/cluster/images-1790000000.tar app:1
-    DOCKER_HOST=unix:///run/docker.sock KIND_EXPERIMENTAL_PROVIDER=docker kind load image-archive /home/dev/.local/share/macula/macula/cluster/images-1790000000.tar --name macula
+    DOCKER_HOST=unix:///run/docker.sock docker save --platform linux/amd64 -o /home/dev/.local/share/macula/macula/cluster/images-1790000000-988ba197ae3e7e37da3eb3c4854b0b4c.tar app:1
+    DOCKER_HOST=unix:///run/docker.sock KIND_EXPERIMENTAL_PROVIDER=docker kind load image-archive /home/dev/.local/share/macula/macula/cluster/images-1790000000-988ba197ae3e7e37da3eb3c4854b0b4c.tar --name macula
+    DOCKER_HOST=unix:///run/docker.sock KIND_EXPERIMENTAL_PROVIDER=docker kind load docker-image web:1 --name macula
+    DOCKER_HOST=unix:///run/docker.sock docker save --platform linux/amd64 -o /home/dev/.local/share/macula/macula/cluster/images-1790000000-32549a63d9573e6bbd6f60c8428464f7.tar web:1
+    DOCKER_HOST=unix:///run/docker.sock KIND_EXPERIMENTAL_PROVIDER=docker kind load image-archive /home/dev/.local/share/macula/macula/cluster/images-1790000000-32549a63d9573e6bbd6f60c8428464f7.tar --name macula
     ");
     let error =
         kind(&host).await.load_images("macula", &["gone:1".into()], Path::new(FOLDER), &|_| {}).await.unwrap_err();

@@ -35,6 +35,10 @@ pub const AUTHORITY: &str = "macula-ca";
 pub const AUTHORITY_KEY: &str = "ca.crt";
 /// Namespaces with this label set to `true` get the ConfigMap [`AUTHORITY`].
 pub const AUTHORITY_LABEL: &str = "dev.macula.ca";
+/// The Secret with what the cluster's ingress serves, and what its pods say of that where they read it only once
+/// (kind/addons/).
+const CERTIFICATE: &str = "default-certificate";
+const CERTIFICATE_DIGEST: &str = "dev.macula/certificate";
 /// The host names of the admission webhook of ingress-nginx: what its certificate is for.
 pub const WEBHOOK_NAMES: [&str; 2] =
     ["ingress-nginx-controller-admission.ingress-nginx.svc", "ingress-nginx-controller-admission.ingress-nginx"];
@@ -61,6 +65,36 @@ impl AddOn {
     pub fn is_for_namespaces(&self) -> bool {
         self.manifests.iter().any(|manifest| namespaces_of(manifest).is_some())
     }
+
+    /// Has the ingress serve this, as if it were rendered with it; the manifests that are different then.
+    pub fn serve(&mut self, served: &Served) -> Vec<Value> {
+        let mut changed = Vec::new();
+        for manifest in &mut self.manifests {
+            let before = manifest.clone();
+            let text = |pointer: &str| before.pointer(pointer).and_then(Value::as_str);
+            if text("/kind") == Some("Secret") && text("/metadata/name") == Some(CERTIFICATE) {
+                manifest["data"] = json!({"tls.crt": encoded(&served.chain), "tls.key": encoded(&served.key)});
+            }
+            let annotations = manifest.pointer_mut("/spec/template/metadata/annotations");
+            if let Some(known) = annotations.and_then(|all| all.get_mut(CERTIFICATE_DIGEST)) {
+                *known = json!(brief_digest(&served.chain));
+            }
+            if *manifest != before {
+                changed.push(manifest.clone());
+            }
+        }
+        changed
+    }
+}
+
+/// As the data of a Secret.
+fn encoded(text: &str) -> String {
+    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text)
+}
+
+fn brief_digest(text: &str) -> String {
+    let digest = crate::model::Fingerprint::of(&text).0;
+    digest.get(..16).unwrap_or(&digest).to_owned()
 }
 
 /// The selector of the namespaces that a manifest is for, where it is for several: see
@@ -315,8 +349,7 @@ fn context(input: &AddOnInput) -> Result<Value, AddOnError> {
             Ok(json!({"port": port, "namespace": namespace, "service": name, "target": target}))
         })
         .collect::<Result<_, _>>()?;
-    let secret = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
-    let pair = |served: &Served| json!({"certificate": secret(&served.chain), "key": secret(&served.key)});
+    let pair = |served: &Served| json!({"certificate": encoded(&served.chain), "key": encoded(&served.key)});
     let services: Map<String, Value> = input.services.iter().map(|name| (name.clone(), json!(true))).collect();
     let mut context = json!({
         "name": input.platform,
@@ -334,10 +367,10 @@ fn context(input: &AddOnInput) -> Result<Value, AddOnError> {
         "certificate": input.certificate.as_ref().map(pair),
         "webhook": input.webhook.as_ref().map(|webhook| {
             let mut value = pair(&webhook.served);
-            value["authority"] = json!(secret(&webhook.authority));
+            value["authority"] = json!(encoded(&webhook.authority));
             value
         }),
-        "powerdns_key": input.powerdns_key.as_deref().map(secret),
+        "powerdns_key": input.powerdns_key.as_deref().map(encoded),
         "services": services,
     });
     // files that stand in a ConfigMap, and a digest that makes pods follow a change of theirs
@@ -347,12 +380,10 @@ fn context(input: &AddOnInput) -> Result<Value, AddOnError> {
         ("traefik_config", rendered("traefik-dynamic.yaml.j2", &context)?),
     ];
     for (key, text) in files {
-        let digest = crate::model::Fingerprint::of(&text).0;
-        context[key] = json!({"text": text, "digest": digest.get(..16).unwrap_or(&digest)});
+        context[key] = json!({"text": text, "digest": brief_digest(&text)});
     }
     if let Some(served) = &input.certificate {
-        let digest = crate::model::Fingerprint::of(&served.chain).0;
-        context["certificate"]["digest"] = json!(digest.get(..16).unwrap_or(&digest));
+        context["certificate"]["digest"] = json!(brief_digest(&served.chain));
     }
     Ok(context)
 }

@@ -138,6 +138,25 @@ fn every_object_is_what_its_type_says() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// One of some 1,700 has digits alone, which are a number to YAML.
+#[test]
+fn a_digest_of_digits_is_a_text() {
+    let mut wrong = Vec::new();
+    for input in variants() {
+        let mut context = context(&input).unwrap();
+        for file in ["corefile", "alloy_config", "traefik_config", "certificate"] {
+            if let Some(digest) = context.pointer_mut(&format!("/{file}/digest")) {
+                *digest = json!("1234567890123456");
+            }
+        }
+        for file in ["coredns.yaml.j2", "traefik.yaml.j2", "alloy.yaml.j2"] {
+            let all = objects(file, &rendered(file, &context).unwrap()).unwrap();
+            wrong.extend(all.iter().flat_map(strict).map(|line| format!("{file}: {line}")));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
 #[test]
 fn a_field_that_no_type_has_is_noticed() {
     let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"},
@@ -214,6 +233,21 @@ fn a_selector_matches_the_pods_that_are_made() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn another_certificate_changes_only_what_has_it() {
+    for (ingress, kinds) in [("nginx", &["Secret"][..]), ("traefik", &["Secret", "Deployment"][..])] {
+        let mut input = input();
+        input.settings.ingress = ingress.into();
+        let mut there = addon(&input, "ingress");
+        assert_eq!(there.serve(input.certificate.as_ref().unwrap()), Vec::<Value>::new());
+        let other = Served { chain: "other chain\n".into(), key: "other key\n".into(), ..Served::default() };
+        let changed = there.serve(&other);
+        assert_eq!(changed.iter().map(|manifest| manifest["kind"].as_str().unwrap()).collect::<Vec<_>>(), kinds);
+        input.certificate = Some(other);
+        assert_eq!(there, addon(&input, "ingress"), "as another `up` would have it");
     }
 }
 

@@ -6,17 +6,18 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::kubernetes::{
-    claim_name, has_data, is_alone, is_annotation, is_nginx, is_port_name, object_name, ports, taken_names,
+    claim_name, has_data, is_alone, is_annotation, is_nginx, is_port_name, is_service_name, object_name, ports,
+    taken_names,
 };
 use super::loss::Loss;
 use super::{Options, Part, Scene, Target, written};
 use crate::config::Said;
-use crate::model::{Condition, Mount, Service, Stack, is_dns_label};
+use crate::model::{Condition, Mount, Service, Stack, is_dns_label, to_dns_label};
 
 /// Something in the files with which the target cannot run the stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
-    /// `compose.yaml:7:9`
+    /// `compose.yaml:7:9`; empty where no file says it.
     pub place: String,
     pub message: String,
     /// What would be right.
@@ -25,7 +26,10 @@ pub struct Refusal {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}\n    {}", self.place, self.message, self.help)
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
+        write!(f, "{}\n    {}", self.message, self.help)
     }
 }
 
@@ -43,13 +47,28 @@ fn place(said: &[Said], path: &str) -> String {
     said.iter().find(below).or_else(|| said.first()).map(|one| one.place.clone()).unwrap_or_default()
 }
 
-/// A name that Kubernetes takes for a Service, whose rule is the strictest.
-fn is_service_name(name: &str) -> bool {
-    is_dns_label(name) && name.starts_with(|first: char| first.is_ascii_lowercase())
+/// A name that a swarm takes for a service: it becomes one part of a DNS name.
+fn is_swarm_name(name: &str) -> bool {
+    let ends = |letter: char| letter.is_ascii_alphanumeric();
+    name.chars().all(|letter| ends(letter) || "-_".contains(letter)) && name.starts_with(ends) && name.ends_with(ends)
 }
 
 pub(super) fn refusals(target: Target, stack: &Stack, said: &[Said], options: &Options<'_>) -> Vec<Refusal> {
     let mut all = Vec::new();
+    let namespace = options.namespace.unwrap_or(&stack.name);
+    if target == Target::Kubernetes && !is_dns_label(namespace) {
+        // a folder's name is in no file
+        let named = said.iter().find(|one| one.path == "name" && options.namespace.is_none());
+        let help = match to_dns_label(namespace) {
+            near if near.is_empty() => NAME_HELP.to_owned(),
+            near => format!("choose another one with `--namespace {near}`"),
+        };
+        all.push(Refusal {
+            place: named.map(|one| one.place.clone()).unwrap_or_default(),
+            message: format!("`{namespace}` cannot be the name of a namespace"),
+            help,
+        });
+    }
     let mut refuse = |path: &str, message: String, help: &str| {
         all.push(Refusal { place: place(said, path), message, help: help.to_owned() });
     };
@@ -57,20 +76,10 @@ pub(super) fn refusals(target: Target, stack: &Stack, said: &[Said], options: &O
         || stack.services.values().map(|service| (service.short.as_deref().unwrap_or(&service.name), service));
     match target {
         Target::Kubernetes => {
-            let namespace = options.namespace.unwrap_or(&stack.name);
-            if !is_dns_label(namespace) {
-                refuse("name", format!("`{namespace}` cannot be the name of a namespace"), NAME_HELP);
-            }
             for (name, service) in services() {
                 let path = format!("services.{name}");
                 if !is_service_name(name) {
                     refuse(&path, format!("`{name}` cannot be the name of a Service of Kubernetes"), NAME_HELP);
-                }
-                for (network, joined) in &service.networks {
-                    for alias in joined.aliases.iter().filter(|alias| !is_service_name(alias)) {
-                        let path = format!("{path}.networks.{network}.aliases");
-                        refuse(&path, format!("`{alias}` cannot be the name of a Service of Kubernetes"), NAME_HELP);
-                    }
                 }
                 scaled(name, service, &mut refuse);
                 shared(name, service, &mut refuse);
@@ -98,6 +107,14 @@ pub(super) fn refusals(target: Target, stack: &Stack, said: &[Said], options: &O
                         &format!("services.{name}"),
                         message,
                         "use at most 63 characters, the stack's name included",
+                    );
+                }
+                if !is_swarm_name(&full) {
+                    let message = format!("`{full}` cannot be the name of a service of Swarm");
+                    refuse(
+                        &format!("services.{name}"),
+                        message,
+                        "use letters, digits, dashes and underscores, with a letter or a digit at the end",
                     );
                 }
                 if service.image.is_none() && service.build.is_none() {
@@ -192,6 +209,27 @@ pub(super) fn twice(scene: &Scene<'_>, objects: &[Value], said: &[Said]) -> Vec<
         }
     };
     by_name.into_iter().filter(|(_, objects)| objects.len() > 1).map(refusal).collect()
+}
+
+/// Services with a name of which the cluster makes one that is too long.
+pub(super) fn long(objects: &[Value], said: &[Said]) -> Vec<Refusal> {
+    let refusal = |object: &Value| {
+        let service = object["metadata"]["labels"][NAME_LABEL].as_str()?;
+        let length = object["metadata"]["name"].as_str()?.len();
+        let (most, which) = match object["kind"].as_str()? {
+            // a label of its pods is its name, a dash and a hash of ten characters
+            "StatefulSet" if length > 52 => (52, "a service with a volume"),
+            // the one that ends with `-public`
+            "Service" if length > 63 => (56, "a service with a port on all addresses"),
+            _ => return None,
+        };
+        Some(Refusal {
+            place: place(said, &format!("services.{service}")),
+            message: format!("`{service}` is too long for {which} on Kubernetes"),
+            help: format!("use at most {most} characters"),
+        })
+    };
+    objects.iter().filter_map(refusal).collect()
 }
 
 /// Services that a part waits for until they are ready, and that it cannot ask: pods with data have a name at once.
@@ -304,8 +342,17 @@ pub(super) fn losses(target: Target, scene: &Scene<'_>, said: &[Said]) -> Vec<Lo
             }
             let taken = taken_names(scene, part);
             for (network, joined) in &part.service.networks {
-                for alias in joined.aliases.iter().filter(|alias| taken.contains(alias.as_str())) {
-                    let why = format!("`{alias}` is the name of another service, and leads to that one alone");
+                for alias in &joined.aliases {
+                    let why = if taken.contains(alias.as_str()) {
+                        format!("`{alias}` is the name of another service, and leads to that one alone")
+                    } else if !is_service_name(alias) {
+                        format!(
+                            "`{alias}` cannot be the name of a Service, and leads nowhere there: write lower-case \
+                             letters, digits and dashes"
+                        )
+                    } else {
+                        continue;
+                    };
                     lose(format!("{path}.networks.{network}.aliases"), true, why);
                 }
             }
@@ -336,6 +383,11 @@ pub(super) fn losses(target: Target, scene: &Scene<'_>, said: &[Said]) -> Vec<Lo
             lose(format!("{path}.volumes"), false, why);
         }
         if target == Target::Swarm {
+            let deploy = &part.service.deploy;
+            let keys = [("update_config", deploy.update.is_some()), ("rollback_config", deploy.rollback.is_some())];
+            for (key, _) in keys.into_iter().filter(|(_, is_said)| *is_said && part.is_job()) {
+                lose(format!("{path}.deploy.{key}"), false, "a job is replaced at once".to_owned());
+            }
             for (mount, volume) in part.service.mounts.iter().filter_map(|mount| match mount {
                 Mount::Volume { source: Some(source), .. } => Some((mount, source)),
                 _ => None,

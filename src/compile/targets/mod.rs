@@ -233,7 +233,8 @@ pub fn translate(
         Target::Swarm => Rendered::Swarm(Box::new(swarm::stack(&scene))),
     };
     if let Rendered::Kubernetes(objects) = &rendered {
-        let refusals = check::twice(&scene, objects, &said);
+        let mut refusals = check::twice(&scene, objects, &said);
+        refusals.extend(check::long(objects, &said));
         if !refusals.is_empty() {
             return Err(TargetError::Refused { target, refusals });
         }

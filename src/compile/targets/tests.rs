@@ -466,6 +466,63 @@ fn a_service_without_networks_is_in_the_default_one_where_another_names_it() {
 }
 
 #[test]
+fn metrics_are_open_to_the_api_server_which_is_no_pod() {
+    let text = "name: l\nservices:\n  web:\n    image: x\n    networks: [back]\n    \
+                x-macula: {ingress: {host: a, port: 80}, metrics: {port: 9090}}\nnetworks: {back: }\n";
+    let policies = of_kind(text, "NetworkPolicy");
+    let reached = policies.iter().find(|policy| policy["metadata"]["name"] == "web-reached").unwrap();
+    let rules = serde_json::json!([
+        {"from": [{"namespaceSelector": {}}], "ports": [{"port": 80, "protocol": "TCP"}]},
+        {"ports": [{"port": 9090, "protocol": "TCP"}]},
+    ]);
+    assert_eq!(reached["spec"]["ingress"], rules);
+}
+
+#[test]
+fn one_rule_that_strips_makes_patterns_of_all_paths_of_its_host() {
+    let paths = |rules: &str| -> Vec<String> {
+        let text =
+            format!("name: l\nservices: {{web: {{image: x, expose: [80], x-macula: {{ingress: [{rules}]}}}}}}\n");
+        let rule = |ingress: &Value| {
+            let path = ingress.pointer("/spec/rules/0/http/paths/0").unwrap();
+            let said = |key: &str| {
+                ingress["metadata"]["annotations"].get(format!("nginx.ingress.kubernetes.io/{key}")).is_some()
+            };
+            let (matched, rewritten) = (said("use-regex"), said("rewrite-target"));
+            assert_eq!(matched, path["pathType"] == "ImplementationSpecific", "{ingress}");
+            format!("{}{}", path["path"].as_str().unwrap(), if rewritten { " rewritten" } else { "" })
+        };
+        of_kind(&text, "Ingress").iter().map(rule).collect()
+    };
+    let (app, root) = ("{host: a, path: /app, port: 80}", "{host: a, port: 80}");
+    assert_eq!(paths(&format!("{app}, {root}")), ["/app", "/"]);
+    assert_eq!(
+        paths(&format!(
+            "{{host: a, path: /v1.0, port: 80, strip: true}}, {app}, {root}, {{host: b, path: /b, port: 80}}"
+        )),
+        [r"/v1\.0(/|$)(.*) rewritten", "/app(/|$)(.*)", "/", "/b"]
+    );
+}
+
+#[test]
+fn a_rollout_may_take_longer_than_what_its_pods_have_to_be_ready_for() {
+    for (delay, timeout, deadline) in [
+        ("30s", "", Value::Null),
+        ("30s", "2m", serde_json::json!(120)),
+        ("5m", "2m", serde_json::json!(900)),
+        ("10m", "", serde_json::json!(1200)),
+        ("10m", "20m", serde_json::json!(1200)),
+    ] {
+        let timeout = if timeout.is_empty() { String::new() } else { format!(", timeout: {timeout}") };
+        let text = format!(
+            "name: l\nservices: {{web: {{image: x, deploy: {{update_config: {{delay: {delay}}}}}, \
+             x-macula: {{probe: {{tcp: {{port: 80}}{timeout}}}}}}}}}\n"
+        );
+        assert_eq!(of_kind(&text, "Deployment")[0]["spec"]["progressDeadlineSeconds"], deadline, "{text}");
+    }
+}
+
+#[test]
 fn a_job_is_tried_again_where_it_says_so() {
     for (restart, tries) in
         [("", 0), (", restart: \"no\"", 0), (", restart: on-failure", 6), (", restart: on-failure:2", 2)]
@@ -558,10 +615,25 @@ fn a_port_on_all_addresses_of_both_families_is_one() {
     assert_eq!(names, ["tcp-80", "udp-80"]);
 }
 
+/// It refuses one that says how it is updated.
+#[test]
+fn a_job_of_a_swarm_is_replaced_at_once() {
+    let text = "name: l\nx-deploy: &deploy {update_config: {order: start-first}, rollback_config: {parallelism: 2}}\n\
+                services:\n  web: {image: x, deploy: *deploy}\n  \
+                migrate: {image: x, deploy: *deploy, x-macula: {once: true}}\n";
+    let translation = of(text, Target::Swarm);
+    let key = "services.migrate.deploy";
+    assert_eq!(lost(&translation), [format!("note {key}.update_config"), format!("note {key}.rollback_config")]);
+    let Rendered::Swarm(stack) = &translation.rendered else { panic!("not of a swarm") };
+    let said = |service: &Value| ["UpdateConfig", "RollbackConfig"].map(|key| service.get(key).is_some());
+    assert_eq!(stack.services.iter().map(said).collect::<Vec<_>>(), [[false, false], [true, true]]);
+}
+
 #[test]
 fn a_swarm_gets_what_is_said_and_nothing_twice() {
     let text = "name: l\nservices:\n  a: {image: x, restart: \"no\", shm_size: 1g, tmpfs: [/dev/shm], networks: [node]}\n  \
-                b: {image: x, shm_size: 1g, networks: [other]}\n\
+                b: {image: x, shm_size: 1g, networks: [other]}\n  \
+                c: {image: x, deploy: {restart_policy: {condition: unless-stopped}}}\n\
                 networks: {node: {external: true, name: host}, other: {external: true}}\n";
     let translation = of(text, Target::Swarm);
     strict_all(&translation);
@@ -570,6 +642,7 @@ fn a_swarm_gets_what_is_said_and_nothing_twice() {
     let task = |index: usize, pointer: &str| stack.services[index]["TaskTemplate"].pointer(pointer).cloned();
     assert_eq!(task(0, "/RestartPolicy"), Some(serde_json::json!({"Condition": "none"})));
     assert_eq!(task(1, "/RestartPolicy"), None, "what says nothing is started again");
+    assert_eq!(task(2, "/RestartPolicy"), Some(serde_json::json!({"Condition": "any"})));
     let mounts = |index: usize| task(index, "/ContainerSpec/Mounts").unwrap().as_array().unwrap().len();
     assert_eq!((mounts(0), mounts(1)), (1, 1));
     assert_eq!(task(0, "/Networks"), Some(serde_json::json!([{"Target": "host"}])));
@@ -580,12 +653,10 @@ fn a_swarm_gets_what_is_said_and_nothing_twice() {
 fn what_cannot_run_there_is_refused_with_its_place() {
     let long = "a".repeat(62);
     let text = format!(
-        "services:\n  Web_1: {{image: x, networks: {{default: {{aliases: [Bad_Alias]}}}}}}\n  {long}: {{image: x}}\n  db:\n    image: x\n    deploy: {{replicas: 2}}\n    volumes: [\"data:/d\"]\n  api: {{image: x, x-macula: {{scale: {{max: 3}}}}}}\nvolumes: {{data: }}\n"
+        "services:\n  Web_1: {{image: x}}\n  {long}: {{image: x}}\n  db:\n    image: x\n    deploy: {{replicas: 2}}\n    volumes: [\"data:/d\"]\n  api: {{image: x, x-macula: {{scale: {{max: 3}}}}}}\nvolumes: {{data: }}\n"
     );
     insta::assert_snapshot!(refused(&text, Target::Kubernetes).join("\n"), @r#"
     compose.yaml:2:18: `Web_1` cannot be the name of a Service of Kubernetes
-        use at most 63 lower-case letters, digits and inner dashes, with a letter first
-    compose.yaml:2:51: `Bad_Alias` cannot be the name of a Service of Kubernetes
         use at most 63 lower-case letters, digits and inner dashes, with a letter first
     compose.yaml:8:43: api is to be scaled by its CPU, of which it reserves none
         set `deploy.resources.reservations.cpus`, such as "0.1"
@@ -596,6 +667,74 @@ fn what_cannot_run_there_is_refused_with_its_place() {
     compose.yaml:3:75: `w_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` is too long for the name of a service of Swarm
         use at most 63 characters, the stack's name included
     "#);
+}
+
+#[test]
+fn a_name_with_dots_is_refused_at_its_place() {
+    let text = "name: l\nservices:\n  web: {image: x}\n  a.b: {image: x, cpuset: \"0\", volumes: [\"./x:/x\"]}\n";
+    let of = |one: &Said| one.key == "services.*.cpuset" && one.service.as_deref() == Some("a.b");
+    assert!(loaded(text).unwrap().said("l").iter().any(of));
+    let refused: Vec<String> = RULED.into_iter().flat_map(|target| refused(text, target)).collect();
+    insta::assert_snapshot!(refused.join("\n"), @"
+    compose.yaml:4:16: `l_a.b` cannot be the name of a service of Swarm
+        use letters, digits, dashes and underscores, with a letter or a digit at the end
+    compose.yaml:4:16: `a.b` cannot be the name of a Service of Kubernetes
+        use at most 63 lower-case letters, digits and inner dashes, with a letter first
+    ");
+}
+
+#[test]
+fn a_name_leaves_room_for_what_the_cluster_makes_of_it() {
+    let needed = "n".repeat(63);
+    let text = |data: &str, public: &str| {
+        format!(
+            "services:\n  {data}: {{image: x, volumes: [\"data:/d\"]}}\n  {public}: {{image: x, ports: [\"0.0.0.0:80:80\"]}}\n  \
+             {needed}: {{image: x}}\n  web: {{image: x, depends_on: [{needed}, {data}]}}\nvolumes: {{data: }}\n"
+        )
+    };
+    let (data, public) = ("d".repeat(52), "p".repeat(56));
+    let web = of_kind(&text(&data, &public), "Deployment").pop().unwrap();
+    let waits = web.pointer("/spec/template/spec/initContainers").unwrap().as_array().unwrap();
+    let waits: Vec<&str> = waits.iter().filter_map(|container| container["name"].as_str()).collect();
+    assert_eq!(waits, [format!("wait-for-{data}").as_str(), "wait-for-1"]);
+    let (data, public) = (format!("{data}d"), format!("{public}p"));
+    let told = [
+        format!(
+            "compose.yaml:3:70: `{public}` is too long for a service with a port on all addresses on Kubernetes\n    \
+             use at most 56 characters"
+        ),
+        format!(
+            "compose.yaml:2:66: `{data}` is too long for a service with a volume on Kubernetes\n    \
+             use at most 52 characters"
+        ),
+    ];
+    assert_eq!(refused(&text(&data, &public), Target::Kubernetes), told);
+}
+
+#[test]
+fn an_alias_that_no_service_may_have_is_lost_and_a_namespace_may_be_another() {
+    let text = "name: my_shop\nservices:\n  a: {image: x, networks: {default: {aliases: [a.example, other]}}}\n";
+    let told = |namespace: Option<&'static str>| -> Vec<String> {
+        let options = Options { namespace, ..OPTIONS };
+        let translation = match translated(&loaded(text).unwrap(), Target::Kubernetes, &options) {
+            Ok(translation) => translation,
+            Err(TargetError::Refused { refusals, .. }) => return refusals.iter().map(ToString::to_string).collect(),
+            Err(error) => panic!("{error}"),
+        };
+        let Rendered::Kubernetes(objects) = &translation.rendered else { panic!("not of Kubernetes") };
+        let services = objects.iter().filter(|object| object["kind"] == "Service");
+        let names = services.map(|object| object["metadata"]["name"].as_str().unwrap().to_owned());
+        said_of_losses(&translation).into_iter().chain(names).collect()
+    };
+    insta::assert_snapshot!([None, Some("a_b"), Some("my-shop")].map(told).concat().join("\n"), @"
+    compose.yaml:1:7: `my_shop` cannot be the name of a namespace
+        choose another one with `--namespace my-shop`
+    `a_b` cannot be the name of a namespace
+        choose another one with `--namespace a-b`
+    stops compose.yaml:3:47: services.a.networks.default.aliases: `a.example` cannot be the name of a Service, and leads nowhere there: write lower-case letters, digits and dashes
+    a
+    other
+    ");
 }
 
 #[test]

@@ -79,6 +79,52 @@ async fn what_passes_is_tried_again() {
     assert_eq!(server.lines().iter().filter(|line| line.starts_with("PATCH")).count(), 7);
 }
 
+/// What is said of an object that is being deleted would go with it.
+#[tokio::test]
+async fn an_object_that_is_being_deleted_is_waited_for_and_made_again() {
+    let path = "/api/v1/namespaces/space/configmaps/one";
+    let mut leaving = config_map("one");
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let mut store = Store::default();
+    let mut looks = 0;
+    let there = leaving.clone();
+    let server = Server::start(move |request| match request.method.as_str() {
+        "GET" if looks < 2 => {
+            looks += 1;
+            json_answer(200, there.clone())
+        }
+        _ => store.answer(request),
+    })
+    .await;
+    let applied = server.kubernetes.apply(&addon(vec![config_map("one")])).await.unwrap();
+    assert_eq!(applied.created, ["ConfigMap space/one"]);
+    let methods: Vec<String> = server
+        .requests
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|request| format!("{} {}", request.method, request.path()))
+        .collect();
+    assert_eq!(methods, ["GET", "GET", "GET", "PATCH"].map(|method| format!("{method} {path}")));
+
+    // one that something keeps
+    for (refuses, said) in [
+        (false, "cannot apply ConfigMap space/one: it is still being deleted"),
+        (true, "cannot replace ConfigMap space/one: it is still being deleted"),
+    ] {
+        let there = if refuses { config_map("one") } else { leaving.clone() };
+        let mut server = Server::start(move |request| match request.method.as_str() {
+            "PATCH" => no(422, "Invalid", "ConfigMap \"one\" is invalid: data: field is immutable"),
+            "DELETE" => json_answer(200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
+            _ => json_answer(200, there.clone()),
+        })
+        .await;
+        server.kubernetes = server.kubernetes.clone().with_patience(Duration::from_millis(200));
+        let error = server.kubernetes.apply(&addon(vec![config_map("one")])).await.unwrap_err();
+        assert_eq!(error.to_string(), said);
+    }
+}
+
 #[tokio::test]
 async fn what_does_not_pass_is_said_at_once() {
     let server = Server::start(|request| match request.method.as_str() {

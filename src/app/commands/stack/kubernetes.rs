@@ -18,7 +18,8 @@ use crate::compile::addons::{Workload, WorkloadKind};
 use crate::compile::targets::{Check, Checked, Rendered};
 use crate::event::Doing;
 use crate::kubernetes::{
-    Applied, Kubernetes, KubernetesError, NodeStatus, NotReady, StackOwner, StackRemoved, StackWorkload, workload_of,
+    Applied, Kubernetes, KubernetesError, NodeStatus, NotReady, Rerouted, StackOwner, StackRemoved, StackWorkload,
+    workload_of,
 };
 use crate::model::Remedy;
 
@@ -143,20 +144,23 @@ pub async fn deploy_to_cluster(
         let digests = in_registry(session, request).await?;
         objects.iter_mut().for_each(|object| pin(object, &digests));
         let gone = kubernetes.prune_stack(place.owner(), &objects, true).await.map_err(before)?;
-        kubernetes.check_objects(&objects).await.map_err(before)?;
+        let rerouted = kubernetes.rerouted(place.owner(), &objects).await.map_err(before)?;
+        let asked: Vec<Value> = objects.iter().filter(|object| !rerouted.heirs.contains(object)).cloned().collect();
+        kubernetes.check_objects(&asked).await.map_err(before)?;
         match request.dry_run {
             true => {
                 let mut would = ClusterDeployed { removed: gone, ..ClusterDeployed::default() };
-                would.add(kubernetes.compare_objects(objects.clone()).await.map_err(before)?);
-                Ok::<_, Error>((objects, Some(would)))
+                would.add(kubernetes.compare_objects(asked).await.map_err(before)?);
+                would.add(rerouted.would.clone());
+                Ok::<_, Error>((objects, rerouted, Some(would)))
             }
-            false => Ok((objects, None)),
+            false => Ok((objects, rerouted, None)),
         }
     };
-    let (objects, would) = unless_cancelled(session, looks).await??;
+    let (objects, rerouted, would) = unless_cancelled(session, looks).await??;
     match would {
         Some(would) => Ok(would),
-        None => Rollout { session, kubernetes: &kubernetes, place, request }.all(&objects).await,
+        None => Rollout { session, kubernetes: &kubernetes, place, request }.all(&objects, rerouted).await,
     }
 }
 
@@ -180,7 +184,7 @@ struct Rollout<'a> {
 }
 
 impl Rollout<'_> {
-    async fn all(&self, objects: &[Value]) -> Result<ClusterDeployed, Error> {
+    async fn all(&self, objects: &[Value], rerouted: Rerouted) -> Result<ClusterDeployed, Error> {
         let stack = self.place.stack;
         let (mut workloads, mut others): (BTreeMap<String, (Workload, &Value)>, Vec<Value>) = Default::default();
         for object in objects {
@@ -201,8 +205,16 @@ impl Rollout<'_> {
 
         let mut deployed = ClusterDeployed::default();
         steps.start(OBJECTS);
-        let applied = unless_cancelled(session, self.kubernetes.apply_objects(others)).await?;
-        deployed.add(applied.inspect_err(|error| steps.failed(OBJECTS, &error.to_string())).map_err(midway)?);
+        let tell = |line: &str| steps.waits(OBJECTS, line.to_owned());
+        let prepared = Box::pin(self.prepared(rerouted, others, objects, &tell));
+        let prepared = unless_cancelled(session, prepared).await?;
+        let prepared = prepared.inspect_err(|error| steps.failed(OBJECTS, error));
+        let (applied, first, ending) = prepared.map_err(midway)?;
+        deployed.add(applied);
+        if !ending.is_empty() {
+            steps.failed(OBJECTS, "pods have not ended");
+            return Err(DeployError::NotRunning { stack: stack.to_owned(), failed: ending }.into());
+        }
         steps.done(OBJECTS, None);
 
         let failed = self.workloads(&steps, &workloads, &mut deployed).await?;
@@ -211,9 +223,34 @@ impl Rollout<'_> {
         }
         steps.start(GONE);
         let removed = self.kubernetes.prune_stack(self.place.owner(), objects, false).await;
-        deployed.removed = removed.inspect_err(|error| steps.failed(GONE, &error.to_string())).map_err(midway)?;
+        let removed = removed.inspect_err(|error| steps.failed(GONE, error)).map_err(midway)?;
+        deployed.removed = first.into_iter().chain(removed).collect();
         steps.done(GONE, None);
         Ok(deployed)
+    }
+
+    /// Makes room for what takes over a host, a volume or a port, and applies what pods need. What was removed for it,
+    /// and the pods that have not ended in time, after the name of what ran them.
+    async fn prepared(
+        &self,
+        rerouted: Rerouted,
+        others: Vec<Value>,
+        objects: &[Value],
+        tell: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<(Applied, Vec<String>, Vec<(String, String)>), KubernetesError> {
+        let mut removed = self.kubernetes.reroute(rerouted).await?;
+        let Applied { created, mut changed, unchanged } = self.kubernetes.apply_objects(others).await?;
+        // with another host
+        let (again, created): (Vec<String>, Vec<String>) = created.into_iter().partition(|name| removed.contains(name));
+        removed.retain(|name| !again.contains(name));
+        changed.extend(again);
+        let (owner, namespace, patience) = (self.place.owner(), self.place.namespace, self.request.patience);
+        let vacated = self.kubernetes.vacate(owner, namespace, objects, patience, tell).await?;
+        removed.extend(vacated.removed);
+        let why =
+            |pod: String| format!("{pod} has not ended, and has a volume or a port that another service is to have");
+        let ending = vacated.ending.into_iter().map(|(name, pod)| (name, why(pod))).collect();
+        Ok((Applied { created, changed, unchanged }, removed, ending))
     }
 
     /// The services that one waits for.
@@ -279,7 +316,7 @@ impl Rollout<'_> {
             Ok(applied)
         };
         let applied = applied.await.inspect_err(|error: &KubernetesError| {
-            steps.failed(&workload.to_string(), &error.to_string());
+            steps.failed(&workload.to_string(), error);
         })?;
         let wait = (self.request.patience, !applied.is_nothing());
         let not_ready = rolled_out(self.kubernetes, steps, workload, wait).await;
@@ -394,7 +431,7 @@ pub async fn scale_on_cluster(
             let id = workload.to_string();
             steps.start(&id);
             let scaled = kubernetes.scale(workload, *number).await;
-            scaled.inspect_err(|error| steps.failed(&id, &error.to_string())).map_err(midway)?;
+            scaled.inspect_err(|error| steps.failed(&id, error)).map_err(midway)?;
         }
         let waits = chosen.iter().map(|(workload, _)| async {
             let not_ready = rolled_out(&kubernetes, &steps, workload, (patience, true)).await;

@@ -56,8 +56,7 @@ pub struct StackDeploy<'a> {
 pub async fn translate_stack(session: &Session, loaded: &Loaded, request: &StackRequest) -> Result<Translation, Error> {
     let platform = &loaded.platform;
     let Some(stack) = platform.stacks.iter().find(|stack| stack.name == request.stack) else {
-        let known = platform.stacks.iter().map(|stack| stack.name.clone()).collect();
-        return Err(Error::UnknownStack { name: request.stack.clone(), known });
+        return Err(Error::UnknownStack { name: request.stack.clone(), known: platform.stack_names() });
     };
     let secrets = match request.secrets {
         true => {

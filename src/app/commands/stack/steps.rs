@@ -1,6 +1,7 @@
 //! The steps of a deployment, for whoever shows them.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -39,8 +40,8 @@ impl<'a> Steps<'a> {
         self.events.emit(Event::StepDone { id: id.to_owned(), millis: self.millis(id), note });
     }
 
-    pub fn failed(&self, id: &str, error: &str) {
-        self.events.emit(Event::StepFailed { id: id.to_owned(), millis: self.millis(id), error: error.to_owned() });
+    pub fn failed(&self, id: &str, error: impl Display) {
+        self.events.emit(Event::StepFailed { id: id.to_owned(), millis: self.millis(id), error: error.to_string() });
     }
 
     pub fn skipped(&self, id: &str, because: &str) {
@@ -61,4 +62,26 @@ impl<'a> Steps<'a> {
 pub(super) fn step(id: String, group: &str, text: String, doing: Doing, after: Vec<String>) -> StepInfo {
     let service = doing == Doing::Await;
     StepInfo { id, group: group.to_owned(), text, after, doing, service, ..StepInfo::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_waited_for_is_a_service() {
+        let of = |doing| step("a".to_owned(), "web", "b".to_owned(), doing, vec!["c".to_owned()]);
+        let expected = |doing, service| StepInfo {
+            id: "a".to_owned(),
+            group: "web".to_owned(),
+            text: "b".to_owned(),
+            after: vec!["c".to_owned()],
+            doing,
+            service,
+            expected_millis: None,
+            limit_millis: None,
+        };
+        assert_eq!(of(Doing::Await), expected(Doing::Await, true));
+        assert_eq!(of(Doing::Configure), expected(Doing::Configure, false));
+    }
 }

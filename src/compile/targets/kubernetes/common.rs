@@ -174,9 +174,15 @@ pub(super) fn alias_label(alias: &str) -> String {
     format!("dev.macula.alias/{alias}")
 }
 
-/// Names that a service asks for, its own aside.
+/// A name that Kubernetes takes for a Service, whose rule is the strictest.
+pub(in crate::compile::targets) fn is_service_name(name: &str) -> bool {
+    is_dns_label(name) && name.starts_with(|first: char| first.is_ascii_lowercase())
+}
+
+/// Names that a service asks for, its own aside, as far as a Service may be called so.
 fn aliases<'a>(part: &Part<'a>) -> BTreeSet<&'a str> {
-    part.service.networks.values().flat_map(|network| network.aliases.iter().map(String::as_str)).collect()
+    let all = part.service.networks.values().flat_map(|network| network.aliases.iter().map(String::as_str));
+    all.filter(|alias| is_service_name(alias)).collect()
 }
 
 /// The further names that lead to a service: not those that are another service's own.

@@ -16,7 +16,7 @@ mod pod;
 mod ports;
 mod workload;
 
-pub(super) use common::{claim_name, has_data, is_annotation, object_name, taken_names};
+pub(super) use common::{claim_name, has_data, is_annotation, is_service_name, object_name, taken_names};
 pub(super) use network::is_nginx;
 pub(super) use ports::{is_port_name, ports};
 pub(super) use workload::is_alone;

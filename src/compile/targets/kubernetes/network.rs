@@ -134,13 +134,30 @@ pub(super) fn ingresses(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
     rules.map(|(index, rule)| ingress(scene, part, index, rule)).collect()
 }
 
+fn strips(rule: &IngressRule) -> bool {
+    rule.strip && rule.path != "/"
+}
+
+/// Whether a rule's path is written as a regular expression: where one rule strips, ingress-nginx takes all paths of that
+/// host for some, and `/app` for the beginning of `/apple`.
+fn is_matched(scene: &Scene<'_>, rule: &IngressRule) -> bool {
+    let host = |rule: &IngressRule| fully_qualified(&rule.host, &scene.platform.domain);
+    let mut rules = scene.parts.iter().flat_map(|part| &part.service.extension.ingress);
+    is_nginx(scene) && rule.path != "/" && rules.any(|other| strips(other) && host(other) == host(rule))
+}
+
 fn ingress(scene: &Scene<'_>, part: &Part<'_>, index: usize, rule: &IngressRule) -> Value {
     let host = fully_qualified(&rule.host, &scene.platform.domain);
-    let (path, kind) = match rule.strip && rule.path != "/" && is_nginx(scene) {
-        true => (format!("{}(/|$)(.*)", rule.path.trim_end_matches('/')), "ImplementationSpecific"),
+    let matched = is_matched(scene, rule);
+    let (path, kind) = match matched {
+        true => {
+            // of what a rule's path may have, these alone are more than themselves
+            let path = rule.path.trim_end_matches('/').replace('.', r"\.").replace('+', r"\+");
+            (format!("{path}(/|$)(.*)"), "ImplementationSpecific")
+        }
         false => (rule.path.clone(), "Prefix"),
     };
-    let annotations = is_nginx(scene).then(|| nginx_annotations(part, index, rule));
+    let annotations = is_nginx(scene).then(|| nginx_annotations(part, index, rule, matched));
     let mut metadata: Map<String, Value> = metadata(scene, part, &rule_name(part, index));
     metadata.insert("annotations".into(), json!(annotations));
     let backend = json!({"service": {"name": part.name, "port": {"number": rule.port}}});
@@ -153,15 +170,17 @@ fn ingress(scene: &Scene<'_>, part: &Part<'_>, index: usize, rule: &IngressRule)
 }
 
 /// What a rule says beyond a host and a path, in the words of ingress-nginx.
-fn nginx_annotations(part: &Part<'_>, index: usize, rule: &IngressRule) -> BTreeMap<String, String> {
+fn nginx_annotations(part: &Part<'_>, index: usize, rule: &IngressRule, matched: bool) -> BTreeMap<String, String> {
     let mut annotations: BTreeMap<String, String> = BTreeMap::new();
     let mut set = |key: &str, value: String| {
         annotations.insert(format!("nginx.ingress.kubernetes.io/{key}"), value);
     };
     // nginx's own limit is 1m; ours is none
     set("proxy-body-size", rule.body_size.unwrap_or(0).to_string());
-    if rule.strip && rule.path != "/" {
+    if matched {
         set("use-regex", "true".into());
+    }
+    if strips(rule) {
         set("rewrite-target", "/$2".into());
         set("x-forwarded-prefix", rule.path.trim_end_matches('/').to_owned());
     }
@@ -211,13 +230,11 @@ pub(super) fn policies(scene: &Scene<'_>) -> Vec<Value> {
         }
         let service = part.service;
         let tcp = |number: u16| json!({"port": number, "protocol": "TCP"});
-        let named = service.extension.ingress.iter().map(|rule| tcp(rule.port));
-        let named: Vec<Value> =
-            named.chain(service.extension.metrics.iter().map(|metrics| tcp(metrics.port))).collect();
+        let named: Vec<Value> = service.extension.ingress.iter().map(|rule| tcp(rule.port)).collect();
         let open = service.ports.iter().filter(|port| is_public(port) || port.host_mode);
-        let open: Vec<Value> = open
-            .map(|port| json!({"port": port.target, "protocol": port.protocol.to_string().to_uppercase()}))
-            .collect();
+        let open = open.map(|port| json!({"port": port.target, "protocol": port.protocol.to_string().to_uppercase()}));
+        // Prometheus asks through the API server, which has an address of its node and is no pod
+        let open: Vec<Value> = open.chain(service.extension.metrics.iter().map(|metrics| tcp(metrics.port))).collect();
         let mut rules = Vec::new();
         if !named.is_empty() {
             // where the cluster's ingress runs is the cluster's affair

@@ -161,7 +161,8 @@ fn waiting(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
         .filter_map(|(name, _)| scene.part(name))
         // it takes none, and has no name
         .filter(|other| !other.is_job())
-        .map(|other| {
+        .enumerate()
+        .map(|(index, other)| {
             let port = ports(other).into_iter().find(|port| port.protocol == "TCP");
             let test = match port {
                 Some(port) => format!("nc -z -w 2 {} {}", other.name, port.number),
@@ -169,7 +170,9 @@ fn waiting(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
                 None => format!("nslookup {}.{}.svc.cluster.local", other.name, scene.namespace),
             };
             let script = format!("until {test}; do sleep 1; done");
-            json!({"name": format!("wait-for-{}", other.name), "image": image, "command": ["sh", "-c", script]})
+            let name = Some(format!("wait-for-{}", other.name)).filter(|name| is_dns_label(name));
+            let name = name.unwrap_or_else(|| format!("wait-for-{index}"));
+            json!({"name": name, "image": image, "command": ["sh", "-c", script]})
         })
         .collect()
 }

@@ -10,6 +10,9 @@ use crate::model::Restart;
 /// How often a job is tried again that asks for it and does not say how often: Kubernetes' own number.
 const TRIES: i64 = 6;
 
+/// Seconds after which a rollout counts as stuck where nothing is said: Kubernetes' own number.
+const DEADLINE: u64 = 600;
+
 /// Whether a new pod of the service finds no place while the old one is there: it wants a port of the node, or the node
 /// for itself.
 pub(in crate::compile::targets) fn is_alone(part: &Part<'_>) -> bool {
@@ -52,10 +55,14 @@ pub(super) fn workload(scene: &Scene<'_>, part: &Part<'_>) -> Value {
         return object("apps/v1", "StatefulSet", metadata, json!({"spec": spec}));
     }
     let deadline = service.extension.probe.as_ref().and_then(|probe| probe.timeout).map(seconds);
+    // the API server refuses one that is no longer than what a pod has to be ready for
+    let deadline = match waits {
+        Some(waits) if deadline.unwrap_or(DEADLINE) <= waits => Some(waits.saturating_add(DEADLINE)),
+        _ => deadline,
+    };
     let spec = json!({
         "replicas": replicas, "strategy": strategy(part), "minReadySeconds": waits,
-        // the API server refuses one that is no longer than what a pod has to be ready for
-        "progressDeadlineSeconds": deadline.filter(|deadline| waits.is_none_or(|waits| *deadline > waits)),
+        "progressDeadlineSeconds": deadline,
         "selector": matches, "template": template,
     });
     object("apps/v1", "Deployment", metadata, json!({"spec": spec}))

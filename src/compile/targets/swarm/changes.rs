@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::standing::is_live;
 use super::{IMAGE_LABEL, PREDEFINED, SwarmStack};
 use crate::compile::targets::hash;
-use crate::model::{ObservedSwarm, SwarmKind, SwarmService, label};
+use crate::model::{ObservedSwarm, SwarmKind, SwarmService, SwarmTask, label};
 
 /// What of a service's container is named after an image.
 const IMAGE: &str = "/TaskTemplate/ContainerSpec/Image";
@@ -52,6 +53,8 @@ pub struct SwarmChanges {
     pub all: Vec<SwarmChange>,
     /// Networks that are otherwise than the files say: a swarm changes none.
     pub fixed: Vec<String>,
+    /// What the services are to have, as [`held`] calls it.
+    pub held: BTreeSet<String>,
 }
 
 impl SwarmChanges {
@@ -104,6 +107,7 @@ pub fn swarm_changes(wanted: &SwarmStack, observed: &ObservedSwarm, pins: &BTree
     for body in &wanted.services {
         changes.all.push(service_change(body, observed, pins));
     }
+    changes.held = wanted.services.iter().flat_map(held).collect();
     let names: BTreeSet<&str> = wanted.services.iter().map(name_of).collect();
     let services = observed.services.iter().map(|service| &service.name).filter(|name| !names.contains(name.as_str()));
     // a network or secret stays as long as a service has it
@@ -129,18 +133,52 @@ fn service_change(body: &Value, observed: &ObservedSwarm, pins: &BTreeMap<String
         return change(SwarmAct::Replace, Some(body), vec!["mode".to_owned()]);
     }
     let same = found.labels.get(label::FINGERPRINT).map(String::as_str) == fingerprint(&body);
-    if same && holds(&there, &body) {
+    let same = same && holds(&there, &body);
+    let again = same && has_failed(found, observed);
+    if same && !again {
         return change(SwarmAct::Keep, None, Vec::new());
     }
-    let what = differences(&there, &body);
+    let what = if again { vec!["run again".to_owned()] } else { differences(&there, &body) };
     let mut body = body;
-    // who asked for a restart is not answered by another one
-    if let Some(forced) = there.pointer("/TaskTemplate/ForceUpdate")
+    // who asked for a restart is not answered by another one; a job runs once more with each update
+    let forced = there.pointer("/TaskTemplate/ForceUpdate").cloned();
+    let forced = match again {
+        true => Some(json!(forced.and_then(|forced| forced.as_u64()).unwrap_or_default() + 1)),
+        false => forced,
+    };
+    if let Some(forced) = forced
         && let Some(template) = body.get_mut("TaskTemplate").and_then(Value::as_object_mut)
     {
-        template.insert("ForceUpdate".into(), forced.clone());
+        template.insert("ForceUpdate".into(), forced);
     }
     change(SwarmAct::Update, Some(body), what)
+}
+
+/// A job that is over and has not done its work.
+fn has_failed(job: &SwarmService, observed: &ObservedSwarm) -> bool {
+    let mode = &job.spec["Mode"];
+    if mode.get("ReplicatedJob").is_none() && mode.get("GlobalJob").is_none() {
+        return false;
+    }
+    let tasks: Vec<&SwarmTask> = observed.tasks_of(job).filter(|task| task.iteration == job.iteration).collect();
+    let wanted = mode.pointer("/ReplicatedJob/TotalCompletions").and_then(Value::as_u64).unwrap_or(1);
+    let done = tasks.iter().filter(|task| task.state == "complete").count();
+    let failed = |task: &SwarmTask| matches!(task.state.as_str(), "failed" | "rejected" | "orphaned");
+    u64::try_from(done).is_ok_and(|done| done < wanted)
+        && tasks.iter().any(|task| failed(task))
+        && !tasks.iter().any(|task| is_live(task))
+}
+
+/// What a service has for itself: volumes, and ports of the nodes.
+pub fn held(spec: &Value) -> BTreeSet<String> {
+    let list = |at: &'static str| spec.pointer(at).and_then(Value::as_array).into_iter().flatten();
+    let mounts = list("/TaskTemplate/ContainerSpec/Mounts").filter(|mount| mount["Type"] == "volume");
+    let volumes = mounts.filter_map(|mount| mount["Source"].as_str()).map(|volume| format!("volume {volume}"));
+    let ports = list("/EndpointSpec/Ports").filter_map(|port| {
+        let protocol = port["Protocol"].as_str().unwrap_or("tcp");
+        Some(format!("port {}/{protocol}", port["PublishedPort"].as_u64().filter(|number| *number > 0)?))
+    });
+    volumes.chain(ports).collect()
 }
 
 fn name_of(body: &Value) -> &str {

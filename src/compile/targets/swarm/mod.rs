@@ -17,7 +17,7 @@ mod changes;
 mod checks;
 mod standing;
 
-pub use changes::{Pin, SwarmAct, SwarmChange, SwarmChanges, foreign, scaled, swarm_changes, with_ids};
+pub use changes::{Pin, SwarmAct, SwarmChange, SwarmChanges, foreign, held, scaled, swarm_changes, with_ids};
 pub use checks::{Check, Checked, SwarmPort, swarm_checks, swarm_ports};
 pub use standing::{Running, Standing, SwarmLook};
 
@@ -219,6 +219,9 @@ fn service(scene: &Scene<'_>, part: &Part<'_>) -> Value {
             known(json!({"Target": name, "Aliases": aliases}))
         })
         .collect();
+    // a job is replaced at once, and a swarm refuses one that says how
+    let (update, rollback) = (deploy.update.as_ref(), deploy.rollback.as_ref());
+    let (update, rollback) = (update.filter(|_| !part.is_job()), rollback.filter(|_| !part.is_job()));
     let logging = part.service.options.logging.as_ref();
     let logging = logging.map(|logging| known(json!({"Name": logging.driver, "Options": some(&logging.options)})));
     known(json!({
@@ -233,8 +236,8 @@ fn service(scene: &Scene<'_>, part: &Part<'_>) -> Value {
             "LogDriver": logging,
         })),
         "Mode": mode(part),
-        "UpdateConfig": deploy.update.as_ref().map(|update| rollout(update, &["pause", "continue", "rollback"])),
-        "RollbackConfig": deploy.rollback.as_ref().map(|rollback| rollout(rollback, &["pause", "continue"])),
+        "UpdateConfig": update.map(|update| rollout(update, &["pause", "continue", "rollback"])),
+        "RollbackConfig": rollback.map(|rollback| rollout(rollback, &["pause", "continue"])),
         "EndpointSpec": endpoint(part),
     }))
 }

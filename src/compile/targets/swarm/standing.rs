@@ -197,7 +197,7 @@ impl SwarmLook<'_> {
 }
 
 /// It runs, or is on its way there.
-fn is_live(task: &SwarmTask) -> bool {
+pub(super) fn is_live(task: &SwarmTask) -> bool {
     let over = ["complete", "shutdown", "failed", "rejected", "remove", "orphaned"];
     !over.contains(&task.state.as_str()) && !matches!(task.desired.as_str(), "shutdown" | "remove")
 }

@@ -116,6 +116,43 @@ fn an_update_names_what_it_changes_and_keeps_what_somebody_forced() {
     assert_eq!(swarm_changes(&stack("web:1"), &here, &local("sha256:2")).all.last().unwrap().what, ["image"]);
 }
 
+#[test]
+fn a_job_that_failed_runs_again_and_one_that_is_done_does_not() {
+    let mut files = stack("web:1");
+    files.services[0]["Mode"] = json!({"ReplicatedJob": {"MaxConcurrent": 1, "TotalCompletions": 1}});
+    let mut there = made(&swarm_changes(&files, &ObservedSwarm::default(), &BTreeMap::new()));
+    there.services[0].iteration = 7;
+    let run = |state: &str, iteration: u64| SwarmTask {
+        service: there.services[0].id.clone(),
+        iteration,
+        ..task(state, "complete", state, "")
+    };
+    for (tasks, again) in [
+        (Vec::new(), false),
+        (vec![run("failed", 7)], true),
+        (vec![run("rejected", 7)], true),
+        // of an earlier run
+        (vec![run("failed", 6)], false),
+        (vec![run("failed", 7), run("complete", 7)], false),
+        (vec![run("failed", 7), run("preparing", 7)], false),
+    ] {
+        let there = ObservedSwarm { tasks, ..there.clone() };
+        let changes = swarm_changes(&files, &there, &BTreeMap::new());
+        let job = changes.all.iter().find(|change| change.kind == SwarmKind::Service).unwrap();
+        let forced = json!(4);
+        let told = (job.act, job.what.join(", "), job.body.as_ref().map(|body| &body["TaskTemplate"]["ForceUpdate"]));
+        let wanted = match again {
+            true => (SwarmAct::Update, "run again".to_owned(), Some(&forced)),
+            false => (SwarmAct::Keep, String::new(), None),
+        };
+        assert_eq!(told, wanted, "{:?}", there.tasks);
+    }
+    // one that does not end is none
+    let mut there = made(&swarm_changes(&stack("web:1"), &ObservedSwarm::default(), &BTreeMap::new()));
+    there.tasks = vec![SwarmTask { service: there.services[0].id.clone(), ..task("1", "shutdown", "failed", "") }];
+    assert!(swarm_changes(&stack("web:1"), &there, &BTreeMap::new()).is_nothing());
+}
+
 /// Managers list no networks that each node has of its own.
 #[test]
 fn a_network_of_the_nodes_is_no_difference() {

@@ -6,6 +6,8 @@
 mod checks;
 mod rows;
 mod work;
+#[cfg(test)]
+mod work_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -28,7 +30,7 @@ use crate::model::{ObservedSwarm, SwarmKind, SwarmRole, SwarmService, label};
 
 pub use checks::validate_on_swarm;
 pub use rows::{DeployedService, status_on_swarm};
-use work::{LEAVING, Stage, Watched, Work, step_id};
+use work::{LEAVING, Stage, Watched, Work, has_ended, step_id};
 
 /// What was made of a stack, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -234,10 +236,8 @@ pub async fn remove_from_swarm(session: &Session, stack: &str, platform: &str) -
     // a service is gone at once, and its tasks end in their own time
     let begun = Instant::now();
     loop {
-        // the tasks of a job that is done are listed for as long as the swarm remembers them
         let tasks = swarm.stacks(&stack_filter(stack)).await?.tasks;
-        let over = |state: &str| matches!(state, "complete" | "shutdown" | "failed" | "rejected" | "orphaned");
-        if tasks.iter().all(|task| over(&task.state)) || begun.elapsed() >= LEAVING {
+        if tasks.iter().all(has_ended) || begun.elapsed() >= LEAVING {
             break;
         }
         work.pause().await?;

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::stack_filter;
 use crate::app::commands::stack::steps::{Steps, step};
 use crate::app::{DeployError, Error, Session};
-use crate::compile::targets::{Standing, SwarmAct, SwarmChange, SwarmChanges, SwarmLook, with_ids};
+use crate::compile::targets::{Standing, SwarmAct, SwarmChange, SwarmChanges, SwarmLook, held, with_ids};
 use crate::engine::{Engine, EngineError, LogOptions, Swarm};
 use crate::event::Doing;
 use crate::host::pause;
-use crate::model::{ObservedSwarm, SwarmKind, SwarmService};
+use crate::model::{ObservedSwarm, SwarmKind, SwarmService, SwarmTask};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -122,10 +124,11 @@ impl Work<'_> {
             steps.start(&id);
             if let Some(body) = &change.body {
                 let created = self.swarm.create(change.kind, body).await;
-                created.inspect_err(|error| steps.failed(&id, &error.to_string()))?;
+                created.inspect_err(|error| steps.failed(&id, error))?;
             }
             steps.done(&id, None);
         }
+        let gone = self.make_room(&steps, gone, &changes.held).await?;
         self.watch(&steps, watched).await?;
         // what an update that failed goes back to has to stay
         self.prune(&steps, &gone).await
@@ -139,39 +142,113 @@ impl Work<'_> {
         if pause(PAUSE, &self.session.cancel).await { Ok(()) } else { Err(Error::Cancelled) }
     }
 
+    /// Removes those that have a volume or a port which a service is to have, and waits until what they ran has ended: two
+    /// at a time would write one volume, and a port has one service. The others of these.
+    async fn make_room(
+        &self,
+        steps: &Steps<'_>,
+        gone: Vec<SwarmChange>,
+        wanted: &BTreeSet<String>,
+    ) -> Result<Vec<SwarmChange>, Error> {
+        if wanted.is_empty() {
+            return Ok(gone);
+        }
+        let observed = self.swarm.stacks(&stack_filter(self.stack)).await?;
+        let holder = |change: &SwarmChange| {
+            let service = observed.service(&change.name).filter(|_| change.kind == SwarmKind::Service);
+            service.filter(|service| !held(&service.spec).is_disjoint(wanted))
+        };
+        let (first, rest): (Vec<SwarmChange>, Vec<SwarmChange>) =
+            gone.into_iter().partition(|change| holder(change).is_some());
+        let ids: BTreeSet<&String> = first.iter().filter_map(holder).map(|service| &service.id).collect();
+        for change in &first {
+            let id = step_id(change.kind, &change.name);
+            steps.start(&id);
+            if let Some(service) = holder(change) {
+                let removed = self.removed(change.kind, &service.id).await;
+                removed.inspect_err(|error| steps.failed(&id, error))?;
+            }
+        }
+        let left = self.ended(&ids, wanted).await?;
+        if !left.is_empty() {
+            let why = "it has not ended, and has a volume or a port that another service is to have";
+            first.iter().for_each(|change| steps.failed(&step_id(change.kind, &change.name), why));
+            let failed = left.into_iter().map(|task| (task, why.to_owned())).collect();
+            return Err(DeployError::NotRunning { stack: self.stack.to_owned(), failed }.into());
+        }
+        first.iter().for_each(|change| steps.done(&step_id(change.kind, &change.name), None));
+        Ok(rest)
+    }
+
+    /// Waits until what these services ran, which are gone, has ended, and whatever else is left that has something of what
+    /// is wanted. The tasks that have not.
+    async fn ended(&self, ids: &BTreeSet<&String>, wanted: &BTreeSet<String>) -> Result<Vec<String>, Error> {
+        let begun = Instant::now();
+        loop {
+            let now = self.swarm.stacks(&stack_filter(self.stack)).await?;
+            let left = now.tasks.iter().filter(|task| is_left(&now, task));
+            // also those that an earlier deployment did not wait for to its end
+            let has = |task: &SwarmTask| !held(&json!({"TaskTemplate": task.spec})).is_disjoint(wanted);
+            let left: Vec<&SwarmTask> = left.filter(|task| ids.contains(&task.service) || has(task)).collect();
+            if left.is_empty() || begun.elapsed() >= self.patience {
+                let called = |task: &&SwarmTask| format!("a task on {}", now.node_name(&task.node));
+                return Ok(left.iter().map(called).collect());
+            }
+            self.pause().await?;
+        }
+    }
+
     /// Makes and changes services as those that they wait for run, until all run or have failed.
     pub async fn watch(&self, steps: &Steps<'_>, mut all: Vec<Watched>) -> Result<(), Error> {
         let ids = (self.swarm.ids(SwarmKind::Secret).await?, self.swarm.ids(SwarmKind::Config).await?);
         let mut failed: Vec<(String, String)> = Vec::new();
+        // those that the port of another one keeps waiting
+        let mut refused: BTreeSet<usize> = BTreeSet::new();
         loop {
             self.go_on()?;
             let observed = self.swarm.stacks(&stack_filter(self.stack)).await?;
             let mut sent = false;
             for index in 0..all.len() {
                 let Some(next) = begin(&all, index) else { continue };
-                let Some(one) = all.get_mut(index) else { continue };
+                let Some(one) = all.get(index) else { continue };
                 let id = step_id(SwarmKind::Service, &one.name);
-                match next {
+                let stage = match next {
                     Next::Skip(because) => {
                         steps.skipped(&id, &because);
-                        one.stage = Stage::Failed;
+                        Stage::Failed
                     }
                     Next::Begin => {
-                        steps.start(&id);
-                        let change = one.change.take();
-                        let kept = change.as_ref().is_some_and(|change| change.act == SwarmAct::Keep);
+                        if !refused.contains(&index) {
+                            steps.start(&id);
+                        }
+                        let change = one.change.as_ref();
+                        let kept = change.is_some_and(|change| change.act == SwarmAct::Keep);
                         let found = observed.service(&one.name);
                         let begun = begun(&observed, found, kept);
-                        one.stage = match self.send(change, found, &ids).await {
-                            Ok(()) => Stage::Runs(begun),
+                        match self.send(change, found, &ids).await {
+                            Ok(()) => {
+                                sent = true;
+                                // what was to end first had time of its own
+                                Stage::Runs(Begun { since: Instant::now(), ..begun })
+                            }
+                            Err(error) if is_of_port(&error) && may_be_freed(&all, index, &refused) => {
+                                if refused.insert(index) {
+                                    steps.waits(&id, error.to_string());
+                                }
+                                continue;
+                            }
                             Err(error) => {
-                                steps.failed(&id, &error.to_string());
+                                steps.failed(&id, &error);
                                 failed.push((one.name.clone(), error.to_string()));
+                                sent = true;
                                 Stage::Failed
                             }
-                        };
-                        sent = true;
+                        }
                     }
+                };
+                refused.remove(&index);
+                if let Some(one) = all.get_mut(index) {
+                    one.stage = stage;
                 }
             }
             if sent {
@@ -262,16 +339,23 @@ impl Work<'_> {
 
     async fn send(
         &self,
-        change: Option<SwarmChange>,
+        change: Option<&SwarmChange>,
         found: Option<&SwarmService>,
         ids: &(BTreeMap<String, String>, BTreeMap<String, String>),
     ) -> Result<(), Error> {
         let Some(SwarmChange { act, body: Some(body), .. }) = change else { return Ok(()) };
-        let body = with_ids(&body, &ids.0, &ids.1);
+        let body = with_ids(body, &ids.0, &ids.1);
         match (act, found) {
             (SwarmAct::Update, Some(found)) => Ok(self.swarm.update(found, &body).await?),
             (SwarmAct::Replace, Some(found)) => {
                 self.swarm.remove(SwarmKind::Service, &found.id).await?;
+                let wanted = held(&body);
+                if !wanted.is_empty() {
+                    let left = self.ended(&[&found.id].into(), &wanted).await?;
+                    if !left.is_empty() {
+                        return Err(Error::said(format!("what it ran before has not ended: {}", left.join(", "))));
+                    }
+                }
                 Ok(self.swarm.create(SwarmKind::Service, &body).await.map(drop)?)
             }
             _ => Ok(self.swarm.create(SwarmKind::Service, &body).await.map(drop)?),
@@ -297,7 +381,7 @@ impl Work<'_> {
             let found = object.or_else(|| observed.service(&change.name).map(|service| &service.id));
             if let Some(found) = found {
                 let removed = self.removed(change.kind, found).await;
-                removed.inspect_err(|error| steps.failed(&id, &error.to_string()))?;
+                removed.inspect_err(|error| steps.failed(&id, error))?;
             }
             steps.done(&id, None);
         }
@@ -318,6 +402,32 @@ impl Work<'_> {
             }
         }
     }
+}
+
+/// It runs nothing any more. The tasks of a job that is done are listed for as long as the swarm remembers them.
+pub(super) fn has_ended(task: &SwarmTask) -> bool {
+    matches!(task.state.as_str(), "complete" | "shutdown" | "failed" | "rejected" | "orphaned")
+}
+
+/// What a service that is gone still runs. What a node was running when it went away is never seen to end.
+fn is_left(observed: &ObservedSwarm, task: &SwarmTask) -> bool {
+    let is_up = observed.nodes.get(&task.node).is_none_or(|node| node.state != "down");
+    is_up && !has_ended(task) && observed.services.iter().all(|service| service.id != task.service)
+}
+
+/// Another service publishes the port, as a manager says it.
+fn is_of_port(error: &Error) -> bool {
+    error.to_string().contains("is already in use by service")
+}
+
+/// Whether another service may yet give a port up: one that changes now, or whose turn it is.
+fn may_be_freed(all: &[Watched], index: usize, refused: &BTreeSet<usize>) -> bool {
+    let may = |(other, one): (usize, &Watched)| match one.stage {
+        Stage::Runs(_) => true,
+        Stage::Waits => !refused.contains(&other) && begin(all, other).is_some(),
+        Stage::Ready | Stage::Failed => false,
+    };
+    all.iter().enumerate().filter(|(other, _)| *other != index).any(may)
 }
 
 enum Next {
