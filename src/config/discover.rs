@@ -38,6 +38,19 @@ pub(super) fn compose_file(from: &Path, variables: &BTreeMap<String, String>, fi
     project_folders(from, files).iter().find_map(|folder| usual(folder).or_else(|| named(folder)))
 }
 
+/// Compose files in this folder whose names nobody looks for.
+pub(super) fn other_files(folder: &Path, files: &dyn Files) -> Vec<String> {
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).filter(|name| name.contains("compose"))?;
+        let named = path.extension().is_some_and(|ending| ending == "yml" || ending == "yaml");
+        let other = named && !FILE_NAMES.contains(&name) && files.exists(path);
+        let text = other.then(|| files.read(path, MAX_TEXT).ok())??;
+        let says = String::from_utf8_lossy(&text).lines().any(|line| line.starts_with("services:"));
+        says.then(|| name.to_owned())
+    };
+    files.entries(folder).iter().filter_map(is_one).collect()
+}
+
 /// Gives the services of a project that say nothing of `x-macula.ingress` names for their HTTP ports: the first
 /// is the service's own, further ones `SERVICE-PORT`; a name that is taken gets the stack's name behind it.
 ///

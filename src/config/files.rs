@@ -31,8 +31,12 @@ pub trait Files {
     fn exists(&self, path: &Path) -> bool;
     /// Is there a folder at this path?
     fn is_folder(&self, path: &Path) -> bool;
+    /// May somebody run the file at this path?
+    fn is_executable(&self, path: &Path) -> bool;
     /// Every file below a folder, sorted.
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+    /// What a folder holds itself, sorted: nothing where it cannot be looked at.
+    fn entries(&self, folder: &Path) -> Vec<PathBuf>;
 }
 
 /// The machine's own files.
@@ -75,6 +79,10 @@ impl Files for DiskFiles {
         path.is_dir()
     }
 
+    fn is_executable(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
+    }
+
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         let mut open = vec![folder.to_owned()];
@@ -94,6 +102,13 @@ impl Files for DiskFiles {
         }
         found.sort();
         Ok(found)
+    }
+
+    fn entries(&self, folder: &Path) -> Vec<PathBuf> {
+        let found = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut found: Vec<PathBuf> = found.map(|entry| entry.path()).collect();
+        found.sort();
+        found
     }
 }
 
@@ -175,8 +190,16 @@ impl Files for MemoryFiles {
         self.0.keys().any(|file| file != path && file.starts_with(path))
     }
 
+    fn is_executable(&self, _: &Path) -> bool {
+        false
+    }
+
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
         Ok(self.0.keys().filter(|file| file.starts_with(folder)).cloned().collect())
+    }
+
+    fn entries(&self, folder: &Path) -> Vec<PathBuf> {
+        self.0.keys().filter(|file| file.parent() == Some(folder)).cloned().collect()
     }
 }
 
@@ -299,5 +322,7 @@ mod tests {
             .map(|path| path.strip_prefix(folder.path()).unwrap().display().to_string())
             .collect();
         assert_eq!(found, ["a", "b/c/two", "b/up"]);
+        assert_eq!(DiskFiles.entries(folder.path()), ["a", "b"].map(|name| folder.path().join(name)));
+        assert!(DiskFiles.entries(&folder.path().join("a")).is_empty());
     }
 }

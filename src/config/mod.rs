@@ -34,7 +34,7 @@ pub use macula::{
 };
 pub use project::{AddError, ProjectFile, look, with_added};
 pub use scale::Scale;
-pub use sources::{config_file, platform_name, project_compose_file, project_compose_name};
+pub use sources::{MACULA_FILES, config_file, passed_over, platform_name, project_compose_file, project_compose_name};
 pub use yaml::{ConfigErrors, Diagnostic};
 
 use macula::extension::{self, Templates};
@@ -67,6 +67,8 @@ pub struct Request {
     pub stacks: Vec<PathBuf>,
     /// `--profile`, beside those of macula.yaml.
     pub profiles: Vec<String>,
+    /// Those of them that the last `up` had and nobody has said now: one that no service has is no error.
+    pub kept_profiles: Vec<String>,
     /// Profiles of Compose alone, of services that the command line names: they choose none of the platform's.
     pub profiles_of_named: Vec<String>,
     /// `--images`, in place of what macula.yaml says.
@@ -230,10 +232,13 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     let variables = variables(request, &name, &domain);
     let command_line = Span::whole(report.file(Path::new("--profile")));
     let mut asked = settings.profiles.clone();
-    asked.extend(request.profiles.iter().map(|name| (name.clone(), command_line)));
+    let (kept, said): (Vec<&String>, Vec<&String>) =
+        request.profiles.iter().partition(|name| request.kept_profiles.contains(name));
+    asked.extend(said.into_iter().map(|name| (name.clone(), command_line)));
     // an empty variable asks for nothing
     asked.retain(|(name, _)| !name.is_empty());
-    let profiles: Vec<String> = asked.iter().map(|(name, _)| name.clone()).collect();
+    let kept: Vec<(String, Span)> = kept.into_iter().map(|name| (name.clone(), command_line)).collect();
+    let profiles: Vec<String> = asked.iter().chain(&kept).map(|(name, _)| name.clone()).collect();
 
     let of_compose = words::unique(profiles.iter().chain(&request.profiles_of_named).cloned());
     let around = compose::Surroundings { files, profiles: &of_compose, orchestrated: request.orchestrated };
@@ -266,7 +271,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     databases::provide(&mut stacks, &name, &mut report);
     let known_profiles = known_profiles(&stacks);
     let unused_overrides = unused_overrides(&images, &settings.services, &stacks);
-    let selection = Selection::choose(&mut stacks, &settings, &asked, &mut report);
+    let selection = Selection::choose(&mut stacks, &settings, &asked, &kept, &mut report);
     scope::separate(&mut stacks, &name);
     apply_changes(&settings.services, &mut stacks, &selection, &mut report);
     if let Some(project) = &discovered {

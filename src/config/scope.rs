@@ -196,7 +196,7 @@ pub(super) fn ingress_ports(stacks: &mut [Loaded], ingress: &IngressSettings, do
         services().flat_map(|service| service.extension.ingress.iter().map(|rule| rule.host.clone())).collect();
     for loaded in stacks.iter_mut().filter(|loaded| !loaded.built_in) {
         let stack = loaded.stack.name.clone();
-        let mut moved: Vec<(String, Vec<u16>)> = Vec::new();
+        let mut moved: Vec<(String, Vec<u16>, Option<u16>)> = Vec::new();
         for (name, service) in loaded.stack.services.iter_mut().filter(|(name, _)| **name != gateway) {
             // who wants no name wants the port, and is told that it is taken
             let entry =
@@ -221,11 +221,23 @@ pub(super) fn ingress_ports(stacks: &mut [Loaded], ingress: &IngressSettings, do
                     service.extension.ingress.push(IngressRule { tls, ..discover::rule(host, first.target) });
                 }
             }
-            moved.push((name.clone(), gone.iter().filter_map(|port| port.published).collect()));
+            let secure = gone.iter().find(|port| port.published == Some(ingress.https)).map(|port| port.target);
+            moved.push((name.clone(), gone.iter().filter_map(|port| port.published).collect(), secure));
         }
-        for (name, numbers) in moved {
+        for (name, numbers, secure) in moved {
             let rule = loaded.stack.services.get(&name).and_then(|service| service.extension.ingress.first());
-            let Some(host) = rule.map(|rule| fully_qualified(&rule.host, domain)) else { continue };
+            let Some(rule) = rule else { continue };
+            let (host, scheme) = (fully_qualified(&rule.host, domain), if rule.tls { "https" } else { "http" });
+            // one name leads to one port, and that for HTTP often does no more than send people to the other
+            let other = secure.filter(|port| rule.assumed && !rule.tls && *port != rule.port);
+            let by = other.map(|other| {
+                format!(
+                    " by its port {}; if that only redirects, or nothing listens there: \
+                     `x-macula: {{ingress: [{{port: {other}, tls: true}}]}}`",
+                    rule.port
+                )
+            });
+            let by = by.unwrap_or_default();
             let numbers: Vec<String> = numbers.iter().map(u16::to_string).collect();
             let (ports, pronoun) = if numbers.len() == 1 { ("port", "it belongs") } else { ("ports", "they belong") };
             report.warn(
@@ -234,7 +246,7 @@ pub(super) fn ingress_ports(stacks: &mut [Loaded], ingress: &IngressSettings, do
                     "services.{name} is not published on {ports} {}: on this machine {pronoun} to the ingress",
                     numbers.join(" and ")
                 ),
-                format!("it answers at http://{host}; publish another port as well to reach it without a name"),
+                format!("it answers at {scheme}://{host}{by}; publish another port as well to reach it without a name"),
             );
         }
     }
@@ -359,6 +371,7 @@ volumes: {postgres: , web: }
         let loaded = load_with(&request, &files, &[("metrics.yaml", BUILT_IN)]).unwrap_or_else(|e| panic!("{e}"));
         let names: Vec<_> = loaded.platform.stacks.iter().map(|stack| stack.name.as_str()).collect();
         assert_eq!(names, ["metrics", "metrics-2"]);
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     }
 
     #[test]
@@ -386,9 +399,9 @@ volumes: {postgres: , web: }
         other ["Some(80):80", "None:80"] ["other:80"]
         web ["Some(9000):9000"] ["web:8080", "web-8443:8443 tls", "web-9000:9000"]
         compose.yaml:2:21: services.web is not published on ports 80 and 443: on this machine they belong to the ingress
-            it answers at http://web.macula.local; publish another port as well to reach it without a name
+            it answers at http://web.macula.local by its port 8080; if that only redirects, or nothing listens there: `x-macula: {ingress: [{port: 8443, tls: true}]}`; publish another port as well to reach it without a name
         compose.yaml:3:23: services.edge is not published on port 443: on this machine it belongs to the ingress
-            it answers at http://edge.macula.local; publish another port as well to reach it without a name
+            it answers at https://edge.macula.local; publish another port as well to reach it without a name
         "#);
     }
 

@@ -37,9 +37,16 @@ pub(super) struct Off {
 }
 
 impl Selection {
-    /// Takes out of the stacks whatever does not take part.
-    pub(super) fn choose(stacks: &mut [Loaded], settings: &Settings, asked: &Asked, report: &mut Report) -> Self {
-        known(stacks, asked, report);
+    /// Takes out of the stacks whatever does not take part. `kept`: asked for by the last `up`.
+    pub(super) fn choose(
+        stacks: &mut [Loaded],
+        settings: &Settings,
+        asked: &Asked,
+        kept: &Asked,
+        report: &mut Report,
+    ) -> Self {
+        known(stacks, asked, kept, report);
+        let asked = &[asked, kept].concat();
         let mut inactive: BTreeSet<String> =
             stacks.iter().flat_map(|loaded| loaded.project.inactive.keys().cloned()).collect();
         inactive.extend(by_profile(stacks, asked));
@@ -68,13 +75,22 @@ impl Selection {
     }
 }
 
-/// Whoever asks for a profile that nobody has gets nothing for it, which is never what was meant.
-fn known(stacks: &[Loaded], asked: &Asked, report: &mut Report) {
+/// Whoever asks for a profile that nobody has gets nothing for it, which is never what was meant. One that was kept, and
+/// that the files do not have now, is only worth a word: nobody has asked for it.
+fn known(stacks: &[Loaded], asked: &Asked, kept: &Asked, report: &mut Report) {
     let services = stacks.iter().flat_map(|loaded| loaded.stack.services.values());
     let mut known: BTreeSet<&str> =
         services.flat_map(|service| service.extension.profiles.iter().map(String::as_str)).collect();
     known.extend(stacks.iter().flat_map(|loaded| loaded.project.profiles.iter().map(String::as_str)));
-    for (name, span) in asked.iter().filter(|(name, _)| name != "*" && !known.contains(name.as_str())) {
+    let is_unknown = |(name, _): &&(String, Span)| name != "*" && !known.contains(name.as_str());
+    for (name, span) in kept.iter().filter(is_unknown) {
+        report.warn(
+            *span,
+            format!("the last `up` had the profile `{name}`, which no service has now"),
+            "`macula up --reset` forgets it",
+        );
+    }
+    for (name, span) in asked.iter().filter(is_unknown) {
         report.error_help(
             *span,
             format!("no service has the profile `{name}`"),
@@ -218,6 +234,22 @@ services:
         let loaded = load_with(&request, &MemoryFiles::default(), &[("all.yaml", STACK)]).expect("valid");
         let names: Vec<_> = loaded.platform.services().map(|(_, service)| service.name.as_str()).collect();
         names.join(" ")
+    }
+
+    #[test]
+    fn a_profile_of_the_last_up_that_is_gone_is_only_worth_a_word() {
+        let of = |kept: &[&str]| {
+            let profiles: Vec<String> = ["gone", "core"].map(str::to_owned).into();
+            let kept_profiles = kept.iter().map(|name| (*name).to_owned()).collect();
+            let request = Request { cwd: "/".into(), profiles, kept_profiles, ..Request::default() };
+            load_with(&request, &MemoryFiles::default(), &[("all.yaml", STACK)])
+        };
+        let loaded = of(&["gone", "core"]).expect("valid");
+        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        let word = "the last `up` had the profile `gone`, which no service has now";
+        assert_eq!(warnings.iter().filter(|line| line.contains(word)).count(), 1, "{warnings:?}");
+        assert!(loaded.platform.service("registry").is_some() && loaded.platform.service("loki").is_none());
+        assert!(of(&["core"]).is_err(), "somebody has said it");
     }
 
     #[test]

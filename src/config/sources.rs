@@ -7,11 +7,13 @@ use super::compose::{self, ProjectEnv};
 use super::files::{self, Files};
 use super::macula;
 use super::macula::file::Settings;
-use super::yaml::{Diagnostic, Report, Span, listed, project_name};
+use super::yaml::{ConfigErrors, Diagnostic, Report, Span, listed, project_name};
 use super::{Request, discover};
 use crate::model::{Origin, PlatformName};
+use crate::words;
 
-const MACULA_FILES: [&str; 2] = ["macula.yaml", "macula.yml"];
+/// What macula reads as its own: the first one that is there.
+pub const MACULA_FILES: [&str; 2] = ["macula.yaml", "macula.yml"];
 
 /// The platform's name alone, from `--name`, macula.yaml or the worktree: for commands that need nothing else of the
 /// files. The errors are those of macula.yaml, in spite of which its name counts where it can be made out.
@@ -42,9 +44,14 @@ fn unnamed(request: &Request, files: &dyn Files) -> PlatformName {
     worktree.and_then(|name| PlatformName::near(&name)).unwrap_or_default()
 }
 
-/// The macula.yaml that is read for this request, if there is one.
-pub fn config_file(request: &Request, files: &dyn Files) -> Option<PathBuf> {
-    find_config_file(request, files, &mut Report::new(&request.cwd))
+/// The macula.yaml that is read for this request, if there is one. Errors: one is named that is not there.
+pub fn config_file(request: &Request, files: &dyn Files) -> Result<Option<PathBuf>, ConfigErrors> {
+    let mut report = Report::new(&request.cwd);
+    let found = find_config_file(request, files, &mut report);
+    match report.finish().0 {
+        errors if errors.is_empty() => Ok(found),
+        errors => Err(ConfigErrors(errors)),
+    }
 }
 
 /// The project's Compose file, found from the folder of the request.
@@ -57,6 +64,20 @@ pub fn project_compose_name(request: &Request, files: &dyn Files) -> Option<Stri
     let path = project_compose_file(request, files)?;
     let up = request.cwd.ancestors().position(|folder| Some(folder) == path.parent())?;
     Some(format!("{}{}", "../".repeat(up), path.file_name()?.to_string_lossy()))
+}
+
+/// A word on the Compose files in the folder of the request whose names nobody looks for, and the first of them. None
+/// where the project has one that is found.
+pub fn passed_over(request: &Request, files: &dyn Files) -> Option<(String, String)> {
+    if project_compose_file(request, files).is_some() {
+        return None;
+    }
+    let names = discover::other_files(&request.cwd, files);
+    let first = names.first()?.clone();
+    let more = names.len().saturating_sub(3);
+    let shown = names.iter().take(3).cloned().chain((more > 0).then(|| format!("{more} more")));
+    let what = if names.len() == 1 { "that name" } else { "those names" };
+    Some((format!("{}: Compose does not look for {what} by itself", words::list(shown)), first))
 }
 
 /// `--file`, `./macula.yaml`, then the one in the configuration folder.

@@ -279,7 +279,7 @@ fn known(names: &Names) -> String {
 #[cfg(test)]
 mod tests {
     use crate::config::{Loaded, MemoryFiles, Request, load_with};
-    use crate::model::{Platform, Service};
+    use crate::model::{Platform, Restart, Service, ServiceNetwork};
 
     const OURS: &str = "
 services:
@@ -369,6 +369,37 @@ volumes: {data: }
         web: migrate ServiceCompletedSuccessfully, postgres-databases ServiceCompletedSuccessfully, queue ServiceStarted
         worker: warm ServiceCompletedSuccessfully
         ");
+    }
+
+    #[test]
+    fn a_task_has_what_its_service_has_but_for_what_makes_it_a_server() {
+        let loaded = load(&["
+services:
+  web:
+    image: shop:1
+    pull_policy: always
+    stop_grace_period: 7s
+    networks: {front: {aliases: [shop]}}
+    environment: {A: b}
+    healthcheck: {test: [CMD, ask]}
+    restart: always
+    x-macula: {tasks: {migrate: {run: [x]}}}
+  side: {image: 'side:1', network_mode: host, x-macula: {tasks: {clean: {run: [y], image: 'clean:1'}}}}
+networks: {front: }
+"]);
+        let [web, migrate, side, clean] =
+            ["web", "migrate", "side", "clean"].map(|name| service(&loaded.platform, name));
+        assert_eq!(migrate.pull_policy, web.pull_policy);
+        assert_eq!(migrate.stop_grace_period, Some(std::time::Duration::from_secs(7)));
+        assert_eq!((&migrate.environment, &migrate.unset), (&web.environment, &web.unset));
+        // others find the service by its further names, and not its tasks
+        assert_ne!(web.networks["front"], ServiceNetwork::default());
+        assert!(migrate.networks.keys().eq(["front"]), "{:?}", migrate.networks);
+        assert_eq!(migrate.networks["front"], ServiceNetwork::default());
+        assert_eq!(migrate.healthcheck.as_ref().unwrap().test, ["NONE"]);
+        assert_eq!(migrate.options.restart, Restart::No);
+        assert_eq!((clean.image.as_deref(), clean.network_mode.as_deref()), (Some("clean:1"), Some("host")));
+        assert_eq!((side.network_mode.as_deref(), migrate.network_mode.as_deref()), (Some("host"), None));
     }
 
     #[test]

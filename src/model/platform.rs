@@ -93,6 +93,12 @@ impl Platform {
         own.into_iter().chain(built_in).map(|(_, service)| service.name.clone()).collect()
     }
 
+    /// Of all stacks, those of the user's own first: for messages that name a few of them.
+    pub fn stack_names(&self) -> Vec<String> {
+        let (own, built_in): (Vec<_>, Vec<_>) = self.stacks.iter().partition(|stack| stack.origin != Origin::BuiltIn);
+        own.into_iter().chain(built_in).map(|stack| stack.name.clone()).collect()
+    }
+
     pub fn service(&self, name: &str) -> Option<(&Stack, &Service)> {
         self.services().find(|(_, service)| service.name == name)
     }

@@ -10,10 +10,22 @@ pub fn split_registry(reference: &str) -> (&str, String) {
     }
 }
 
+/// Has the letters of a reference and no others: a variable that must have a value, and has none, stands as it was written.
+fn is_plain(reference: &str) -> bool {
+    reference.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-/:@".contains(letter))
+}
+
+/// Lacks a name, its tag or its digest where the signs around it are there: `nginx:`.
+pub fn has_empty_part(reference: &str) -> bool {
+    let named = reference.split_once('@').map_or(reference, |(named, _)| named);
+    let lacks = |part: &str| part.is_empty() || part.starts_with(':') || part.ends_with(':');
+    is_plain(reference) && (named.split('/').any(lacks) || reference.ends_with(['@', ':']))
+}
+
 /// The same with its repository in lower case, as all of them are; none where it is so, or where capitals are not all
-/// that is wrong (a variable that has no value stands as it was written). Tags may have capitals.
+/// that is wrong. Tags may have capitals.
 pub fn in_lower_case(reference: &str) -> Option<String> {
-    if !reference.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-/:@".contains(letter)) {
+    if !is_plain(reference) {
         return None;
     }
     let (named, digest) = reference.split_at(reference.find('@').unwrap_or(reference.len()));
@@ -59,6 +71,14 @@ mod tests {
         ] {
             assert_eq!(in_lower_case(given).as_deref(), lower, "{given}");
         }
+    }
+
+    #[test]
+    fn a_part_that_is_missing_is_seen() {
+        let lacking =
+            ["nginx:", "a//b", "/nginx", "nginx/", ":1", "ghcr.io/:1", "nginx@", "nginx:@sha256:ab", "nginx@sha256:"];
+        let whole = ["nginx", "localhost:5000/nginx:1", "nginx:1@sha256:ab", "nginx:${TAG:?see /docs/:}"];
+        assert!(lacking.into_iter().all(has_empty_part) && !whole.into_iter().any(has_empty_part));
     }
 
     #[test]

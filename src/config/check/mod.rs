@@ -10,7 +10,9 @@ use crate::config::compose::service::is_provided;
 use crate::config::loaded::Loaded;
 use crate::config::selection::{Off, Selection};
 use crate::config::yaml::{Report, Span, listed, nearest, suggestion};
-use crate::model::{IngressSettings, Mount, PlatformName, PublishedPort, Role, SecretSource, Service, in_lower_case};
+use crate::model::{
+    IngressSettings, Mount, PlatformName, PublishedPort, Role, SecretSource, Service, has_empty_part, in_lower_case,
+};
 
 /// All checks, in one go. Dependencies on services that are left out, and need not be there, go.
 pub(super) fn check(
@@ -35,6 +37,7 @@ pub(super) fn check(
     }
     shared::containers(stacks, report);
     shared::published(stacks, ingress, report);
+    shared::said_twice(stacks);
     shared::hosts(stacks, domain, report);
     shared::inside(stacks, report);
     shared::secrets(stacks, selection, report);
@@ -101,14 +104,21 @@ fn resources(stacks: &[Loaded], report: &mut Report) {
         for kind in ["networks", "volumes"] {
             for (name, entry) in root.entries(kind).filter(|(_, entry)| entry.node.get_bool("external") == Some(true)) {
                 let extra = entry.node.as_map().into_iter().flatten().map(|(key, _)| key.as_str());
-                if let Some(extra) =
-                    extra.into_iter().find(|key| !matches!(*key, "name" | "external") && !key.starts_with("x-"))
-                {
-                    report.error_help(
+                let extra =
+                    extra.into_iter().find(|key| !matches!(*key, "name" | "external") && !key.starts_with("x-"));
+                match extra {
+                    // as Compose does it
+                    Some(extra) if kind == "networks" => report.warn(
+                        entry.key,
+                        format!("{kind}.{name}: it is external, so `{extra}` changes nothing"),
+                        "take it away",
+                    ),
+                    Some(extra) => report.error_help(
                         entry.key,
                         format!("{kind}.{name}: it is external, so `{extra}` is not ours to say"),
                         "take one of the two away",
-                    );
+                    ),
+                    None => {}
                 }
             }
         }
@@ -341,6 +351,13 @@ fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Repo
             format!("did you mean `{lower}`?"),
         );
     }
+    if let Some(image) = service.image.as_ref().filter(|image| !image.is_empty() && has_empty_part(image)) {
+        report.error_help(
+            node.and_then(|node| node.get("image")).map_or_else(|| loaded.at(name), |node| node.span),
+            format!("{path}.image: `{image}` is not a valid image reference: a part of it is empty"),
+            "set the variable that belongs there, or give it a value in the file: `${TAG:-latest}`",
+        );
+    }
     if service.network_mode.is_some() && !service.networks.is_empty() {
         report.error_help(
             loaded.at_key(name, &["network_mode"]),
@@ -467,6 +484,12 @@ fn rendered(loaded: &Loaded, name: &str, service: &Service, report: &mut Report)
                 span,
                 format!("services.{name}: the file {target} would be written into the host's {}", source.display()),
                 "put it elsewhere, or make the bind mount a volume",
+            ),
+            // as with Compose, which gives no warning; what comes from a file is mounted
+            Some(Mount::Bind { source, .. }) if !report.orchestrated => report.warn(
+                span,
+                format!("services.{name}: the file {target} is written into the host's {}", source.display()),
+                "put it elsewhere, make the bind mount a volume, or let it come from a `file`",
             ),
             // elsewhere its folder becomes a volume
             None if service.options.read_only && Path::new(target).parent() == Some(Path::new("/")) => report

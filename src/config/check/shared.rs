@@ -1,14 +1,14 @@
 //! What services share: ports of this machine, names on the ingress, secrets.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::config::loaded::Loaded;
 use crate::config::selection::Selection;
 use crate::config::yaml::{Report, Span, listed, suggestion};
 use crate::model::{
-    IngressSettings, Inside, NetworkDecl, Origin, PlatformName, Protocol, Role, SecretSource, Shadowed, Volume,
-    fully_qualified,
+    IngressSettings, Inside, NetworkDecl, Origin, PlatformName, Protocol, PublishedPort, Role, SecretSource, Service,
+    Shadowed, Volume, fully_qualified,
 };
 
 /// No two services call their containers by the same name.
@@ -30,9 +30,32 @@ pub(super) fn containers(stacks: &[Loaded], report: &mut Report) {
     }
 }
 
-/// No two services publish the same port of the same address.
+/// The address that a port of the service is published on.
+fn published_on(service: &Service, port: &PublishedPort) -> IpAddr {
+    port.host_ip.unwrap_or(IpAddr::V4(service.extension.address.unwrap_or(Ipv4Addr::LOCALHOST)))
+}
+
+/// A service's name as its file has it.
+fn in_its_file(service: &Service) -> &str {
+    service.short.as_deref().unwrap_or(&service.name)
+}
+
+/// Ports of one service that are the same, said in two ways, become one.
+pub(super) fn said_twice(stacks: &mut [Loaded]) {
+    for service in stacks.iter_mut().flat_map(|loaded| loaded.stack.services.values_mut()) {
+        let all = std::mem::take(&mut service.ports);
+        let mut seen = HashSet::new();
+        let is_new = |port: &PublishedPort| {
+            let is = (published_on(service, port), port.published, port.published_to, port.target, port.protocol);
+            port.published.is_none() || seen.insert(is)
+        };
+        service.ports = all.into_iter().filter(is_new).collect();
+    }
+}
+
+/// No two services publish the same port of the same address, and none has two ports behind it.
 pub(super) fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &mut Report) {
-    let mut taken: Vec<(IpAddr, u16, Protocol, &str, Span)> = Vec::new();
+    let mut taken: Vec<(IpAddr, &Service, &PublishedPort, Span)> = Vec::new();
     let gateway = stacks
         .iter()
         .flat_map(|loaded| loaded.stack.services.values())
@@ -41,27 +64,38 @@ pub(super) fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &m
         for (name, service) in &loaded.stack.services {
             for (index, port) in service.ports.iter().enumerate() {
                 let Some(number) = port.published else { continue };
-                let own = service.extension.address.unwrap_or(Ipv4Addr::LOCALHOST);
-                let address = port.host_ip.unwrap_or(IpAddr::V4(own));
+                let address = published_on(service, port);
                 let node = loaded.entry(name).map(|entry| &entry.node);
                 let span = node
                     .and_then(|node| node.items("ports").get(index))
                     .map_or_else(|| loaded.at(name), |node| node.span);
-                let clash = taken.iter().find(|(other, taken, protocol, ..)| {
+                let clash = taken.iter().find(|(other, _, taken, _)| {
                     let meets = *other == address
                         || (other.is_unspecified() || address.is_unspecified()) && other.is_ipv4() == address.is_ipv4();
-                    meets && *taken == number && *protocol == port.protocol
+                    meets && taken.published == port.published && taken.protocol == port.protocol
                 });
-                if let Some((_, _, _, other, first)) = clash {
-                    let place = report.place(*first);
-                    report.error_help(
-                        span,
-                        format!(
-                            "services.{name} and services.{other} both publish {address}:{number}/{} ({place})",
-                            port.protocol
-                        ),
-                        "give one of them another port, or an address of its own with `x-macula: {address: 127.0.0.x}`",
-                    );
+                if let Some((at, other, first, at_first)) = clash {
+                    let place = report.place(*at_first);
+                    let what = format!("{address}:{number}/{}", port.protocol);
+                    if other.name != *name {
+                        let (one, two) = match (in_its_file(service), in_its_file(other)) {
+                            // of two stacks
+                            (one, two) if one == two => (name.as_str(), other.name.as_str()),
+                            both => both,
+                        };
+                        report.error_help(
+                            span,
+                            format!("services.{one} and services.{two} both publish {what} ({place})"),
+                            "give one of them another port, or an address of its own with \
+                             `x-macula: {address: 127.0.0.x}`",
+                        );
+                    } else if *at != address || first.target != port.target || first.published_to != port.published_to {
+                        report.error_help(
+                            span,
+                            format!("services.{} publishes {what} twice ({place})", in_its_file(service)),
+                            "remove one of the two, or write `ports: !override` where an earlier file has the other",
+                        );
+                    }
                 } else if let Some(gateway) = gateway.filter(|gateway| gateway.name != *name && address.is_loopback())
                     && port.protocol == Protocol::Tcp
                     && (number == ingress.http || number == ingress.https)
@@ -81,7 +115,7 @@ pub(super) fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &m
                         help,
                     );
                 }
-                taken.push((address, number, port.protocol, name, span));
+                taken.push((address, service, port, span));
             }
         }
     }

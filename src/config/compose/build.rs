@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::files::Sources;
+use super::finish::value_key;
 use super::short::map;
 use super::{flag, string_map, text};
 use crate::config::files::{Files, MAX_TEXT, join};
@@ -183,7 +184,7 @@ fn secrets(node: &Node, name: &str, sources: &Sources<'_>, report: &mut Report) 
         let secret = if let Some(content) = declared.get_text("content") {
             Some(BuildSecret::Value(content.to_owned()))
         } else if let Some(variable) = declared.get_text("environment") {
-            sources.variables.get(variable).map(|value| BuildSecret::Value(value.to_owned()))
+            declared.get_text(&value_key(variable)).map(|value| BuildSecret::Value(value.to_owned()))
         } else {
             declared.get_text("file").map(|file| BuildSecret::File(PathBuf::from(file)))
         };

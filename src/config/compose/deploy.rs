@@ -26,13 +26,22 @@ pub(super) fn build(service: &Node) -> Deploy {
         spread: placement.map(spread).unwrap_or_default(),
         max_replicas_per_node: placement.and_then(|placement| count(placement, "max_replicas_per_node")),
         restart: deploy.get("restart_policy").map(|policy| RestartPolicy {
-            condition: text(policy, "condition"),
+            condition: policy.get_text("condition").map(|condition| swarm_condition(condition).to_owned()),
             delay: duration(policy, "delay"),
             max_attempts: count(policy, "max_attempts"),
             window: duration(policy, "window"),
         }),
         reserved_cpus: cpus.filter(|cpus| *cpus > 0.0).map(|cpus| (cpus * 1e9).round() as i64),
         generic_resources: reserved.map(generic).unwrap_or_default(),
+    }
+}
+
+/// What a swarm calls this condition, which may be in the words of `restart`.
+fn swarm_condition(condition: &str) -> &str {
+    match condition {
+        "no" => "none",
+        "always" | "unless-stopped" => "any",
+        other => other,
     }
 }
 

@@ -145,6 +145,7 @@ impl Loader<'_, '_> {
             base = shaper.within("services", |shaper| {
                 shaper.within(name, |shaper| shape(&Kind::Object(&schema::SERVICE), base, shaper))
             })?;
+            self.count_from_project(&mut base, &place.folder);
         }
         Some(base)
     }

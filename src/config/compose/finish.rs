@@ -2,12 +2,13 @@
 //! profiles.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::interpolate::Variables;
-use super::{Project, Source, Surroundings, read_env_file, read_raw};
-use crate::config::files::{clean, join};
+use super::{Project, Source, Surroundings, read_env_file, read_env_file_after, read_raw};
+use crate::config::files::{Files, join};
 use crate::config::yaml::{Entry, Map, Node, Report, Span, Value};
+use crate::words::shell_word;
 
 /// Resolves everything that needs the whole project.
 pub(super) fn finish(project: &mut Project, source: &Source<'_>, around: &Surroundings<'_>, report: &mut Report) {
@@ -67,13 +68,6 @@ pub(super) fn defaults(root: &mut Node, folder: &Path) {
             }
         });
         each(service, "env_file", |file, span| set(file, "required", Value::Bool(true), span));
-        each(service, "volumes", |volume, _| {
-            if let Some(target) = volume.get_mut("target")
-                && let Some(path) = target.node.as_text().filter(|path| !path.is_empty())
-            {
-                target.node.value = text(clean(Path::new(path)).to_string_lossy().into_owned());
-            }
-        });
         device_counts(service.as_map_mut().and_then(|map| map.get_mut("gpus")));
         let Some(service) = service.as_map_mut() else { continue };
         deploy(service);
@@ -142,8 +136,27 @@ fn bind_volumes(root: &mut Node, folder: &Path) {
     }
 }
 
-/// Variables that are named without a value take the value they have outside.
+/// What the keys of values begin with: no key of a file does, so they are never printed.
+pub(super) const VALUE: char = '#';
+
+/// Where a config or a secret that a variable gives has the value.
+pub(super) fn value_key(variable: &str) -> String {
+    format!("{VALUE}{variable}")
+}
+
+/// Variables take the value they have outside: those that are named without one, and those of configs and secrets. What
+/// an included file has of them is its own.
 pub(super) fn environment(root: &mut Node, variables: &Variables) {
+    for kind in ["configs", "secrets"] {
+        let Some(all) = section(root, kind) else { continue };
+        for entry in all.values_mut() {
+            let span = entry.node.span;
+            let Some(variable) = entry.node.get_text("environment").map(str::to_owned) else { continue };
+            if let (Some(value), Some(map)) = (variables.get(&variable), entry.node.as_map_mut()) {
+                set(map, &value_key(&variable), text(value.clone()), span);
+            }
+        }
+    }
     let Some(services) = section(root, "services") else { return };
     let resolve = |map: &mut Map, keep: bool| {
         map.retain(|name, entry| {
@@ -277,24 +290,39 @@ fn env_files(service: &mut Node, name: &str, variables: &Variables, around: &Sur
         let Some(path) = file.get_text("path").map(Path::new) else { continue };
         if !around.files.exists(path) {
             if file.get_bool("required").unwrap_or(true) {
+                let make = match template(path, around.files) {
+                    Some(template) => {
+                        let places = report.places();
+                        let word = |path: &Path| shell_word(&places.shown(path).to_string_lossy());
+                        format!("make it by `cp {} {}`", word(&template), word(path))
+                    }
+                    None => "make it".to_owned(),
+                };
                 report.error_help(
                     file.span,
                     format!("services.{name}.env_file: there is no file {}", path.display()),
-                    "make it, or say {path: ..., required: false}",
+                    format!("{make}, or say {{path: ..., required: false}}"),
                 );
             }
             continue;
         }
-        // other files of the service are not known to it
+        // the files before it are known to it as well, and come last
         let lookup = |key: &str| variables.get(key).or_else(|| own.get(key)).cloned();
-        let read = if file.get_text("format") == Some("raw") {
-            read_raw(around.files, path, variables, report)
+        if file.get_text("format") == Some("raw") {
+            values.extend(read_raw(around.files, path, variables, report).unwrap_or_default());
         } else {
-            read_env_file(around.files, path, &lookup, report)
-        };
-        values.extend(read.unwrap_or_default());
+            values = read_env_file_after(around.files, path, &lookup, values, report).unwrap_or_default();
+        }
     }
     fill(map, "environment", values, files.node.span);
+}
+
+/// What lies next to an env file that is not there, for people to begin with.
+fn template(path: &Path, files: &dyn Files) -> Option<PathBuf> {
+    let name = path.file_name()?.to_string_lossy();
+    let endings = [".example", ".sample", ".template", ".dist", "-example"].map(|ending| format!("{name}{ending}"));
+    let mut all = endings.into_iter().chain(["env.example".to_owned()]);
+    all.find_map(|name| Some(path.with_file_name(name)).filter(|path| files.exists(path)))
 }
 
 /// `label_file` goes below `labels`.

@@ -6,6 +6,7 @@ use super::interpolate::Variables;
 use super::{Loader, finish, merge};
 use crate::config::files::join;
 use crate::config::yaml::{Entry, Map, Node, Value};
+use crate::model::GitContext;
 
 impl Loader<'_, '_> {
     /// Carries out every `include` of a file. `included` are the files on the way here.
@@ -19,7 +20,17 @@ impl Loader<'_, '_> {
         let Some(includes) = root.as_map_mut().and_then(|map| map.shift_remove("include")) else { return };
         for include in includes.node.as_list().unwrap_or_default() {
             let span = include.span;
-            let paths: Vec<PathBuf> = include.texts("path").iter().map(|path| join(folder, Path::new(path))).collect();
+            let texts = include.texts("path");
+            let is_elsewhere = |text: &&String| GitContext::parse(text).is_some() || text.starts_with("oci://");
+            if let Some(address) = texts.iter().find(is_elsewhere) {
+                self.report.error_help(
+                    span,
+                    format!("include: `{address}` is not on this machine, and macula fetches no Compose files"),
+                    "get it here first (`git clone`), and include it by its path",
+                );
+                continue;
+            }
+            let paths: Vec<PathBuf> = texts.iter().map(|path| join(folder, Path::new(path))).collect();
             let Some(main) = paths.first() else { continue };
             if let Some(start) = included.iter().position(|path| path == main) {
                 let mut names: Vec<String> =

@@ -2,6 +2,7 @@
 //! (<https://github.com/compose-spec/compose-spec/blob/main/13-merge.md>). Both are in their long
 //! forms already.
 
+use super::finish::VALUE;
 use super::schema;
 use crate::config::yaml::{Entry, Field, Kind, Map, Node, Object, Value};
 
@@ -233,9 +234,14 @@ fn unique_fields(object: &Object, node: &mut Node) {
     }
 }
 
-/// Are two declarations the same, wherever they stand?
-pub(super) fn same(one: &Node, other: &Node) -> bool {
-    one == other
+/// Are two declarations the same, wherever they stand? The value of a variable may be known to one of them alone.
+fn same(one: &Node, other: &Node) -> bool {
+    let (Some(first), Some(second)) = (one.as_map(), other.as_map()) else { return one == other };
+    let has = |map: &Map, (key, entry): (&String, &Entry)| match map.get(key) {
+        Some(other) => other == entry,
+        None => key.starts_with(VALUE),
+    };
+    first.iter().all(|entry| has(second, entry)) && second.iter().all(|entry| has(first, entry))
 }
 
 /// A map's entries put into another; `Err` names those that differ.

@@ -3,6 +3,7 @@
 mod build;
 pub(super) mod canonical;
 mod deploy;
+mod elsewhere;
 mod emit;
 pub(in crate::config) mod env_file;
 mod extends;
@@ -93,12 +94,30 @@ impl Project {
 /// Names under which Compose looks for a stack in a folder, in this order.
 pub(super) const FILE_NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 
+/// The first of Compose's own override files beside a file that has one of Compose's own names, whichever these are. Where
+/// a folder has several such files, each has only the one that is called after it.
+pub(super) fn override_of(path: &Path, files: &dyn Files) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str().filter(|name| FILE_NAMES.contains(name))?;
+    let is_there = |name: &str| files.exists(&path.with_file_name(name));
+    let own = name.split_once('.')?.0;
+    let several = FILE_NAMES.iter().any(|other| *other != name && is_there(other));
+    let names = [
+        "compose.override.yml",
+        "compose.override.yaml",
+        "docker-compose.override.yml",
+        "docker-compose.override.yaml",
+    ];
+    let mut names = names.iter().filter(|name| !several || name.split('.').next() == Some(own));
+    names.find(|name| is_there(name)).map(|name| path.with_file_name(name))
+}
+
 /// Loads one stack. `None` when there is no tree at all; what is wrong is in the report.
 pub(super) fn load(source: &Source<'_>, around: &Surroundings<'_>, report: &mut Report) -> Option<Project> {
     let main = source.paths.first()?;
     let file = report.file(main);
     let mut variables = source.env.variables.clone();
-    let mut loader = Loader { files: around.files, home: variables.get("HOME").cloned(), report };
+    let home = variables.get("HOME").cloned();
+    let mut loader = Loader { files: around.files, folder: &source.folder, home, report };
 
     let mut trees = Vec::new();
     for path in source.paths.iter().cloned().chain(loader.overrides(source)) {
@@ -160,38 +179,21 @@ pub(super) fn load(source: &Source<'_>, around: &Surroundings<'_>, report: &mut 
 /// Reads files and puts them together.
 struct Loader<'a, 'r> {
     files: &'a dyn Files,
+    /// The project's.
+    folder: &'a Path,
     home: Option<String>,
     report: &'r mut Report,
 }
 
 impl Loader<'_, '_> {
-    /// The first of Compose's own override files beside a file that has one of Compose's own names, whichever these are.
+    /// The override file that is laid over a stack without being named.
     fn overrides(&self, source: &Source<'_>) -> Option<PathBuf> {
         // files that are named one by one are all there are
         let [path] = source.paths.as_slice() else { return None };
         if source.text.is_some() || !source.env.paths.is_empty() {
             return None;
         }
-        path.file_name()?.to_str().filter(|name| FILE_NAMES.contains(name))?;
-        // one of several in a folder is meant alone
-        if FILE_NAMES
-            .iter()
-            .map(|name| path.with_file_name(name))
-            .any(|other| other != *path && self.files.exists(&other))
-        {
-            return self.own_override(path);
-        }
-        ["compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"]
-            .into_iter()
-            .map(|name| path.with_file_name(name))
-            .find(|path| self.files.exists(path))
-    }
-
-    /// The override file that is called after this one.
-    fn own_override(&self, path: &Path) -> Option<PathBuf> {
-        let stem = path.file_name()?.to_str()?.split_once('.')?.0;
-        let names = ["yml", "yaml"].map(|ending| path.with_file_name(format!("{stem}.override.{ending}")));
-        names.into_iter().find(|path| self.files.exists(path))
+        override_of(path, self.files)
     }
 
     /// The trees of a file, one for each of its documents. `from` is where the file is named, for the
@@ -251,6 +253,12 @@ impl Loader<'_, '_> {
             self.report.warn(entry.key, "`version` is obsolete and means nothing", "take the line away");
         }
         merge::unique_within(&mut node);
+        let services = node.as_map_mut().and_then(|map| map.get_mut("services"));
+        if let Some(services) = services.and_then(|entry| entry.node.as_map_mut()) {
+            for entry in services.values_mut() {
+                self.count_from_project(&mut entry.node, folder);
+            }
+        }
         self.extend_services(&mut node, path, folder, variables);
         self.include(&mut node, folder, variables, included);
         Some(node)

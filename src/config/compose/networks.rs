@@ -72,10 +72,15 @@ pub(super) fn network(node: &Node, named: bool) -> NetworkDecl {
             ip_range: pool.get_text("ip_range").and_then(|text| text.parse().ok()),
         })
     };
+    let name = named.then(|| node.get_text("name").map(str::to_owned)).flatten();
+    // the rest is for whoever makes it to say
+    if flag(node, "external") {
+        return NetworkDecl { name, external: true, ..NetworkDecl::default() };
+    }
     let pools = node.get("ipam").map(|ipam| ipam.items("config").iter().filter_map(pool).collect()).unwrap_or_default();
     NetworkDecl {
-        name: named.then(|| node.get_text("name").map(str::to_owned)).flatten(),
-        external: flag(node, "external"),
+        name,
+        external: false,
         driver: node.get_text("driver").map(str::to_owned),
         driver_opts: string_map(node, "driver_opts"),
         internal: flag(node, "internal"),

@@ -43,6 +43,8 @@ impl ProjectEnv {
             // those of another project
             variables.retain(|name, _| !ITS_OWN.contains(&name.as_str()));
         }
+        // as docker compose has it in that folder: what the shell says is of wherever one stands, or nothing at all
+        variables.insert("PWD".to_owned(), folder.to_string_lossy().into_owned());
         match given(&variables, "COMPOSE_ENV_FILES") {
             Some(list) => {
                 // of two files with the same variable, the later one counts
@@ -116,7 +118,8 @@ fn left_out(outer: &Variables, path: &Path, report: &mut Report) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::MemoryFiles;
+    use crate::config::{MemoryFiles, Request, load};
+    use crate::model::Mount;
 
     /// Seen side by side with docker compose 2.40.
     #[test]
@@ -128,7 +131,7 @@ mod tests {
             let outer = Variables::from([(name.to_owned(), value.to_owned())]);
             let mut report = Report::new(Path::new("/p"));
             let env = ProjectEnv::read(Path::new("/p"), Path::new("/p"), &outer, &files, &mut report);
-            let found = env.variables.iter().filter(|(known, _)| known.as_str() != name);
+            let found = env.variables.iter().filter(|(known, _)| ![name, "PWD"].contains(&known.as_str()));
             let found: Vec<String> = found.map(|(name, value)| format!("{name}={value}")).collect();
             let (errors, _) = report.finish();
             format!("{}{}", found.join(" "), errors.iter().map(|error| format!(" ({error})")).collect::<String>())
@@ -149,6 +152,24 @@ mod tests {
             ),
         ] {
             assert_eq!(read(none, value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn pwd_is_the_folder_of_the_stack_wherever_one_stands() {
+        let shop = "services: {web: {image: w, volumes: ['$PWD/data:/data']}}";
+        let files = MemoryFiles::default().with("/p/compose.yaml", shop).with("/p/.env", "PWD=/env\n");
+        for (cwd, pwd) in [("/p", None), ("/p/sub", Some("/p/sub")), ("/q", Some("/q"))] {
+            let env = pwd.map(|pwd| ("PWD".to_owned(), pwd.to_owned())).into_iter().collect();
+            let stacks = vec!["/p/compose.yaml".into()];
+            let request = Request { cwd: cwd.into(), env, stacks, only_own: true, ..Request::default() };
+            let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+            let (_, web) = loaded.platform.service("web").unwrap();
+            assert!(
+                matches!(&web.mounts[..], [Mount::Bind { source, .. }] if source == Path::new("/p/data")),
+                "{cwd}: {:?}",
+                web.mounts
+            );
         }
     }
 }

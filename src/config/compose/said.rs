@@ -28,7 +28,7 @@ impl Said {
 impl Project {
     /// What the project says after everything is resolved: nothing of services that take no part.
     pub(in crate::config) fn said(&self, places: &Places) -> Vec<Said> {
-        let mut walk = Walk { places, named: &self.named, all: Vec::new() };
+        let mut walk = Walk { places, named: &self.named, service: None, all: Vec::new() };
         walk.object(&schema::FILE, &self.root, "", "");
         walk.all
     }
@@ -37,6 +37,8 @@ impl Project {
 struct Walk<'a> {
     places: &'a Places,
     named: &'a [(String, String)],
+    /// The one that is looked at: a path does not tell, since names may have dots.
+    service: Option<String>,
     all: Vec<Said>,
 }
 
@@ -60,8 +62,15 @@ impl Walk<'_> {
             (Kind::Nullable(inner) | Kind::Short(_, inner), _) => self.value(inner, node, key, path),
             (Kind::Object(object), Value::Map(_)) => self.object(object, node, &key, &path),
             (Kind::Map(inner), Value::Map(map)) => {
+                let services = key == "services";
                 for (name, entry) in map {
+                    if services {
+                        self.service = Some(name.clone());
+                    }
                     self.value(inner, &entry.node, format!("{key}.*"), format!("{path}.{name}"));
+                }
+                if services {
+                    self.service = None;
                 }
             }
             (Kind::List(inner), Value::List(items)) if is_object(inner) => {
@@ -74,9 +83,8 @@ impl Walk<'_> {
             // a name that Compose gives says nothing
             _ if self.is_given(&key, &path) => {}
             _ => {
-                let service = path.strip_prefix("services.").and_then(|rest| rest.split('.').next()).map(str::to_owned);
                 let place = self.places.place(node.span);
-                self.all.push(Said { key, path, service, place, value: json(node) });
+                self.all.push(Said { key, path, service: self.service.clone(), place, value: json(node) });
             }
         }
     }

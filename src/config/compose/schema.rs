@@ -322,7 +322,8 @@ static DISCRETE_RESOURCE: Object = object("a resource", &[f("kind", Kind::Text).
 static RESTART_POLICY: Object = object(
     "restart_policy",
     &[
-        f("condition", Kind::Choice(&["none", "on-failure", "any"])),
+        // those of a swarm, and those of `restart`, which Compose takes here as well
+        f("condition", Kind::Choice(&["none", "no", "on-failure", "always", "unless-stopped", "any"])),
         f("delay", Kind::Duration).keep().ignored(SWARM),
         f("max_attempts", COUNT).keep(),
         f("window", Kind::Duration).keep().ignored(SWARM),

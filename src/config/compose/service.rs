@@ -101,6 +101,8 @@ fn service(
         .and_then(|count| u32::try_from(count).ok())
         .unwrap_or(1);
     let (expose, expose_other) = ports::exposed(node, name, report);
+    let mut mounts = volumes::build(node, name, report);
+    let files = files::build(node, name, sources, &mut mounts, report);
     Service {
         short: None,
         name: name.to_owned(),
@@ -116,11 +118,11 @@ fn service(
         ports: ports::build(node),
         expose,
         expose_other,
-        mounts: volumes::build(node, name, report),
+        mounts,
         needs: needs(node, report),
         networks: networks::of_service(node, custom_default),
         network_mode: text(node, "network_mode"),
-        files: files::build(node, name, sources, report),
+        files,
         depends_on: dependencies(node),
         healthcheck: node.get("healthcheck").map(healthcheck),
         post_start: hooks(node, "post_start", name, report),

@@ -241,7 +241,7 @@ pub(super) fn external(mut node: Node, shaper: &mut Shaper<'_>) -> Option<Node> 
 
 /// `pull_policy`, with the periods of newer versions.
 pub(super) fn pull_policy(text: &str) -> Option<(String, String)> {
-    let known = ["always", "never", "missing", "if_not_present", "build", "daily", "weekly"];
+    let known = ["always", "never", "missing", "if_not_present", "build", "refresh", "daily", "weekly"];
     let period = text.strip_prefix("every_").is_some_and(|period| !period.is_empty());
     (!period && !known.contains(&text)).then(|| {
         let help = match nearest(text, known) {

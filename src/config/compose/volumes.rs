@@ -17,12 +17,12 @@ const HELP: &str = "write \"data:/var/lib/x\", \"./folder:/in/container:ro\", or
 const DRIVE: &str = "one letter before a colon is a drive of Windows: give the volume a longer name, or write it in the \
                      long form, `{type: volume, source: x, target: /data}`";
 
-/// A short volume as a long one; the source of a long one of type bind becomes absolute.
+/// A short volume as a long one, with its paths as they are compared.
 pub(super) fn expand(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
     let span = node.span;
     let text = match node.value {
         Value::Text(text) => text,
-        Value::Map(_) => return Some(absolute(node, shaper)),
+        Value::Map(_) => return Some(plain_paths(node, shaper)),
         _ => return Some(node),
     };
     let parts = split(&text);
@@ -73,10 +73,17 @@ pub(super) fn expand(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
         let options = nocopy.then_some(("nocopy", Value::Bool(true)));
         entries.push(("volume", map(span, options).value));
     }
-    Some(absolute(map(span, entries), shaper))
+    Some(plain_paths(map(span, entries), shaper))
 }
 
-fn absolute(mut node: Node, shaper: &mut Shaper<'_>) -> Node {
+/// The source of a bind mount absolute, and the target without `.`, `..` and a slash at its end: by it two files mean the
+/// same mount.
+fn plain_paths(mut node: Node, shaper: &mut Shaper<'_>) -> Node {
+    if let Some(entry) = node.as_map_mut().and_then(|map| map.get_mut("target"))
+        && let Some(target) = entry.node.as_text().filter(|target| !target.is_empty())
+    {
+        entry.node.value = Value::Text(clean(target.as_ref()).to_string_lossy().into_owned());
+    }
     let bind = node.get_text("type") == Some("bind");
     if bind
         && let Some(entry) = node.as_map_mut().and_then(|map| map.get_mut("source"))
@@ -220,6 +227,12 @@ pub(super) fn needs(service: &Node, report: &Report) -> Vec<EngineNeed> {
     all
 }
 
+/// `50%`
+fn is_percentage(text: &str) -> bool {
+    let number = text.strip_suffix('%').unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// `/run:size=64m,mode=1777,noexec`.
 fn tmpfs(text: &str, node: &Node, name: &str, report: &mut Report) -> Option<Mount> {
     let path = format!("services.{name}.tmpfs");
@@ -235,6 +248,8 @@ fn tmpfs(text: &str, node: &Node, name: &str, report: &mut Report) -> Option<Mou
     let (mut size, mut mode, mut rest) = (None, None, Vec::new());
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
+            // of the memory, for the kernel to count
+            Some(("size", value)) if is_percentage(value) => rest.push(option.to_owned()),
             Some(("size", value)) => match parse_bytes(value) {
                 Some(bytes) => size = Some(bytes),
                 None => {

@@ -111,3 +111,20 @@ fn kind(kind_: &Kind) -> Value {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_bounds_that_they_are_given() {
+        for (least, most, expected) in [
+            (i64::MIN, i64::MAX, json!({"type": "integer"})),
+            (1, 65_535, json!({"type": "integer", "minimum": 1, "maximum": 65_535})),
+            (0, i64::MAX, json!({"type": "integer", "minimum": 0})),
+            (i64::MIN, 5, json!({"type": "integer", "maximum": 5})),
+        ] {
+            assert_eq!(kind(&Kind::Int(least, most)), expected);
+        }
+    }
+}

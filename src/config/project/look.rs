@@ -6,10 +6,13 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::config::Request;
-use crate::config::compose::env_file;
+use crate::config::compose::{env_file, override_of};
 use crate::config::files::{Files, MAX_TEXT, clean, join};
-use crate::config::sources::project_compose_name;
+use crate::config::sources::{passed_over, project_compose_name};
 use crate::model::Server;
+use crate::words;
+
+use super::variable::server_of;
 
 /// A macula.yaml for a project.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +42,14 @@ pub fn look(request: &Request, files: &dyn Files) -> ProjectFile {
     let mut found = Found { project: project_compose_name(request, files), ..Found::default() };
     found.taken.extend(found.project.iter().map(|name| format!("{name}: a stack")));
     project.dev_container(&mut found);
+    let other = passed_over(request, files).filter(|(_, first)| !found.stacks.contains(&format!("./{first}")));
+    if let Some((word, first)) = other {
+        // in a folder that has a macula.yaml nothing is found unless that says so
+        found.left.push(format!(
+            "{word}; `stacks: [./{first}]` in macula.yaml brings it up with the platform, and so does \
+             `macula up --stack {first}`"
+        ));
+    }
     project.ddev(&mut found);
     project.supabase(&mut found);
     project.examples_of_settings(&mut found);
@@ -88,6 +99,7 @@ impl Folder<'_> {
         }
         let beside = Path::new(name).parent().unwrap_or(Path::new(""));
         let mut first: Option<String> = None;
+        let mut over = Vec::new();
         for file in files {
             let shown = clean(&beside.join(file)).display().to_string();
             let is_project = found.project.as_ref() == Some(&shown);
@@ -99,9 +111,7 @@ impl Folder<'_> {
                 Some(_) if is_project => continue,
                 // `.env` is read where the project's file lies
                 Some(first) if found.project.as_ref() == Some(first) && !first.starts_with("../") => {
-                    found.left.push(format!(
-                        "{shown}: the editor lays it over {first}; `COMPOSE_FILE={first}:{shown}` in .env does so here"
-                    ))
+                    over.push(shown.clone());
                 }
                 Some(first) => {
                     found.left.push(format!("{shown}: the editor lays it over {first}, which macula does not"))
@@ -113,6 +123,17 @@ impl Folder<'_> {
                 }
             }
             first.get_or_insert(shown);
+        }
+        let Some(first) = first else { return };
+        let laid = override_of(&join(self.folder, Path::new(&first)), self.files);
+        let others = over.iter().filter(|shown| Some(join(self.folder, Path::new(shown))) != laid);
+        let others: Vec<&String> = others.collect();
+        if !others.is_empty() {
+            let pronoun = if others.len() == 1 { "it" } else { "them" };
+            let (others, all) = (words::list(others), over.join(":"));
+            found.left.push(format!(
+                "{others}: the editor lays {pronoun} over {first}; `COMPOSE_FILE={first}:{all}` in .env does so here"
+            ));
         }
     }
 
@@ -270,40 +291,6 @@ impl Found {
     }
 }
 
-/// The server that a variable of a project speaks of.
-fn server_of(variable: &str, value: &str) -> Option<Server> {
-    let scheme = value.split_once("://").map(|(scheme, _)| scheme.split('+').next().unwrap_or(scheme));
-    match scheme {
-        Some("postgres" | "postgresql" | "postgis") => return Some(Server::Postgres),
-        Some("redis" | "rediss" | "valkey") => return Some(Server::Valkey),
-        Some("mysql" | "mysql2" | "mariadb") => return Some(Server::Mariadb),
-        Some("amqp" | "amqps") => return Some(Server::Rabbitmq),
-        Some("nats") => return Some(Server::Nats),
-        Some("smtp" | "smtps") => return Some(Server::Mail),
-        Some("memcached") => return Some(Server::Memcached),
-        _ => {}
-    }
-    let upper = variable.to_ascii_uppercase();
-    let begins = |all: &[&str]| all.iter().any(|start| upper.starts_with(start));
-    if begins(&["REDIS_", "VALKEY_"]) {
-        Some(Server::Valkey)
-    } else if begins(&["MYSQL_", "MARIADB_"]) {
-        Some(Server::Mariadb)
-    } else if begins(&["RABBITMQ_", "AMQP_"]) {
-        Some(Server::Rabbitmq)
-    } else if begins(&["NATS_"]) {
-        Some(Server::Nats)
-    } else if begins(&["SMTP_", "MAIL_HOST", "EMAIL_HOST", "MAILER_"]) {
-        Some(Server::Mail)
-    } else if begins(&["MEMCACHE"]) {
-        Some(Server::Memcached)
-    } else if begins(&["POSTGRES_", "PGHOST", "PGDATABASE"]) {
-        Some(Server::Postgres)
-    } else {
-        None
-    }
-}
-
 fn is_word(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
@@ -361,19 +348,6 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_speaks_of_a_server_by_its_value_or_else_by_its_name() {
-        for (variable, value, server) in [
-            ("CACHE", "rediss://localhost", Some(Server::Valkey)),
-            ("DB", "mysql+pymysql://localhost", Some(Server::Mariadb)),
-            ("REDIS_HOST", "localhost", Some(Server::Valkey)),
-            ("REDIS_OR_ELSE", "memcached://localhost", Some(Server::Memcached)),
-            ("PAGE", "https://localhost", None),
-        ] {
-            assert_eq!(server_of(variable, value), server, "{variable}={value}");
-        }
-    }
-
-    #[test]
     fn a_project_with_everything() {
         let text = shown(&[
             ("compose.yaml", "services: {web: {build: .}, redis: {image: 'redis:7'}}"),
@@ -415,14 +389,76 @@ mod tests {
         + DATABASE_URL in .env.example: the platform's PostgreSQL
         + SMTP_HOST in .env.example: mail of the catalog
         + kind.yaml: a cluster (control planes: 1, workers: 2)
-        - .devcontainer/extra.yaml: the editor lays it over compose.yaml; `COMPOSE_FILE=compose.yaml:.devcontainer/extra.yaml` in .env does so here
         - .devcontainer/gone.yaml, named in .devcontainer/devcontainer.json: there is no such file
+        - .devcontainer/extra.yaml: the editor lays it over compose.yaml; `COMPOSE_FILE=compose.yaml:.devcontainer/extra.yaml` in .env does so here
         - kind.yaml: port mappings, mounts and patches; the platform has its own
         - ctlptl.yaml: the platform brings a cluster and a registry wired to it
         - Procfile: start web by `macula run --as web -- npm start`
         - Procfile: start worker by `macula run --as worker -- node worker.js`
         - package.json: start it by `macula run --as shop -- npm run dev`
         ");
+    }
+
+    /// The variable lists all files that there are.
+    #[test]
+    fn what_an_editor_lays_over_the_projects_file_is_one_list() {
+        const FILE: &str = "services: {web: {image: x}}\n";
+        let list = |more: &str| {
+            let files = format!("{{\"dockerComposeFile\": [\"../compose.yaml\", \"../compose.override.yaml\"{more}]}}");
+            shown(&[
+                ("compose.yaml", FILE),
+                ("compose.override.yaml", FILE),
+                (".devcontainer/a.yaml", FILE),
+                (".devcontainer/b.yaml", FILE),
+                (".devcontainer/devcontainer.json", files.as_str()),
+            ])
+        };
+        let left = |more: &str| list(more).lines().last().unwrap_or_default().to_owned();
+        assert_eq!(left(""), "- ", "macula lays the override over the file as well");
+        insta::assert_snapshot!(left(", \"a.yaml\", \"b.yaml\""), @"- .devcontainer/a.yaml and .devcontainer/b.yaml: the editor lays them over compose.yaml; `COMPOSE_FILE=compose.yaml:compose.override.yaml:.devcontainer/a.yaml:.devcontainer/b.yaml` in .env does so here");
+    }
+
+    #[test]
+    fn a_compose_file_with_another_name_is_told() {
+        const STACK: &str = "x-a: 1\nservices: {web: {image: x}}\n";
+        let all = [
+            ("docker-compose.dev.yml", STACK),
+            ("docker-compose.db.yml", STACK),
+            ("compose.override.yaml", STACK),
+            ("my-compose.yaml", STACK),
+            ("docker-compose.yml.example", STACK),
+            ("compose-volumes.yaml", "volumes: {}\n"),
+            ("deploy/compose.prod.yaml", STACK),
+        ];
+        let left = |files: &[(&str, &str)]| shown(files).lines().last().unwrap_or_default().to_owned();
+        insta::assert_snapshot!([left(&all[..1]), left(&all)].join("\n"), @"
+        - docker-compose.dev.yml: Compose does not look for that name by itself; `stacks: [./docker-compose.dev.yml]` in macula.yaml brings it up with the platform, and so does `macula up --stack docker-compose.dev.yml`
+        - compose.override.yaml, docker-compose.db.yml, docker-compose.dev.yml and 1 more: Compose does not look for those names by itself; `stacks: [./compose.override.yaml]` in macula.yaml brings it up with the platform, and so does `macula up --stack compose.override.yaml`
+        ");
+        assert_eq!(left(&[("compose.yaml", STACK), all[0]]), "- ", "one is found");
+    }
+
+    #[test]
+    fn comments_of_json_go_and_what_looks_like_one_in_a_text_stays() {
+        for (text, expected) in [
+            ("a // b\nc", "a \nc"),
+            ("a // b", "a \n"),
+            ("a /* b */ c", "a  c"),
+            ("a /* b * / c **/d", "a d"),
+            ("a /* b", "a "),
+            ("a / b /", "a / b /"),
+            (r#""// /* \" // */" // x"#, "\"// /* \\\" // */\" \n"),
+            (r#"\"// x""#, r#"\"// x""#),
+            ("\ta\"\t\"", " a\"\t\""),
+        ] {
+            assert_eq!(without_comments(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_word_has_letters_digits_and_dashes() {
+        let words = ["web", "web-2", "", "web_1", "web 1", "w\u{e9}b"].map(is_word);
+        assert_eq!(words, [true, true, false, false, false, false]);
     }
 
     /// Neither has its name in the folder itself.

@@ -3,6 +3,7 @@
 
 mod added;
 mod look;
+mod variable;
 
 pub use added::{AddError, with_added};
 pub use look::{ProjectFile, look};

@@ -423,15 +423,18 @@ fn what_lies_beside_the_file_is_read_as_compose_reads_it() {
     // where two could be meant, each has its own
     let both = [("compose.yaml", BASE), ("docker-compose.yml", BASE), ("docker-compose.override.yml", over)];
     assert_eq!(value(&both, "FROM"), "base");
-    // what one env file says is not known to the next; what stands in the service is
+    // an env file knows what stands in the service, and then what the files before it say
     let two = "services: {web: {image: nginx, env_file: [a.env, b.env], environment: {OWN: service}}}\n";
     let files = [
         ("compose.yaml", two),
         (".env", "TAG=dot\n"),
-        ("a.env", "TAG=a\nORD=one\n"),
-        ("b.env", "X=${TAG}\nORD=two\nALIAS=${ORD}\nMINE=${OWN}\n"),
+        ("a.env", "TAG=a\nORD=one\nHOST=db\nOWN=file\n"),
+        ("b.env", "X=${TAG}\nORD=two\nALIAS=${ORD}\nMINE=${OWN}\nURL=${HOST}\n"),
     ];
-    assert_eq!(["X", "ALIAS", "MINE", "TAG"].map(|key| value(&files, key)), ["dot", "two", "service", "a"]);
+    let found = ["X", "ALIAS", "MINE", "TAG", "URL"].map(|key| value(&files, key));
+    assert_eq!(found, ["dot", "two", "service", "a", "db"]);
+    let raw = ("compose.yaml", "services: {web: {image: nginx, env_file: [{path: a.env, format: raw}, b.env]}}\n");
+    assert_eq!(value(&[raw, files[2], ("b.env", "URL=${HOST}\n")], "URL"), "db");
     // of two env files of an include the later one counts
     let files = [
         ("compose.yaml", "include: [{path: web.yaml, env_file: [one.env, two.env]}]\n"),
@@ -448,6 +451,9 @@ fn of_two_policies_that_of_the_deployment_counts() {
         ("always", "condition: on-failure, max_attempts: 2", Restart::OnFailure(Some(2))),
         ("always", "condition: none", Restart::No),
         ("'no'", "condition: any", Restart::Always),
+        ("'no'", "condition: always", Restart::Always),
+        ("'no'", "condition: unless-stopped", Restart::UnlessStopped),
+        ("always", "condition: 'no'", Restart::No),
         ("unless-stopped", "max_attempts: 3", Restart::UnlessStopped),
     ] {
         let stack =
@@ -456,6 +462,12 @@ fn of_two_policies_that_of_the_deployment_counts() {
     }
     let alone = one("services: {web: {image: x, deploy: {restart_policy: {max_attempts: 3}}}}\n");
     assert_eq!(alone.options.restart, Restart::Always);
+}
+
+#[test]
+fn a_port_that_is_said_in_two_ways_is_one() {
+    let service = one("services: {a: {image: x, ports: ['127.0.0.1:8080:80', '8080:80', '8081:80']}}\n");
+    assert_eq!(service.ports.iter().map(|port| port.published).collect::<Vec<_>>(), [Some(8080), Some(8081)]);
 }
 
 #[test]

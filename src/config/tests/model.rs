@@ -14,7 +14,7 @@ services:
     ports: ["8080:80", "[::1]:53:53/udp", "90"]
     expose: ["100-102"]
     volumes: ["data:/data:ro", "./x:/x", {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: 0o700}}]
-    tmpfs: ["/cache:size=64m,mode=1777,noexec"]
+    tmpfs: ["/cache:size=64m,mode=1777,noexec", "/half:size=50%"]
     networks: {back: {aliases: [w], priority: 1}, front: {ipv4_address: 172.30.0.5, priority: 2}}
     configs: [{source: c, mode: "0400", uid: "5"}]
     secrets: [s]
@@ -126,6 +126,15 @@ secrets: {s: {environment: HOME}}
           "mode": 1023,
           "options": [
             "noexec"
+          ]
+        },
+        {
+          "type": "tmpfs",
+          "target": "/half",
+          "size": null,
+          "mode": null,
+          "options": [
+            "size=50%"
           ]
         }
       ],
@@ -456,6 +465,7 @@ fn what_compose_takes_in_other_forms() {
          {type: volume, source: v, target: /v, volume: {subpath: s}}]}}\nvolumes: {v: {}}\n");
     // a variable that is not set is no value
     assert_eq!((service.replicas, service.options.cgroup.as_deref()), (2, None));
+    assert_eq!(one("services: {a: {image: x, pull_policy: refresh}}\n").pull_policy, PullPolicy::Missing);
     let needs = service.needs.iter().map(|need| (need.what.rsplit_once(": ").unwrap().1, need.version));
     assert_eq!(needs.collect::<Vec<_>>(), [("a mount of an image", (1, 48)), ("`subpath` of a volume", (1, 45))]);
     let (request, files) = with_stack("services: {a: {image: x, environment: {MODE: 0644}}}\n");
@@ -535,9 +545,11 @@ fn what_a_build_is_for() {
 #[test]
 fn a_device_of_cdi_is_a_name() {
     let service = one(
-        "services: {a: {image: x, devices: ['nvidia.com/gpu=all', '/dev/a:/dev/b:r'], ports: [{target: 80, protocol: TCP}]}}",
+        "services: {a: {image: x, devices: ['nvidia.com/gpu=all', '/dev/a:/dev/b:r', {source: '/dev/by-path/a:0'}], \
+         ports: [{target: 80, protocol: TCP}]}}",
     );
-    assert_eq!(service.options.devices, ["nvidia.com/gpu=all", "/dev/a:/dev/b:r"]);
+    let devices = ["nvidia.com/gpu=all", "/dev/a:/dev/b:r", "/dev/by-path/a:0:/dev/by-path/a:0:rwm"];
+    assert_eq!(service.options.devices, devices);
     assert_eq!(service.ports[0].protocol, crate::model::Protocol::Tcp);
 }
 
@@ -559,8 +571,9 @@ fn what_a_plugin_would_provide_is_left_out_and_said() {
 #[test]
 fn what_is_not_acted_on_is_named() {
     let (request, files) = with_stack(
-        "version: '3'\nservices:\n  a:\n    image: x:${TAG}\n    environment:\n    cpu_rt_period: 5\n    deploy: {mode: global, rollback_config: {order: stop-first}}\n    \
-         ports: ['8000-8001:80']\n    command: a | b\n    links: ['a2:z']\n    gpus: all\n  a2: {image: y, build: {context: 'https://x/y.tar.gz', ssh: [default]}}\n",
+        "version: '3'\nservices:\n  a:\n    image: x${TAG}\n    environment:\n    cpu_rt_period: 5\n    deploy: {mode: global, rollback_config: {order: stop-first}}\n    \
+         ports: ['8000-8001:80']\n    command: a | b\n    links: ['a2:z']\n    gpus: all\n  a2: {image: y, build: {context: 'https://x/y.tar.gz', ssh: [default]}}\n\
+         networks: {proxy: {external: true, driver: bridge, internal: true}}\n",
     );
     insta::assert_snapshot!(lines(&run(&request, &files).unwrap().warnings), @r#"
     compose.yaml:1:1: `version` is obsolete and means nothing
@@ -577,5 +590,7 @@ fn what_is_not_acted_on_is_named() {
         write a list that names one: ["sh", "-c", "..."]
     compose.yaml:12:35: services.a2.build.context: macula builds from folders and Git repositories, not from `https://x/y.tar.gz`
         name a folder, or a repository as https://HOST/PATH.git#BRANCH:FOLDER
+    compose.yaml:13:12: networks.proxy: it is external, so `driver` changes nothing
+        take it away
     "#);
 }

@@ -71,7 +71,7 @@ pub(in crate::config) fn split_words(line: &str) -> Option<Words> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut begun = false;
-    let (mut single, mut double, mut escaped, mut command) = (false, false, false, false);
+    let (mut single, mut double, mut escaped, mut command, mut back) = (false, false, false, false, false);
     for (index, letter) in line.char_indices() {
         if escaped {
             word.push(letter);
@@ -81,19 +81,25 @@ pub(in crate::config) fn split_words(line: &str) -> Option<Words> {
         }
         match letter {
             '\\' if !single => escaped = true,
-            ' ' | '\t' | '\r' | '\n' if !(single || double || command) => {
+            ' ' | '\t' | '\r' | '\n' if !(single || double || command || back) => {
                 if begun {
                     words.push(std::mem::take(&mut word));
                     begun = false;
                 }
             }
-            '(' if !(single || double) && word.ends_with('$') => {
+            '(' if !(single || double || back) && word.ends_with('$') => {
                 command = true;
                 word.push('(');
             }
             ')' if command && !(single || double) => {
                 command = false;
                 word.push(')');
+            }
+            // these hold words together as quotes do, and stay
+            '`' if !(single || double || command) => {
+                back = !back;
+                word.push('`');
+                begun = true;
             }
             '"' if !single && !command => {
                 double = !double;
@@ -103,7 +109,7 @@ pub(in crate::config) fn split_words(line: &str) -> Option<Words> {
                 single = !single;
                 begun = true;
             }
-            ';' | '&' | '|' | '<' | '>' if !(single || double || command) => {
+            ';' | '&' | '|' | '<' | '>' if !(single || double || command || back) => {
                 if letter == '>' && word.starts_with(|first: char| first.is_ascii_digit()) {
                     begun = false;
                 }
@@ -118,7 +124,7 @@ pub(in crate::config) fn split_words(line: &str) -> Option<Words> {
             }
         }
     }
-    if single || double || escaped || command {
+    if single || double || escaped || command || back {
         return None;
     }
     if begun {
@@ -217,6 +223,10 @@ mod tests {
             "(a b)",
             "x \"$(a b\" c",
             "\"a;b\" 'c;d' $(x;y)",
+            "--rule=Host-`a b` c",
+            "x `a; b | c` d",
+            "x `open",
+            "\"`\" a",
         ]
         .iter()
         .map(|line| format!("{line} -> {:?}", split_words(line).map(|words| (words.words, words.dropped))))
@@ -238,6 +248,10 @@ mod tests {
         (a b) -> Some((["(a", "b)"], None))
         x "$(a b" c -> Some((["x", "$(a b", "c"], None))
         "a;b" 'c;d' $(x;y) -> Some((["a;b", "c;d", "$(x;y)"], None))
+        --rule=Host-`a b` c -> Some((["--rule=Host-`a b`", "c"], None))
+        x `a; b | c` d -> Some((["x", "`a; b | c`", "d"], None))
+        x `open -> None
+        "`" a -> Some((["`", "a"], None))
         "#);
     }
 

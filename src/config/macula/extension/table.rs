@@ -431,3 +431,75 @@ fn inner_path(text: &str) -> Option<(String, String)> {
     let wrong = text.is_empty() || path.is_absolute() || path.starts_with("..");
     problem(wrong, text, "not a path inside the scratch folder", "use a relative path without `..`")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Check = fn(&str) -> Option<(String, String)>;
+
+    #[test]
+    fn values_are_told_from_what_cannot_be_one() {
+        let (long, longer) = ("a".repeat(63), "a".repeat(64));
+        let checks: [(&str, Check, &[&str], &[&str]); 12] = [
+            ("loopback", loopback, &["127.0.0.1", "127.255.0.9"], &["", "128.0.0.1", "127.0.0", "::1"]),
+            ("host", host, &["grafana", "*.s3", "a.b.c", "Grafana"], &["", "*", "a..b", "*.*.a", "-a", "a b"]),
+            ("url_path", url_path, &["/", "/api/a%20b?x=1"], &["", "api", "/a b", "/a\"", "/\u{e4}"]),
+            ("bucket", bucket, &["abc"], &["ab", "Abc"]),
+            (
+                "role",
+                role,
+                &["a", "_a1", "select", long.as_str()],
+                &["", "1a", "a-b", "A", "metrics", "pg_x", longer.as_str()],
+            ),
+            ("server", server, &["postgres", "valkey"], &["", "oracle"]),
+            ("prefix", prefix, &["", "A_", "_a1"], &["1A", "A-"]),
+            ("job", job, &["a/b-c.d_e", "1"], &["", "a b", "a:b"]),
+            ("route_path", route_path, &["/", "/a-b._~+,=:@/c1"], &["", "a", "/a?b", "/a%20b", "/a b"]),
+            ("reference", reference, &["postgres.KEY", "a.b.c"], &["", "postgres", ".KEY", "postgres."]),
+            ("signal", signal, &["SIGHUP", "HUP", "USR1"], &["", "SIG", "KILL", "SIGKILL", "hup", "SIGSIGHUP"]),
+            ("inner_path", inner_path, &["a", "./a/b", "a/../b", "..a"], &["", "/a", "..", "../a", "a/../../b"]),
+        ];
+        for (name, check, good, bad) in checks {
+            for text in good {
+                assert_eq!(check(text), None, "{name} {text}");
+            }
+            for text in bad {
+                let told = check(text).map(|(what, _)| what).unwrap_or_default();
+                assert!(told.starts_with(&format!("`{text}` is ")), "{name} {text}: {told}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_needs_are_those_of_variables_in_lower_case() {
+        for (name, need, variable) in [
+            ("db", true, true),
+            ("_db1", true, true),
+            ("DB", false, true),
+            ("1db", false, false),
+            ("", false, false),
+            ("a-b", false, false),
+            ("a23456789012345678901234567890", true, true),
+            ("a234567890123456789012345678901", false, true),
+        ] {
+            assert_eq!((is_need(name), is_variable(name)), (need, variable), "{name}");
+        }
+    }
+
+    #[test]
+    fn of_a_password_nothing_is_told() {
+        for (text, told) in [
+            ("me:$2y$05$abc./", None),
+            ("a.b_c@d+e-f1:$2y$a", None),
+            ("me", Some("`...` is not a valid user and password hash")),
+            (":$2y$a", Some("`` is not a valid user name")),
+            ("m e:$2y$a", Some("`m e` is not a valid user name")),
+            ("me:$apr1$x", Some("`$apr1$...` is a hash that the ingress does not support")),
+            ("me:plain", Some("`...` is not a valid password hash")),
+            ("me:$2y$a b", Some("`...` is not a valid password hash")),
+        ] {
+            assert_eq!(auth(text).map(|(what, _)| what).as_deref(), told, "{text}");
+        }
+    }
+}
