@@ -3,6 +3,7 @@
 //! who may give it more time: so it looks once more before it takes anything away.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, mut word: 
         last = host.now();
         let known = files.entries(&*host).await;
         begun.retain(|platform, at| at.elapsed() < AGAIN && known.iter().any(|(name, _)| name == platform));
-        for (platform, _) in known {
+        for (platform, entry) in known {
             let lease = match State::new(&host.folders().data, &platform).lease(&*host).await {
                 Ok(Some(lease)) => lease,
                 Ok(None) => continue,
@@ -49,7 +50,7 @@ pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, mut word: 
                 }
             };
             leased = true;
-            note_use(&*host, &platform, &lease, asleep).await;
+            note_use(&*host, &platform, &lease, entry.feed, asleep).await;
             match end(&*host, &platform, &lease).await {
                 Some(reason) if !begun.contains_key(&platform) => {
                     begun.insert(platform.clone(), Instant::now());
@@ -68,7 +69,7 @@ pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, mut word: 
 
 /// Connections to a platform that goes when nobody uses it are seen in the kernel's tables: also those that came and
 /// went since the last look, which stay there for a minute (TIME_WAIT).
-async fn note_use(host: &dyn Host, platform: &PlatformName, lease: &Lease, asleep: bool) {
+async fn note_use(host: &dyn Host, platform: &PlatformName, lease: &Lease, feed: Option<SocketAddr>, asleep: bool) {
     let state = State::new(&host.folders().data, platform);
     let Some(idle) = &lease.idle else { return };
     let now = host.now();
@@ -76,7 +77,7 @@ async fn note_use(host: &dyn Host, platform: &PlatformName, lease: &Lease, aslee
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         if !used {
             let text = host.read(Path::new(table)).await.unwrap_or_default();
-            used = idle.is_used(&String::from_utf8_lossy(&text));
+            used = idle.is_used(&String::from_utf8_lossy(&text), feed);
         }
     }
     if used {
@@ -115,9 +116,9 @@ mod tests {
     use crate::host::Output;
     use crate::host::fake::FakeHost;
 
-    /// Half an hour without use that was half an hour of sleep.
+    /// Half an hour without use; and one that was half an hour of sleep.
     #[tokio::test]
-    async fn after_a_sleep_the_time_begins_again() {
+    async fn what_nobody_could_use_or_only_we_have_used_is_unused() {
         let name = PlatformName::new("shop").unwrap();
         let host = FakeHost::new();
         let state = State::new(&host.folders().data, &name);
@@ -126,9 +127,14 @@ mod tests {
         state.keep_lease(&host, Some(&lease)).await.unwrap();
         state.note_use(&host, host.now() - 2000).await;
         assert!(end(&host, &name, &lease).await.is_some());
-        note_use(&host, &name, &lease, false).await;
+        note_use(&host, &name, &lease, None, false).await;
         assert!(end(&host, &name, &lease).await.is_some());
-        note_use(&host, &name, &lease, true).await;
+        // the background process has asked the platform's PowerDNS
+        host.put("/proc/net/tcp", "  sl  local_address rem_address   st\n   0: 0100007F:C350 0800007F:0035 06\n");
+        let feed = SocketAddr::from(([127, 0, 0, 8], 53));
+        note_use(&host, &name, &lease, Some(feed), false).await;
+        assert!(end(&host, &name, &lease).await.is_some());
+        note_use(&host, &name, &lease, None, true).await;
         assert_eq!(end(&host, &name, &lease).await, None);
     }
 

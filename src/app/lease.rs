@@ -1,6 +1,6 @@
 //! A platform for a while: `up --lease 2h`, `up --lease-of PID`, `up --idle 30m`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub struct Lease {
     /// The platform goes when nothing has used it for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<Idle>,
+    /// Whatever it would end by, it does not before (`macula lease extend`). Seconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<i64>,
 }
 
 /// What counts as use: a command of ours, and whatever connects to the platform's addresses.
@@ -36,14 +39,17 @@ const RESOLVER: u8 = 9;
 
 impl Idle {
     /// Whether any connection of this machine leads to the platform, or did a moment ago. `table`: proc_pid_net(5),
-    /// `/proc/net/tcp`.
-    pub(super) fn is_used(&self, table: &str) -> bool {
+    /// `/proc/net/tcp`. `feed`: the platform's PowerDNS, whose zone the background process itself transfers every minute
+    /// or two.
+    pub(super) fn is_used(&self, table: &str, feed: Option<SocketAddr>) -> bool {
         // a socket that listens uses nothing
         const LISTEN: &str = "0A";
         table.lines().skip(1).any(|line| {
             let mut fields = line.split_whitespace().skip(2);
             let (Some(remote), Some(state)) = (fields.next(), fields.next()) else { return false };
-            state != LISTEN && endpoint(remote).is_some_and(|(address, port)| self.is_own(address, port))
+            let Some((address, port)) = endpoint(remote) else { return false };
+            let feeds = feed == Some(SocketAddr::V4(SocketAddrV4::new(address, port)));
+            state != LISTEN && !feeds && self.is_own(address, port)
         })
     }
 
@@ -95,6 +101,9 @@ async fn started(host: &dyn Host, pid: u32) -> Option<u64> {
 impl Lease {
     /// Why it is over; none: it is not. `used`: when the platform was used last.
     pub(super) async fn over(&self, host: &dyn Host, used: i64) -> Option<String> {
+        if self.at_least.is_some_and(|at| host.now() < at) {
+            return None;
+        }
         if self.until.is_some_and(|until| until <= host.now()) {
             return Some("its time is over".to_owned());
         }
@@ -123,14 +132,21 @@ mod tests {
         assert_eq!(LeaseHolder::of(&host, 8).await, None);
         let now = host.now();
         let over = async |lease: Lease, host: &FakeHost| lease.over(host, now).await;
-        assert_eq!(over(Lease { until: Some(now + 1), process: Some(holder.clone()), idle: None }, &host).await, None);
-        let ended = over(Lease { until: Some(now), process: None, idle: None }, &host).await;
+        let both = Lease { until: Some(now + 1), process: Some(holder.clone()), ..Lease::default() };
+        assert_eq!(over(both, &host).await, None);
+        let ended = over(Lease { until: Some(now), ..Lease::default() }, &host).await;
         assert_eq!(ended.as_deref(), Some("its time is over"));
         // another process has got the number since
         let later = FakeHost::new().process(7).file("/proc/7/stat", stat(99));
-        let ended = over(Lease { until: None, process: Some(holder.clone()), idle: None }, &later).await;
+        let of_process = Lease { process: Some(holder), ..Lease::default() };
+        let ended = over(of_process.clone(), &later).await;
         assert_eq!(ended.as_deref(), Some("process 7 has ended"));
-        let gone = over(Lease { until: None, process: Some(holder), idle: None }, &FakeHost::new()).await;
+        let gone = over(of_process.clone(), &FakeHost::new()).await;
+        assert_eq!(gone.as_deref(), Some("process 7 has ended"));
+        // extended
+        let extended = |at_least: i64| Lease { at_least: Some(at_least), ..of_process.clone() };
+        assert_eq!(over(extended(now + 1), &FakeHost::new()).await, None);
+        let gone = over(extended(now), &FakeHost::new()).await;
         assert_eq!(gone.as_deref(), Some("process 7 has ended"));
     }
 
@@ -145,7 +161,7 @@ mod tests {
             let address = u32::from_ne_bytes(remote.octets());
             format!("{head}   0: 0100007F:C350 {address:08X}:{port:04X} {state} 00000000:00000000 00:00000000\n")
         };
-        let used = |remote: [u8; 4], port, state| idle().is_used(&line(remote.into(), port, state));
+        let used = |remote: [u8; 4], port, state| idle().is_used(&line(remote.into(), port, state), None);
         assert!(used([127, 80, 5, 6], 5432, "01"));
         assert!(used([127, 80, 5, 6], 5432, "06"), "it has just ended");
         assert!(!used([127, 80, 5, 6], 5432, "0A"));
@@ -153,7 +169,32 @@ mod tests {
         assert!(!used([127, 80, 6, 6], 5432, "01"));
         assert!(used([127, 0, 0, 1], 443, "01"));
         assert!(!used([127, 0, 0, 1], 3000, "01"));
-        assert!(!idle().is_used(head) && !idle().is_used(""));
+        assert!(!idle().is_used(head, None) && !idle().is_used("", None));
+        assert!(used([127, 80, 5, 8], 53, "06"));
+        let fed = |port, state| {
+            let feed = SocketAddr::from(([127, 80, 5, 8], 53));
+            idle().is_used(&line([127, 80, 5, 8].into(), port, state), Some(feed))
+        };
+        assert!(!fed(53, "06") && !fed(53, "01"), "that is ours");
+        assert!(fed(8081, "06"));
+        // an IPv4 address in the table of IPv6, one that is none, and lines that say less
+        let line = |rest: &str| format!("{head}   0: x {rest}\n");
+        let own = |port: &str| {
+            let address = u32::from_ne_bytes([127, 80, 5, 6]);
+            line(&format!("0000000000000000FFFF0000{address:08X}:{port} 01"))
+        };
+        assert!(idle().is_used(&own("1538"), None));
+        let rest = [
+            "",
+            "0605507F",
+            "0605507F:1538",
+            "X605507F:1538 01",
+            "0605507F:X 01",
+            "00000000000000000000000001000000:1538 01",
+        ];
+        for text in rest.map(line).into_iter().chain([own("X")]) {
+            assert!(!idle().is_used(&text, None), "{text}");
+        }
     }
 
     #[tokio::test]
@@ -161,7 +202,7 @@ mod tests {
         let host = FakeHost::new();
         let lease = Lease { idle: Some(idle()), ..Lease::default() };
         assert_eq!(lease.over(&host, host.now() - 1799).await, None);
-        let ended = lease.over(&host, host.now() - 1800).await.unwrap();
-        assert!(ended.starts_with("nothing has used it for "), "{ended}");
+        let ended = lease.over(&host, host.now() - 1800).await;
+        assert_eq!(ended.as_deref(), Some("nothing has used it for 30 minutes"));
     }
 }

@@ -1,7 +1,7 @@
 //! Floor 7: what the commands do. The only place where the floors below are wired together.
 //!
 //! It has floors of its own, which `tests/layers.rs` enforces: `commands`, one file each, stand on `prepare`
-//! (files to a plan), which stands on `cluster` (its part of the plan), then `records` and `renewal`, `resolver`,
+//! (files to a plan), which stands on `cluster` (its part of the plan), as `renewal` does, then `records`, `resolver`,
 //! `survey` (one look at everything), and at the bottom `session`, `state` and `error`.
 
 mod apart;
@@ -23,10 +23,13 @@ mod lease;
 mod mounts;
 mod owner;
 mod prepare;
+mod presence;
 mod processes;
 mod reach;
 mod receive;
 mod records;
+#[cfg(test)]
+mod records_tests;
 mod remap;
 mod renewal;
 mod requests;
@@ -70,8 +73,8 @@ pub use commands::pages::{Page, closed_pages, left_out_pages, pages};
 pub use commands::ports::{PortRow, ServicePorts, service_ports};
 pub use commands::process_status::{ProcessStanding, ProcessStatus};
 pub use commands::processes::{
-    ProcessWork, bring_up_processes, own_environment, planned_processes, process_is_kept, split_processes,
-    work_on_processes,
+    ProcessWork, bring_up_processes, file_variables, own_environment, planned_processes, process_is_kept,
+    split_processes, work_on_processes,
 };
 pub use commands::prune::{Pruned, PrunedImage, prune_images};
 pub use commands::redact::{Redactor, tells_a_secret};

@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::compile::addons::AddOn;
 use crate::compile::{Served, certificate_file};
 use crate::engine::{Engine, Query};
 use crate::event::Events;
-use crate::host::Host;
+use crate::host::{Host, Lock};
 use crate::model::{ContainerState, PlatformName};
 use crate::pki::{Authority, Leaf, Renewal, family};
-use crate::system::System;
+use crate::system::{Reach, System};
 
 use super::certificate::{authorities_in, leaf_file_in};
+use super::cluster::content::fingerprint;
+use super::cluster::follow::connect as connect_to_cluster;
 use super::resolver::ResolverFiles;
 use super::{Error, State};
 
@@ -23,6 +26,8 @@ use super::{Error, State};
 const EVERY: Duration = Duration::from_secs(3600);
 /// The machine has other things to do while it starts.
 const FIRST: Duration = Duration::from_secs(20);
+/// How long a cluster may take for a new certificate; the next look tries again.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(15);
 /// HAProxy's master starts a new worker with the new files, and the old one finishes what it has
 /// begun (<https://docs.haproxy.org/3.0/management.html#4>).
 const RELOAD: &str = "USR2";
@@ -33,7 +38,7 @@ const COMMAND: &str = "macula dns (renewing a certificate)";
 type Engines = BoxFuture<'static, Option<Arc<dyn Engine>>>;
 
 /// Looks after all platforms that the resolver knows, for ever.
-pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Events) {
+pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, reach: Arc<dyn Reach>, events: Events) {
     tokio::time::sleep(FIRST).await;
     loop {
         for (platform, entry) in files.entries(&*host).await {
@@ -46,13 +51,20 @@ pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Ev
                 }
                 Err(error) => events.warn(format!("the certificate of {platform} could not be renewed: {error}")),
             }
+            match renew_in_cluster(&*host, &*reach, &platform).await {
+                Ok(false) => {}
+                Ok(true) => events.info(format!("the cluster of {platform} has the new certificate")),
+                Err(error) => {
+                    events.warn(format!("the cluster of {platform} keeps its old certificate: {error}"));
+                }
+            }
         }
         tokio::time::sleep(EVERY).await;
     }
 }
 
 /// The one that the platform is on, and no other that answers.
-async fn engine_of(host: Arc<dyn Host>, platform: PlatformName) -> Option<Arc<dyn Engine>> {
+pub(super) async fn engine_of(host: Arc<dyn Host>, platform: PlatformName) -> Option<Arc<dyn Engine>> {
     let state = State::new(&host.folders().data, &platform);
     let system = System::connect_with(Arc::clone(&host), state.engine_variables(&*host).await).await;
     let there = state.is_on(&*host, &system.discovery.used()?.endpoint).await.unwrap_or_default();
@@ -63,8 +75,8 @@ fn day(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map(|time| time.strftime("%Y-%m-%d").to_string()).unwrap_or_default()
 }
 
-/// Renews a platform's certificate if it is about to end; when the new one ends. Everything else that
-/// may be wrong with it (new names, another authority) is `up`'s, who knows what is wanted.
+/// Renews a platform's certificate if it is about to end, or begins in the future since the clock was wrong; when the new
+/// one ends. Everything else that may be wrong with it (new names, another authority) is `up`'s, who knows what is wanted.
 async fn renew(
     host: &dyn Host,
     platform: &PlatformName,
@@ -72,25 +84,69 @@ async fn renew(
     connect: &(dyn Fn() -> Engines + Sync),
 ) -> Result<Option<i64>, Error> {
     let data = host.folders().data;
-    let path = leaf_file_in(&State::new(&data, platform));
+    let state = State::new(&data, platform);
+    let path = leaf_file_in(&state);
     let Some(kept) = read(host, &path).await else { return Ok(None) };
     let now = host.now();
     let domain = family(platform, domain);
     // one that is at its own end needs a new root, which somebody has to trust first
     let Some(authority) = Authority::load(host, &authorities_in(&data), domain, now).await? else { return Ok(None) };
     let names = kept.certificate.names.clone();
-    let Some(Renewal::Expires { .. }) = kept.needs_renewal(&authority, &names, now) else { return Ok(None) };
-    let lock = State::new(&data, platform).lock_file();
-    let Ok(_lock) = host.try_lock(&lock, COMMAND).map_err(|source| Error::Io { path: lock, source })? else {
-        // `up` renews it, or the next look does
+    let Some(Renewal::Expires { .. } | Renewal::NotYet { .. }) = kept.needs_renewal(&authority, &names, now) else {
         return Ok(None);
     };
+    let Some(_lock) = lock(host, &state)? else { return Ok(None) };
     let leaf = authority.issue(&names, now)?;
     let engine = connect().await.ok_or_else(|| Error::said("its container engine does not answer"))?;
     // first there, then here: a run that is killed in between begins anew
     hand_over(&*engine, platform, &leaf, &authority).await?;
     host.write(&path, leaf.to_pem().as_bytes(), 0o600).await.map_err(|source| Error::Io { path, source })?;
     Ok(Some(leaf.certificate.not_after))
+}
+
+/// Has the ingress of the platform's cluster serve what the platform's own does, as the last `up` would have it; whether
+/// anything was to be done.
+pub(super) async fn renew_in_cluster(
+    host: &dyn Host,
+    reach: &dyn Reach,
+    platform: &PlatformName,
+) -> Result<bool, Error> {
+    let state = State::new(&host.folders().data, platform);
+    if stale(host, &state).await?.is_none() {
+        return Ok(false);
+    }
+    let Some(_lock) = lock(host, &state)? else { return Ok(false) };
+    // an `up` may have come before
+    let Some((addon, changed)) = stale(host, &state).await? else { return Ok(false) };
+    let Some(mut record) = state.cluster(host).await? else { return Ok(false) };
+    // the platform's lock is held meanwhile: a cluster that hangs must not keep an `up` waiting
+    let brought = async {
+        let inside = connect_to_cluster(host, reach, &state, &record).await?;
+        inside.apply(&changed).await.map_err(Error::other)
+    };
+    tokio::time::timeout(CLUSTER_PATIENCE, brought).await.map_err(Error::other)??;
+    state.keep_cluster_ingress(host, &addon).await?;
+    if let Some(known) = record.addons.get_mut(&addon.name) {
+        *known = fingerprint(&addon);
+    }
+    state.keep_cluster(host, &record).await?;
+    Ok(true)
+}
+
+/// The cluster's ingress with the certificate that is kept, and what of it is to be applied; `None`: it has that.
+async fn stale(host: &dyn Host, state: &State) -> Result<Option<(AddOn, AddOn)>, Error> {
+    let Some(mut addon) = state.cluster_ingress(host).await? else { return Ok(None) };
+    let Some(leaf) = read(host, &leaf_file_in(state)).await else { return Ok(None) };
+    let manifests = addon.serve(&Served { chain: leaf.chain_pem(), key: leaf.key_pem(), ..Served::default() });
+    let changed = AddOn { manifests, ..addon.clone() };
+    Ok((!changed.manifests.is_empty()).then_some((addon, changed)))
+}
+
+/// `None`: `up` is at work, which sees to it, or the next look does.
+fn lock(host: &dyn Host, state: &State) -> Result<Option<Lock>, Error> {
+    let path = state.lock_file();
+    let lock = host.try_lock(&path, COMMAND).map_err(|source| Error::Io { path, source })?;
+    Ok(lock.ok())
 }
 
 async fn read(host: &dyn Host, path: &Path) -> Option<Leaf> {
@@ -176,6 +232,20 @@ mod tests {
         assert_eq!(kept.certificate.names, old.certificate.names);
         // and then all is well again
         assert_eq!(run(&later, Some(&engine)).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn one_of_a_clock_that_was_ahead_is_replaced() {
+        let (host, engine, _) = platform().await;
+        assert!(run(&host.clone().at(NOW + 61 * DAY), Some(&engine)).await.unwrap().is_some());
+        engine.clear_journal();
+        let back = host.clone().at(NOW);
+        assert_eq!(run(&back, Some(&engine)).await.unwrap(), Some(NOW + 90 * DAY));
+        insta::assert_snapshot!(engine.journal().join("\n"), @"
+        copying files into container macula-ingress-1: /etc/haproxy/tls/tls.pem
+        sending USR2 to container macula-ingress-1
+        ");
+        assert_eq!(run(&back, Some(&engine)).await.unwrap(), None);
     }
 
     #[tokio::test]

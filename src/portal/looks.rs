@@ -12,8 +12,8 @@ use tokio::sync::{Notify, Semaphore};
 use crate::host::Command;
 use crate::model::{PlatformName, label};
 
-use super::Shared;
 use super::service::lacking;
+use super::{Program, Shared};
 
 /// Between the end of a look and the next one, while somebody looks at the page.
 const APART: Duration = Duration::from_secs(2);
@@ -211,9 +211,9 @@ impl Shared {
 
     /// All platforms, and this one.
     async fn look(&self, platform: &PlatformName) -> Value {
-        let programs: Vec<_> = (self.programs)();
         let mut acting = self.looks.acts_on(platform);
         let platforms = self.command(None, None, &["ls"], PATIENCE).await;
+        let programs = own_programs((self.programs)(), &platforms, platform);
         let folder = folder(&platforms, platform);
         let known = row(&platforms, platform).is_some();
         let status = match (platforms.get("error"), known) {
@@ -356,6 +356,16 @@ fn row<'a>(platforms: &'a Value, platform: &PlatformName) -> Option<&'a Value> {
     platforms.as_array()?.iter().find(|row| row.get("name").and_then(Value::as_str) == Some(platform.as_str()))
 }
 
+/// The programs of a platform: their names are one label below its domain, and what lies deeper is of another platform.
+/// All, where its domain is not known.
+fn own_programs(mut programs: Vec<Program>, platforms: &Value, platform: &PlatformName) -> Vec<Program> {
+    if let Some(domain) = row(platforms, platform).and_then(|row| row.get("domain")?.as_str()) {
+        let label = |host: &str| Some(host.strip_suffix(domain)?.strip_suffix('.')?.to_owned());
+        programs.retain(|program| label(&program.host).is_some_and(|label| !label.contains('.')));
+    }
+    programs
+}
+
 /// From which the platform was started last.
 fn folder(platforms: &Value, platform: &PlatformName) -> Option<PathBuf> {
     row(platforms, platform)?.get("folder")?.as_str().map(PathBuf::from)
@@ -372,6 +382,21 @@ mod tests {
         assert_eq!(of("macula"), Some("/home/me/shop".into()));
         assert_eq!((of("pr-7"), of("gone")), (None, None));
         assert_eq!(folder(&failed("no engine"), &PlatformName::default()), None);
+    }
+
+    #[test]
+    fn a_program_is_told_of_its_own_platform() {
+        let platforms =
+            json!([{"name": "macula", "domain": "macula.local"}, {"name": "blog", "domain": "blog.macula.local"}]);
+        let of = |name: &str| {
+            let hosts = ["shop.macula.local", "shop.blog.macula.local", "notmacula.local"];
+            let all = hosts.map(|host| Program { host: host.into(), port: 3000 }).into();
+            let own = own_programs(all, &platforms, &PlatformName::new(name).unwrap());
+            own.into_iter().map(|program| program.host).collect::<Vec<_>>()
+        };
+        assert_eq!(of("macula"), ["shop.macula.local"]);
+        assert_eq!(of("blog"), ["shop.blog.macula.local"]);
+        assert_eq!(of("gone").len(), 3);
     }
 
     #[test]

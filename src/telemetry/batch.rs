@@ -362,17 +362,20 @@ pub fn pushed(streams: Vec<Stream>) -> Taken {
     Taken { batch, partial: None }
 }
 
+/// The names of levels, from each number of [`LineRow::severity`] on.
+pub(super) const LEVELS: [(u32, &[&str]); 6] = [
+    (1, &["trace", "finest"]),
+    (5, &["debug", "dbug", "finer", "verbose"]),
+    (9, &["info", "information", "informational", "notice"]),
+    (13, &["warn", "warning"]),
+    (17, &["error", "err", "severe"]),
+    (21, &["fatal", "critical", "crit", "alert", "emerg", "emergency", "panic"]),
+];
+
 /// The number of a level by its name; 0 for one that is not known.
 pub fn severity_of(name: &str) -> u32 {
-    match name.to_ascii_lowercase().as_str() {
-        "trace" | "finest" => 1,
-        "debug" | "dbug" | "finer" | "verbose" => 5,
-        "info" | "information" | "informational" | "notice" => 9,
-        "warn" | "warning" => 13,
-        "error" | "err" | "severe" => 17,
-        "fatal" | "critical" | "crit" | "alert" | "emerg" | "emergency" | "panic" => 21,
-        _ => 0,
-    }
+    let has = |names: &[&str]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    LEVELS.iter().find(|(_, names)| has(names)).map_or(0, |(number, _)| *number)
 }
 
 /// The name of a number.

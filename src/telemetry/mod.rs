@@ -6,7 +6,7 @@
 //!                                                              view: JSON <─ query <─ snapshot of the store
 //! ```
 //!
-//! `wire`, `batch`, `levels`, `filter`, `scan`, `map` and `view` are pure; `store` has the files, `server` the connections, and
+//! `wire`, `batch`, `levels`, `filter`, `scan`, `series`, `map` and `view` are pure; `store` has the files, `server` the connections, and
 //! `remote` asks Tempo, Loki and Prometheus where they are.
 
 pub mod batch;
@@ -16,6 +16,7 @@ mod map;
 pub mod query;
 pub mod remote;
 mod scan;
+mod series;
 mod server;
 pub mod store;
 pub mod trace_head;

@@ -1,5 +1,6 @@
 //! Questions to what is kept: traces, lines and metrics. The newest first, and no further back than is needed.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use prost::Message;
 use super::batch::{Batch, LineRow, Origin, PointRow, SpanRow, origin, plain_map};
 use super::filter::may_have;
 use super::scan::Needle;
+use super::series::{Senders, Series};
 use super::store::frame::{HeadPart, Kind, LinePart, PointPart, SpanPart};
 use super::store::{Snapshot, StoreError};
 use super::trace_head::{TraceHead, heads};
@@ -78,17 +80,6 @@ pub struct LineFilter {
 pub struct LineView {
     pub row: LineRow,
     pub origin: Arc<Origin>,
-}
-
-/// The values of a metric of one sender.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Series {
-    pub service: String,
-    pub name: String,
-    pub unit: String,
-    pub attributes: serde_json::Value,
-    /// Time, value, and of a histogram how many; the oldest first.
-    pub points: Vec<(u64, f64, Option<u64>)>,
 }
 
 impl Snapshot {
@@ -194,7 +185,7 @@ impl Snapshot {
             }
         }
         found.truncate(MOST_SPANS);
-        found.sort_by_key(|view| (view.span.start, std::cmp::Reverse(view.span.end)));
+        found.sort_by_key(|view| (view.span.start, Reverse(view.span.end)));
         Ok(found)
     }
 
@@ -210,12 +201,12 @@ impl Snapshot {
     /// The newest lines that are wanted, the oldest of them first. A block that cannot be read is passed over.
     pub fn lines(&self, wanted: &LineFilter) -> Vec<LineView> {
         let needle = Needle::new(&wanted.search);
-        let mut found = Vec::new();
+        let mut newest = Newest::of(wanted);
         for batch in self.tail.iter().rev() {
             let origins: Vec<Arc<Origin>> = batch.origins.iter().cloned().map(Arc::new).collect();
             for row in batch.lines.iter().rev() {
                 if needle.as_ref().is_none_or(|needle| needle.is_in(row.text.as_bytes())) {
-                    add_line(&mut found, wanted, &origins, row, || row.text.clone());
+                    newest.add(&origins, row, || row.text.clone());
                 }
             }
         }
@@ -227,8 +218,9 @@ impl Snapshot {
             if wanted.trace.as_ref().is_some_and(|id| !may_have(&head.filter, id)) {
                 continue;
             }
-            if found.len() >= wanted.limit {
-                break;
+            // what came last need not be the newest
+            if newest.oldest().is_some_and(|oldest| head.to < oldest) {
+                continue;
             }
             let Ok(texts) = block.part(0) else { continue };
             if needle.as_ref().is_some_and(|needle| !needle.is_in(&texts)) {
@@ -241,44 +233,44 @@ impl Snapshot {
                 let start = at.checked_sub(1).and_then(end_of).unwrap_or_default();
                 let text = end_of(at).and_then(|end| texts.get(start..end)).unwrap_or_default();
                 if needle.as_ref().is_none_or(|needle| needle.is_in(text)) {
-                    add_line(&mut found, wanted, &origins, row, || String::from_utf8_lossy(text).into_owned());
+                    newest.add(&origins, row, || String::from_utf8_lossy(text).into_owned());
                 }
             }
         }
-        // of the same moment: as they came
-        found.reverse();
-        found.sort_by_key(|view| view.row.time);
-        let surplus = found.len().saturating_sub(wanted.limit);
-        found.drain(..surplus);
-        found
+        newest.cut();
+        newest.found.reverse();
+        newest.found
     }
 
-    /// What metrics were sent since a moment, by sender and name; most of `limit`.
+    /// What metrics were sent since a moment, by sender and name; most of `limit`. Two senders of one name have a series
+    /// each: replicas, workers, libraries.
     pub fn metrics(&self, since: u64, limit: usize) -> Vec<Series> {
-        let mut all: HashMap<(String, String, String), Series> = HashMap::new();
+        let mut senders = Senders::default();
+        let mut all: HashMap<(usize, String, String), Series> = HashMap::new();
         let mut looked = 0;
-        let mut add = |origins: &[Origin], row: &PointRow| {
-            if row.time < since {
-                return;
+        let mut add = |origins: &[Origin], rows: &[PointRow]| {
+            let numbers = senders.numbers(origins);
+            for row in rows.iter().filter(|row| row.time >= since) {
+                let place = usize::try_from(row.origin).unwrap_or(usize::MAX);
+                let (Some(sender), Some(origin)) = (numbers.get(place), origins.get(place)) else { continue };
+                let attributes = plain_map(&row.attributes);
+                let key = (*sender, row.name.clone(), attributes.to_string());
+                if all.len() >= limit && !all.contains_key(&key) {
+                    continue;
+                }
+                let series = all.entry(key).or_insert_with(|| Series {
+                    service: origin.service.clone(),
+                    name: row.name.clone(),
+                    unit: row.unit.clone(),
+                    attributes,
+                    points: Vec::new(),
+                });
+                series.points.push((row.time, row.value, row.count));
             }
-            let service = origin(origins, row.origin).map(|origin| origin.service.clone()).unwrap_or_default();
-            let attributes = plain_map(&row.attributes);
-            let key = (service, row.name.clone(), attributes.to_string());
-            if all.len() >= limit && !all.contains_key(&key) {
-                return;
-            }
-            let series = all.entry(key).or_insert_with_key(|(service, name, _)| Series {
-                service: service.clone(),
-                name: name.clone(),
-                unit: row.unit.clone(),
-                attributes,
-                points: Vec::new(),
-            });
-            series.points.push((row.time, row.value, row.count));
         };
         for batch in self.tail.iter().rev() {
             looked += batch.points.len();
-            batch.points.iter().for_each(|row| add(&batch.origins, row));
+            add(&batch.origins, &batch.points);
         }
         for block in self.blocks.iter().rev().filter(|block| block.head.kind() == Some(Kind::Points)) {
             if looked >= MOST_POINTS {
@@ -289,9 +281,9 @@ impl Snapshot {
             }
             let Ok(part) = block.message::<PointPart>(0) else { continue };
             looked += part.rows.len();
-            part.rows.iter().for_each(|row| add(&part.origins, row));
+            add(&part.origins, &part.rows);
         }
-        let mut found: Vec<Series> = all.into_values().collect();
+        let mut found = senders.named(all);
         for series in &mut found {
             series.points.sort_by_key(|point| point.0);
             let surplus = series.points.len().saturating_sub(POINTS);
@@ -316,23 +308,55 @@ fn oldest_of_newest(open: &HashMap<Vec<u8>, TraceHead>, wanted: &TraceFilter) ->
     Some(*oldest)
 }
 
-fn add_line(
-    found: &mut Vec<LineView>,
-    wanted: &LineFilter,
-    origins: &[Arc<Origin>],
-    row: &LineRow,
-    text: impl FnOnce() -> String,
-) {
-    let place = usize::try_from(row.origin).unwrap_or(usize::MAX);
-    let Some(origin) = origins.get(place) else { return };
-    let takes = row.time >= wanted.since
-        && row.severity >= wanted.severity
-        && wanted.trace.as_ref().is_none_or(|id| *id == row.trace)
-        && wanted.service.as_ref().is_none_or(|service| *service == origin.service);
-    // enough of one block: it is read from its end
-    if takes && found.len() < wanted.limit.saturating_mul(2) {
-        let row = LineRow { text: text(), attributes: row.attributes.clone(), ..bare(row) };
-        found.push(LineView { row, origin: Arc::clone(origin) });
+/// The newest lines of all that are looked at, the last that came first.
+struct Newest<'a> {
+    wanted: &'a LineFilter,
+    /// Up to twice as many as are wanted.
+    found: Vec<LineView>,
+    /// None that is older can be among them.
+    oldest: Option<u64>,
+}
+
+impl<'a> Newest<'a> {
+    fn of(wanted: &'a LineFilter) -> Self {
+        Self { wanted, found: Vec::new(), oldest: None }
+    }
+
+    fn add(&mut self, origins: &[Arc<Origin>], row: &LineRow, text: impl FnOnce() -> String) {
+        let place = usize::try_from(row.origin).unwrap_or(usize::MAX);
+        let Some(origin) = origins.get(place) else { return };
+        let wanted = self.wanted;
+        let takes = row.time >= wanted.since
+            && row.severity >= wanted.severity
+            && wanted.trace.as_ref().is_none_or(|id| *id == row.trace)
+            && wanted.service.as_ref().is_none_or(|service| *service == origin.service)
+            // of the same moment: the last that came
+            && self.oldest.is_none_or(|oldest| row.time > oldest);
+        if takes {
+            let row = LineRow { text: text(), attributes: row.attributes.clone(), ..bare(row) };
+            self.found.push(LineView { row, origin: Arc::clone(origin) });
+        }
+        if self.found.len() > wanted.limit.saturating_mul(2) {
+            self.cut();
+        }
+    }
+
+    /// The time of the oldest of them, once there are as many as are wanted.
+    fn oldest(&mut self) -> Option<u64> {
+        let limit = self.wanted.limit;
+        if self.found.len() > limit || (self.found.len() == limit && self.oldest.is_none()) {
+            self.cut();
+        }
+        self.oldest
+    }
+
+    /// Lets go of those that are too many.
+    fn cut(&mut self) {
+        self.found.sort_by_key(|view| Reverse(view.row.time));
+        self.found.truncate(self.wanted.limit);
+        if self.found.len() == self.wanted.limit {
+            self.oldest = self.found.last().map(|view| view.row.time);
+        }
     }
 }
 

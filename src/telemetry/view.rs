@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::batch::{level, plain_map};
-use super::query::{LineView, Series, SpanView};
+use super::query::{LineView, SpanView};
+use super::series::Series;
 use super::trace_head::TraceHead;
 use crate::words::hex;
 

@@ -33,6 +33,16 @@ const REFUSE: &str = "const real = window.fetch; \
     window.fetch = (path, options) => path !== '/api/act' ? real(path, options) : \
         new Promise(done => { window.refuse = () => done(new Response(answer)) })";
 
+/// Whoever asks for a log is told that the engine is away; `window.real`: as it was.
+const AWAY: &str = "window.real = window.EventSource; \
+    class Away extends EventTarget { \
+        constructor() { super(); setTimeout(() => { \
+            const say = (name, packet) => this.dispatchEvent(new MessageEvent(name, { data: JSON.stringify(packet) })); \
+            say('log', { note: 'no engine, says the test', broken: true }); say('log', { looked: 0 }); say('end', null) }) } \
+        close() {} \
+    } \
+    window.EventSource = Away; document.dispatchEvent(new Event('visibilitychange'))";
+
 /// An address that no other scenario has, for the resolver and for the page.
 fn address() -> Ipv4Addr {
     own_address(98)
@@ -102,6 +112,12 @@ fn a_person_sees_and_acts_and_a_foreign_page_does_not() {
     browser.shows("hello </script><b id=evil>x</b> \u{fffd}");
     assert_eq!(browser.run("return document.getElementById('evil')"), json!(null));
     browser.shows("Needs");
+    // what is read stays while no engine answers
+    browser.run(AWAY);
+    browser.shows("no engine, says the test");
+    assert_eq!(browser.run("return document.querySelectorAll('.log time').length > 0"), true);
+    browser.run("window.EventSource = window.real; document.dispatchEvent(new Event('visibilitychange'))");
+    eventually("it goes on", || !browser.text().contains("no engine, says the test"));
     browser.run("const word = document.getElementById('log-search'); word.value = 'nowhere'; word.dispatchEvent(new Event('input'))");
     browser.shows("No line contains “nowhere” so far");
     assert_eq!(browser.run("return document.title"), format!("talker · {} · Macula", platform.name));
@@ -200,6 +216,25 @@ fn a_person_sees_and_acts_and_a_foreign_page_does_not() {
 
     // the record of `up`
     browser.run("location.hash = '#/up'");
+    browser.shows("macula up took");
+    // the run that is looked at stays when a later one comes
+    let file = platform.data().join("runs.json");
+    let add = |command: &str, later: u64| {
+        let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let mut run = kept["runs"][0].clone();
+        run["command"] = json!(command);
+        run["began"] = json!(run["began"].as_u64().unwrap() + later);
+        kept["runs"].as_array_mut().unwrap().insert(0, run);
+        std::fs::write(&file, kept.to_string()).unwrap();
+    };
+    add("the second", 60);
+    browser.shows("the second took");
+    browser.run(
+        "const run = document.getElementById('run'); run.selectedIndex = 1; run.dispatchEvent(new Event('change'))",
+    );
+    browser.shows("macula up took");
+    add("the third", 60);
+    eventually("there are three", || browser.run("return document.getElementById('run').length") == 3);
     browser.shows("macula up took");
 
     // a foreign page can neither act nor read
@@ -350,7 +385,24 @@ fn what_an_up_would_change_is_applied_from_the_page() {
     eventually("its container is another one", || {
         platform.containers().get("talker").is_some_and(|found| found.id != before && found.running)
     });
-    eventually("nothing is left to be changed", || !browser.text().contains("An up would change"));
+    let nothing_left =
+        || eventually("nothing is left to be changed", || !browser.text().contains("An up would change"));
+    nothing_left();
+
+    // why it was refused is told until it is done some other way
+    browser.run(&REFUSE.replace("/api/act", "/api/apply"));
+    platform.stack(STACK);
+    browser.shows("An up would change talker");
+    browser.run("document.querySelector('[data-part=changes]').open = true");
+    browser.click("Apply");
+    eventually("it is under way", || browser.run("return !!window.refuse") == true);
+    browser.run("window.refuse()");
+    browser.shows("refused by the test");
+    platform.run("up").ok();
+    nothing_left();
+    platform.stack(&STACK.replace("a-value-to-hide", "another-value"));
+    browser.shows("An up would change talker");
+    assert_eq!(browser.run("return document.body.textContent.includes('refused by the test')"), false);
     running.signal(Signal::TERM);
     running.wait();
 }

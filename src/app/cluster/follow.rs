@@ -10,8 +10,8 @@ use crate::app::resolver::ResolverFiles;
 use crate::app::{Error, State};
 use crate::cluster::{ClusterError, Entry};
 use crate::host::{Host, SELDOM, Word};
-use crate::model::PlatformName;
-use crate::system::Reach;
+use crate::model::{ClusterRecord, PlatformName};
+use crate::system::{Inside, Reach};
 
 /// How long one look at a cluster goes on; then the files are read again, and what somebody took away is
 /// put back.
@@ -54,9 +54,19 @@ pub(in crate::app) async fn watch(
     let state = State::new(&host.folders().data, platform);
     let Some(addon) = state.followed(host).await? else { return Ok(()) };
     let Some(record) = state.cluster(host).await? else { return Ok(()) };
+    let inside = connect(host, reach, &state, &record).await?;
+    inside.follow_namespaces(&addon, for_so_long).await.map_err(Error::other)
+}
+
+/// The API server of a platform's cluster, for who has no session.
+pub(in crate::app) async fn connect(
+    host: &dyn Host,
+    reach: &dyn Reach,
+    state: &State,
+    record: &ClusterRecord,
+) -> Result<Arc<dyn Inside>, Error> {
     let path = state.cluster_folder().join("kubeconfig");
     let text = host.read(&path).await.map_err(|source| Error::Io { path, source })?;
     let entry = Entry::of_provider(&String::from_utf8_lossy(&text), &record.context).map_err(ClusterError::from)?;
-    let inside = reach.connect(&entry.alone(), &record.context).await.map_err(Error::other)?;
-    inside.follow_namespaces(&addon, for_so_long).await.map_err(Error::other)
+    reach.connect(&entry.alone(), &record.context).await.map_err(Error::other)
 }

@@ -185,3 +185,33 @@ pub(in crate::app) fn leave_out(plan: &mut Plan, joined: &mut Joined, reason: St
     plan.left_out.push(LeftOut { service: plan::CLUSTER_GROUP.into(), reason: reason.into() });
     joined.decision = None;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::shop;
+    use crate::host::fake::FakeHost;
+    use crate::model::DEFAULT_NODE_IMAGE;
+
+    #[test]
+    fn only_a_platform_with_a_cluster_needs_anything_for_it() {
+        let mut platform = shop(&FakeHost::new(), "", "services: {web: {image: x}}").platform;
+        assert_eq!(doctor_needs(&platform), None);
+        platform.cluster.enabled = true;
+        platform.cluster.program = Some("/opt/kind".into());
+        let needs = |minor| {
+            let (program, ingress) = (Some("/opt/kind".into()), platform.cluster.ingress.clone());
+            Some(ClusterNeeds { minor, accepts_cgroup_v1: true, program, ingress })
+        };
+        let usual = kubernetes_minor(DEFAULT_NODE_IMAGE).unwrap();
+        assert_eq!(doctor_needs(&platform), needs(usual));
+        let with = |image: &str| {
+            let mut platform = platform.clone();
+            platform.cluster.node_image = Some(image.into());
+            doctor_needs(&platform)
+        };
+        assert_eq!(with("kindest/node:v1.31.9@sha256:0"), needs(31));
+        // a tag that says nothing
+        assert_eq!(with("kindest/node:mine"), needs(0));
+    }
+}

@@ -8,22 +8,13 @@ use serde_json::Value;
 use super::{AskError, BACK, Loki, quoted};
 use crate::model::AnyError;
 use crate::telemetry::LineFilter;
-use crate::telemetry::batch::{self, Batch};
+use crate::telemetry::batch::{self, Batch, LEVELS};
 use crate::telemetry::wire::loki::{Entry, Stream};
 use crate::words;
 
 /// Lines that it gives at once (`max_entries_limit_per_query`).
 const MOST: usize = 5000;
 const NANOS: u64 = 1_000_000_000;
-/// Names of levels, from each number of [`LineFilter::severity`] on.
-const LEVELS: [(u32, &str); 6] = [
-    (1, "trace"),
-    (5, "debug"),
-    (9, "info|information|notice"),
-    (13, "warn|warning"),
-    (17, "error|err"),
-    (21, "fatal|critical|alert|emerg|emergency|panic"),
-];
 
 #[derive(Deserialize)]
 struct Answer {
@@ -76,8 +67,8 @@ fn question(wanted: &LineFilter) -> String {
         text.push_str(&format!(" |~ {}", quoted(&pattern)));
     }
     if wanted.severity > 0 {
-        let names: Vec<&str> =
-            LEVELS.iter().filter(|(number, _)| *number >= wanted.severity).map(|(_, names)| *names).collect();
+        let these = LEVELS.iter().filter(|(number, _)| *number >= wanted.severity);
+        let names: Vec<&str> = these.flat_map(|(_, names)| names.iter().copied()).collect();
         let pattern = quoted(&format!("(?i)({})", names.join("|")));
         text.push_str(&format!(" | level=~{pattern} or detected_level=~{pattern}"));
     }
@@ -126,7 +117,7 @@ mod tests {
             trace: Some(vec![0xab; 16]),
             ..LineFilter::default()
         };
-        insta::assert_snapshot!(question(&some), @r#"{service_name="shop"} |~ "(?i)a\\.b\" \\(" | level=~"(?i)(error|err|fatal|critical|alert|emerg|emergency|panic)" or detected_level=~"(?i)(error|err|fatal|critical|alert|emerg|emergency|panic)" | trace_id="abababababababababababababababab""#);
+        insta::assert_snapshot!(question(&some), @r#"{service_name="shop"} |~ "(?i)a\\.b\" \\(" | level=~"(?i)(error|err|severe|fatal|critical|crit|alert|emerg|emergency|panic)" or detected_level=~"(?i)(error|err|severe|fatal|critical|crit|alert|emerg|emergency|panic)" | trace_id="abababababababababababababababab""#);
     }
 
     fn lines(values: &str) -> Option<Batch> {

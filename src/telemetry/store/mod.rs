@@ -53,6 +53,8 @@ pub enum StoreError {
     Held { path: PathBuf },
     #[error("less than a tenth of the disk is free")]
     Full,
+    #[error("what was sent before cannot be written")]
+    Stuck { source: Arc<StoreError> },
 }
 
 /// How much is kept.
@@ -97,6 +99,8 @@ struct Inner {
     /// The number of the next file.
     next: u64,
     full: bool,
+    /// Why what waits could not be packed. It stays in the journal, and nothing more is taken until it can.
+    stuck: Option<Arc<StoreError>>,
 }
 
 /// A file of blocks.
@@ -198,6 +202,7 @@ impl Store {
             next: files.back().map_or(1, |file| file.number + 1),
             files,
             full: false,
+            stuck: None,
         };
         if replay.generation.is_some_and(|found| found > generation) {
             inner.take_up(replay);
@@ -226,8 +231,8 @@ impl Store {
         }
         let mut record = batch.encode_to_vec();
         let mut inner = self.inner();
-        if inner.full {
-            return Err(StoreError::Full);
+        if let Some(refusal) = inner.refusal() {
+            return Err(refusal);
         }
         if inner.recent.take_known(&mut batch) {
             if batch.is_empty() {
@@ -241,9 +246,8 @@ impl Store {
         inner.tail.push(Arc::new(batch));
         inner.tail_bytes += record.len();
         inner.tail_since.get_or_insert_with(Instant::now);
-        // what cannot be packed now stays in the journal, and nothing more is taken until it can
-        if inner.tail_bytes >= SEAL && inner.seal().is_err() {
-            inner.full = true;
+        if inner.tail_bytes >= SEAL {
+            inner.pack();
         }
         Ok(())
     }
@@ -251,17 +255,17 @@ impl Store {
     /// Nothing waits to be packed, and nothing is refused.
     pub fn is_at_rest(&self) -> bool {
         let inner = self.inner();
-        inner.tail.is_empty() && !inner.full
+        inner.tail.is_empty() && inner.refusal().is_none()
     }
 
     /// To be called once a second, and less often at rest: packs what has waited, and removes what is too old or too much.
     pub fn tick(&self) {
         let mut inner = self.inner();
-        let was_full = inner.full;
+        let refused = inner.refusal().is_some();
         inner.trim(now());
         let waited = inner.tail_since.is_some_and(|since| since.elapsed() >= WAIT);
-        if (waited || (was_full && !inner.tail.is_empty())) && !inner.full && inner.seal().is_err() {
-            inner.full = true;
+        if (waited || refused) && !inner.full {
+            inner.pack();
         }
     }
 
@@ -271,8 +275,9 @@ impl Store {
         Snapshot { tail: inner.tail.clone(), blocks, full: inner.full }
     }
 
-    pub fn is_full(&self) -> bool {
-        self.inner().full
+    /// Why nothing is taken now.
+    pub fn refusal(&self) -> Option<StoreError> {
+        self.inner().refusal()
     }
 
     /// Bytes on the disk, with what waits in the journal to be packed.
@@ -386,7 +391,11 @@ impl Opened {
         let path = folder.join(format!("{number:012}.seg"));
         let open = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
         let mut file = open.map_err(io_error(&path))?;
-        file.write_all(&HEADER).map_err(io_error(&path))?;
+        if let Err(error) = file.write_all(&HEADER) {
+            // one that cannot be removed either is empty
+            let _ = std::fs::remove_file(&path);
+            return Err(io_error(&path)(error));
+        }
         let (begun, bytes) = (now(), HEADER.len() as u64);
         Ok(Self { segment: Arc::new(Segment { path, file }), number, bytes, blocks: Vec::new(), begun, saved: begun })
     }
@@ -416,6 +425,18 @@ impl Inner {
         self.tail.iter().for_each(|batch| self.recent.add(batch));
     }
 
+    fn refusal(&self) -> Option<StoreError> {
+        if self.full {
+            return Some(StoreError::Full);
+        }
+        self.stuck.clone().map(|source| StoreError::Stuck { source })
+    }
+
+    /// The journal becomes blocks now, or with one of the next attempts.
+    fn pack(&mut self) {
+        self.stuck = self.seal().err().map(Arc::new);
+    }
+
     /// The journal becomes blocks.
     fn seal(&mut self) -> Result<(), StoreError> {
         if self.tail.is_empty() {
@@ -430,8 +451,10 @@ impl Inner {
             file.bytes.saturating_add(length) > self.limits.size / FILES || now().saturating_sub(file.begun) > each
         };
         if self.files.back().is_none_or(|file| !file.blocks.is_empty() && old(file)) {
-            self.files.push_back(Opened::create(&self.folder, self.next)?);
+            // where it cannot be made, another one is
+            let number = self.next;
             self.next += 1;
+            self.files.push_back(Opened::create(&self.folder, number)?);
         }
         let Some(file) = self.files.back_mut() else { return Ok(()) };
         let path = &file.segment.path;

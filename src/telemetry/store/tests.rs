@@ -1,11 +1,12 @@
 use std::path::Path;
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 use crate::telemetry::batch::{LineRow, Origin, PointRow, SpanRow};
 use crate::telemetry::query::{LineFilter, TraceFilter};
-use crate::telemetry::wire::otlp::{Span, SpanStatus};
+use crate::telemetry::wire::otlp::{KeyValue, Span, SpanStatus};
 
 /// On a disk with room, whatever this machine's is like.
 pub(in crate::telemetry) fn roomy(folder: &Path, limits: Limits) -> Result<(Store, Option<StoreError>), StoreError> {
@@ -278,12 +279,32 @@ fn a_full_disk_stops_it_and_loses_nothing_that_was_accepted() {
     store.keep(lines("shop", &["before"])).unwrap();
     LEFT.store(9, Ordering::Relaxed);
     store.tick();
-    assert!(store.is_full() && store.snapshot().full);
+    assert!(matches!(store.refusal(), Some(StoreError::Full)) && store.snapshot().full);
     assert!(matches!(store.keep(lines("shop", &["refused"])), Err(StoreError::Full)));
     LEFT.store(10, Ordering::Relaxed);
     store.tick();
     store.keep(lines("shop", &["after"])).unwrap();
     assert_eq!(found(&store.snapshot(), ""), ["before", "after"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_made_is_no_full_disk_and_stops_it_for_that_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    // what is left of one whose first bytes could not be written
+    std::fs::write(folder.path().join("000000000001.seg"), "").unwrap();
+    let large = "x".repeat(SEAL);
+    store.keep(lines("shop", &[&large])).unwrap();
+    assert!(matches!(store.keep(lines("shop", &["refused"])), Err(StoreError::Stuck { .. })));
+    let said = crate::model::chain(&store.refusal().unwrap());
+    let path = folder.path().join("000000000001.seg");
+    let wanted = format!("what was sent before cannot be written: {}: File exists (os error 17)", path.display());
+    assert_eq!(said, wanted);
+    store.tick();
+    assert!(store.refusal().is_none());
+    store.keep(lines("shop", &["after"])).unwrap();
+    drop(store);
+    assert_eq!(found(&open(folder.path()).snapshot(), ""), [large, "after".to_owned()]);
 }
 
 #[test]
@@ -354,6 +375,38 @@ fn lines_are_found_by_word_level_time_sender_and_trace() {
 }
 
 #[test]
+fn the_newest_lines_are_those_of_the_latest_time_whenever_they_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let newest = |snapshot: &Snapshot, limit: usize| {
+        let found = snapshot.lines(&LineFilter { limit, ..LineFilter::default() });
+        found.into_iter().map(|view| view.row.text).collect::<Vec<_>>()
+    };
+    store.keep(Batch { lines: vec![line(100, "new"), line(101, "newer")], ..batch("shop") }).unwrap();
+    store.inner().seal().unwrap();
+    // a shipper begins with the file of yesterday
+    let old = |from: u64| Batch { lines: (from..from + 5).map(|time| line(time, "old")).collect(), ..batch("shipper") };
+    store.keep(old(1)).unwrap();
+    for sealed in [false, true] {
+        if sealed {
+            store.inner().seal().unwrap();
+        }
+        assert_eq!(newest(&store.snapshot(), 2), ["new", "newer"]);
+        assert_eq!(newest(&store.snapshot(), 0), Vec::<String>::new());
+        // and Loki has as many
+        assert_eq!(newest(&store.snapshot().with([old(10)]), 2), ["new", "newer"]);
+        let more = Batch { lines: vec![line(200, "newest"), line(50, "between")], ..batch("shop") };
+        assert_eq!(newest(&store.snapshot().with([more]), 3), ["new", "newer", "newest"]);
+    }
+    // of the same moment: as they came
+    store.keep(Batch { lines: vec![line(300, "first"), line(300, "second")], ..batch("shop") }).unwrap();
+    store.inner().seal().unwrap();
+    store.keep(Batch { lines: vec![line(300, "third")], ..batch("shop") }).unwrap();
+    assert_eq!(newest(&store.snapshot(), 4), ["newer", "first", "second", "third"]);
+    assert_eq!(newest(&store.snapshot(), 2), ["second", "third"]);
+}
+
+#[test]
 fn metrics_are_series_of_a_sender() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
@@ -364,6 +417,24 @@ fn metrics_are_series_of_a_sender() {
     let series = store.snapshot().metrics(2, 10);
     assert_eq!(series.len(), 1);
     assert_eq!((series[0].service.as_str(), &series[0].points[..]), ("shop", &[(2, 2.0, None), (3, 3.0, None)][..]));
+    assert_eq!(series[0].attributes, json!({}));
+    // two replicas
+    let replica = |id: &str, points| {
+        let attributes = vec![KeyValue::text("service.instance.id", id)];
+        let origin = Origin { service: "web".into(), attributes, ..Origin::default() };
+        Batch { origins: vec![origin], points, ..Batch::default() }
+    };
+    store.keep(replica("a", vec![point(10, 10.0), point(12, 12.0)])).unwrap();
+    store.keep(replica("b", vec![point(11, 900.0), point(13, 903.0)])).unwrap();
+    for sealed in [false, true] {
+        if sealed {
+            store.inner().seal().unwrap();
+        }
+        let found = store.snapshot().metrics(10, 10);
+        let told: Vec<_> = found.iter().map(|one| (&one.attributes["service.instance.id"], &one.points[..])).collect();
+        let (a, b) = ([(10, 10.0, None), (12, 12.0, None)], [(11, 900.0, None), (13, 903.0, None)]);
+        assert_eq!(told, [(&json!("a"), &a[..]), (&json!("b"), &b[..])]);
+    }
 }
 
 proptest! {

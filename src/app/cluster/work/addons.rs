@@ -79,6 +79,9 @@ impl Work {
         if addon.is_for_namespaces() {
             self.state.keep_followed(self.host(), addon).await.map_err(plain)?;
         }
+        if addon.name == INGRESS {
+            self.state.keep_cluster_ingress(self.host(), addon).await.map_err(plain)?;
+        }
         let mut record = self.record.lock().await;
         record.addons.insert(addon.name.clone(), fingerprint(addon));
         self.keep(&record).await?;

@@ -63,7 +63,7 @@ function reader(place, name) {
       if (!held || packet.looked === undefined) return
       gathers = false
       before = ''
-      renew(all.splice(0), wanted)
+      replace(all.splice(0), wanted)
     })
     opened.addEventListener('error', () => {
       gathers = replaces()
@@ -74,7 +74,7 @@ function reader(place, name) {
     })
     opened.addEventListener('end', () => {
       if (source !== opened) return
-      if (gathers && all.length) renew(all, wanted)
+      if (gathers && all.length) replace(all, wanted)
       shut()
       timer = setTimeout(open, 3000)
     })
@@ -82,6 +82,15 @@ function reader(place, name) {
 
   let before = ''
   let top = 0
+  // What somebody reads stays while nobody can say what there is.
+  function replace(packets, wanted) {
+    const broken = packets.find(packet => packet.broken)
+    if (!broken || packets.some(packet => packet.lines) || !box.querySelector('time')) return renew(packets, wanted)
+    before = ''
+    const why = plain(broken.note)
+    if (note.textContent !== why) note.textContent = why
+  }
+
   function renew(packets, wanted) {
     const text = JSON.stringify([packets, wanted])
     if (text === before) return

@@ -29,13 +29,16 @@ function step(span, whole) {
 function runs(place) {
   const box = el('div')
   place.append(el('h2', {}, 'The last runs of up'), box)
-  let chosen = 0
+  // the one that is looked at; empty: the latest
+  let chosen = ''
+  const idOf = run => run.began + ' ' + run.took_ms
   let all = []
   let error = null
   const show = () => put(box, [all, chosen, error], () => {
     if (error) return trouble(error)
     if (!all.length) return el('p', { class: 'soft' }, 'No run is recorded yet. The next one that changes something is.')
-    const run = all[Math.min(chosen, all.length - 1)]
+    // each later one moves it down
+    const run = all.find(one => idOf(one) === chosen) || all[0]
     const whole = Math.max(run.took_ms, 1)
     const least = Math.max(20, Math.round(whole / 100))
     const spans = parted(run, whole)
@@ -43,8 +46,8 @@ function runs(place) {
     const isBrief = span => !span.error && span.took_ms < (span.critical ? least : whole / 10)
     const [long, brief] = [spans.filter(span => !isBrief(span)), spans.filter(isBrief)]
     return [
-      el('div', { class: 'row' }, el('label', { for: 'run' }, 'Run'), el('select', { id: 'run', 'data-key': 'run', onchange: event => { chosen = Number(event.target.value); show() } },
-        all.map((one, at) => el('option', { value: at, selected: at === chosen }, moment(new Date(one.began * 1000)) + ', ' + millis(one.took_ms) + (one.error ? ', failed' : ''))))),
+      el('div', { class: 'row' }, el('label', { for: 'run' }, 'Run'), el('select', { id: 'run', 'data-key': 'run', onchange: event => { chosen = event.target.value === idOf(all[0]) ? '' : event.target.value; show() } },
+        all.map(one => el('option', { value: idOf(one), selected: one === run }, moment(new Date(one.began * 1000)) + ', ' + millis(one.took_ms) + (one.error ? ', failed' : ''))))),
       el('p', {}, run.command + ' took ' + millis(run.took_ms) + '. ', el('span', { class: 'soft' }, 'Blue steps decided how long: each waited for the one before it.')),
       run.error ? el('p', { class: 'why' }, plain(run.error)) : null,
       run.left_out.length ? el('p', {}, 'Left out: ' + run.left_out.join(', ')) : null,

@@ -130,7 +130,7 @@ function fill(row, found) {
 function others(status) {
   const parts = []
   const domain = status && status.platform.domain
-  const programs = (state.programs || []).filter(program => !domain || program.host.endsWith('.' + domain))
+  const programs = state.programs || []
   if (programs.length) parts.push(simple('Programs on this machine', ['Name', 'Port', 'Log'], programs.map(program => {
     const name = program.host.slice(0, domain ? -domain.length - 1 : undefined)
     return [address('https://' + program.host), String(program.port), service(name)]

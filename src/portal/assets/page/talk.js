@@ -63,6 +63,9 @@ async function keepUp() {
 function take(found) {
   connected = true
   state = found
+  // what was refused here was done some other way
+  const { platform: now, changes } = state.status || {}
+  if (applying && applying !== 'busy' && now && !now.down && !changes.length) applying = null
   for (const [name, one] of done) if (!one.held && !(state.acting || {})[name]) done.delete(name)
   for (const row of (state.status || {}).services || []) {
     if (!row.usage) { used.delete(row.name); continue }
