@@ -82,6 +82,8 @@ impl Choices {
             request.stacks = words::unique(there.chain(own));
         }
         if !request.profiles.iter().all(String::is_empty) {
+            let kept = self.profiles.iter().filter(|name| !request.profiles.contains(name));
+            request.kept_profiles = kept.cloned().collect();
             request.profiles = words::unique(self.profiles.iter().chain(&request.profiles).cloned());
         }
         Applied { choices: self.clone(), project_stays, ..self.apply(request, files) }
@@ -103,6 +105,7 @@ impl Choices {
         }
         if request.profiles.iter().all(String::is_empty) {
             applied.from_last.extend(self.profiles.iter().map(|profile| format!("profile {profile}")));
+            request.kept_profiles.clone_from(&self.profiles);
             request.profiles = self.profiles;
             applied.from_last.extend(self.profiles_of_named.iter().map(|profile| format!("profile {profile}")));
             request.profiles_of_named = self.profiles_of_named;
@@ -196,7 +199,8 @@ mod tests {
         assert_eq!(applied.from_last, ["stack /p/a", "profile core", "images local"]);
         assert_eq!(applied.gone, [PathBuf::from("/gone/b.yaml")]);
         assert_eq!(request.file.as_deref(), Some(Path::new("/p/macula.yaml")));
-        assert_eq!((request.stacks, request.profiles), (vec!["/p/a".into()], vec!["core".to_owned()]));
+        assert_eq!((&request.profiles, &request.kept_profiles), (&vec!["core".to_owned()], &vec!["core".to_owned()]));
+        assert_eq!(request.stacks, [PathBuf::from("/p/a")]);
         assert_eq!(request.images, Some(ImagePolicy::Local));
     }
 
@@ -211,6 +215,7 @@ mod tests {
         let applied = last().apply(&mut request, &files());
         assert_eq!(applied.from_last, ["images local"]);
         assert_eq!((applied.choices.stacks, applied.choices.profiles), (vec!["/p/a".into()], vec!["debug".to_owned()]));
+        assert_eq!(request.kept_profiles, [""; 0]);
         assert_eq!(request.file, None, "the folder has a macula.yaml of its own");
     }
 
@@ -227,6 +232,7 @@ mod tests {
         let applied = up.clone().join(&mut request, &files());
         assert_eq!(request.stacks, [PathBuf::from("/p/a"), "/elsewhere/c".into()]);
         assert_eq!(request.profiles, ["core", "debug"]);
+        assert_eq!(request.kept_profiles, [""; 0], "both were said");
         assert!(request.discover && applied.project_stays);
         assert_eq!(applied.choices, up);
         // nothing was up before
@@ -268,6 +274,49 @@ mod tests {
         let last = request(&[("api", Scale::Asked(0)), ("db", Scale::Back), ("web", Scale::Kept(3))]);
         assert_eq!(later.scale, last.scale);
         assert_eq!(applied.choices.scale, BTreeMap::from([("api".to_owned(), 0), ("web".to_owned(), 3)]));
+    }
+
+    #[test]
+    fn all_of_it_is_told_and_kept() {
+        let refused = |image: &str| Refused { image: image.into(), reason: "denied".into(), hosts: Vec::new() };
+        let up = Choices {
+            folder: Some("/p".into()),
+            project: Some("/p/compose.yaml".into()),
+            profiles_of_named: vec!["debug".into()],
+            no_cluster: true,
+            no_discover: true,
+            remap: true,
+            scale: [("web".to_owned(), 3)].into(),
+            refused: [("chart".to_owned(), refused("chart:1"))].into(),
+            out_of_reach: [("mail".to_owned(), refused("mail:1"))].into(),
+            ..last()
+        };
+        // an empty profile is none
+        let mut request =
+            Request { cwd: "/elsewhere".into(), discover: true, profiles: vec![String::new()], ..Request::default() };
+        let applied = up.clone().apply(&mut request, &files());
+        let from_last = [
+            "stack /p/a",
+            "profile core",
+            "profile debug",
+            "images local",
+            "no cluster",
+            "not the project's Compose file",
+            "ports that are taken move",
+            "scale web=3",
+        ];
+        assert_eq!(applied.from_last, from_last);
+        assert_eq!(request.project.as_deref(), Some(Path::new("/p/compose.yaml")));
+        assert_eq!(request.profiles_of_named, ["debug"]);
+        let kept = Choices { folder: Some("/elsewhere".into()), project: None, stacks: vec!["/p/a".into()], ..up };
+        assert_eq!(applied.choices, kept);
+        assert_eq!((applied.gone, applied.project_stays), (vec![PathBuf::from("/gone/b.yaml")], false));
+        // a profile that is said stands in the place of all of them
+        let mut one = Request { cwd: "/p".into(), profiles: vec!["a".into(), String::new()], ..Request::default() };
+        let applied = kept.apply(&mut one, &files());
+        assert_eq!((applied.choices.profiles, applied.choices.profiles_of_named), (vec!["a".to_owned()], Vec::new()));
+        let words = [ImagePolicy::Auto, ImagePolicy::Pull, ImagePolicy::Build, ImagePolicy::Local].map(word);
+        assert_eq!(words, ["auto", "pull", "build", "local"]);
     }
 
     #[test]

@@ -79,5 +79,13 @@ mod tests {
         assert_eq!(known(&host).await, Known::new());
         remember(&host, &plan, &[ran("base", None), ran("other", Some("no mirror"))]).await;
         assert_eq!(known(&host).await, Known::from([("build macula/base".into(), Duration::from_millis(15_600))]));
+        // the next run adds to it, and one of which nothing is kept writes nothing
+        remember(&host, &plan, &[ran("other", None)]).await;
+        let both = ["base", "other"].map(|name| (format!("build macula/{name}"), Duration::from_millis(15_600)));
+        assert_eq!(known(&host).await, Known::from(both));
+        host.put(path(&host), "{");
+        remember(&host, &plan, &[ran("base", Some("no mirror")), ran("gone", None)]).await;
+        assert_eq!(host.text(path(&host)).as_deref(), Some("{"));
+        assert_eq!(known(&host).await, Known::new());
     }
 }

@@ -106,9 +106,14 @@ mod tests {
         let stacks = ["/shop/compose.yaml", "/blog/compose.yaml"].map(Into::into).into();
         let request = Request { cwd: "/".into(), stacks, ..Request::default() };
         let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
-        let unclear = ["DB_DATABASE", "DB_HOST", "DB_PASSWORD", "DB_PORT", "DB_URL", "DB_USER"];
-        assert_eq!(ambiguous(&loaded.platform).into_iter().collect::<Vec<_>>(), unclear);
+        let several = ["DB_DATABASE", "DB_HOST", "DB_PASSWORD", "DB_PORT", "DB_URL", "DB_USER"];
+        assert_eq!(ambiguous(&loaded.platform).into_iter().collect::<Vec<_>>(), several);
         assert_eq!((family("STATS_PGHOST"), family("DATABASE_URL")), (("STATS_", true), ("", true)));
+        assert_eq!((family("CACHE_VHOST"), family("LEVEL")), (("CACHE", false), ("LEVEL", false)));
+        // whoever names a service has all of its own
+        let all: Vec<&str> = unclear(&loaded.platform, &[]).into_iter().collect();
+        assert_eq!(all, several);
+        assert!(unclear(&loaded.platform, &["web".to_owned()]).is_empty());
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! A path of this container is another one on the engine's machine, or none at all: what lies below one of its mounts
 //! is mounted from there, and of the rest services may have copies (`copies`). And paths that services want to find, and
-//! that are not there.
+//! that are not there, or have data.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::engine::Engine;
 use crate::host::Host;
-use crate::model::{Facts, Mount, Origin, Platform};
+use crate::model::{Facts, Mount, Origin, Platform, label};
 use crate::plan::{Action, Plan};
 
 use super::Error;
 use super::error::MissingPath;
+
+/// What is there is the machine's, and made anew at its start.
+const OF_THE_MACHINE: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/var/run"];
 
 /// What this process's own container has of the engine's machine: the path here, and the one there. `home`: its id;
 /// nothing where it is in none, or where nothing is mounted by its path.
@@ -90,6 +94,18 @@ async fn is_missing(host: &dyn Host, path: &Path) -> bool {
     false
 }
 
+/// A container that writes there may leave data which nothing but its passwords opens: it is no socket, no device, and no
+/// folder with the project itself. `place`: a path of the engine's machine, or the name of a volume; `labels`: the
+/// container's.
+pub(super) fn may_hold_data(place: &Path, labels: &BTreeMap<String, String>) -> bool {
+    if !place.is_absolute() {
+        return true;
+    }
+    let special = || std::fs::metadata(place).is_ok_and(|found| !found.is_dir() && !found.is_file());
+    let of_the_machine = OF_THE_MACHINE.iter().any(|folder| place.starts_with(folder));
+    !of_the_machine && !label::has_project(place, labels) && !special()
+}
+
 /// By the mount that is nearest to it.
 pub(super) fn on_the_machine(mounts: &[(PathBuf, PathBuf)], path: &Path) -> Option<PathBuf> {
     let above = mounts.iter().filter(|(here, _)| path.starts_with(here));
@@ -131,6 +147,32 @@ mod tests {
         let mut sources: Vec<String> = shop.mounts.iter().filter_map(source).collect();
         sources.sort();
         assert_eq!(sources, ["/buildsite", "/srv/runner/shop/conf"]);
+    }
+
+    #[test]
+    fn sockets_devices_and_the_project_itself_are_no_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let labels = BTreeMap::from([(label::CONFIG_FILES.to_owned(), "/p/shop/compose.yaml".to_owned())]);
+        for (place, expected) in [
+            ("rows", true),
+            ("/p/shop/rows", true),
+            ("/p/shops", true),
+            ("/var/lib/rows", true),
+            (folder.path().to_str().unwrap(), true),
+            (socket.to_str().unwrap(), false),
+            ("/var/run/docker.sock", false),
+            ("/dev/ttyUSB0", false),
+            ("/p/shop", false),
+            ("/p", false),
+            ("/", false),
+        ] {
+            assert_eq!(may_hold_data(Path::new(place), &labels), expected, "{place}");
+            // nobody knows of a project
+            let nothing_known = may_hold_data(Path::new(place), &BTreeMap::new());
+            assert_eq!(nothing_known, expected || label::has_project(Path::new(place), &labels), "{place}");
+        }
     }
 
     #[tokio::test]

@@ -94,7 +94,7 @@ pub fn other(own: Option<&Owner>, platform: &PlatformName, observed: &Observed) 
 mod tests {
     use super::*;
     use crate::host::fake::FakeHost;
-    use crate::model::ObservedVolume;
+    use crate::model::{ObservedContainer, ObservedNetwork, ObservedVolume};
 
     #[tokio::test]
     async fn an_owner_is_known_again_and_another_is_named() {
@@ -125,5 +125,50 @@ mod tests {
             labels: [(label::PLATFORM.to_owned(), "macula".to_owned())].into(),
         }];
         assert_eq!(other(None, &platform, &Observed { volumes, ..Observed::default() }), None);
+    }
+
+    #[test]
+    fn somebody_else_is_known_by_whatever_bears_the_id() {
+        let platform = PlatformName::default();
+        let own = Owner { id: "ours".into(), text: "ann on pc".into() };
+        let labels = |id: &str, text: Option<&str>| -> BTreeMap<String, String> {
+            let labels = [(label::PLATFORM, Some("macula")), (label::OWNER, Some(id)), (label::OWNED_BY, text)];
+            labels.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect()
+        };
+        let container = |labels| ObservedContainer { labels, ..ObservedContainer::default() };
+        let theirs = || labels("theirs", Some("bob on pc"));
+        let network = ObservedNetwork { labels: theirs(), ..ObservedNetwork::default() };
+        for observed in [
+            Observed { containers: vec![container(theirs())], ..Observed::default() },
+            Observed { unfinished: vec![container(theirs())], ..Observed::default() },
+            Observed { networks: vec![network], ..Observed::default() },
+            // the first of them
+            Observed {
+                containers: vec![container(labels("ours", None)), container(theirs())],
+                unfinished: vec![container(labels("third", None))],
+                ..Observed::default()
+            },
+        ] {
+            assert_eq!(other(Some(&own), &platform, &observed).as_deref(), Some("bob on pc"));
+        }
+        let nameless = Observed { containers: vec![container(labels("theirs", None))], ..Observed::default() };
+        assert_eq!(other(None, &platform, &nameless).as_deref(), Some("somebody else"));
+        let ours = Observed { containers: vec![container(labels("ours", None))], ..Observed::default() };
+        assert_eq!(other(Some(&own), &platform, &ours), None);
+        let expected = [(label::OWNED_BY, "ann on pc"), (label::OWNER, "ours")];
+        let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(own.labels(), BTreeMap::from(expected));
+        assert_eq!(own.text(), "ann on pc");
+    }
+
+    #[tokio::test]
+    async fn an_id_that_is_empty_is_none_and_one_that_cannot_be_read_an_error() {
+        let path = FakeHost::new().folders().data.join(".owner");
+        for (content, id) in [("", None), (" \n", None), ("0123\n", Some("0123"))] {
+            let owner = Owner::read(&FakeHost::new().file(&path, content)).await.unwrap();
+            assert_eq!(owner.as_ref().map(Owner::id), id);
+        }
+        let host = FakeHost::new().read_only("/home/dev/.local");
+        assert!(Owner::ensure(&host).await.is_err());
     }
 }

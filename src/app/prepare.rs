@@ -1,22 +1,20 @@
 //! From files to a plan: what `up` and `plan` share.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::bundle::Bundle;
-use crate::compile::{Apart, MountProblem, addons, streams};
+use crate::compile::{Apart, MountProblem, addons, image_specs, streams};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
-use crate::host::Host;
-use crate::model::{
-    ContainerState, DEFAULT_NODE_IMAGE, Healthcheck, Invocation, Platform, Protocol, Role, label, macula,
-};
+use crate::model::{ContainerState, DEFAULT_NODE_IMAGE, Healthcheck, Invocation, Platform, Protocol, Role, macula};
 use crate::plan::forecast::{Forecast, forecast};
-use crate::plan::{Action, LeftOut, OtherProject, Plan, SupplyProblem, replaced_projects, select};
+use crate::plan::{
+    Action, LeftBehind, LeftOut, OtherProject, Plan, SupplyProblem, left_behind, replaced_projects, select,
+};
 
 use super::apart;
 use super::cluster::join::{self, Joined};
@@ -36,6 +34,8 @@ pub struct Wanted {
     pub apart: Option<String>,
     /// What has a build is built again, also where its image is there.
     pub build: bool,
+    /// See [`crate::model::Observed::fresh`].
+    pub fresh: Vec<String>,
     /// New containers for these services, or for all, also where they are right.
     pub recreate: bool,
     /// Nothing may be left out.
@@ -54,7 +54,8 @@ pub struct Wanted {
     pub may_fetch: bool,
     /// Tasks that run, whatever has changed.
     pub tasks: Vec<String>,
-    /// Somebody only looks: the addresses are reached as the next `up` would have it.
+    /// Somebody only looks: the addresses are reached as the next `up` would have it, and there is a plan also where images
+    /// are unavailable.
     pub ahead: bool,
     /// How long a service may take to become healthy, in place of every service's own.
     pub timeout: Option<Duration>,
@@ -74,6 +75,8 @@ pub struct Prepared {
     pub others: Vec<OtherProject>,
     /// The services that it is about, with what they need; `None`: all.
     pub selection: Option<BTreeSet<String>>,
+    /// Services that it lacks an image for: somebody only looks, and `up` would carry out nothing of it.
+    pub unavailable: Vec<SupplyProblem>,
 }
 
 impl Prepared {
@@ -106,13 +109,15 @@ impl Prepared {
         self.others.iter().map(note).collect()
     }
 
-    /// What is said of volumes that are made because another project has the name.
+    /// What is said of data that a service does not have: its volume is made because another project has the name, or is
+    /// called after a container that had another name.
     pub fn apart_notes(&self) -> Vec<String> {
         let made = |name: &str| {
             let made = |action: &Action| matches!(action, Action::CreateVolume { spec, .. } if spec.name == name);
             self.plan.steps.iter().any(|step| made(&step.action))
         };
-        self.survey.apart.iter().filter(|one| made(&one.own)).filter_map(Apart::note).collect()
+        let apart = self.survey.apart.iter().filter(|one| made(&one.own)).filter_map(Apart::note);
+        apart.chain(left_behind(&self.plan, &self.survey.observed).iter().map(LeftBehind::to_string)).collect()
     }
 
     /// What is said of services that run and whose stack was not loaded.
@@ -164,6 +169,7 @@ pub(super) async fn prepare_without(
         strict: wanted.strict,
         dns: wanted.dns,
         build: wanted.build,
+        fresh: &wanted.fresh,
         gone,
         retry: wanted.retry || wanted.strict,
         named: &named,
@@ -187,9 +193,31 @@ pub(super) async fn prepare_without(
     }
     survey.problems.extend(missed);
     survey.problems.retain(|problem| selection.as_ref().is_none_or(|chosen| chosen.contains(problem.service())));
-    if !survey.problems.is_empty() {
-        return Err(Error::Supply(survey.problems));
+    let unavailable = std::mem::take(&mut survey.problems);
+    if unavailable.is_empty() {
+        return Box::pin(plan_of(session, loaded, wanted, survey, selection)).await;
     }
+    if wanted.ahead && unavailable.iter().all(SupplyProblem::is_of_image) {
+        let specs = image_specs(&survey.platform);
+        for problem in &unavailable {
+            survey.supply.assume(problem.service(), &specs, &survey.observed);
+        }
+        // what else is in the way is told once there are images
+        if let Ok(prepared) = Box::pin(plan_of(session, loaded, wanted, survey, selection)).await {
+            return Ok(Prepared { unavailable, ..prepared });
+        }
+    }
+    Err(Error::Supply(unavailable))
+}
+
+/// The plan for what was seen, once every service has an image.
+async fn plan_of(
+    session: &Session,
+    loaded: &Loaded,
+    wanted: &Wanted,
+    survey: Survey,
+    selection: Option<BTreeSet<String>>,
+) -> Result<Prepared, Error> {
     let refused: Vec<String> = survey
         .resources
         .containers
@@ -258,7 +286,7 @@ pub(super) async fn prepare_without(
     }
     let others = match wanted.remove_orphans {
         true => Vec::new(),
-        false => other_projects(session.host(), &survey, &plan).await,
+        false => replaced_projects(&plan, &survey.resources.containers, &survey.observed, &survey.gone),
     };
     let no_cluster = wanted.no_cluster.unwrap_or(survey.choices.no_cluster);
     let cluster = match wanted.services.as_slice() {
@@ -283,23 +311,7 @@ pub(super) async fn prepare_without(
             readiness.timeout = timeout;
         }
     }
-    Ok(Prepared { survey, plan, cluster, kept, others, selection })
-}
-
-/// Projects whose services the plan would replace. Whether their files are still there is looked up only where it
-/// removes something.
-async fn other_projects(host: &dyn Host, survey: &Survey, plan: &Plan) -> Vec<OtherProject> {
-    if !plan.steps.iter().any(|step| matches!(step.action, Action::RemoveContainer { .. })) {
-        return Vec::new();
-    }
-    let files = survey.observed.containers.iter().filter_map(|found| found.label(label::CONFIG_FILES));
-    let mut gone = BTreeSet::new();
-    for file in files.map(PathBuf::from).collect::<BTreeSet<_>>() {
-        if !host.exists(&file).await {
-            gone.insert(file);
-        }
-    }
-    replaced_projects(plan, &survey.resources.containers, &survey.observed, &gone)
+    Ok(Prepared { survey, plan, cluster, kept, others, selection, unavailable: Vec::new() })
 }
 
 /// Whoever starts nothing that services need does not start their ingress either; one that runs learns of them.
@@ -385,7 +397,7 @@ mod tests {
     use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
-    use crate::model::{ObservedContainer, ObservedNetwork};
+    use crate::model::{ObservedContainer, ObservedNetwork, label};
 
     #[tokio::test]
     async fn an_ingress_that_does_not_run_is_started_with_what_services_need_alone() {

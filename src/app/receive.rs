@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::event::Events;
 use crate::host::{Host, SELDOM, Word, holders};
-use crate::model::{PlatformName, Protocol};
+use crate::model::{PlatformName, Protocol, chain};
 use crate::telemetry::{Receivers, Snapshot, Store, StoreError};
 
 use super::resolver::{Receiving, ResolverFiles};
@@ -62,9 +62,7 @@ impl Telemetry {
         let Taking { store, mut state } = self.platforms().get(platform)?.clone();
         let Some(store) = store else { return Some((Snapshot::default(), state)) };
         state.size = store.size();
-        if store.is_full() {
-            state.problems.push(StoreError::Full.to_string());
-        }
+        state.problems.extend(store.refusal().map(|error| chain(&error)));
         Some((store.snapshot(), state))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -19,8 +19,8 @@ use crate::daemon::reach::Table;
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::model::{
-    Facts, ImagePolicy, ImageSpec, NetworkSpec, Observed, Origin, Platform, PlatformName, Protocol, Resources, Secrets,
-    Stack, TaskRun, Way, label, macula, split_registry,
+    ContainerSpec, ContainerState, Facts, ImagePolicy, ImageSpec, NetworkSpec, Observed, Origin, Platform,
+    PlatformName, Protocol, Resources, Secrets, Stack, TaskRun, Way, label, macula, split_registry,
 };
 use crate::observe;
 use crate::pki;
@@ -76,6 +76,8 @@ pub struct Survey {
     pub choices: Choices,
     /// See [`State::brought`].
     pub brought: BTreeSet<String>,
+    /// Compose files of containers that are not there any more: their projects were renamed or removed.
+    pub(super) gone: BTreeSet<PathBuf>,
     /// Published ports that somebody else has were to move: those that are in the way all the same cannot.
     remap: bool,
     /// Services that are left out since every source has refused their image.
@@ -96,6 +98,8 @@ pub(super) struct Look<'a> {
     pub dns: Option<bool>,
     /// What has a build is built again.
     pub build: bool,
+    /// See [`Observed::fresh`].
+    pub fresh: &'a [String],
     /// Services whose image could not be had although there seemed to be a way.
     pub gone: &'a [LeftOut],
     /// Images that were refused before are tried again.
@@ -154,7 +158,7 @@ impl Survey {
         let stacks = self.platform.stacks.iter().map(|stack| stack.name.as_str()).collect();
         let kept = match remove_orphans {
             true => BTreeMap::new(),
-            false => keep_other_stacks(&mut plan, &self.resources.containers, &self.observed, &stacks)?,
+            false => keep_other_stacks(&mut plan, &self.resources, &self.observed, &stacks, &self.gone)?,
         };
         Ok((plan, kept))
     }
@@ -187,14 +191,29 @@ impl Survey {
         with_images(&specs, left)
     }
 
-    /// For the next look: the services that are there, and those that were and are still named by a stack.
-    pub(super) async fn keep_brought(&self, host: &dyn Host, full: &Platform) -> Result<(), Error> {
+    /// For the next look, after a run that has started the services `started`: the services that are there, and those that
+    /// were and are still named by a stack; and those that run and may end, with those that it did not start.
+    pub(super) async fn keep_brought(
+        &self,
+        host: &dyn Host,
+        full: &Platform,
+        started: &BTreeSet<&str>,
+    ) -> Result<(), Error> {
         let ours = self.observed.containers.iter();
         let ours = ours.filter(|found| found.label(label::PLATFORM) == Some(full.name.as_str()));
         let there: BTreeSet<&str> = ours.filter_map(|found| found.label(label::SERVICE)).collect();
         let named = full.services().map(|(_, service)| &service.name);
         let brought = named.filter(|name| there.contains(name.as_str()) || self.brought.contains(*name)).cloned();
-        self.state.keep_brought(host, brought.collect()).await
+        self.state.keep_brought(host, brought.collect()).await?;
+        let runs = |spec: &&ContainerSpec| {
+            let found = self.observed.container(&spec.name);
+            let may_end = spec.may_end() && !spec.readiness.one_shot;
+            may_end && found.is_some_and(|found| found.state == ContainerState::Running)
+        };
+        let mut ran = self.state.ran(host).await;
+        ran.retain(|service| !started.contains(service.as_str()));
+        ran.extend(self.resources.containers.iter().filter(runs).map(|spec| spec.service.clone()));
+        self.state.keep_ran(host, ran).await
     }
 
     /// For a plan over these services, or over all.
@@ -277,6 +296,7 @@ async fn stock(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Stoc
     );
     let (mut facts, (mut observed, nodes)) = (facts?, seen?);
     observed.registries = registries;
+    observed.fresh = how.fresh.iter().cloned().collect();
     if let Some(bundle) = how.bundle {
         for image in &bundle.index().images {
             observed.bundle(&image.references, &bundle.observed(image));
@@ -308,7 +328,7 @@ async fn stock(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Stoc
     let (mut chosen, mut problems) =
         supply(full, &specs, &observed, how.strict, &|service| service_volumes(full, service));
     if how.build {
-        chosen.rebuild(full, &specs);
+        chosen.rebuild(full, &specs, &observed.fresh);
     }
     let mut gone = how.gone.to_vec();
     gone.extend(unbuildable(host, &*engine, &facts, full, &chosen).await);
@@ -425,6 +445,8 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     };
     give_subnets(&*engine, host, subnet, &mut resources, &observed).await?;
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
+    observed.lasting = state.stopped(host).await?;
+    observed.lasting.extend(state.ran(host).await);
     // hooks of a run that is at work have not failed, and what it replaces is not gone; whoever changes something has the
     // lock itself
     let mut brought = state.brought(host).await;
@@ -434,6 +456,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         observed.unhooked.clear();
         brought.clear();
     }
+    let gone = gone_files(host, &observed).await;
     Ok(Survey {
         engine,
         facts,
@@ -456,10 +479,23 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         resolver,
         choices,
         brought,
+        gone,
         remap: loaded.remap,
         refused,
         apart,
     })
+}
+
+/// The Compose files of containers that are not there any more.
+async fn gone_files(host: &dyn Host, observed: &Observed) -> BTreeSet<PathBuf> {
+    let files = observed.containers.iter().filter_map(|found| found.label(label::CONFIG_FILES));
+    let mut gone = BTreeSet::new();
+    for file in files.map(PathBuf::from).collect::<BTreeSet<_>>() {
+        if !host.exists(&file).await {
+            gone.insert(file);
+        }
+    }
+    gone
 }
 
 fn image_of<'a>(specs: &'a [ImageSpec], service: &str) -> Option<&'a ImageSpec> {

@@ -510,6 +510,11 @@ eth1:11 1 0 0 0 0 0 0 22 1 0 0 0 0 0 0
         // a new container in its place
         assert_eq!(percent(look(1000, None), look(10, None), elapsed), 0.0);
         assert_eq!(percent(look(0, None), look(1, None), Duration::ZERO), 0.0);
+        // an engine whose clock stands still or runs backwards has none
+        for (before, after) in [(500, 500), (500, 400)] {
+            assert_eq!(percent(look(0, Some(before)), look(125, Some(after)), elapsed), 50.0);
+        }
+        assert_eq!(percent(look(0, Some(500)), look(125, None), elapsed), 50.0);
     }
 
     #[test]
@@ -546,6 +551,62 @@ eth1:11 1 0 0 0 0 0 0 22 1 0 0 0 0 0 0
         assert_eq!((api.cpu_percent, api.sent_per_second, api.memory), (0.0, Some(0), 100));
     }
 
+    #[test]
+    fn what_is_not_counted_of_one_is_known_of_both_by_the_other() {
+        let rates = |counted: [Option<u64>; 4]| {
+            let [received_per_second, sent_per_second, read_per_second, written_per_second] = counted;
+            let (cpu_percent, memory, memory_limit) = (25.0, 3, 9);
+            Rates {
+                cpu_percent,
+                memory,
+                memory_limit,
+                received_per_second,
+                sent_per_second,
+                read_per_second,
+                written_per_second,
+            }
+        };
+        let mut sum = rates([Some(1), Some(2), None, None]);
+        sum.add(&rates([Some(10), None, Some(20), None]));
+        let expected =
+            Rates { cpu_percent: 50.0, memory: 6, memory_limit: 18, ..rates([Some(11), Some(2), Some(20), None]) };
+        assert_eq!(sum, expected);
+    }
+
+    #[test]
+    fn disks_and_networks_are_summed_up() {
+        let usage =
+            |disk: u64| Usage { block: Some(Transferred { incoming: disk, outgoing: 10 * disk }), ..Usage::default() };
+        let rates = between(&usage(100), &usage(160), Duration::from_millis(500));
+        assert_eq!((rates.read_per_second, rates.written_per_second), (Some(120), Some(1200)));
+        // it has begun again
+        let rates = between(&usage(100), &usage(60), Duration::from_millis(500));
+        assert_eq!((rates.read_per_second, rates.written_per_second), (Some(0), Some(0)));
+        assert_eq!(net_dev(NET_DEV), Transferred { incoming: 1011, outgoing: 2022 });
+        assert_eq!(net_dev("eth0: 1 2 3 4 5 6 7 8\n"), Transferred::default());
+        assert_eq!(io_stat("8:0 rbytes=1 wbytes=2\n8:16 wbytes=4 rios=8\n"), Transferred { incoming: 1, outgoing: 6 });
+        assert_eq!(
+            io_service_bytes("8:0 Read 1\n8:0 Sync 9\n8:16 Read 2\n8:16 Write 4\nTotal 16\n"),
+            Transferred { incoming: 3, outgoing: 4 }
+        );
+    }
+
+    #[test]
+    fn only_what_runs_is_looked_at() {
+        let states = [
+            ContainerState::Created,
+            ContainerState::Running,
+            ContainerState::Paused,
+            ContainerState::Restarting,
+            ContainerState::Removing,
+            ContainerState::Exited,
+            ContainerState::Dead,
+        ];
+        let found = states.map(|state| ObservedContainer { state, ..ObservedContainer::default() });
+        let left: Vec<ContainerState> = running(found.into()).iter().map(|found| found.state).collect();
+        assert_eq!(left, [ContainerState::Running]);
+    }
+
     #[tokio::test]
     async fn a_container_that_was_started_again_has_another_first_process() {
         let at = |file: &str| format!("/sys/fs/cgroup/docker/{ID}/{file}");
@@ -575,6 +636,27 @@ eth1:11 1 0 0 0 0 0 0 22 1 0 0 0 0 0 0
         assert_eq!(resident("Name:\tx\nVmRSS:\t     123 kB\n"), Some(123 * 1024));
         let family = Family { group: Some(7), ..Family::default() };
         assert_eq!(Meter::default().of_program(&FakeHost::new(), "api", &family), None);
+        let stat = "7 (api) S 1 7 7 0 -1 4194560 1 0 0 0 10 20 3 4 20 0";
+        let host = FakeHost::new()
+            .file("/proc/7/stat", stat)
+            .file("/proc/7/status", "VmRSS:\t     4 kB\n")
+            .file("/proc/7/io", "rchar: 9\nread_bytes: 100\nwrite_bytes: 200\n")
+            // of another user
+            .file("/proc/8/stat", stat)
+            .file("/proc/8/status", "VmRSS:\t     8 kB\n")
+            .file("/proc/9/stat", stat)
+            .file("/proc/9/io", "read_bytes: 1\n");
+        // the last one has ended
+        let mut meter = Meter { memory: 1 << 30, ..Meter::default() };
+        meter.members.insert("api".to_owned(), vec![7, 8, 9, 10]);
+        let expected = Usage {
+            cpu: Duration::from_millis(3 * 370),
+            memory: 12 << 10,
+            memory_limit: 1 << 30,
+            block: Some(Transferred { incoming: 101, outgoing: 200 }),
+            ..Usage::default()
+        };
+        assert_eq!(meter.of_program(&host, "api", &family), Some(expected));
     }
 
     #[test]
@@ -588,6 +670,13 @@ eth1:11 1 0 0 0 0 0 0 22 1 0 0 0 0 0 0
             MachineUsage { cpus: 2, cpu_percent: 50.0, memory: 8000 * 1024, memory_used: 6000 * 1024 }
         );
         assert_eq!(machine_usage(&after, &after).cpu_percent, 0.0);
+        // eight kinds of time, of which the fourth and the fifth are idle, and what guests have used is in the first two
+        let stat = "cpu  1 2 4 8 16 32 64 128 256 512\ncpu0 1\ncpu1 2\ncpu2 3\nintr 5\ncpu3 4\n";
+        let host = FakeHost::new().file("/proc/stat", stat);
+        assert_eq!(machine_counters(&host), None);
+        let counters =
+            MachineCounters { cpus: 3, busy: 231, whole: 255, memory: 8000 * 1024, memory_used: 6000 * 1024 };
+        assert_eq!(machine_counters(&host.file("/proc/meminfo", meminfo)), Some(counters));
         assert_eq!(machine("", meminfo), None);
         assert_eq!(machine("cpu  1 2 3 4 5\n", ""), None);
     }

@@ -14,7 +14,7 @@ use crate::host::fake::FakeHost;
 use crate::model::{
     Build, Condition, ContainerSpec, ContainerState, DependsOn, FileSpec, Fingerprint, Health, Healthcheck, Hook,
     ImageBuild, ImageSpec, IpamPool, MountSpec, NetworkAttachment, NetworkSpec, Observed, ObservedContainer,
-    ObservedImage, Readiness, Reload, ResourceId, ResourceKind, Resources, VolumeSpec, label,
+    ObservedImage, PrepareStep, Readiness, Reload, ResourceId, ResourceKind, Resources, VolumeSpec, label,
 };
 use crate::plan::{Cause, Choice, Keep, Supply, Wish, down, reconcile, relay, reload_note, start_note};
 
@@ -559,6 +559,16 @@ async fn a_build_ends_at_its_limit() {
     for name in ["macula/web:1", "macula/page:1"] {
         assert!(machine.engine.image(name).await.unwrap().is_some(), "{name}");
     }
+    // what it was prepared with goes once it is there
+    let mut prepared = plan.clone();
+    let Action::ObtainImage { spec, .. } = &mut prepared.steps[0].action else { panic!("{plan}") };
+    spec.build.as_mut().unwrap().prepare =
+        vec![PrepareStep::Write { path: "go.mod".into(), content: "module x\n".into() }];
+    let machine = Machine::new();
+    let folder = super::scratch::folder(&machine.host, "build", "macula/web:1");
+    machine.host.put(folder.join("left"), "");
+    assert!(machine.carry_out(&prepared).await.failed.is_empty());
+    assert!(!machine.host.exists(&folder).await);
     // and one that was stopped before it began has been stopped
     let tools = machine.tools().await;
     tools.cancel.cancel();

@@ -164,12 +164,26 @@ mod tests {
 
     #[test]
     fn a_named_platform_moves_on_when_its_block_is_taken() {
-        let first = choose_block(&PlatformName::new("pr-123").unwrap(), &[]).unwrap();
-        let second = choose_block(&PlatformName::new("pr-123").unwrap(), &[first]).unwrap();
-        assert_ne!(first, second);
-        let [a, b, ..] = first.base().octets();
-        assert_eq!(a, 127);
-        assert!((64..128).contains(&b));
+        let block = |b, c| Block(Ipv4Addr::new(127, b, c, 0));
+        for (name, first, second) in [
+            // the first two bytes of the name's digest, the first of them modulo 64
+            ("pr-123", block(96, 4), block(96, 5)),
+            ("pr-16", block(67, 255), block(68, 0)),
+            // after the last one comes the first
+            ("pr-30247", block(127, 255), block(64, 0)),
+        ] {
+            let name = PlatformName::new(name).unwrap();
+            assert_eq!(choose_block(&name, &[]), Some(first), "{name}");
+            assert_eq!(choose_block(&name, &[second]), Some(first), "{name}");
+            assert_eq!(choose_block(&name, &[Block::DEFAULT, first]), Some(second), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_block_is_one_of_loopback_addresses() {
+        let of = |a, b, c, d| Block::new(Ipv4Addr::new(a, b, c, d)).map(Block::base);
+        assert_eq!(of(127, 70, 9, 6), Some(Ipv4Addr::new(127, 70, 9, 0)));
+        assert_eq!(of(10, 70, 9, 0), None);
     }
 
     #[test]
@@ -186,10 +200,18 @@ mod tests {
             routes: all.iter().map(|route| route.parse().unwrap()).collect(),
             ..Taken::default()
         };
-        let free = choose_subnet("macula", &routes(&["0.0.0.0/0"])).unwrap();
-        assert_eq!(free.network().octets()[..2], [10, 222]);
-        let moved = choose_subnet("macula", &routes(&["10.0.0.0/8"])).unwrap();
-        assert_eq!(moved.network().octets()[0], 172);
+        // the third byte of the name's digest, then the ones after it
+        for (taken, chosen) in [
+            (vec!["0.0.0.0/0"], "10.222.221.0/24"),
+            (vec!["10.222.221.0/25"], "10.222.222.0/24"),
+            (vec!["10.222.221.128/25", "10.222.222.0/23", "10.222.224.0/19"], "10.222.0.0/24"),
+            (vec!["10.222.0.0/17", "10.222.128.0/17"], "10.221.221.0/24"),
+            (vec!["10.0.0.0/8"], "172.28.221.0/24"),
+            (vec!["10.0.0.0/8", "172.28.0.0/14"], "192.168.221.0/24"),
+        ] {
+            let free = choose_subnet("macula", &routes(&taken)).unwrap();
+            assert_eq!(free.to_string(), chosen, "{taken:?}");
+        }
     }
 
     #[test]

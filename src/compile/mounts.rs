@@ -180,4 +180,32 @@ mod tests {
             assert_eq!(made.join(", "), expected, "{paths} {mounts:?}");
         }
     }
+
+    #[test]
+    fn a_service_writes_to_the_named_volumes_that_it_does_not_only_read() {
+        use crate::model::{Origin, PlatformName, Volume};
+        let named = |key: Option<&str>, read_only| Mount::Volume {
+            source: key.map(str::to_owned),
+            target: "/data".into(),
+            read_only,
+            no_copy: false,
+            subpath: None,
+        };
+        let tmp = Mount::Tmpfs { target: "/tmp".into(), size: None, mode: None, options: Vec::new() };
+        let mounts = vec![named(Some("rows"), false), named(None, false), tmp, named(Some("keys"), true)];
+        let service = Service { name: "db".into(), mounts, ..Service::default() };
+        let stack = Stack {
+            scoped: false,
+            name: "app".into(),
+            origin: Origin::BuiltIn,
+            services: [("db".to_owned(), service.clone())].into(),
+            networks: std::collections::BTreeMap::new(),
+            volumes: [("rows".to_owned(), Volume::default()), ("keys".to_owned(), Volume::default())].into(),
+        };
+        let platform = Platform::new(PlatformName::default(), vec![stack]);
+        assert_eq!(service_volumes(&platform, &service), ["macula-rows", "macula-keys"]);
+        assert_eq!(written_volumes(&platform, &service), ["macula-rows"]);
+        let other = Service { name: "other".into(), ..service };
+        assert_eq!(service_volumes(&platform, &other), [""; 0]);
+    }
 }

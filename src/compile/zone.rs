@@ -139,7 +139,7 @@ pub fn records_api(platform: &Platform, block: Block) -> Option<SocketAddr> {
 mod tests {
     use super::*;
     use crate::config::{MemoryFiles, Request, load};
-    use crate::model::Role;
+    use crate::model::{Role, Soa};
 
     // names and addresses that no built-in stack has: those are loaded too
     const STACK: &str = "
@@ -266,6 +266,26 @@ services:
     }
 
     #[test]
+    fn names_of_nobody_lead_where_the_domain_does() {
+        let before = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true, None);
+        let mut zone = before.clone();
+        name_as_the_domain(&mut zone, ["graph", "*.store", "NS.", "macula.local"].into_iter());
+        assert_eq!(zone, before);
+        name_as_the_domain(&mut zone, ["bugs", "graph", "otel.macula.local", "bugs"].into_iter());
+        let bare = Zone { soa: Soa { serial: 0, ..zone.soa.clone() }, ..zone.clone() };
+        assert_eq!(zone.soa.serial, serial(&bare));
+        assert_ne!(zone.soa.serial, before.soa.serial);
+        let added = zone.records.split_off(before.records.len());
+        assert_eq!(zone.records, before.records);
+        insta::assert_snapshot!(shown(&Zone { records: added, ..zone }), @r#"
+        Some(Container) bugs.macula.local A(10.222.7.2)
+        Some(Host) bugs.macula.local A(127.0.0.1)
+        Some(Container) otel.macula.local A(10.222.7.2)
+        Some(Host) otel.macula.local A(127.0.0.1)
+        "#);
+    }
+
+    #[test]
     fn browsers_are_sent_to_https_only_when_asked_for() {
         let https = |zone: &Zone| {
             let records = zone.records.iter().filter(|record| matches!(record.data, RecordData::Https { .. }));
@@ -302,6 +322,21 @@ services:
         let with = platform(STACK, "", "macula");
         assert_eq!(feed(&with, Block::DEFAULT), Some("127.0.0.108:53".parse().unwrap()));
         assert_eq!(records_api(&with, Block::DEFAULT), Some("127.0.0.108:8081".parse().unwrap()));
-        assert_eq!(feed(&platform(&STACK.replace("records", "other"), "", "macula"), Block::DEFAULT), None);
+        let block = Block::new(Ipv4Addr::new(127, 70, 9, 0)).unwrap();
+        assert_eq!(feed(&with, block), Some("127.70.9.108:53".parse().unwrap()));
+        for (ports, asked, api) in [
+            // no TCP, no port of this machine, and addresses of the user's own
+            ("'53:53/udp', '8081:8081/udp'", None, None),
+            ("'53', '8081'", None, None),
+            ("'127.5.0.1:5353:53', '127.5.0.2:8082:8081'", Some("127.5.0.1:5353"), Some("127.5.0.2:8082")),
+        ] {
+            let stack = STACK.replace("'53:53/udp', '53:53/tcp', '8081:8081'", ports);
+            let platform = platform(&stack, "", "macula");
+            let shown = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+            assert_eq!(shown(feed(&platform, block)).as_deref(), asked, "{ports}");
+            assert_eq!(shown(records_api(&platform, block)).as_deref(), api, "{ports}");
+        }
+        let other = platform(&STACK.replace("records", "other"), "", "macula");
+        assert_eq!((feed(&other, Block::DEFAULT), records_api(&other, Block::DEFAULT)), (None, None));
     }
 }

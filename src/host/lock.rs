@@ -62,15 +62,14 @@ pub enum LockError {
 /// An exclusive lock, let go when it is dropped.
 pub struct Lock {
     path: PathBuf,
-    interrupted: Option<Held>,
     file: Option<Arc<File>>,
     release: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Lock {
     /// For hosts: a lock on `path` that `release` gives back.
-    pub fn new(path: PathBuf, interrupted: Option<Held>, release: impl FnOnce() + Send + Sync + 'static) -> Self {
-        Self { path, interrupted, file: None, release: Some(Box::new(release)) }
+    pub fn new(path: PathBuf, release: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self { path, file: None, release: Some(Box::new(release)) }
     }
 
     /// Waits for the lock; `waiting` is told once of each holder that it waits for. Gives up after
@@ -115,11 +114,6 @@ impl Lock {
             None => Ok(()),
         }
     }
-
-    /// The run before this one, when it was killed while it had the lock.
-    pub fn interrupted(&self) -> Option<&Held> {
-        self.interrupted.as_ref()
-    }
 }
 
 impl fmt::Debug for Lock {
@@ -155,20 +149,18 @@ pub(super) fn try_flock(path: &Path, mine: &Held) -> io::Result<Result<Lock, Hel
         if !is_at(&file, path) {
             continue;
         }
-        let interrupted = read(&mut file)?;
         // Not being able to sign is no reason to fail: on a full disk `down` needs the lock too.
         let content = serde_json::to_vec(mine).map_err(io::Error::other)?;
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&content));
         let file = Arc::new(file);
         let kept = Arc::clone(&file);
         let release = move || {
-            // Emptied means let go in order. When that fails the next one takes us for killed, which
-            // does no harm.
+            // emptied means let go in order
             let _ = file.set_len(0);
             // not left to the closing of `file`: a child between fork and exec has a copy of it
             let _ = flock(&file, FlockOperation::Unlock);
         };
-        let mut lock = Lock::new(path.to_owned(), interrupted, release);
+        let mut lock = Lock::new(path.to_owned(), release);
         lock.file = Some(kept);
         return Ok(Ok(lock));
     }

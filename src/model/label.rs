@@ -1,12 +1,21 @@
 //! The keys of every label that we put on what we make. Nothing without [`PLATFORM`] is ever
 //! changed or removed.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 /// Before every label of Docker Compose's, by which its own and other tools find a project's containers. All
 /// stacks of a platform are one project.
 pub const COMPOSE: &str = "com.docker.compose.";
 
 /// The Compose file that a container or a volume comes from; of what is built in only containers have one.
 pub const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
+
+/// The folder is that of the Compose file which these labels name, or one above it: what lies there is source code.
+pub fn has_project(folder: &Path, labels: &BTreeMap<String, String>) -> bool {
+    let project = labels.get(CONFIG_FILES).and_then(|file| Path::new(file).parent());
+    project.is_some_and(|project| project.starts_with(folder))
+}
 
 /// Whether a label only describes what bears it: this program's version or the project's folder. A change of it
 /// is no reason to replace anything.

@@ -16,6 +16,9 @@ pub struct Observed {
     pub unfinished: Vec<ObservedContainer>,
     /// By every reference that was asked for and is there.
     pub images: BTreeMap<String, ObservedImage>,
+    /// Images that this run has got or built, by [`super::ImageSpec::key`]: what asks for that each time has it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub fresh: BTreeSet<String>,
     /// What the bundle of this run has, by each of its names. It counts as being there: see [`Observed::bundle`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bundled: BTreeMap<String, Bundled>,
@@ -26,6 +29,10 @@ pub struct Observed {
     /// Containers whose `post_start` failed after their last start, or was interrupted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unhooked: BTreeSet<String>,
+    /// Services that were stopped by the user, or ran at the end of an `up`: one that has ended with 0 has not done its
+    /// work, since many a server ends so when it is told to stop, by the engine's own end, too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lasting: BTreeSet<String>,
     /// Registry hosts that answered, of those that were asked.
     pub registries: BTreeMap<String, bool>,
     /// Host ports in the way: those that we want and somebody else holds.
@@ -123,6 +130,9 @@ pub struct ObservedContainer {
     pub labels: BTreeMap<String, String>,
     /// Network name -> address.
     pub addresses: BTreeMap<String, Ipv4Addr>,
+    /// Network name -> id of the network that it was made for, on engines that go by it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub networks: BTreeMap<String, String>,
     pub ports: Vec<PortBinding>,
     /// Volumes by name, and folders of the host, that it may write to.
     pub writes: Vec<String>,

@@ -25,7 +25,8 @@ pub fn lacking(exceptions: &str, domain: &str) -> Vec<String> {
     }
     let listed: Vec<String> = exceptions
         .split(',')
-        .map(|one| one.trim().trim_start_matches("*.").trim_start_matches('.').to_lowercase())
+        // `*.x` is understood by few; curl, for one, takes it for a name
+        .map(|one| one.trim().trim_start_matches('.').to_lowercase())
         .collect();
     let domain = domain.to_lowercase();
     let by_name = |one: &String| !one.is_empty() && (domain == *one || domain.ends_with(&format!(".{one}")));
@@ -117,7 +118,8 @@ mod tests {
             ("x", "Macula.Local", ".macula.local localhost 127.0.0.0/8"),
             (" * ", "macula.local", ""),
             (" LOCAL , 127", "Macula.Local", "localhost"),
-            ("*.macula.local,.localhost", "macula.local", "127.0.0.0/8"),
+            (".macula.local,.localhost", "macula.local", "127.0.0.0/8"),
+            ("*.macula.local,localhost,127", "macula.local", ".macula.local"),
             // the end of a name is no domain above it
             ("cula.local,,127.0.0.0/8", "macula.local", ".macula.local localhost"),
             ("", "", "localhost 127.0.0.0/8"),

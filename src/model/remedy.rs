@@ -127,7 +127,9 @@ impl MaculaCommand {
     /// As one types it for the same platform.
     pub fn line(&self, invocation: &Invocation) -> String {
         let mut line = "macula".to_owned();
-        for word in invocation.options().iter().chain(&self.words) {
+        // one that names another platform has no second name
+        let names = self.words.first().is_some_and(|word| word == "--name");
+        for word in invocation.options(names).iter().chain(&self.words) {
             line.push(' ');
             line.push_str(&shell_word(word));
         }
@@ -147,9 +149,10 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    fn options(&self) -> Vec<String> {
+    fn options(&self, without_name: bool) -> Vec<String> {
         let mut options = Vec::new();
-        if let Some(name) = self.name.as_ref().filter(|name| !name.is_default()) {
+        // also the default one: without it a folder's macula.yaml or a worktree may say another
+        if let Some(name) = self.name.as_ref().filter(|_| !without_name) {
             options.extend(["--name".to_owned(), name.to_string()]);
         }
         if let Some(file) = &self.file {
@@ -207,7 +210,8 @@ mod tests {
         assert_eq!(logs.text(&Invocation::default()), "macula logs 'web;rm'");
         assert_eq!(logs.text(&here()), "macula --name pr-1 --file 'ci/my macula.yaml' logs 'web;rm'");
         let default = Invocation { name: Some(PlatformName::default()), ..Invocation::default() };
-        assert_eq!(logs.text(&default), "macula logs 'web;rm'");
+        assert_eq!(logs.text(&default), "macula --name macula logs 'web;rm'");
+        assert_eq!(MaculaCommand::of(["--name", "shop", "up"]).line(&default), "macula --name shop up");
     }
 
     #[test]

@@ -199,6 +199,11 @@ pub struct ImageSpec {
 }
 
 impl ImageSpec {
+    /// What tells it from all others: two builds may bear one name.
+    pub fn key(&self) -> &str {
+        self.build.as_ref().map_or(&self.reference, |build| &build.tag)
+    }
+
     /// What the image is called in the engine once it was pulled. A reference with a digest is no
     /// name that an image can be given, and an archive does not keep it, so that such an image gets a
     /// tag of our own: `nginx@sha256:0123...` is `nginx:macula-0123...`.

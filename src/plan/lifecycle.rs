@@ -1,14 +1,16 @@
 //! `start`, `stop` and `restart` of what exists: nothing is made, nothing is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{
     Condition, ContainerSpec, ContainerState, DependsOn, Hook, Observed, ObservedContainer, Readiness, Remedy,
-    ResourceId, ResourceKind, label, macula,
+    ResourceId, ResourceKind, Resources, label, macula,
 };
 
 use super::down::{Needs, runs};
+use super::projects::{is_successor, was_renamed};
 use super::reconcile::publishes;
 use super::{Action, Cause, Conflict, Plan, Step, StepId, Verb};
 
@@ -133,14 +135,17 @@ pub fn labelled_specs(platform: &str, observed: &Observed) -> Vec<ContainerSpec>
 }
 
 /// Takes the removal of containers of other stacks out of a plan: what these stacks say was not read. What they need of
-/// the stacks that were read stays with them. Returns their services by stack; the error: what they publish is wanted
-/// by others.
+/// the stacks that were read stays with them. A project that was renamed is no other one: its containers go, and what
+/// takes their place starts once they have stopped. Returns the services that stay, by stack; the error: what they publish
+/// is wanted by others. `gone`: Compose files that are not there any more.
 pub fn keep_other_stacks(
     plan: &mut Plan,
-    specs: &[ContainerSpec],
+    wanted: &Resources,
     observed: &Observed,
     stacks: &BTreeSet<&str>,
+    gone: &BTreeSet<PathBuf>,
 ) -> Result<BTreeMap<String, BTreeSet<String>>, Vec<Conflict>> {
+    let specs = &wanted.containers;
     let mut kept: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut containers: Vec<(&ObservedContainer, &str)> = Vec::new();
     let orphan = |step: &Step| {
@@ -148,7 +153,24 @@ pub fn keep_other_stacks(
         let found = observed.container(&step.resource.name).filter(|_| removed)?;
         Some((found, found.label(label::STACK)?, found.label(label::SERVICE).unwrap_or(&found.name)))
     };
-    for (_, stack, service) in plan.steps.iter().filter_map(orphan).filter(|(_, stack, _)| !stacks.contains(stack)) {
+    let renamed =
+        |found: &ObservedContainer, stack: &str| !stacks.contains(stack) && was_renamed(found, wanted, observed, gone);
+    let stays = |found: &ObservedContainer, stack: &str| !stacks.contains(stack) && !renamed(found, stack);
+    let taken_over: Vec<&ObservedContainer> = plan
+        .steps
+        .iter()
+        .filter_map(orphan)
+        .filter(|(found, stack, _)| renamed(found, stack))
+        .map(|(found, ..)| found)
+        .collect();
+    for step in plan.steps.iter_mut().filter(|step| matches!(step.action, Action::Start { .. })) {
+        let Some(spec) = specs.iter().find(|spec| spec.name == step.resource.name) else { continue };
+        let before = taken_over.iter().filter(|found| is_successor(spec, found));
+        step.after.extend(before.map(|found| Verb::Stop.container(&found.name)));
+        step.after.sort();
+        step.after.dedup();
+    }
+    for (_, stack, service) in plan.steps.iter().filter_map(orphan).filter(|(found, stack, _)| stays(found, stack)) {
         kept.entry(stack.to_owned()).or_default().insert(service.to_owned());
     }
     if kept.is_empty() {
@@ -157,7 +179,7 @@ pub fn keep_other_stacks(
     let needed = needed_by(kept.values().flatten(), observed);
     plan.steps.retain(|step| {
         let Some((found, stack, service)) = orphan(step) else { return true };
-        if stacks.contains(stack) && !needed.contains(service) {
+        if renamed(found, stack) || stacks.contains(stack) && !needed.contains(service) {
             return true;
         }
         if matches!(step.action, Action::Stop { .. }) && found.state == ContainerState::Running {

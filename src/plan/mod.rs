@@ -39,7 +39,7 @@ pub use processes::{
     KEEPER, KeptProcess, Parts, ProcessAction, ProcessStep, SETTLED, leave_out_processes, left_out_processes,
     process_again, process_steps, process_waves,
 };
-pub use projects::{OtherProject, replaced_projects};
+pub use projects::{LeftBehind, OtherProject, left_behind, replaced_projects};
 pub use reach::{GROUP as REACH_GROUP, join, leave, relay};
 pub use reason::Reason;
 pub use reconcile::{Conflict, Wish, holder_of, reconcile, reconcile_anew};
@@ -64,8 +64,21 @@ pub struct Plan {
 
 impl Plan {
     /// Nothing is done with the containers of this service: what is left of it is what a container of it needs to be made.
+    /// What was to end for them alone goes on.
     pub fn leave(&mut self, service: &str) {
-        self.steps.retain(|step| step.group != service || !step.action.is_of_container());
+        let steps = std::mem::take(&mut self.steps).into_iter();
+        let (own, mut rest): (Vec<Step>, Vec<Step>) =
+            steps.partition(|step| step.group == service && step.action.is_of_container());
+        let awaited = |steps: &[Step]| -> BTreeSet<StepId> {
+            let starts = steps.iter().filter(|step| matches!(step.action, Action::Start { .. }));
+            starts.flat_map(|step| step.after.iter().cloned()).collect()
+        };
+        let (by_own, by_rest) = (awaited(&own), awaited(&rest));
+        rest.retain(|step| {
+            let stop = Verb::Stop.step(&step.resource);
+            step.cause != Cause::Orphaned || !by_own.contains(&stop) || by_rest.contains(&stop)
+        });
+        self.steps = rest;
         self.cut();
     }
 

@@ -1,13 +1,14 @@
 //! What a plan takes from another project: two projects that both call a service `web` want one container, and the
-//! second would end what the first one runs.
+//! second would end what the first one runs. And what containers leave behind that get another name.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::model::{ContainerSpec, Observed, ObservedContainer, label};
+use crate::model::{ContainerSpec, Observed, ObservedContainer, ObservedVolume, Resources, label};
 use crate::words;
 
+use super::reconcile::{mounts, publishes};
 use super::{Action, Plan};
 
 /// A project that is there, and whose services a plan replaces by those of another one.
@@ -69,6 +70,105 @@ pub fn replaced_projects(
         }
     }
     all
+}
+
+/// The project of a container, which is not loaded, has another name by now: its file is loaded, or what is wanted takes
+/// over what the container has, and its file is `gone` or lies in the same folder. Nobody else takes that away from it,
+/// so that both would run on the same data. Two that share it on purpose are two.
+pub(super) fn was_renamed(
+    found: &ObservedContainer,
+    wanted: &Resources,
+    observed: &Observed,
+    gone: &BTreeSet<PathBuf>,
+) -> bool {
+    let Some((stack, file)) = project_of(found) else { return false };
+    let is_gone = gone.contains(file);
+    wanted.containers.iter().any(|spec| {
+        let Some(own) = spec.labels.get(label::CONFIG_FILES).map(Path::new) else { return false };
+        let on_purpose = |volume: &str| !is_gone && is_shared(volume, [stack, &spec.stack], wanted, observed);
+        let has_data = found.writes.iter().any(|volume| mounts(spec, volume) && !on_purpose(volume));
+        let has_its_place = publishes(found, spec) || is_successor(spec, found);
+        own == file || is_gone && has_its_place || has_data && (is_gone || own.parent() == file.parent())
+    })
+}
+
+/// One of the stacks uses what another one makes, or both were loaded when it was made.
+fn is_shared(volume: &str, stacks: [&str; 2], wanted: &Resources, observed: &Observed) -> bool {
+    let is_external = wanted.volumes.iter().any(|spec| spec.name == volume && spec.external);
+    let labels = observed.volume(volume).map(|found| &found.labels);
+    let names = [label::STACK, label::SHARED_BY].into_iter().filter_map(|key| labels?.get(key));
+    let sharers: BTreeSet<&str> = names.flat_map(|names| names.split(',')).collect();
+    is_external || stacks.iter().all(|stack| sharers.contains(stack))
+}
+
+/// Data in volumes that are called after a container, whose place one of another name takes: it has others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftBehind {
+    pub service: String,
+    pub before: String,
+    pub now: String,
+    pub volumes: Vec<String>,
+}
+
+impl fmt::Display for LeftBehind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, before, now, volumes } = self;
+        let first = volumes.first().map_or("", String::as_str);
+        write!(
+            f,
+            "{service}: {now} takes the place of {before} and does not have what is in {}, which stays (to go on with \
+             it, mount it: `volumes: {{data: {{name: {first}}}}}`)",
+            words::list(volumes.iter().map(String::as_str))
+        )
+    }
+}
+
+/// What the services of a plan leave behind in volumes that they did not name, nor does what they are made from now.
+pub fn left_behind(plan: &Plan, observed: &Observed) -> Vec<LeftBehind> {
+    let removed = |found: &ObservedContainer| {
+        let of_it =
+            |action: &Action| matches!(action, Action::RemoveContainer { container } if *container == found.name);
+        plan.steps.iter().any(|step| of_it(&step.action))
+    };
+    let gone: Vec<&ObservedContainer> = observed.containers.iter().filter(|found| removed(found)).collect();
+    let mut all = Vec::new();
+    for step in &plan.steps {
+        let Action::CreateContainer { spec, .. } = &step.action else { continue };
+        // one that stands in for another gets its name in the end
+        let name = &step.resource.name;
+        for found in gone.iter().filter(|found| found.name != *name && is_same_service(spec, found)) {
+            let own = |volume: &&String| {
+                let called_after = volume.strip_prefix(&found.name).is_some_and(|rest| rest.starts_with('-'));
+                let holds_data = observed.volume(volume).is_some_and(ObservedVolume::holds_data);
+                called_after && holds_data && !mounts(spec, volume)
+            };
+            let volumes: Vec<String> = found.writes.iter().filter(own).cloned().collect();
+            if !volumes.is_empty() {
+                let (service, before, now) = (spec.service.clone(), found.name.clone(), name.clone());
+                all.push(LeftBehind { service, before, now, volumes });
+            }
+        }
+    }
+    all
+}
+
+/// The same container of the same service of a file, whatever name the service has in the platform.
+fn is_same_service(spec: &ContainerSpec, found: &ObservedContainer) -> bool {
+    let own = |service: &str| short(&spec.stack, service).unwrap_or(service).to_owned();
+    let same = found.label(label::SERVICE).is_some_and(|service| own(service) == own(&spec.service));
+    let replica = found.label(label::REPLICA) == spec.labels.get(label::REPLICA).map(String::as_str);
+    replica && (same && found.label(label::STACK) == Some(spec.stack.as_str()) || is_successor(spec, found))
+}
+
+/// Both are `PROJECT-NAME` for one NAME: whichever name the project has, its file calls the service so.
+pub(super) fn is_successor(spec: &ContainerSpec, found: &ObservedContainer) -> bool {
+    let before = found.label(label::STACK).zip(found.label(label::SERVICE));
+    let before = before.and_then(|(stack, service)| short(stack, service));
+    before.is_some() && before == short(&spec.stack, &spec.service)
+}
+
+fn short<'a>(stack: &str, service: &'a str) -> Option<&'a str> {
+    service.strip_prefix(stack)?.strip_prefix('-')
 }
 
 /// The project that a container comes from, and its file; none of what is built in.

@@ -82,6 +82,11 @@ impl SupplyProblem {
         }
     }
 
+    /// It has no image, and nothing else is wrong.
+    pub fn is_of_image(&self) -> bool {
+        matches!(self, Self::NoImage { .. } | Self::NotPulled { .. } | Self::NotBuilt { .. })
+    }
+
     /// What may be the same for several services. None: it is about its own data.
     pub fn reason(&self) -> Option<&Reason> {
         match self {
@@ -141,15 +146,30 @@ impl Supply {
         }
     }
 
+    /// Chooses for a service that has a problem with its image as if there were none: what is here, or else what there
+    /// may be later.
+    pub fn assume(&mut self, service: &str, specs: &[ImageSpec], observed: &Observed) {
+        let Some(spec) = specs.iter().find(|spec| spec.services.iter().any(|name| name == service)) else { return };
+        let choice = match spec.present(observed) {
+            Some((reference, image)) => Choice::Present { reference, id: image.id.clone(), source: ImageSource::Image },
+            None => Choice::Obtain {
+                spec: Box::new(spec.clone()),
+                pull: !spec.pull.is_empty(),
+                build: spec.build.is_some(),
+            },
+        };
+        self.choices.insert(service.to_owned(), choice);
+    }
+
     /// Builds again what runs from a build, and what a stack of the user's says how to build. What was
-    /// pulled for data of its own provider stays.
-    pub fn rebuild(&mut self, platform: &Platform, specs: &[ImageSpec]) {
+    /// pulled for data of its own provider stays, and so does what is `fresh`: see [`Observed::fresh`].
+    pub fn rebuild(&mut self, platform: &Platform, specs: &[ImageSpec], fresh: &BTreeSet<String>) {
         for (name, choice) in &mut self.choices {
             let Some(spec) = specs.iter().find(|spec| spec.services.contains(name)) else { continue };
             let own = spec.build.as_ref().is_some_and(|build| build.spec.is_own());
             let provided = platform.service(name).is_some_and(|(_, service)| service.extension.provider.is_some());
             let built = matches!(choice, Choice::Present { source: ImageSource::Build, .. });
-            if spec.build.is_some() && (built || (own && !provided)) {
+            if spec.build.is_some() && !fresh.contains(spec.key()) && (built || (own && !provided)) {
                 *choice = Choice::Obtain { spec: Box::new(spec.clone()), pull: false, build: true };
             }
         }
@@ -224,6 +244,9 @@ fn choose(
         !build.spec.is_own() || (build.spec.content.is_some() && service.pull_policy != PullPolicy::Build)
     });
 
+    // what this run has just got is what there is to get
+    let fresh = observed.fresh.contains(spec.key());
+
     let here = |found: Option<(String, &ObservedImage)>, source| {
         found.map(|(reference, image)| Choice::Present { reference, id: image.id.clone(), source })
     };
@@ -242,18 +265,20 @@ fn choose(
             let image = image_fits.then(|| here(present_image, ImageSource::Image)).flatten();
             image.or_else(|| build_fits.then(|| here(present_build, ImageSource::Build)).flatten())
         }
+        ImagePolicy::Pull if fresh && image_fits && present_image.is_some() => here(present_image, ImageSource::Image),
         ImagePolicy::Pull if !build_only && !never => {
             (image_fits && reachable(spec, observed)).then(|| obtain(true, false))
         }
         _ if prefer_build && spec.build.is_some() && build_fits => {
-            if fixed_build && present_build.is_some() {
+            if (fixed_build || fresh) && present_build.is_some() {
                 here(present_build, ImageSource::Build)
             } else {
                 Some(obtain(false, true))
             }
         }
         _ => {
-            let refresh = service.pull_policy == PullPolicy::Always && !build_only && reachable(spec, observed);
+            let always = service.pull_policy == PullPolicy::Always && !fresh;
+            let refresh = always && !build_only && reachable(spec, observed);
             let image = if image_fits && !refresh { here(present_image, ImageSource::Image) } else { None };
             image
                 .or_else(|| if build_fits && !refresh { here(present_build, ImageSource::Build) } else { None })

@@ -46,11 +46,12 @@ pub(super) fn runs(
     if let Some(code) = failed {
         return Some(Cause::Failed { code });
     }
-    let recorded = around.observed.tasks.get(&spec.service);
-    // a run that was killed has recorded nothing, and its container has ended well all the same
-    let done = recorded.map(|run| (&run.inputs, run.finished));
+    let recorded = around.observed.tasks.get(&spec.service).map(|run| (&run.inputs, run.finished));
+    let is_same = |(inputs, _): &(&TaskInputs, i64)| task.inputs.since(inputs).is_empty();
+    // a run that was killed, or that nobody waited for, has recorded nothing, and its container has ended well all the same
     let ended = ended.filter(|found| found.exit_code == Some(0));
-    let done = done.or_else(|| Some((tried.as_ref()?, ended.and_then(|found| found.finished_at.or(found.made_at))?)));
+    let of_container = || Some((tried.as_ref()?, ended.and_then(|found| found.finished_at.or(found.made_at))?));
+    let done = recorded.filter(is_same).or_else(of_container).or(recorded);
     let Some((then, finished)) = done else {
         return match &tried {
             Some(tried) if own.is_none() => Some(Cause::Inputs { what: task.inputs.since(tried) }),

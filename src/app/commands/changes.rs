@@ -9,7 +9,7 @@ use crate::app::Prepared;
 use crate::apply::doing;
 use crate::event::Doing;
 use crate::model::{ContainerSpec, ObservedContainer, Service, label};
-use crate::plan::{Action, Cause, Plan, ProcessAction, ProcessStep, Step};
+use crate::plan::{Action, Cause, Plan, ProcessAction, ProcessStep, Reason, Step};
 
 /// What happens to one service, or to something beside the services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -85,7 +85,8 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
     let hide = Redactor::new(prepared.survey.secrets.0.values().flat_map(|all| all.values().cloned()));
     for (name, steps) in groups(&prepared.plan) {
         let kind = planned(prepared, name, &steps);
-        let mut details = Vec::new();
+        let lack = lack(prepared, name);
+        let mut details: Vec<String> = lack.iter().cloned().collect();
         if kind == ChangeKind::Scale {
             let (before, wanted) = containers(prepared, name);
             details.push(format!("containers: {before} -> {wanted}"));
@@ -101,7 +102,10 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
         if kind == ChangeKind::Start && steps.iter().any(|step| step.cause == Cause::PostStart) {
             details.push(Cause::PostStart.to_string());
         }
-        details.extend(further(&steps, kind));
+        let mut rest = steps;
+        // nothing gets what it lacks
+        rest.retain(|step| lack.is_none() || !matches!(step.action, Action::ObtainImage { .. }));
+        details.extend(further(&rest, kind));
         let platform = &prepared.survey.platform;
         let job = platform.service(name).is_some_and(|(_, service)| platform.is_job(service))
             || platform.tasks.contains_key(name);
@@ -109,6 +113,15 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
     }
     all.sort_by(|a, b| (a.kind != ChangeKind::Remove, &a.name).cmp(&(b.kind != ChangeKind::Remove, &b.name)));
     all
+}
+
+/// Why a service of a plan that is only shown would not be started.
+fn lack(prepared: &Prepared, service: &str) -> Option<String> {
+    let problem = prepared.unavailable.iter().find(|problem| problem.service() == service)?;
+    Some(match problem.reason() {
+        Some(reason @ Reason::Needs(_)) => reason.to_string(),
+        _ => "image unavailable".to_owned(),
+    })
 }
 
 /// What the plan does with each of its groups.
@@ -274,7 +287,30 @@ fn further(steps: &[&Step], kind: ChangeKind) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ResourceId, ResourceKind, VolumeSpec};
+    use crate::app::testing::{session, shop};
+    use crate::app::{Error, Wanted, prepare};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+    use crate::model::{ImagePolicy, ResourceId, ResourceKind, VolumeSpec};
+
+    #[tokio::test]
+    async fn who_only_looks_sees_the_plan_and_what_it_lacks() {
+        let host = FakeHost::new();
+        let engine = FakeEngine::new().with_image("acme/web:1");
+        let stack = "services: {web: {image: 'acme/web:1'}, db: {image: 'acme/db:1', volumes: ['data:/d']}}\nvolumes: {data: }\n";
+        let mut loaded = shop(&host, "", stack);
+        loaded.platform.images.policy = ImagePolicy::Local;
+        let session = session(host, &engine, "macula plan");
+        let ahead = Wanted { ahead: true, ..Wanted::default() };
+        let prepared = prepare(&session, &loaded, &ahead).await.unwrap();
+        let rows = changes(&prepared).await.into_iter().filter(|change| change.kind == ChangeKind::Create);
+        let rows: Vec<String> = rows.map(|row| format!("{}: {}", row.name, row.details.join(", "))).collect();
+        assert_eq!(rows, ["db: image unavailable, new volume macula-shop-data", "web: "]);
+        let told: Vec<String> = prepared.unavailable.iter().map(|problem| problem.service().to_owned()).collect();
+        assert_eq!(told, ["db"]);
+        let Err(Error::Supply(problems)) = prepare(&session, &loaded, &Wanted::default()).await else { panic!() };
+        assert_eq!(problems, prepared.unavailable);
+    }
 
     #[test]
     fn files_that_are_copied_are_told_unless_the_container_is_made_for_them() {

@@ -1,12 +1,14 @@
 //! `down`: needs no stack file, since ownership lies in the labels.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::apply::{ClusterWork, Tools};
 use crate::daemon::reach::{Table, look_again};
 use crate::model::{
-    ContainerState, Invocation, MaculaCommand, Observed, ObservedContainer, ObservedVolume, PlatformName, Way, label,
+    ContainerState, Invocation, MaculaCommand, Observed, ObservedContainer, ObservedVolume, PlatformName, Secrets, Way,
+    label,
 };
 use crate::observe;
 use crate::plan::{self, Keep, Plan};
@@ -16,6 +18,7 @@ use crate::app::cluster::look::look_for;
 use crate::app::cluster::work::Work;
 use crate::app::commands::written::last_written;
 use crate::app::engine_lock::EngineLock;
+use crate::app::mounts::may_hold_data;
 use crate::app::owner::{self, Owner};
 use crate::app::resolver::ResolverFiles;
 use crate::app::state::engine_at;
@@ -44,7 +47,7 @@ pub struct Downed {
     pub processes: Vec<String>,
     /// Nothing was done: no lease of the platform is over.
     pub stays: bool,
-    /// The data was to go with its passwords, and these stay: another engine may have more of it.
+    /// The data was to go with its passwords, and some of these stay: there is, or may be, more of it.
     pub passwords_kept: bool,
 }
 
@@ -87,7 +90,8 @@ pub async fn data_of(
     // an engine that cannot say it removes them all the same
     let (observed, sizes) = (observed?, sizes.unwrap_or_default());
     let owner = owner::other(Owner::read(session.host()).await?.as_ref(), name, &observed);
-    let passwords = needed_elsewhere(session, name, &observed).await?.is_none();
+    let all_last = lasting(session, name, &observed).await?.1;
+    let passwords = !all_last && needed_elsewhere(session, name, &observed, all_last).await?.is_none();
     let containers = &observed.containers;
     let kept: Vec<ObservedVolume> = observed.volumes.into_iter().filter(ObservedVolume::holds_data).collect();
     let volumes: Vec<String> = kept.iter().map(|volume| volume.name.clone()).collect();
@@ -116,11 +120,12 @@ pub async fn data_of(
 
 /// Why the passwords of a platform stay when its data on this engine goes, and what removes them: there may be data on
 /// another engine, which nothing else opens. `None`: there is none that anybody knows of. `observed`: what is on this
-/// engine.
+/// engine. `all_last`: see [`lasting`].
 async fn needed_elsewhere(
     session: &Session,
     name: &PlatformName,
     observed: &Observed,
+    all_last: bool,
 ) -> Result<Option<String>, Error> {
     let (host, state) = (session.host(), session.state(name));
     let passwords = state.has_secrets(host).await;
@@ -152,12 +157,44 @@ async fn needed_elsewhere(
         && observed.unfinished.is_empty()
         && observed.networks.is_empty()
         && observed.volumes.is_empty();
-    Ok((!recorded && nothing_here).then(|| {
+    // it was taken down with its data before, and what they open is not on an engine
+    let outside = all_last && state.cluster(host).await?.is_none();
+    Ok((!recorded && nothing_here && !outside).then(|| {
         format!(
             "{what}: nothing of it is on this engine, and its data may be on another. To remove both: `{down}` with \
              the DOCKER_HOST of that one, or, where there is none, `{remove}`"
         )
     }))
+}
+
+/// Services with data that is in no volume of the platform's, by what there is and by what `up` has written down.
+async fn outside(session: &Session, name: &PlatformName, observed: &Observed) -> Result<BTreeSet<String>, Error> {
+    let mut all = session.state(name).outside(session.host()).await?;
+    let is_own = |place: &String| {
+        let found = observed.volume(place).and_then(|found| found.labels.get(label::PLATFORM));
+        found.is_some_and(|platform| *platform == name.as_str())
+    };
+    let writing = observed.containers.iter().filter(|found| {
+        let stays = |place: &String| !is_own(place) && may_hold_data(Path::new(place), &found.labels);
+        found.writes.iter().any(stays)
+    });
+    all.extend(writing.filter_map(|found| found.replica_of(name.as_str())).map(str::to_owned));
+    Ok(all)
+}
+
+/// The passwords of data that stays when the platform's volumes go: nothing else opens it. And whether these are all that
+/// it has.
+async fn lasting(session: &Session, name: &PlatformName, observed: &Observed) -> Result<(Secrets, bool), Error> {
+    let outside = outside(session, name, observed).await?;
+    // what cannot be read is of no use to anybody
+    let mut secrets = session.state(name).secrets(session.host()).await.unwrap_or_default();
+    let needed = secrets.0.iter().filter(|(service, _)| outside.contains(*service));
+    let needed: BTreeSet<String> = needed.flat_map(|(_, own)| own.values().cloned()).collect();
+    let all = secrets.0.len();
+    // one may be another service's, which would get a new one
+    secrets.0.retain(|_, own| own.values().any(|password| needed.contains(password)));
+    let all_last = all > 0 && secrets.0.len() == all;
+    Ok((secrets, all_last))
 }
 
 /// Whoever takes it down here, at the end of its lease, would forget what runs on another engine.
@@ -199,13 +236,27 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     if let Some(owner) = owner::other(own.as_ref(), name, &observed).filter(|_| !options.any_owner) {
         return Err(Error::Foreign { platform: name.clone(), owner });
     }
+    let (lasting, all_last) = match lasting(session, name, &observed).await {
+        // nothing is lost with them then
+        Err(_) if !options.volumes => (Secrets::default(), false),
+        found => found?,
+    };
     let elsewhere = match options.volumes {
-        true => needed_elsewhere(session, name, &observed).await?,
+        true => needed_elsewhere(session, name, &observed, all_last).await?,
         false => None,
     };
-    let passwords_kept = elsewhere.is_some();
+    let all_kept = elsewhere.is_some();
+    let passwords_kept = all_kept || options.volumes && !lasting.0.is_empty();
     if let Some(why) = elsewhere {
         session.events.info(why);
+    } else if passwords_kept {
+        let services = words::list(lasting.0.keys());
+        let folder = session.state(name).folder().display().to_string();
+        session.events.info(format!(
+            "the passwords of {services} stay: there is data outside of the volumes of {name}, which stays, too. To remove \
+             them: `rm -r {}`",
+            words::shell_word(&folder)
+        ));
     }
     let mut plan = plan::down(name, &observed, Keep { remove_volumes: options.volumes });
     let mut work = None;
@@ -234,6 +285,10 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
         let found = processes::keeping(session.host(), name).await;
         let running = found.states.into_iter().filter(|state| state.condition.is_alive()).map(|state| state.name);
         return Ok(Downed { plan, kept, processes: running.collect(), stays: false, passwords_kept });
+    }
+    if !options.volumes {
+        // once they are gone, nothing else tells, but on a full disk they go all the same
+        let _ = state.note_outside(session.host(), lasting.0.keys().cloned().collect()).await;
     }
     // first, while what they need is still there
     let processes = processes::end(session, name).await?;
@@ -271,10 +326,10 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     session.state(name).keep_lease(session.host(), None).await?;
     session.state(name).forget_programs(session.host()).await?;
     session.state(name).forget_engine_paths(session.host()).await?;
-    match (options.volumes, passwords_kept) {
+    match (options.volumes, all_kept) {
         (false, _) => {}
         // passwords of data that is gone open nothing
-        (true, false) => state.forget(session.host(), cluster_stays).await?,
+        (true, false) => state.forget(session.host(), cluster_stays, &lasting).await?,
         (true, true) if cluster_stays => {}
         (true, true) => {
             if let Some(endpoint) = session.endpoint() {
@@ -434,6 +489,36 @@ mod tests {
         take_down(&first, DownOptions::default()).await;
         assert!(!take_down(&first, WITH_DATA).await.passwords_kept);
         assert!(!state.is_known(&host).await);
+    }
+
+    #[tokio::test]
+    async fn passwords_of_data_outside_of_the_platforms_volumes_stay_with_it() {
+        let stack = "services:\n  db: {image: 'acme/db:1', volumes: ['./rows:/data'], \
+                     x-macula: {secrets: {PASSWORD: {generate: 20}}}}\n  \
+                     web: {image: 'acme/db:1', volumes: ['.:/app'], x-macula: {secrets: {TOKEN: {generate: 20}}}}\n";
+        let (host, engine, heard) = (FakeHost::new(), engine(), Arc::new(Heard::default()));
+        let session = at(&host, &engine, FIRST, &heard);
+        let state = session.state(&name());
+        bring_up(&session, &host, stack).await;
+        let before = state.secrets(&host).await.unwrap();
+        take_down(&session, DownOptions::default()).await;
+        assert!(data_of(&session, &name(), false).await.unwrap().2, "the token goes");
+        // the second time there is nothing else, and no other engine that had any of it
+        for _ in 0..2 {
+            assert!(take_down(&session, WITH_DATA).await.passwords_kept);
+            let left = state.secrets(&host).await.unwrap();
+            assert_eq!(left.0.keys().collect::<Vec<_>>(), ["db"]);
+            assert!(!data_of(&session, &name(), false).await.unwrap().2, "nobody need be asked");
+        }
+        let told: Vec<String> = heard.said().into_iter().filter(|line| line.starts_with("the passwords")).collect();
+        let stay = "the passwords of db stay: there is data outside of the volumes of shop, which stays, too. To remove \
+                    them: `rm -r /home/dev/.local/share/macula/shop`";
+        assert_eq!(told, [stay, stay]);
+        bring_up(&session, &host, stack).await;
+        let after = state.secrets(&host).await.unwrap();
+        let [db, web] = [("db", "PASSWORD"), ("web", "TOKEN")]
+            .map(|(service, key)| before.get(service, key) == after.get(service, key));
+        assert!(db && !web);
     }
 
     #[tokio::test]

@@ -191,7 +191,7 @@ pub(super) async fn try_images(
     let (mut chosen, problems) =
         supply(&platform, &specs, &observed, false, &|service| service_volumes(&platform, service));
     if anew {
-        chosen.rebuild(&platform, &specs);
+        chosen.rebuild(&platform, &specs, &observed.fresh);
     }
     let problems: Vec<_> = problems.into_iter().filter(|problem| wanted(problem.service())).collect();
     if !problems.is_empty() {

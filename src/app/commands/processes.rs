@@ -166,14 +166,21 @@ pub(super) async fn own_variables(
     files: &[PathBuf],
     environment: &BTreeMap<String, Option<String>>,
 ) -> Result<BTreeMap<String, Option<String>>, Error> {
-    let mut all = BTreeMap::new();
+    let of_files = file_variables(host, files).await?;
+    let mut all: BTreeMap<_, _> = of_files.into_iter().map(|(name, value)| (name, Some(value))).collect();
+    all.extend(environment.clone());
+    Ok(all)
+}
+
+/// The variables of env files: a later one overrides those before, and its values may have theirs in them.
+pub async fn file_variables(host: &dyn Host, files: &[PathBuf]) -> Result<BTreeMap<String, String>, Error> {
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
     for path in files {
         let text = host.read(path).await.map_err(|source| Error::Io { path: path.clone(), source })?;
-        let values = env_file(&String::from_utf8_lossy(&text), &|name| host.env(name));
-        let values = values.map_err(|message| Error::EnvFile { path: path.clone(), message })?;
-        all.extend(values.into_iter().map(|(name, value)| (name, Some(value))));
+        let known = |name: &str| host.env(name).or_else(|| all.get(name).cloned());
+        let values = env_file(&String::from_utf8_lossy(&text), &known);
+        all.extend(values.map_err(|message| Error::EnvFile { path: path.clone(), message })?);
     }
-    all.extend(environment.clone());
     Ok(all)
 }
 
@@ -550,13 +557,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_process_sets_itself_comes_after_its_files() {
-        let host = FakeHost::new().file("/p/.env", "A=1\nB=2\n");
+        let host = FakeHost::new().file("/p/.env", "A=1\nB=2\n").file("/p/.more", "D=${A}$B\n");
         let session = session(host, &FakeEngine::new(), "macula run");
         let environment = [("B".to_owned(), Some("3".to_owned())), ("C".to_owned(), None)].into();
-        let process = Process { env_files: vec!["/p/.env".into()], environment, ..process() };
+        let process = Process { env_files: vec!["/p/.env".into(), "/p/.more".into()], environment, ..process() };
         let own = own_environment(&session, &process).await.unwrap();
         let own = own.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-        assert_eq!(own.collect::<Vec<_>>(), [("A", Some("1")), ("B", Some("3")), ("C", None)]);
+        assert_eq!(own.collect::<Vec<_>>(), [("A", Some("1")), ("B", Some("3")), ("C", None), ("D", Some("12"))]);
     }
 
     #[tokio::test]

@@ -323,6 +323,32 @@ tasks:
         }
     }
 
+    #[test]
+    fn services_are_reported_with_the_names_of_their_variables() {
+        let stack = "services:
+  db: {image: 'db:1', environment: {B: hunter22, A: hunter23}, deploy: {replicas: 2}}
+  web: {image: 'web:1', command: [run, it], depends_on: [db], ports: ['8080:80']}
+";
+        let loaded = shop(&FakeHost::new(), "", stack);
+        let (stack, web) = loaded.platform.service("web").unwrap();
+        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        let found: serde_json::Value = serde_json::from_str(&services(&loaded).unwrap()).unwrap();
+        let expected = json!({
+            "services": [
+                {
+                    "name": "db", "stack": stack.name, "image": "db:1", "built": false, "command": null, "ports": [],
+                    "replicas": 2, "environment": ["A", "B"], "depends_on": [],
+                },
+                {
+                    "name": "web", "stack": stack.name, "image": "web:1", "built": false, "command": ["run", "it"],
+                    "ports": web.ports, "replicas": 1, "environment": [], "depends_on": ["db"],
+                },
+            ],
+            "warnings": warnings,
+        });
+        assert_eq!(found, expected);
+    }
+
     #[tokio::test]
     async fn secrets_of_processes_tasks_and_their_files_are_known() {
         // the files that are loaded are not those of the host

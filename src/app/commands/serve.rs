@@ -20,13 +20,13 @@ use crate::dns::{
     Client, Config, Encrypted, EncryptedListen, ForwardSettings, Handle, Identities, Inheritance, Inherited, Listen,
     Name, QueryLog, Server, ServerError, Sources, Upstreams, ZoneEntry, follow, install,
 };
-use crate::engine::Engine;
 use crate::event::Events;
 use crate::host::{Host, Lock, Word, holders, listen};
-use crate::model::{ObservedNetwork, PlatformName, Protocol, View, label};
-use crate::system::{OverNetwork, System};
+use crate::model::{PlatformName, Protocol, View};
+use crate::system::OverNetwork;
 
 use crate::app::error::ResolverError;
+use crate::app::presence::Present;
 use crate::app::resolver::{
     DEFAULT_PORT, FORMAT, LONGEST_LOG, Process, Receiving, ResolverFiles, StartedBy, Wants, own_process,
     resolver_there, usual_addresses,
@@ -38,9 +38,8 @@ use crate::app::{Error, Telemetry, cluster, expiry, follow_orphans, identity, re
 pub const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(RESOLVER), 9153);
 /// How often an address that could not be had is tried again: the engine may come up after us.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How often it is looked whether the platforms are still there, and how long one has to be away.
+/// How often it is looked whether the platforms are still there.
 const LOOK: Duration = Duration::from_secs(20);
-const GONE: Duration = Duration::from_secs(60);
 
 /// What is served of a platform, as it was recorded.
 type Served = (PlatformName, ZoneEntry, Option<Receiving>);
@@ -213,7 +212,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         follow(receive::follow(host(), files(), word(), taken, events.clone()).boxed());
         follow(expiry::follow(host(), files(), word(), events.clone()).boxed());
         follow(follow_orphans(host(), files(), word(), events.clone()).boxed());
-        follow(renewal::follow(host(), files(), events.clone()).boxed());
+        follow(renewal::follow(host(), files(), Arc::new(OverNetwork), events.clone()).boxed());
         follow(cluster::follow::follow(host(), files(), word(), Arc::new(OverNetwork)).boxed());
     }
     let process = Process {
@@ -374,7 +373,6 @@ impl Serving {
     pub async fn run(mut self, cancel: &CancellationToken) -> Option<Vec<Inherited>> {
         let mut looked = Instant::now();
         let mut present = Present::default();
-        let mut engine = None;
         let mut missing = self.unless_told(cancel, self.settle()).await.unwrap_or(true);
         loop {
             let word = &mut self.word;
@@ -407,7 +405,7 @@ impl Serving {
                 // a full disk is no reason to stop answering
                 let _ = self.host.keep_end(&self.files.log(), LONGEST_LOG).await;
                 // the engine may take long to answer
-                self.unless_told(cancel, self.let_go(&mut present, &mut engine)).await;
+                self.unless_told(cancel, self.let_go(&mut present)).await;
                 if self.files.entries(&*self.host).await.is_empty()
                     && !self.page_is_wanted()
                     // without it this machine would resolve nothing at all
@@ -435,32 +433,11 @@ impl Serving {
         }
     }
 
-    /// Takes out platforms that somebody else has taken down: from another home, or by hand. The engine is kept for as
-    /// long as it has all of them: then it is asked for its networks, and that is all.
-    async fn let_go(&self, present: &mut Present, kept: &mut Option<Arc<dyn Engine>>) {
-        let platforms = self.files.entries(&*self.host).await;
-        if platforms.is_empty() {
-            return;
-        }
-        if let Some(engine) = kept.take()
-            && let Ok(networks) = engine.networks().await
-            && platforms.iter().all(|(platform, _)| has_network(&networks, platform.as_str()))
-        {
-            *kept = Some(engine);
-            platforms.iter().for_each(|(platform, _)| present.seen(platform.as_str()));
-            return;
-        }
-        let Some(engine) = System::connect(Arc::clone(&self.host)).await.engine else { return };
-        let Ok(networks) = engine.networks().await else { return };
-        let mut all = true;
-        for (platform, entry) in platforms {
-            let mut there = has_network(&networks, platform.as_str());
-            all &= there;
-            if !there {
-                let Ok(containers) = engine.labelled(&format!("{}={platform}", label::PLATFORM)).await else { return };
-                there = !containers.is_empty();
-            }
-            if !present.is_gone(platform.as_str(), there, Instant::now()) {
+    /// Takes out platforms that somebody else has taken down: from another home, or by hand.
+    async fn let_go(&self, present: &mut Present) {
+        for (platform, entry) in self.files.entries(&*self.host).await {
+            let engine = Box::pin(renewal::engine_of(Arc::clone(&self.host), platform.clone()));
+            if !present.is_gone(&platform, Instant::now(), engine).await {
                 continue;
             }
             // an `up` of it may be at work just now
@@ -472,7 +449,6 @@ impl Serving {
                 self.events.info(format!("the platform {platform} is gone, and so are its names"));
             }
         }
-        *kept = all.then_some(engine);
     }
 
     /// Listens where the platforms want it, and leads their own names to the page. True: not all of it could be had,
@@ -518,34 +494,9 @@ impl Serving {
     }
 }
 
-fn has_network(networks: &[ObservedNetwork], platform: &str) -> bool {
-    networks.iter().any(|network| network.labels.get(label::PLATFORM).is_some_and(|owner| owner == platform))
-}
-
 impl Drop for Serving {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
-    }
-}
-
-/// Which platforms the engine has had, and since when it has not. One that was never seen may belong to
-/// another engine.
-#[derive(Default)]
-struct Present(BTreeMap<String, Option<Instant>>);
-
-impl Present {
-    fn seen(&mut self, platform: &str) {
-        self.0.insert(platform.to_owned(), None);
-    }
-
-    /// Whether a platform that was there has been away for long enough.
-    fn is_gone(&mut self, platform: &str, there: bool, now: Instant) -> bool {
-        if there {
-            self.seen(platform);
-            return false;
-        }
-        let Some(since) = self.0.get_mut(platform) else { return false };
-        now.duration_since(*since.get_or_insert(now)) >= GONE
     }
 }
 
@@ -579,6 +530,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_has_an_address_is_told_where_it_can_be_seen() {
+        let host = FakeHost::new().listener("127.0.0.9:853", Protocol::Tcp, Some((7, "nginx"))).listener(
+            "127.0.0.9:443",
+            Protocol::Udp,
+            Some((8, "caddy")),
+        );
+        let told = async |address: &str| taken_by(&host, address.parse().unwrap()).await;
+        assert_eq!(told("127.0.0.9:853").await, "127.0.0.9:853 is held by `nginx` (pid 7)");
+        assert_eq!(told("127.0.0.9:443").await, "127.0.0.9:443 is not available");
+    }
+
+    #[tokio::test]
     async fn an_encrypted_address_that_is_taken_is_passed_over_unless_it_was_asked_for_by_hand() {
         let listens = async |by: StartedBy, taken: bool| {
             let host = FakeHost::new();
@@ -609,18 +572,6 @@ mod tests {
         };
         assert!(!noted(std::process::id()).await);
         assert!(noted(std::process::id() + 1).await);
-    }
-
-    #[test]
-    fn a_platform_is_gone_when_it_was_there_and_stays_away() {
-        let mut present = Present::default();
-        let begin = Instant::now();
-        assert!(!present.is_gone("never-seen", false, begin + 10 * GONE));
-        assert!(!present.is_gone("macula", true, begin));
-        assert!(!present.is_gone("macula", false, begin + GONE));
-        assert!(!present.is_gone("macula", true, begin + GONE));
-        assert!(!present.is_gone("macula", false, begin + 2 * GONE));
-        assert!(present.is_gone("macula", false, begin + 3 * GONE));
     }
 
     #[test]

@@ -439,6 +439,65 @@ mod tests {
         let rows = Box::pin(status(&session, &loaded)).await.unwrap().services;
         let one = rows.iter().find(|row| row.name == "one").unwrap();
         assert_eq!((one.state, one.condition), (ServiceState::Missing, Condition::Gone));
+        // what is there of the platform and in no stack has a row, but for the relay
+        let stray = |service: &str, relay: bool| {
+            let labels = [
+                (label::PLATFORM, Some("shop")),
+                (label::SERVICE, Some(service)),
+                (label::RELAY, relay.then_some("true")),
+            ];
+            let labels =
+                labels.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect();
+            ObservedContainer { name: format!("macula-shop-{service}-9"), labels, ..ObservedContainer::default() }
+        };
+        let engine = engine.with_container(stray("old", false)).with_container(stray("relay", true));
+        drop(engine.with_container(stray("web", false)));
+        let rows = Box::pin(status(&session, &loaded)).await.unwrap().services;
+        let mut names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["old", "one", "web"]);
+    }
+
+    #[test]
+    fn of_several_containers_the_worst_speaks_for_all() {
+        let found = |name: &str, service: Option<&str>, code: Option<i64>, restart_count| ObservedContainer {
+            name: name.into(),
+            state: if code.is_some() { ContainerState::Exited } else { ContainerState::Running },
+            exit_code: code,
+            restart_count,
+            labels: service.map(|service| (label::SERVICE.to_owned(), service.to_owned())).into_iter().collect(),
+            ..ObservedContainer::default()
+        };
+        let mut relay = found("relay-1", Some("relay"), None, 0);
+        relay.labels.insert(label::RELAY.to_owned(), "true".to_owned());
+        let all = [
+            found("web-1", Some("web"), None, 1),
+            found("web-2", Some("web"), Some(3), 2),
+            found("web-3", Some("web"), None, 0),
+            // as bad as another one
+            found("web-4", Some("web"), Some(4), 2),
+            found("db-1", Some("db"), None, 0),
+            found("nobodys", None, Some(1), 0),
+            relay,
+        ];
+        let rows = by_containers(all.iter(), &[], &Context::default());
+        let told = |row: &ServiceStatus| {
+            let container = row.container.clone().unwrap_or_default();
+            (row.name.clone(), row.condition, container, row.exit_code, row.restarts, row.replicas.running)
+        };
+        assert_eq!(
+            rows.iter().map(told).collect::<Vec<_>>(),
+            [
+                ("web".to_owned(), Condition::Crashed, "web-2".to_owned(), Some(3), 5, 2),
+                ("db".to_owned(), Condition::Running, "db-1".to_owned(), None, 0, 1),
+            ]
+        );
+        assert!(rows.iter().all(|row| row.reason.is_none()));
+        // what it is to be like tells more than the engine does
+        let mut spec = ContainerSpec { name: "web-2".into(), service: "web".into(), ..ContainerSpec::default() };
+        spec.options.restart = crate::model::Restart::Always;
+        let rows = by_containers(all[1..2].iter(), &[spec], &Context::default());
+        assert_eq!(rows[0].condition, Condition::Stopped);
     }
 
     #[test]

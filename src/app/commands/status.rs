@@ -376,6 +376,23 @@ mod tests {
         assert_eq!(counts, Counts { failing: 3, ..Counts::default() });
     }
 
+    #[tokio::test]
+    async fn the_containers_of_a_platform_bear_its_name() {
+        let found = |name: &str, platform: &str| ObservedContainer {
+            name: name.into(),
+            labels: [(label::PLATFORM.to_owned(), platform.to_owned())].into(),
+            ..ObservedContainer::default()
+        };
+        let engine = crate::engine::fake::FakeEngine::new()
+            .with_container(found("a", "shop"))
+            .with_container(found("b", "shop-2"))
+            .with_container(found("c", "shop"));
+        let all = ours(&engine, &PlatformName::new("shop").unwrap()).await.unwrap();
+        assert_eq!(all.iter().map(|found| found.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+        let engine = engine.dies_after(0);
+        assert!(ours(&engine, &PlatformName::new("shop").unwrap()).await.is_err());
+    }
+
     #[test]
     fn what_a_check_says_is_one_line_without_control_characters() {
         assert_eq!(in_a_line("health check: \u{1b}connection\r\n refused\t").as_deref(), Some("connection refused"));

@@ -12,7 +12,7 @@ use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
-use crate::model::{ContainerState, ImagePolicy, Invocation, ObservedContainer, PlatformName};
+use crate::model::{ContainerState, ImagePolicy, Invocation, ObservedContainer, ObservedImage, PlatformName};
 
 /// `chart` may be left out, `note` needs it, `web` tells in a file who takes part.
 fn loaded(host: &FakeHost, note: &str) -> Loaded {
@@ -431,9 +431,9 @@ async fn a_stop_that_a_killed_run_has_asked_for_is_waited_for() {
     engine.clear_journal();
     up(&session, &loaded, &options, &Agrees).await.unwrap();
     let of_web: Vec<String> = engine.journal().into_iter().filter(|line| line.ends_with("macula-shop-web-1")).collect();
-    assert_eq!(of_web.first().unwrap(), "stopping container macula-shop-web-1");
-    assert_eq!(of_web.last().unwrap(), "starting container macula-shop-web-1");
+    assert_eq!(of_web, ["stopping container macula-shop-web-1", "starting container macula-shop-web-1"]);
     assert!(!host.exists(&note).await);
+    assert!(session.state(&loaded.platform.name).stopped(&host).await.unwrap().is_empty());
     // what is removed need not be waited for, and by now somebody else's may have the name
     host.put(&note, "");
     down(&session, &loaded.platform.name, DownOptions::default()).await.unwrap();
@@ -448,6 +448,91 @@ async fn a_stop_that_a_killed_run_has_asked_for_is_waited_for() {
     up(&session, &loaded, &options, &Agrees).await.unwrap();
     assert!(!engine.journal().iter().any(|line| line.ends_with(" db")), "{:?}", engine.journal());
     assert!(!host.exists(&note).await);
+}
+
+/// Both end with 0, as redis and nginx do; the second as at the end of the engine.
+#[tokio::test]
+async fn what_was_stopped_and_ended_with_0_is_started_again() {
+    let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("acme/web:1"));
+    let loaded = shop(&host, "", "services: {web: {image: 'acme/web:1'}, db: {image: 'acme/web:1'}}\n");
+    let session = session(host, &engine, "macula up");
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    boxed_up(&session, &loaded, &options, &Agrees).await.unwrap();
+    let name = loaded.platform.name.clone();
+    lifecycle(&session, &name, None, LifecycleAction::Stop, &["web".to_owned()]).await.unwrap();
+    engine.stop_by_hand("macula-shop-db-1");
+    // whoever starts one of them has said nothing of the other
+    let wanted = Wanted { services: vec!["web".into()], ..Wanted::default() };
+    boxed_up(&session, &loaded, &UpOptions { wanted, ..options.clone() }, &Agrees).await.unwrap();
+    let state = |name: &str| engine.container(name).unwrap().state;
+    assert_eq!(state("macula-shop-db-1"), ContainerState::Exited);
+    boxed_up(&session, &loaded, &options, &Agrees).await.unwrap();
+    assert_eq!(["macula-shop-db-1", "macula-shop-web-1"].map(state), [ContainerState::Running; 2]);
+    assert_eq!(boxed_up(&session, &loaded, &options, &Agrees).await.unwrap().steps, 0);
+}
+
+#[tokio::test]
+async fn what_is_pulled_each_time_is_replaced_where_it_is_another_image() {
+    let host = FakeHost::new().env_var("HTTPS_PROXY", "http://proxy:3128");
+    let engine = FakeEngine::new().pullable("acme/web:1");
+    let loaded = shop(&host, "", "services: {web: {image: 'acme/web:1', pull_policy: always}}\n");
+    let session = session(host, &engine, "macula up");
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    let run = async || {
+        engine.clear_journal();
+        boxed_up(&session, &loaded, &options, &Agrees).await.unwrap();
+        let journal = engine.journal();
+        let of = |what: &str| journal.iter().filter(|line| line.contains(what)).count();
+        (of("pulling "), of("creating container macula-shop-web-1"), of("stopping container macula-shop-web-1"))
+    };
+    assert_eq!(run().await, (1, 1, 0));
+    assert_eq!(run().await, (1, 0, 0));
+    let moved = ObservedImage { id: "sha256:moved".into(), ..ObservedImage::default() };
+    let _ = engine.clone().pullable_as("acme/web:1", moved);
+    assert_eq!(run().await, (1, 1, 1));
+    assert_eq!(run().await, (1, 0, 0));
+}
+
+/// One of several pulls fails, which is no reason to pull the others twice, nor for another container of anything.
+#[tokio::test]
+async fn what_was_pulled_when_another_pull_failed_is_as_good_as_pulled() {
+    let host = FakeHost::new().env_var("HTTPS_PROXY", "http://proxy:3128");
+    let engine = FakeEngine::new().pullable("acme/web:1").pullable("acme/db:1");
+    let stack = "services:\n  web: {image: 'acme/web:1', pull_policy: always}\n  \
+                 db: {image: 'acme/db:1', pull_policy: always}\n";
+    let loaded = shop(&host, "", stack);
+    let session = session(host, &engine, "macula up");
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    boxed_up(&session, &loaded, &options, &Agrees).await.unwrap();
+    let _ = engine.clone().pull_fails("acme/db:1", FakePull::Denied);
+    engine.clear_journal();
+    let Err(Error::Failed(outcome)) = boxed_up(&session, &loaded, &options, &Agrees).await else { panic!() };
+    let failed: Vec<&str> = outcome.failed.iter().map(|failure| failure.group.as_str()).collect();
+    assert_eq!(failed, ["db"]);
+    let about =
+        |line: &String| ["acme/", "macula-shop-web-1", "macula-shop-db-1"].iter().any(|what| line.contains(what));
+    let mut journal: Vec<String> = engine.journal().into_iter().filter(about).collect();
+    journal.sort();
+    assert_eq!(journal, ["pulling acme/db:1", "pulling acme/web:1"]);
+}
+
+/// Whoever brings up one service has the others left alone, whatever a killed run did with which of them.
+#[tokio::test]
+async fn only_what_a_killed_run_was_about_to_stop_is_stopped() {
+    let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("acme/web:1"));
+    let loaded = shop(&host, "", "services: {web: {image: 'acme/web:1'}, db: {image: 'acme/web:1'}}\n");
+    let session = session(host.clone(), &engine, "macula up");
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    boxed_up(&session, &loaded, &options, &Agrees).await.unwrap();
+    let killed = r#"{"pid": 4711, "command": "macula restart web", "since": 0}"#;
+    host.put(session.state(&loaded.platform.name).lock_file(), killed);
+    host.put(crate::plan::stop_notes(&host.folders().data, "shop").join("macula-shop-web-1"), "");
+    engine.clear_journal();
+    let wanted = Wanted { services: vec!["web".into()], ..Wanted::default() };
+    boxed_up(&session, &loaded, &UpOptions { wanted, ..options }, &Agrees).await.unwrap();
+    let journal = engine.journal();
+    assert_eq!(journal.first().map(String::as_str), Some("stopping container macula-shop-web-1"));
+    assert!(!journal.iter().any(|line| line.contains("macula-shop-db-1")), "{journal:?}");
 }
 
 /// Two projects that both call a volume `data`, one after the other on one platform.

@@ -334,7 +334,7 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
             Astray {
                 partly: matches!(cause, Some(Cause::OutOfRotation { .. })),
                 reason: cause.map_or_else(|| "does not answer".to_owned(), ToString::to_string),
-                remedies: cause.map(validate::Cause::remedies).unwrap_or_default(),
+                remedies: cause.map(|cause| cause.remedies(evidence.machine.linux)).unwrap_or_default(),
                 name: target.name,
                 service: target.service,
             }

@@ -77,3 +77,60 @@ pub(super) async fn end_family(host: &dyn Host, family: &Family, grace: Duration
         tokio::time::sleep(ENDING).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::FakeHost;
+    use crate::model::{ProcessProbe, Restart};
+
+    fn process(port: Option<u16>, probe: Option<ProcessProbe>) -> Process {
+        Process {
+            name: "web".into(),
+            command: vec!["web".into()],
+            folder: "/p".into(),
+            needs: Vec::new(),
+            hosts: Vec::new(),
+            port,
+            probe,
+            environment: Default::default(),
+            env_files: Vec::new(),
+            watch: Vec::new(),
+            restart: Restart::No,
+            stop_grace_period: Process::GRACE,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_port_is_the_one_that_is_named_or_that_it_had_or_a_free_one() {
+        let host = FakeHost::new().listener("127.0.0.1:3000", Protocol::Tcp, Some((7, "nginx"))).listener(
+            "127.0.0.1:3001",
+            Protocol::Tcp,
+            None,
+        );
+        let asked = || process(None, Some(ProcessProbe::default()));
+        let named = |number| process(Some(number), None);
+        assert_eq!(port(&host, &process(None, None), Some(3002)).await, Ok(None));
+        assert_eq!(port(&host, &named(3002), Some(3003)).await, Ok(Some(3002)));
+        let held = "port 3000 is held by `nginx` (pid 7)";
+        assert_eq!(port(&host, &named(3000), Some(3003)).await, Err(held.to_owned()));
+        let held = "port 3001 is held by a process of another user";
+        assert_eq!(port(&host, &named(3001), None).await, Err(held.to_owned()));
+        let refused = FakeHost::new().unbindable(Ipv4Addr::LOCALHOST.into(), std::io::ErrorKind::PermissionDenied);
+        assert_eq!(port(&refused, &named(80), None).await, Err("port 80 is held by something else".to_owned()));
+        assert_eq!(port(&host, &asked(), Some(3003)).await, Ok(Some(3003)));
+        let free = port(&host, &asked(), Some(3000)).await.unwrap();
+        assert!(free.is_some_and(|free| free != 3000), "{free:?}");
+    }
+
+    #[tokio::test]
+    async fn a_program_is_ready_once_its_path_answers_well() {
+        let probe = ProcessProbe { path: Some("/up".into()), timeout: None };
+        let process = process(Some(3000), Some(probe));
+        for (status, there) in [(199, false), (200, true), (302, true), (399, true), (400, false), (503, false)] {
+            let host = FakeHost::new().http(([127, 0, 0, 1], 3000).into(), "/up", status, "");
+            let asked = ready(&host, &process, Some(3000), "web");
+            assert_eq!(tokio::time::timeout(Duration::from_millis(20), asked).await.is_ok(), there, "{status}");
+        }
+    }
+}

@@ -65,6 +65,11 @@ impl State {
         self.folder.join("lock")
     }
 
+    /// Held while records in PowerDNS are changed.
+    pub fn records_lock_file(&self) -> PathBuf {
+        self.folder.join("records.lock")
+    }
+
     fn secrets_file(&self) -> PathBuf {
         self.folder.join("secrets").join("secrets.json")
     }
@@ -154,6 +159,42 @@ impl State {
             return Ok(());
         }
         write_services(host, self.brought_file(), services).await
+    }
+
+    fn ran_file(&self) -> PathBuf {
+        self.folder.join("ran.json")
+    }
+
+    /// Services that ran at the end of an `up` and may end by themselves. What cannot be understood names none.
+    pub(super) async fn ran(&self, host: &dyn Host) -> BTreeSet<String> {
+        read_services(host, &self.ran_file()).await.unwrap_or_default()
+    }
+
+    /// Records them where they differ.
+    pub(super) async fn keep_ran(&self, host: &dyn Host, services: BTreeSet<String>) -> Result<(), Error> {
+        if self.ran(host).await == services {
+            return Ok(());
+        }
+        write_services(host, self.ran_file(), services).await
+    }
+
+    fn outside_file(&self) -> PathBuf {
+        self.folder.join("outside.json")
+    }
+
+    /// Services with data that is in no volume of the platform's: a folder of the machine, or somebody else's volume.
+    pub(super) async fn outside(&self, host: &dyn Host) -> Result<BTreeSet<String>, Error> {
+        read_services(host, &self.outside_file()).await
+    }
+
+    /// Adds to them.
+    pub(super) async fn note_outside(&self, host: &dyn Host, services: BTreeSet<String>) -> Result<(), Error> {
+        let mut all = self.outside(host).await.unwrap_or_default();
+        if services.is_subset(&all) {
+            return Ok(());
+        }
+        all.extend(services);
+        write_services(host, self.outside_file(), all).await
     }
 
     fn platform_file(&self) -> PathBuf {
@@ -303,10 +344,25 @@ impl State {
         write(host, &self.followed_file(), &FollowedFile { format: FORMAT, addon: addon.clone() }).await
     }
 
+    fn ingress_file(&self) -> PathBuf {
+        self.cluster_folder().join("ingress.json")
+    }
+
+    /// The add-on with the cluster's ingress as it was applied last; `None`: it was not, or by an earlier version.
+    pub async fn cluster_ingress(&self, host: &dyn Host) -> Result<Option<AddOn>, Error> {
+        Ok(read::<FollowedFile>(host, &self.ingress_file()).await?.map(|file| file.addon))
+    }
+
+    /// Hands it to the process that renews certificates.
+    pub async fn keep_cluster_ingress(&self, host: &dyn Host, addon: &AddOn) -> Result<(), Error> {
+        write(host, &self.ingress_file(), &FollowedFile { format: FORMAT, addon: addon.clone() }).await
+    }
+
     /// There is no cluster any more. Logs of one that failed stay.
     pub async fn forget_cluster(&self, host: &dyn Host) -> Result<(), Error> {
         let folder = self.cluster_folder();
-        for path in [self.cluster_file(), self.followed_file(), folder.join("kind.yaml"), folder.join("kubeconfig")] {
+        let own = [self.cluster_file(), self.followed_file(), self.ingress_file()];
+        for path in own.into_iter().chain([folder.join("kind.yaml"), folder.join("kubeconfig")]) {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         Ok(())
@@ -408,13 +464,18 @@ impl State {
     }
 
     /// Everything of the platform's, after its last volume is gone, and the folder where nothing else is in it. Where
-    /// its cluster stays, so does what makes the platform known and says where the cluster is reached. The caller has
-    /// the lock: who waits for it sees that the file is gone, and makes another.
-    pub async fn forget(&self, host: &dyn Host, cluster_stays: bool) -> Result<(), Error> {
+    /// its cluster stays, so does what makes the platform known and says where the cluster is reached. `lasting`: the
+    /// passwords that stay. The caller has the lock: who waits for it sees that the file is gone, and makes another.
+    pub async fn forget(&self, host: &dyn Host, cluster_stays: bool, lasting: &Secrets) -> Result<(), Error> {
         self.forget_engine_paths(host).await?;
-        let own = [self.secrets_file(), self.stopped_file(), self.runs_file()];
-        let of_runs = [self.brought_file(), self.used_file(), self.programs_file(), self.folder.join(KEEPER_LOG)];
-        for path in own.into_iter().chain(of_runs) {
+        let mut own = vec![self.stopped_file(), self.runs_file()];
+        match lasting.0.is_empty() {
+            true => own.extend([self.secrets_file(), self.outside_file()]),
+            false => self.keep_secrets(host, lasting).await?,
+        }
+        own.extend([self.brought_file(), self.ran_file(), self.used_file(), self.programs_file()]);
+        own.extend([self.folder.join(KEEPER_LOG), self.records_lock_file()]);
+        for path in own {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         if !cluster_stays {

@@ -115,3 +115,23 @@ fn the_store_goes_before_what_passes_on() {
     assert_eq!(of(vec![alloy.clone(), tempo(ContainerState::Running)]).as_deref(), Some("127.0.0.4:4318"));
     assert_eq!(of(vec![alloy, tempo(ContainerState::Exited)]).as_deref(), Some("127.0.0.12:4318"));
 }
+
+#[tokio::test]
+async fn a_run_is_noted_with_who_made_it_and_what_took_place() {
+    let engine = crate::engine::fake::FakeEngine::new();
+    let session = crate::app::testing::session(FakeHost::new(), &engine, "macula up");
+    let mut recorder = Recorder::begin(&session, "shop");
+    assert_eq!(recorder.phase("plan", async { 7 }).await, 7);
+    recorder.steps(recorder.begun + Duration::from_millis(3), &[ran("network", Cause::Missing, 0, 2, &[])]);
+    recorder.left_out(["loki", "tempo"].into_iter());
+    let run = &recorder.run;
+    assert_eq!((run.command.as_str(), run.platform.as_str(), run.version.as_str()), ("macula up", "shop", "1.0.0"));
+    // 2020 and later
+    assert!(run.began > Duration::from_secs(1_577_836_800), "{:?}", run.began);
+    let [(name, start, took)] = run.phases[..] else { panic!("{:?}", run.phases) };
+    assert_eq!(name, "plan");
+    assert!(start + took <= recorder.begun.elapsed());
+    assert_eq!(run.steps_began, Duration::from_millis(3));
+    assert_eq!(run.steps.iter().map(|step| step.step.as_str()).collect::<Vec<_>>(), ["network"]);
+    assert_eq!(run.left_out, ["loki", "tempo"]);
+}

@@ -124,10 +124,10 @@ impl Host for FakeHost {
             return Ok(Err(held.clone()));
         }
         let mine = Held { pid: Some(FAKE_PID), command: command.to_owned(), since: world.now };
-        let interrupted = world.files.remove(path).and_then(|file| Held::parse(&file.content));
+        world.files.remove(path);
         world.locks.insert(path.to_owned(), mine);
         let (machine, taken) = (self.clone(), path.to_owned());
-        Ok(Ok(Lock::new(path.to_owned(), interrupted, move || {
+        Ok(Ok(Lock::new(path.to_owned(), move || {
             machine.world().locks.remove(&taken);
         })))
     }

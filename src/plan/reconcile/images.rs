@@ -27,7 +27,7 @@ impl Planner<'_> {
                 }
                 None => continue,
             };
-            let key = spec.build.as_ref().map_or_else(|| spec.reference.clone(), |build| build.tag.clone());
+            let key = spec.key().to_owned();
             let step = match made.get(&key) {
                 Some(step) => step.clone(),
                 None => {

@@ -26,7 +26,7 @@ pub struct Wish<'a> {
     pub platform: &'a str,
     pub resources: &'a Resources,
     pub supply: &'a Supply,
-    /// Only these services; nothing else is touched, nothing is an orphan.
+    /// Only these services; nothing else is touched but what has to end for them.
     pub selection: Option<&'a BTreeSet<String>>,
     /// The platform is, or may be, reached through a relay, which belongs to no service.
     pub relay: bool,
@@ -432,12 +432,19 @@ impl Planner<'_> {
             && self.wish.selection.is_none_or(|chosen| chosen.contains(service))
     }
 
-    /// Ours, and in no stack any more; of services that were chosen only those of which there are too many now. Volumes
-    /// are data and stay.
+    /// Ours, and in no stack any more. Where services were chosen, only those of them of which there are too many now, and
+    /// those of services that are no more and have what a chosen one starts with. Volumes are data and stay.
     fn orphans(&mut self) {
         let wish = self.wish;
+        let all = &wish.resources.containers;
+        let starts = |spec: &&ContainerSpec| self.has(&Verb::Start.container(&spec.name));
+        let starting: Vec<&ContainerSpec> = all.iter().filter(starts).collect();
         let of_chosen = |found: &ObservedContainer, chosen: &BTreeSet<String>| {
-            found.replica_of(wish.platform).is_some_and(|service| chosen.contains(service))
+            let gets = |spec: &&ContainerSpec| chosen.contains(&spec.service) && self.makes_way(found, spec);
+            found.replica_of(wish.platform).is_some_and(|service| {
+                let is_wanted = all.iter().any(|spec| spec.service == service);
+                chosen.contains(service) || !is_wanted && starting.iter().any(gets)
+            })
         };
         let left_out: BTreeSet<&str> = wish.supply.left_out.iter().map(|left| left.service.as_str()).collect();
         let orphans: Vec<&ObservedContainer> = self
@@ -509,7 +516,7 @@ fn dependents(spec: &ContainerSpec, needs: &BTreeMap<&str, Vec<&str>>) -> usize 
     found.len()
 }
 
-fn mounts(spec: &ContainerSpec, volume: &str) -> bool {
+pub(super) fn mounts(spec: &ContainerSpec, volume: &str) -> bool {
     spec.mounts.iter().any(|mount| matches!(mount, crate::model::MountSpec::Volume { source, .. } if source == volume))
 }
 

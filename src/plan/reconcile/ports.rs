@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::model::{
     ContainerSpec, ContainerState, Forward, Listener, MountSpec, ObservedContainer, Remedy, ResourceId, ResourceKind,
-    macula,
+    label, macula,
 };
 use crate::plan::{Action, Verb};
 
@@ -84,14 +84,34 @@ impl Planner<'_> {
             step.after.dedup();
         }
     }
+
+    /// A container of a service that is no more goes for this one, which gets what it holds. Of folders that only where it
+    /// runs the same image, so that the service was renamed, and never the source code, which many services mount.
+    pub(super) fn makes_way(&self, found: &ObservedContainer, spec: &ContainerSpec) -> bool {
+        let image = self.observed.images.get(&spec.image);
+        let renamed = found.image == spec.image || image.is_some_and(|image| image.id == found.image_id);
+        let all_labels = [&found.labels, &spec.labels];
+        let is_source = |place: &str| all_labels.iter().any(|labels| label::has_project(Path::new(place), labels));
+        let counts = |place: &String| mounts(spec, place) || renamed && !is_source(place);
+        let all = &self.wish.resources.containers;
+        found.name != spec.name && (publishes(found, spec) || data(found, spec, all).any(counts))
+    }
 }
 
 /// The container has what another one cannot have before it has stopped: a port, or data that it no longer has when it
 /// comes back, if it does. Two programs that both take a database's files for theirs destroy them. `all`: what is wanted.
 pub(super) fn holds(found: &ObservedContainer, other: &ContainerSpec, all: &[ContainerSpec]) -> bool {
-    let keeps = |place: &String| all.iter().any(|own| own.name == found.name && has(own, place));
-    let data = || found.writes.iter().any(|place| has(other, place) && !keeps(place));
-    found.name != other.name && (publishes(found, other) || data())
+    found.name != other.name && (publishes(found, other) || data(found, other, all).next().is_some())
+}
+
+/// What the container writes to, would not have when it comes back, and the other one mounts.
+fn data<'f>(
+    found: &'f ObservedContainer,
+    other: &'f ContainerSpec,
+    all: &'f [ContainerSpec],
+) -> impl Iterator<Item = &'f String> {
+    let keeps = move |place: &str| all.iter().any(|own| own.name == found.name && has(own, place));
+    found.writes.iter().filter(move |place| has(other, place) && !keeps(place))
 }
 
 /// The volume, or the folder of the host, is mounted.
@@ -132,4 +152,94 @@ fn publisher<'o>(neighbours: &'o [ObservedContainer], listener: &Listener) -> Op
             port.host_port == Some(listener.port) && port.protocol == listener.protocol && here
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::model::{PortBinding, Protocol, StoppedBy};
+
+    fn binding(at: &str, protocol: Protocol) -> PortBinding {
+        let at: SocketAddr = at.parse().unwrap();
+        PortBinding { host_ip: at.ip(), host_port: Some(at.port()), container_port: 80, protocol }
+    }
+
+    #[test]
+    fn two_containers_cannot_publish_one_port() {
+        let publish = |ports: Vec<PortBinding>, spec: Vec<PortBinding>| {
+            let found = ObservedContainer { ports, ..ObservedContainer::default() };
+            publishes(&found, &ContainerSpec { ports: spec, ..ContainerSpec::default() })
+        };
+        let tcp = |at: &str| binding(at, Protocol::Tcp);
+        for (found, spec, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("0.0.0.0:80", "127.0.0.1:81", false),
+        ] {
+            assert_eq!(publish(vec![tcp(found)], vec![tcp(spec)]), expected, "{found} {spec}");
+            let udp = vec![binding(spec, Protocol::Udp)];
+            assert!(!publish(vec![tcp(found)], udp), "{found} {spec}");
+        }
+        // any of them counts
+        assert!(publish(
+            vec![tcp("127.0.0.3:80"), tcp("127.0.0.1:80")],
+            vec![tcp("127.0.0.1:81"), tcp("127.0.0.1:80")]
+        ));
+        // whichever is free
+        let free = PortBinding { host_port: None, ..tcp("127.0.0.1:80") };
+        assert!(!publish(vec![free.clone()], vec![free]));
+    }
+
+    #[test]
+    fn a_listener_is_the_container_that_its_port_leads_to_or_a_process() {
+        let container = |name: &str, state, at: &str, protocol| ObservedContainer {
+            name: name.into(),
+            state,
+            ports: vec![binding(at, protocol)],
+            ..ObservedContainer::default()
+        };
+        let neighbours = [
+            container("gone", ContainerState::Exited, "127.0.0.1:80", Protocol::Tcp),
+            container("names", ContainerState::Running, "127.0.0.1:80", Protocol::Udp),
+            container("web", ContainerState::Running, "127.0.0.1:80", Protocol::Tcp),
+            container("all", ContainerState::Running, "0.0.0.0:81", Protocol::Tcp),
+        ];
+        let process = "another process, which only root can see";
+        for (at, expected) in [
+            ("127.0.0.1:80", "the container web"),
+            ("127.0.0.2:80", process),
+            ("0.0.0.0:80", process),
+            ("127.0.0.1:81", process),
+            ("0.0.0.0:81", "the container all"),
+            // one socket for both families
+            ("[::]:81", "the container all"),
+            ("127.0.0.1:82", process),
+        ] {
+            let at: SocketAddr = at.parse().unwrap();
+            let listener = |pid, name: Option<&str>, stopped_by| Listener {
+                address: at.ip(),
+                port: at.port(),
+                protocol: Protocol::Tcp,
+                pid,
+                process: name.map(str::to_owned),
+                stopped_by,
+            };
+            let unknown = StoppedBy::Unknown;
+            assert_eq!(holder_of(&neighbours, &listener(None, None, unknown.clone())), expected, "{at}");
+            for (pid, name, stopped_by, text) in [
+                (Some(7), Some("nginx"), unknown.clone(), "nginx (pid 7)"),
+                (None, Some("nginx"), unknown.clone(), "nginx"),
+                (Some(7), None, unknown, "pid 7"),
+                (Some(7), Some("macula"), StoppedBy::Macula, "a background process of macula (pid 7)"),
+                (None, Some("macula"), StoppedBy::Macula, "macula"),
+            ] {
+                assert_eq!(holder_of(&[], &listener(pid, name, stopped_by)), text);
+            }
+        }
+    }
 }

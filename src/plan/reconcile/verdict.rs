@@ -194,9 +194,10 @@ impl Planner<'_> {
             }
             _ => {}
         }
-        let done = found.state == ContainerState::Exited && found.exit_code == Some(0);
+        let ended = found.state == ContainerState::Exited && found.exit_code == Some(0);
+        let done = ended && !self.observed.lasting.contains(&spec.service);
         let unhooked = self.observed.unhooked.contains(&spec.name);
-        match found.state {
+        let verdict = match found.state {
             ContainerState::Running if unhooked => Verdict::Hooks,
             ContainerState::Running if spec.readiness.one_shot => Verdict::Await,
             ContainerState::Running if matches!(found.health, Health::Healthy | Health::None) => Verdict::Right,
@@ -214,7 +215,23 @@ impl Planner<'_> {
             // it could not be started: what it shared may be gone for good
             _ if !found.error.is_empty() && shares(spec).next().is_some() => Verdict::Recreate(Cause::NotRunning),
             _ => Verdict::Start,
+        };
+        match (verdict, self.lost_network(spec, found)) {
+            (Verdict::Start | Verdict::Again(_) | Verdict::Restart(_), Some(network)) => {
+                Verdict::Recreate(Cause::Replaces { what: format!("network {network}") })
+            }
+            (verdict, _) => verdict,
         }
+    }
+
+    /// One that was removed since the container was made: it cannot be started any more, also where another network has
+    /// the name by now.
+    fn lost_network<'s>(&self, spec: &'s ContainerSpec, found: &ObservedContainer) -> Option<&'s str> {
+        let mut names = spec.networks.iter().map(|attachment| attachment.network.as_str());
+        names.find(|name| {
+            let there = self.observed.network(name).map(|network| &network.id);
+            found.networks.get(*name).is_some_and(|id| there != Some(id))
+        })
     }
 
     /// A service that a one-shot depends on with `restart: true`, and that was started after it: what lives in

@@ -170,7 +170,7 @@ fn what_another_stack_still_has_stays() {
     for step in &mut plan.steps {
         step.cause = Cause::Orphaned;
     }
-    let kept = keep_other_stacks(&mut plan, &[], &world, &BTreeSet::new()).unwrap();
+    let kept = keep_other_stacks(&mut plan, &Resources::default(), &world, &BTreeSet::new(), &BTreeSet::new()).unwrap();
     assert_eq!(kept["app"], ["migrate".to_owned(), "web".to_owned()].into());
     assert!(plan.is_empty(), "{plan}");
 }

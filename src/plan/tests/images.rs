@@ -165,8 +165,39 @@ fn an_image_of_changed_files_is_built_anew() {
     // not once more, whoever prefers builds; what asks for a build each time gets it
     platform.images.policy = ImagePolicy::Build;
     assert!(matches!(choose(&platform, &world), Choice::Present { reference, .. } if reference == tag));
+    let rebuilt = |world: &Observed| {
+        let specs = image_specs(&platform);
+        let mut chosen = supply(&platform, &specs, world, false, &|service| service_volumes(&platform, service)).0;
+        chosen.rebuild(&platform, &specs, &world.fresh);
+        chosen.choices["web"].clone()
+    };
+    assert!(matches!(rebuilt(&world), Choice::Obtain { build: true, pull: false, .. }));
+    let just_built = Observed { fresh: [tag.clone()].into(), ..world.clone() };
+    assert!(matches!(rebuilt(&just_built), Choice::Present { .. }));
     change(&mut platform, "web", |service| service.pull_policy = PullPolicy::Build);
     assert!(matches!(choose(&platform, &world), Choice::Obtain { build: true, pull: false, .. }));
+    world.fresh.insert(tag.clone());
+    assert!(matches!(choose(&platform, &world), Choice::Present { reference, .. } if reference == tag));
+}
+
+#[test]
+fn what_this_run_has_pulled_is_not_pulled_once_more() {
+    let mut world = right_world(&platform());
+    let (mut always, mut pulling) = (platform(), platform());
+    change(&mut always, "web", |web| web.pull_policy = PullPolicy::Always);
+    pulling.images.policy = ImagePolicy::Pull;
+    let choose = |platform: &Platform, world: &Observed| {
+        let chosen =
+            supply(platform, &image_specs(platform), world, false, &|service| service_volumes(platform, service)).0;
+        chosen.choices["web"].clone()
+    };
+    for platform in [&always, &pulling] {
+        assert!(matches!(choose(platform, &world), Choice::Obtain { pull: true, .. }));
+    }
+    world.fresh.insert("web:1".to_owned());
+    for platform in [&always, &pulling] {
+        assert!(matches!(choose(platform, &world), Choice::Present { .. }));
+    }
 }
 
 #[test]

@@ -267,6 +267,48 @@ fn a_container_that_was_stopped_by_hand_is_started() {
     ");
 }
 
+/// Many a server ends with 0 when it is told to stop, and so does a program that has done its work.
+#[test]
+fn what_has_ended_with_0_is_started_where_it_was_to_go_on() {
+    let mut world = right_world(&platform());
+    let ended = container(&mut world, "macula-db-1");
+    (ended.state, ended.exit_code) = (ContainerState::Exited, Some(0));
+    assert_snapshot!(plan_of(&platform(), &world), @"nothing to do");
+    world.lasting.insert("db".to_owned());
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    + start container macula-db-1 (not running)
+      await container macula-db-1 (not running) after start container macula-db-1
+    ");
+}
+
+#[test]
+fn a_container_whose_network_was_removed_is_made_again_where_it_has_to_start() {
+    let mut world = right_world(&platform());
+    for found in &mut world.containers {
+        found.networks.insert("macula".to_owned(), "a".repeat(64));
+    }
+    world.networks[0].id = "b".repeat(64);
+    assert_snapshot!(plan_of(&platform(), &world), @"nothing to do");
+    let web = container(&mut world, "macula-web-1");
+    (web.state, web.exit_code) = (ContainerState::Exited, Some(137));
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    - stop container macula-web-1 (network macula is replaced)
+    - remove container macula-web-1 (network macula is replaced) after stop container macula-web-1
+    + create container macula-web-1 (network macula is replaced) after remove container macula-web-1
+    + start container macula-web-1 (network macula is replaced) after create container macula-web-1
+      await container macula-web-1 (network macula is replaced) after start container macula-web-1
+    ");
+    world.networks.clear();
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    + create network macula (missing)
+    - stop container macula-web-1 (network macula is replaced) after create network macula
+    - remove container macula-web-1 (network macula is replaced) after stop container macula-web-1
+    + create container macula-web-1 (network macula is replaced) after create network macula, remove container macula-web-1
+    + start container macula-web-1 (network macula is replaced) after create container macula-web-1
+      await container macula-web-1 (network macula is replaced) after start container macula-web-1
+    ");
+}
+
 #[test]
 fn a_container_that_waits_for_the_engines_next_try_is_started_now() {
     let mut world = right_world(&platform());

@@ -56,8 +56,8 @@ fn a_port_of_another_stack_is_free_once_its_container_is_stopped_and_taken_while
     - remove container macula-web-1 (no longer wanted) after stop container macula-web-1
     ");
     let mut plan = try_plan(&platform, &world, None).unwrap();
-    let specs = resources(&platform).containers;
-    let conflicts = keep_other_stacks(&mut plan, &specs, &world, &["blog"].into()).unwrap_err();
+    let wanted = resources(&platform);
+    let conflicts = keep_other_stacks(&mut plan, &wanted, &world, &["blog"].into(), &BTreeSet::new()).unwrap_err();
     assert_snapshot!(conflicts[0].to_string(), @"container macula-page-1: it publishes a port of macula-web-1, which runs and belongs to the stack shop; that stack is not loaded now");
 }
 
@@ -81,11 +81,12 @@ fn what_services_of_another_stack_need_stays_with_them() {
     let mut next = both.clone();
     next.stacks[0].services.remove("migrate");
     next.stacks[1].name = "blog".into();
+    next.stacks[1].origin = Origin::File("/blog/compose.yaml".into());
     next.stacks[1].services = [("page".to_owned(), other)].into();
     let mut plan = try_plan(&next, &world, None).unwrap();
     assert!(plan.to_string().contains("remove container macula-migrate-1"), "{plan}");
-    let specs = resources(&next).containers;
-    let kept = keep_other_stacks(&mut plan, &specs, &world, &["app", "blog"].into()).unwrap();
+    let wanted = resources(&next);
+    let kept = keep_other_stacks(&mut plan, &wanted, &world, &["app", "blog"].into(), &BTreeSet::new()).unwrap();
     assert_eq!(kept, [("shop".to_owned(), ["web".to_owned()].into())].into());
     assert_snapshot!(plan.to_string(), @"
     + get image page:1 (missing)
@@ -95,8 +96,89 @@ fn what_services_of_another_stack_need_stays_with_them() {
     ");
     // with the stack that needs it the job goes, too
     let mut plan = try_plan(&next, &world, None).unwrap();
-    keep_other_stacks(&mut plan, &specs, &world, &["app", "blog", "shop"].into()).unwrap();
+    keep_other_stacks(&mut plan, &wanted, &world, &["app", "blog", "shop"].into(), &BTreeSet::new()).unwrap();
     assert!(plan.to_string().contains("remove container macula-migrate-1"), "{plan}");
+}
+
+/// Two servers on one volume would destroy it.
+#[test]
+fn a_project_that_was_renamed_starts_once_its_old_containers_have_stopped() {
+    let project = |name: &str, file: &str| {
+        let mut platform = platform();
+        let db = with_volume(service(&format!("{name}-db")), "db-data");
+        platform.stacks[0].name = name.into();
+        platform.stacks[0].origin = Origin::File(file.into());
+        platform.stacks[0].services = [(db.name.clone(), db)].into();
+        platform
+    };
+    let (before, elsewhere) = ("/w/shop/compose.yaml", "/w/store/compose.yaml");
+    let mut world = right_world(&project("shop", before));
+    let planned = |world: &Observed, file: &str, gone: &[&str]| {
+        let next = project("store", file);
+        let mut plan = try_plan(&next, world, None).unwrap();
+        let gone = gone.iter().map(std::path::PathBuf::from).collect();
+        let kept = keep_other_stacks(&mut plan, &resources(&next), world, &["store"].into(), &gone).unwrap();
+        assert_no_circle(&plan);
+        (plan.to_string(), kept)
+    };
+    // its data lies in a folder that has moved with it, and nothing else tells
+    let (moved, kept) = planned(&world, elsewhere, &[before]);
+    assert!(kept.is_empty());
+    assert_snapshot!(moved, @"
+    + get image store-db:1 (missing)
+    + create container macula-store-db-1 (missing) after get image store-db:1
+    + start container macula-store-db-1 (missing) after create container macula-store-db-1, stop container macula-shop-db-1
+      await container macula-store-db-1 (missing) after start container macula-store-db-1
+    - stop container macula-shop-db-1 (no longer wanted)
+    - remove container macula-shop-db-1 (no longer wanted) after stop container macula-shop-db-1
+    ");
+    container(&mut world, "macula-shop-db-1").writes = vec!["macula-db-data".to_owned()];
+    let rows: [(&str, &[&str]); 3] = [(elsewhere, &[before]), ("/w/shop/store.yaml", &[]), (before, &[])];
+    for (file, gone) in rows {
+        assert_eq!(planned(&world, file, gone), (moved.clone(), BTreeMap::new()), "{file}");
+    }
+    // also where it is asked for by its name
+    let (next, chosen) = (project("store", elsewhere), BTreeSet::from(["store-db".to_owned()]));
+    let mut plan = try_plan(&next, &world, Some(&chosen)).unwrap();
+    let (wanted, gone) = (resources(&next), [std::path::PathBuf::from(before)].into());
+    keep_other_stacks(&mut plan, &wanted, &world, &["store"].into(), &gone).unwrap();
+    assert_eq!(plan.to_string(), moved);
+    // another project, which is still there, and one of the same folder that was loaded with it
+    let other: BTreeMap<String, BTreeSet<String>> = [("shop".to_owned(), ["shop-db".to_owned()].into())].into();
+    let (plan, kept) = planned(&world, elsewhere, &[]);
+    assert_eq!(kept, other);
+    assert!(!plan.contains("macula-shop-db-1"), "{plan}");
+    world.volumes[0].labels.insert(label::SHARED_BY.into(), "store".into());
+    assert_eq!(planned(&world, "/w/shop/store.yaml", &[]), (plan, other));
+}
+
+#[test]
+fn data_in_a_volume_that_is_called_after_its_container_is_told_where_it_is_left_behind() {
+    let shop = |name: &str, container_name: Option<&str>| {
+        let mut platform = platform();
+        let db = Service { container_name: container_name.map(str::to_owned), ..service(name) };
+        platform.stacks[0].name = "shop".into();
+        platform.stacks[0].services = [(name.to_owned(), db)].into();
+        platform
+    };
+    let mut world = right_world(&shop("db", None));
+    let labels = [(label::PLATFORM.to_owned(), "macula".to_owned())].into();
+    let own = ObservedVolume { name: "macula-db-1-var-lib-rows".into(), labels, made_at: None };
+    container(&mut world, "macula-db-1").writes = vec![own.name.clone(), "/srv/rows".into()];
+    world.volumes.push(own);
+    let told = |next: &Platform| {
+        let plan = try_plan(next, &world, None).unwrap();
+        left_behind(&plan, &world).iter().map(LeftBehind::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert_snapshot!(told(&shop("db", Some("rows"))), @"db: rows takes the place of macula-db-1 and does not have what is in macula-db-1-var-lib-rows, which stays (to go on with it, mount it: `volumes: {data: {name: macula-db-1-var-lib-rows}}`)");
+    // a service of ours has its name by now
+    assert_snapshot!(told(&shop("shop-db", None)), @"shop-db: macula-shop-db-1 takes the place of macula-db-1 and does not have what is in macula-db-1-var-lib-rows, which stays (to go on with it, mount it: `volumes: {data: {name: macula-db-1-var-lib-rows}}`)");
+    // another service, and the same container made again
+    let mut again = shop("db", None);
+    change(&mut again, "db", |db| {
+        db.environment.insert("VERSION".into(), "2".into());
+    });
+    assert_eq!([told(&shop("store", None)), told(&again)], ["", ""]);
 }
 
 #[test]
@@ -120,6 +202,36 @@ fn nothing_foreign_is_touched() {
       or choose another name for this platform with `--name`
     container macula-web-1: exists and was not made by macula; it belongs to the Compose project shop
       docker rename macula-web-1 macula-web-1-old
+      or choose another name for this platform with `--name`
+    ");
+}
+
+/// Older versions did not label it.
+#[test]
+fn what_a_container_mounts_without_a_name_is_its_own_with_or_without_labels() {
+    let mut platform = platform();
+    change(&mut platform, "db", |db| {
+        let (target, subpath) = ("/var/lib/rows".into(), None);
+        db.mounts.push(Mount::Volume { source: None, target, read_only: false, no_copy: false, subpath });
+    });
+    platform.stacks[0].volumes.insert("web-10".into(), Volume::default());
+    change(&mut platform, "web", |web| *web = with_volume(web.clone(), "web-10"));
+    let mut world = right_world(&platform);
+    assert_snapshot!(plan_of(&platform, &world), @"nothing to do");
+    let labels = |world: &mut Observed, name: &str, labels: BTreeMap<String, String>| {
+        world.volumes.iter_mut().find(|found| found.name == name).unwrap().labels = labels;
+    };
+    labels(&mut world, "macula-db-1-var-lib-rows", BTreeMap::new());
+    assert_snapshot!(plan_of(&platform, &world), @"nothing to do");
+    // somebody else's, and one that only looks like it
+    labels(&mut world, "macula-db-1-var-lib-rows", [(label::PLATFORM.to_owned(), "pr-1".to_owned())].into());
+    labels(&mut world, "macula-web-10", BTreeMap::new());
+    assert_snapshot!(plan_of(&platform, &world), @"
+    volume macula-web-10: exists and was not made by macula
+      remove the volume if nothing needs it
+      docker volume rm macula-web-10
+      or choose another name for this platform with `--name`
+    volume macula-db-1-var-lib-rows: belongs to the platform pr-1
       or choose another name for this platform with `--name`
     ");
 }

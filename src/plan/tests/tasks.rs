@@ -78,6 +78,20 @@ fn a_task_that_was_done_is_not_done_again_with_or_without_its_container() {
 }
 
 #[test]
+fn a_later_run_that_nobody_waited_for_counts_like_the_first_one() {
+    let (mut platform, mut world) = shop_with_task();
+    noted(&platform, &mut world);
+    look_at_migrations(&mut platform, "2");
+    assert_eq!(why_it_runs(&platform, &world), "./migrations changed");
+    let mut ended = as_wanted(resources(&platform).containers.iter().find(|spec| spec.service == "migrate").unwrap());
+    (ended.made_at, ended.finished_at) = (Some(300), Some(310));
+    world.containers.push(ended);
+    assert_eq!(why_it_runs(&platform, &world), "");
+    container(&mut world, "macula-migrate-1").exit_code = Some(3);
+    assert_eq!(why_it_runs(&platform, &world), "its last run failed with exit code 3");
+}
+
+#[test]
 fn what_is_different_makes_a_task_run_and_others_wait_for_it() {
     let (mut platform, mut world) = shop_with_task();
     noted(&platform, &mut world);

@@ -1,6 +1,10 @@
 //! What goes into a cluster, and what becomes of it.
 
 use super::*;
+use crate::app::State;
+use crate::app::certificate::{authorities_in, leaf_file_in};
+use crate::app::renewal::renew_in_cluster;
+use crate::pki::{Authority, Leaf};
 
 #[tokio::test]
 async fn what_is_for_every_namespace_is_looked_after_until_the_cluster_is_gone() {
@@ -16,6 +20,31 @@ async fn what_is_for_every_namespace_is_looked_after_until_the_cluster_is_gone()
     assert_eq!(*machine.inside.followed.lock().unwrap(), ["platform"]);
     delete_cluster(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
     assert_eq!(look().await, 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_renewed_without_an_up_comes_into_the_cluster() {
+    let machine = Machine::new();
+    let (host, name, to) = (&machine.host, PlatformName::default(), To(machine.inside.clone()));
+    assert!(!renew_in_cluster(host, &to, &name).await.unwrap(), "no cluster yet");
+    machine.up("").await.unwrap();
+    assert!(!renew_in_cluster(host, &to, &name).await.unwrap());
+    machine.inside.applied.lock().unwrap().clear();
+    // as the resolver renews it
+    let data = host.folders().data;
+    let path = leaf_file_in(&State::new(&data, &name));
+    let names = Leaf::parse(&host.read(&path).await.unwrap()).unwrap().certificate.names;
+    let authority = Authority::load(host, &authorities_in(&data), "macula.local", host.now()).await.unwrap().unwrap();
+    host.put(&path, authority.issue(&names, host.now()).unwrap().to_pem());
+    assert!(renew_in_cluster(host, &Away, &name).await.is_err());
+    assert!(renew_in_cluster(host, &to, &name).await.unwrap(), "it is tried again");
+    assert_eq!(*machine.inside.applied.lock().unwrap(), ["ingress"]);
+    assert!(!renew_in_cluster(host, &to, &name).await.unwrap());
+    // an `up` finds what it would have made
+    machine.up("").await.unwrap();
+    assert_eq!(*machine.inside.applied.lock().unwrap(), ["ingress"]);
+    delete_cluster(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
+    assert!(!renew_in_cluster(host, &to, &name).await.unwrap());
 }
 
 #[tokio::test]

@@ -37,8 +37,8 @@ use super::programs::install_programs;
 use super::status::{Planned, Status, reach as reach_now, status_of};
 use afterwards::{look_for_ended, reached};
 use keeping::{keep, keep_addresses, keep_stopped};
-use unfinished::{finish_killed_stop, finish_noted_stops};
-use work::{build_first, carry_out, clear, made_volumes, refused, short_of_memory};
+use unfinished::finish_noted_stops;
+use work::{carry_out, clear, images_first, made_volumes, obtain_first, obtained, refused, short_of_memory, started};
 
 /// Looks at an engine that changes in between: so many platforms may choose their network at once.
 const OVERTAKEN: usize = 10;
@@ -151,10 +151,7 @@ async fn traced(
     consent: &dyn Consent,
     recorder: &mut Recorder,
 ) -> Result<UpResult, Error> {
-    let lock = recorder.phase("wait for the lock", session.lock(&loaded.platform.name)).await?;
-    if let Some(killed) = lock.interrupted() {
-        recorder.phase("settle", finish_killed_stop(session, &loaded.platform.name, killed)).await?;
-    }
+    let _lock = recorder.phase("wait for the lock", session.lock(&loaded.platform.name)).await?;
     recorder.phase("settle", finish_noted_stops(session, &loaded.platform.name)).await?;
     let state = session.state(&loaded.platform.name);
     let no_dns = match options.no_dns {
@@ -198,7 +195,7 @@ async fn traced(
         }
         consent.planned(&prepared, &[], &Forecast::default()).await;
         keep(session, loaded, &prepared, options, no_dns, &[]).await?;
-        prepared.survey.keep_brought(session.host(), &loaded.platform).await?;
+        prepared.survey.keep_brought(session.host(), &loaded.platform, &BTreeSet::new()).await?;
         if let Some(denied) = recorder.phase("pass on", pass_on(session, &prepared.survey)).await {
             let low_ports = session.line(macula("doctor low-ports --fix"));
             session.events.warn(format!("{}: `{low_ports}` lets every user", denied.error));
@@ -246,16 +243,23 @@ async fn change(
     let Prepared { survey, plan, cluster, .. } = &mut prepared;
     join::render_content(session, survey, plan, cluster).await?;
     let mut wanted = options.wanted.clone();
-    let built = match wanted.build {
-        true => recorder.phase("build", build_first(session, &prepared)).await,
-        false => Outcome::default(),
+    let first = images_first(&prepared, wanted.build);
+    let built = match first.is_empty() {
+        true => Outcome::default(),
+        false => recorder.phase("get images", obtain_first(session, &prepared, &first)).await,
     };
-    // what has just failed to build would fail once more
+    // what has just failed would fail once more
     let unbuilt: BTreeSet<StepId> = built.failed.iter().map(|failure| failure.step.clone()).collect();
-    if !built.ran.is_empty() && built.is_ok() {
-        wanted.build = false;
+    wanted.fresh = obtained(&first, &built);
+    if !wanted.fresh.is_empty() && !built.cancelled {
+        let is_cluster = |left: &&LeftOut| left.service == plan::CLUSTER_GROUP;
+        let no_cluster = prepared.plan.left_out.iter().find(is_cluster).map(|left| left.reason.to_string());
         prepared = recorder.phase("plan", prepare(session, loaded, &wanted)).await?;
         let Prepared { survey, plan, cluster, .. } = &mut prepared;
+        // whoever did not want its program is not asked again
+        if let Some(reason) = no_cluster.filter(|_| cluster.decision.is_some()) {
+            join::leave_out(plan, cluster, reason);
+        }
         join::render_content(session, survey, plan, cluster).await?;
     }
     let (mut outcome, mut work) = carry_out(session, loaded, &prepared, no_dns, options, &unbuilt, recorder).await?;
@@ -360,7 +364,7 @@ async fn last_look(
         Err(error) => return Err(error),
     };
     recorder.seen(&seen.observed);
-    seen.keep_brought(session.host(), &loaded.platform).await?;
+    seen.keep_brought(session.host(), &loaded.platform, &started(&prepared.plan, outcome)).await?;
     look_for_ended(session, prepared, &seen.observed, outcome).await;
     outcome.failed.extend(recorder.phase("pass on", pass_on(session, &seen)).await);
     if outcome.is_ok() {

@@ -19,16 +19,25 @@ use crate::engine::EngineError;
 use crate::model::{ContainerState, ObservedContainer, label};
 use crate::plan::{Action, LeftOut, Plan, Step, StepId};
 
-/// `--build`: the builds of the plan before all else. An image that comes out as it was is no reason for another
-/// container, which only a look after the builds can tell. Where one fails all else of the plan is carried out as
-/// it is.
-pub(super) async fn build_first(session: &Session, prepared: &Prepared) -> Outcome {
-    let builds = |step: &&Step| matches!(step.action, Action::ObtainImage { pull: false, .. } | Action::MakeBase(_));
-    let steps: Vec<Step> = prepared.plan.steps.iter().filter(builds).cloned().collect();
-    if steps.is_empty() {
-        return Outcome::default();
-    }
-    let plan = Plan { steps, ..Plan::default() };
+/// What is got before all else of the plan: the builds of `--build`, and images that are there and are pulled or built
+/// each time. One that comes out as it was is no reason for another container, which only a look afterwards can tell.
+pub(super) fn images_first(prepared: &Prepared, build: bool) -> Plan {
+    let observed = &prepared.survey.observed;
+    let first = |step: &&Step| match &step.action {
+        Action::MakeBase(_) => build,
+        Action::ObtainImage { pull: false, .. } if build => true,
+        // what it waits for is not there yet
+        Action::ObtainImage { .. } if !step.after.is_empty() => false,
+        Action::ObtainImage { pull: false, spec, .. } => observed.images.contains_key(spec.key()),
+        // where a build has a name of its own, nobody knows beforehand which of both it will be
+        Action::ObtainImage { spec, .. } => spec.key() == spec.reference && spec.present(observed).is_some(),
+        _ => false,
+    };
+    Plan { steps: prepared.plan.steps.iter().filter(first).cloned().collect(), ..Plan::default() }
+}
+
+/// Carries out what [`images_first`] says.
+pub(super) async fn obtain_first(session: &Session, prepared: &Prepared, plan: &Plan) -> Outcome {
     let survey = &prepared.survey;
     let mut tools = survey.tools(session, None);
     tools.extras = Extras {
@@ -36,9 +45,22 @@ pub(super) async fn build_first(session: &Session, prepared: &Prepared) -> Outco
         unchanged: Vec::new(),
         logs: Some(survey.state.folder().join("log")),
     };
-    let outcome = apply(&session.command, &survey.platform.name, &plan, tools).await;
-    durations::remember(session.host(), &plan, &outcome.ran).await;
+    let outcome = apply(&session.command, &survey.platform.name, plan, tools).await;
+    durations::remember(session.host(), plan, &outcome.ran).await;
     outcome
+}
+
+/// The images that were got.
+pub(super) fn obtained(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    let key = |step: &Step| match &step.action {
+        Action::ObtainImage { spec, .. } => Some(spec.key().to_owned()),
+        _ => None,
+    };
+    plan.steps.iter().filter(|step| ran_well(step, outcome)).filter_map(key).collect()
+}
+
+fn ran_well(step: &Step, outcome: &Outcome) -> bool {
+    outcome.ran.iter().any(|timing| timing.step == step.id && timing.error.is_none())
 }
 
 /// Runs the plan, but for steps that have failed already and what comes after them. The second is what the cluster's
@@ -136,14 +158,19 @@ pub(super) fn refused(prepared: &Prepared, outcome: &Outcome) -> Vec<LeftOut> {
     all.unwrap_or_default().into_iter().flatten().collect()
 }
 
+/// Services with a container that was started.
+pub(super) fn started<'p>(plan: &'p Plan, outcome: &Outcome) -> BTreeSet<&'p str> {
+    let starts = plan.steps.iter().filter(|step| matches!(step.action, Action::Start { .. }));
+    starts.filter(|step| ran_well(step, outcome)).map(|step| step.group.as_str()).collect()
+}
+
 /// Volumes that were not there before.
 pub(super) fn made_volumes(plan: &Plan, outcome: &Outcome) -> Vec<String> {
-    let ran = |step: &&Step| outcome.ran.iter().any(|timing| timing.step == step.id && timing.error.is_none());
     let name = |step: &Step| match &step.action {
         Action::CreateVolume { spec, .. } => Some(spec.name.clone()),
         _ => None,
     };
-    plan.steps.iter().filter(ran).filter_map(name).collect()
+    plan.steps.iter().filter(|step| ran_well(step, outcome)).filter_map(name).collect()
 }
 
 /// Removes what this run made for services that are left out after all, and never started.
@@ -183,6 +210,19 @@ mod tests {
         engine.stop_by_hand("macula-shop-web-1");
         let prepared = Box::pin(prepare(&session, &loaded, &Wanted::default())).await.unwrap();
         assert_eq!(unchanged(&prepared), ["db"]);
+        assert_eq!(short_of_memory(&prepared.survey, &prepared.plan), [""; 0]);
+        // what was killed at its limit is told where it is started again
+        let ended = |service: &str, code| ObservedContainer {
+            state: ContainerState::Exited,
+            oom_killed: true,
+            exit_code: Some(code),
+            ..engine.container(&format!("macula-shop-{service}-1")).unwrap()
+        };
+        let running = ObservedContainer { state: ContainerState::Running, ..ended("db", 0) };
+        drop(engine.clone().with_container(ended("web", 137)).with_container(running));
+        let prepared = Box::pin(prepare(&session, &loaded, &Wanted::default())).await.unwrap();
+        let told = "web was killed at its memory limit, and is started again with the same limit";
+        assert_eq!(short_of_memory(&prepared.survey, &prepared.plan), [told]);
     }
 
     #[tokio::test]

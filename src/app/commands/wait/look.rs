@@ -196,6 +196,19 @@ mod tests {
         assert_eq!(tried(9, None), Some(Look::Not(code.clone())));
         assert_eq!(tried(9, Some(0)), Some(Look::Not(code.clone())));
         assert_eq!(by_state(&failed, Some(&spec(Restart::UnlessStopped, false))), Some(Look::Not(code)));
+        for (state, text) in [
+            (ContainerState::Paused, "it is paused"),
+            (ContainerState::Removing, "its container is being removed"),
+            (ContainerState::Restarting, "it is restarting after exit code 3"),
+        ] {
+            assert_eq!(by_state(&container(state, Health::None, Some(3)), None), not(text));
+        }
+        // of one that is not known only its label tells that it is a job
+        let labels = [(label::ONE_SHOT.to_owned(), "true".to_owned())];
+        let job = ObservedContainer { labels: labels.into(), ..container(ContainerState::Dead, Health::None, Some(0)) };
+        assert_eq!(by_state(&job, None), Some(Look::Met));
+        let server = ObservedContainer { labels: Default::default(), ..job };
+        assert_eq!(by_state(&server, None), Some(Look::Failed("it ended with exit code 0".into())));
         let killed = ObservedContainer { oom_killed: true, ..failed };
         let text = "it was killed: it needed more memory than its limit".to_owned();
         assert_eq!(by_state(&killed, None), Some(Look::Failed(text)));
@@ -242,12 +255,17 @@ mod tests {
         assert_eq!(by_answer(&with(Health::Unhealthy), Answer::Healthy, short), Look::Met);
         assert_eq!(by_answer(&with(Health::Healthy), quiet(), short), Look::Met);
         assert_eq!(by_answer(&with(Health::Healthy), Answer::Not("no".into()), long), Look::Not("no".into()));
-        assert!(matches!(by_answer(&with(Health::Starting), quiet(), long), Look::Not(_)));
-        assert_eq!(by_answer(&with(Health::None), quiet(), long), Look::Met);
-        assert!(matches!(by_answer(&with(Health::None), quiet(), short), Look::Not(_)));
-        let again = ObservedContainer { restart_count: 1, ..with(Health::None) };
-        assert!(matches!(by_answer(&again, quiet(), SETTLED), Look::Not(_)), "it may end once more");
-        assert_eq!(by_answer(&again, quiet(), long), Look::Met);
+        let not = |text: &str| Look::Not(text.into());
+        assert_eq!(by_answer(&with(Health::Starting), quiet(), long), not("health check: not passed yet"));
+        assert_eq!(by_answer(&with(Health::Unhealthy), quiet(), long), not("health check: failing"));
+        // where nobody can ask it has to have run for a while, and longer where it may end once more
+        for (restart_count, enough) in [(0, SETTLED), (1, RECOVERED)] {
+            let found = ObservedContainer { restart_count, ..with(Health::None) };
+            assert_eq!(by_answer(&found, quiet(), enough), Look::Met);
+            let less = enough.saturating_sub(Duration::from_millis(1));
+            assert_eq!(by_answer(&found, quiet(), less), not("it has just been started"));
+            assert_eq!(by_answer(&found, Answer::Unasked("no network".into()), less), not("no network"));
+        }
     }
 
     #[test]
@@ -257,5 +275,7 @@ mod tests {
         assert_eq!(told_run(&found, 101), Duration::ZERO);
         assert_eq!(told_run(&found, 103), Duration::from_secs(2));
         assert_eq!(told_run(&ObservedContainer::default(), 5), Duration::ZERO);
+        // what the engine says itself
+        assert_eq!(told_run(&ObservedContainer { state_for: Some(7), ..found }, 103), Duration::from_secs(7));
     }
 }
