@@ -134,7 +134,9 @@ pub async fn likely_registries(host: &dyn Host, specs: impl Iterator<Item = &Ima
 
 /// A proxy resolves and connects for us: only the pull itself can tell whether a registry is reached.
 pub fn is_proxied(host: &dyn Host) -> bool {
-    ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| host.env(name).is_some())
+    // set to nothing it is switched off
+    let set = |name: &&str| host.env(name).is_some_and(|value| !value.trim().is_empty());
+    ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].iter().any(set)
 }
 
 /// Whether a registry (or any other HTTPS server, by its name) accepts a connection.
@@ -353,7 +355,15 @@ async fn listeners(host: &dyn Host, resources: &Resources, observed: &Observed) 
 mod tests {
     use super::*;
     use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
     use crate::model::FileSpec;
+
+    #[tokio::test]
+    async fn a_proxy_that_is_set_to_nothing_reaches_no_registry() {
+        let with = |value| FakeHost::new().env_var("HTTPS_PROXY", value);
+        assert!(reaches(&with("http://proxy:3128"), "docker.io").await);
+        assert!(!reaches(&with(" "), "docker.io").await);
+    }
 
     #[tokio::test]
     async fn a_container_that_another_run_has_just_replaced_holds_no_files() {

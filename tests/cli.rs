@@ -224,7 +224,16 @@ fn an_empty_variable_is_as_none() {
 #[test]
 fn a_file_that_is_named_must_be_there() {
     let home = Home::new();
-    home.run("--file no.yaml config show").exits(3);
+    let expected = home.run("--file no.yaml config show").exits(3).err.clone();
+    // no other platform is meant: nothing is looked at or taken down in its place
+    for words in ["lease", "down --volumes --yes", "down --dry-run", "stop", "logs", "status", "exec web true"] {
+        assert_eq!(home.run(&format!("--file no.yaml {words}")).exits(3).err, expected, "{words}");
+    }
+    home.write("macula.yaml", "name: shop\n");
+    assert_eq!(home.run("--file no.yaml add valkey").exits(3).err, expected);
+    let by_variable = done(home.program("add valkey").env("MACULA_FILE", "no.yaml"), home.0.path());
+    assert_eq!(by_variable.exits(3).err, expected);
+    assert_eq!(std::fs::read_to_string(home.project().join("macula.yaml")).unwrap(), "name: shop\n");
     let done = home.run("stack list --stack no-such-folder");
     assert!(done.exits(3).err.contains("there is no stack at ~/project/no-such-folder"), "{}", done.err);
 }
@@ -245,6 +254,26 @@ fn init_writes_a_file_that_loads() {
     home.run("config init --force").exits(0);
     home.run("config init elsewhere.yaml").exits(0);
     home.run("--file elsewhere.yaml config show").exits(0);
+    // what is written is what the next command reads
+    std::fs::create_dir(home.project().join("sub")).unwrap();
+    let made = home.run("--file sub/macula.yaml init");
+    assert!(made.exits(0).out.contains("`macula --file sub/macula.yaml up` starts the platform alone"), "{}", made.out);
+    home.run("--file sub/macula.yaml config show").exits(0);
+    home.run("--file sub/macula.yaml init").exits(5);
+}
+
+/// macula.yaml would be read in its place.
+#[test]
+fn init_leaves_a_macula_yml_in_force() {
+    let home = Home::new();
+    home.write("macula.yml", "name: shop\n");
+    for words in ["init", "config init"] {
+        let left = home.run(words);
+        assert!(left.exits(5).err.contains("macula.yml exists"), "{}", left.err);
+    }
+    assert_eq!(home.run("config show -o json").exits(0).json()["name"], "shop");
+    home.run("config init --force").exits(0);
+    assert_eq!(home.run("config show -o json").exits(0).json()["name"], "macula");
 }
 
 #[test]
@@ -258,6 +287,46 @@ fn add_changes_the_file_that_a_link_leads_to() {
     home.run("add valkey").exits(0);
     assert!(link.is_symlink() && std::fs::read_to_string(&file).unwrap().contains("valkey"));
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// A pipe or a device stays what it is.
+#[test]
+fn a_report_is_written_to_a_file() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    let home = Home::new();
+    let [link, file, pipe] = ["latest.tar", "report-1.tar", "pipe"].map(|name| home.project().join(name));
+    home.write("report-1.tar", "");
+    std::os::unix::fs::symlink("report-1.tar", &link).unwrap();
+    home.run("report --to latest.tar").exits(0);
+    assert!(link.is_symlink());
+    let written = file.metadata().unwrap();
+    assert!(written.len() > 0);
+    assert_eq!(written.permissions().mode() & 0o777, 0o600);
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let refused = home.run("report --to pipe");
+    assert!(refused.exits(2).err.contains("pipe is not a regular file"), "{}", refused.err);
+    assert!(pipe.metadata().unwrap().file_type().is_fifo());
+}
+
+/// The services of the file and the profiles that the command would have.
+#[test]
+fn a_shell_proposes_what_the_variables_choose() {
+    let home = Home::new();
+    home.write("other.yaml", "name: shop\nstacks: [shop.yaml]\n");
+    home.write("shop.yaml", "services: {shopfront: {image: x}, shopdebug: {image: x, profiles: [dbg]}}\n");
+    let proposed = |words: &str, variables: &[(&str, &str)]| {
+        let mut program = home.program(&format!("-- macula {words}"));
+        let last = words.split(' ').count().to_string();
+        program.env("MACULA_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", last).envs(variables.iter().copied());
+        done(&mut program, home.0.path()).exits(0).out.clone()
+    };
+    assert_eq!(proposed("logs shop", &[]), "");
+    let file = ("MACULA_FILE", "other.yaml");
+    assert_eq!(proposed("logs shop", &[file]).trim(), "shopfront");
+    let both = proposed("logs shop", &[file, ("MACULA_PROFILES", "dbg")]);
+    assert!(both.contains("shopfront") && both.contains("shopdebug"), "{both}");
+    let both = proposed("up --profile dbg shop", &[file]);
+    assert!(both.contains("shopfront") && both.contains("shopdebug"), "{both}");
 }
 
 #[test]
@@ -369,7 +438,47 @@ services:
     let shop = list.as_array().unwrap().iter().find(|stack| stack["name"] == "shop").unwrap();
     assert_eq!(shop["services"], serde_json::json!(["db", "web"]));
     let unknown = home.run("stack config shpo --stack compose.yaml");
-    assert!(unknown.exits(2).err.contains("no stack is called shpo"), "{}", unknown.err);
+    assert!(unknown.exits(2).err.contains("no stack is called shpo\n  hint: did you mean shop?"), "{}", unknown.err);
+    let unknown = home.run("stack render xyz --target swarm --stack compose.yaml");
+    assert!(unknown.exits(2).err.contains("hint: there are shop, "), "{}", unknown.err);
+    // a folder that is called like a stack of ours
+    std::fs::create_dir(home.project().join("metrics")).unwrap();
+    home.write("metrics/compose.yaml", "services: {a: {image: 'a:1'}}\n");
+    let own = home.run("stack config metrics-2 -o json --stack metrics").exits(0).json();
+    assert_eq!(own["services"]["a"]["image"], "a:1");
+    let ours = home.run("stack config metrics --stack metrics");
+    assert!(!ours.exits(0).out.contains("image: a:1") && ours.out.contains("prometheus"), "{}", ours.out);
+}
+
+/// Whoever applies the folder would apply what an earlier rendering left, too.
+#[test]
+fn a_folder_of_manifests_has_those_of_the_last_rendering_alone() {
+    let home = Home::new();
+    let stack = |services: &str| home.write("shop.yaml", &format!("name: shop\nservices: {{{services}}}\n"));
+    let render = || home.run("stack render shop --stack shop.yaml --target kubernetes --dir out");
+    let names = || {
+        let files = std::fs::read_dir(home.project().join("out")).unwrap();
+        let mut names: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    stack("a: {image: 'a:1', expose: [80]}, web: {image: 'web:1', expose: [80]}");
+    let first = render();
+    assert_eq!(first.code, 0, "{}", first.err);
+    assert_eq!(names().len(), 5);
+    home.write("out/007-deployment-mine.yaml", "kind: Deployment\nmetadata: {name: mine}\n");
+    home.write("out/kustomization.yaml", "resources: []\n");
+    stack("web: {image: 'web:2', expose: [80]}");
+    let second = render();
+    assert!(second.err.contains("3 files in out; 4 files of an earlier rendering removed"), "{}", second.err);
+    let left = [
+        "001-namespace-shop.yaml",
+        "002-service-web.yaml",
+        "003-deployment-web.yaml",
+        "007-deployment-mine.yaml",
+        "kustomization.yaml",
+    ];
+    assert_eq!(names(), left);
 }
 
 #[test]

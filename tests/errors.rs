@@ -8,7 +8,7 @@ mod sources;
 const PLACES: &[(&str, usize, &str)] = &[
     (
         "app",
-        33,
+        29,
         "events, warnings, reasons in rows and reports; what a registry said of a name, as `ImageError` has it, or an engine of a path",
     ),
     ("apply", 2, "events, and the note on a program that was to run before a stop"),

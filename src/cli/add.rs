@@ -29,7 +29,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         return list(context);
     }
     let request = context.request(&StackOptions::default())?;
-    let (path, text) = match config::config_file(&request, &DiskFiles) {
+    let (path, text) = match context.config_file(&request)? {
         Some(path) => {
             let read = std::fs::read_to_string(&path);
             let text = read.with_context(|| format!("read {}", path.display()))?;

@@ -61,6 +61,7 @@ struct Ground {
     name: Option<String>,
     file: Option<PathBuf>,
     stacks: Vec<PathBuf>,
+    profiles: Vec<String>,
     no_discover: bool,
 }
 
@@ -78,6 +79,7 @@ impl Ground {
                 ("--name", Some(value)) => ground.name = Some(value),
                 ("--file", Some(value)) => ground.file = Some(value.into()),
                 ("--stack", Some(value)) => ground.stacks.push(value.into()),
+                ("--profile", Some(value)) => ground.profiles.extend(value.split(',').map(str::to_owned)),
                 ("--no-discover", _) => ground.no_discover = true,
                 _ => {}
             }
@@ -89,14 +91,28 @@ impl Ground {
     /// shows errors in the middle of a line.
     fn load(&self) -> Option<Loaded> {
         let host = LocalHost::new();
-        let name = self.name.clone().or_else(|| host.env("MACULA_NAME")).filter(|name| !name.is_empty());
+        let mut profiles = self.profiles.clone();
+        if profiles.is_empty() {
+            let variable = host.env("MACULA_PROFILES").unwrap_or_default();
+            profiles.extend(variable.split(',').map(str::to_owned));
+        }
+        profiles.retain(|name| !name.is_empty());
+        // one that is being typed is unknown as yet
+        let some = !profiles.is_empty();
+        self.load_with(&host, profiles).or_else(|| some.then(|| self.load_with(&host, Vec::new())).flatten())
+    }
+
+    fn load_with(&self, host: &LocalHost, profiles: Vec<String>) -> Option<Loaded> {
+        let variable = |name| host.env(name).filter(|value| !value.is_empty());
+        let name = self.name.clone().or_else(|| variable("MACULA_NAME"));
         let mut request = config::Request {
             cwd: std::env::current_dir().ok()?,
             config_folder: Some(host.folders().config),
             env: host.environment(),
-            file: self.file.clone(),
+            file: self.file.clone().or_else(|| variable("MACULA_FILE").map(PathBuf::from)),
             name: name.and_then(|name| PlatformName::new(&name).ok()),
             stacks: self.stacks.clone(),
+            profiles,
             discover: !self.no_discover,
             ..config::Request::default()
         };
@@ -187,9 +203,11 @@ mod tests {
     #[test]
     fn the_command_line_says_which_platform_is_meant() {
         let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
-        let ground = Ground::of(&words("macula -- macula --name pr-7 logs --stack=a/compose.yaml --stack b "));
+        let line = "macula -- macula --name pr-7 logs --stack=a/compose.yaml --stack b --profile x,y --profile=z ";
+        let ground = Ground::of(&words(line));
         let stacks = vec![PathBuf::from("a/compose.yaml"), PathBuf::from("b")];
-        assert_eq!(ground, Ground { name: Some("pr-7".into()), stacks, ..Ground::default() });
+        let profiles = ["x", "y", "z"].map(str::to_owned).into();
+        assert_eq!(ground, Ground { name: Some("pr-7".into()), stacks, profiles, ..Ground::default() });
         // these are no short forms of `--file` and `--name`
         assert_eq!(Ground::of(&words("macula -- macula logs -f web -n 5 ")), Ground::default());
         assert!(Ground::of(&words("macula -- macula up --no-discover ")).no_discover);

@@ -7,6 +7,7 @@ use crate::config::{self, DiskFiles};
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
+use super::init::in_place_of;
 use super::near::near;
 use super::shapes;
 use super::ui::text;
@@ -103,8 +104,12 @@ fn show(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
 
 async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliError> {
     let name = context.name.clone().unwrap_or_default();
-    if !force && context.host.exists(&path).await {
-        return Err(CliError::conflict(format!("{} exists", path.display())).hint("`--force` overwrites it"));
+    if !force && let Some(file) = in_place_of(context, &path).await {
+        let hint = match file == path {
+            true => "`--force` overwrites it".to_owned(),
+            false => format!("of the two only macula.yaml is read; `--force` writes {} all the same", path.display()),
+        };
+        return Err(CliError::conflict(format!("{} exists", file.display())).hint(hint));
     }
     let request = context.request(&StackOptions::default())?;
     context.stdout_is_open()?;

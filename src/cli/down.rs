@@ -8,10 +8,9 @@ use crate::model::PlatformName;
 use crate::plan::{Action, Plan};
 use crate::words;
 
-use super::context::{Context, declined};
+use super::context::Context;
 use super::error::{CliError, ErrorKind};
 use super::interrupt;
-use super::ui::confirm::{self, Answer};
 use super::ui::{Style, Tone, text};
 use crate::model::macula;
 
@@ -66,12 +65,15 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         context.events().info("there is no platform to take down");
     }
     let mut all = Vec::new();
-    let mut failed = Vec::new();
+    let (mut are_down, mut failed) = (Vec::new(), Vec::new());
     for name in platforms {
         context.events().info(format!("platform {name}"));
         match one(context, &args, name.clone()).await {
-            Ok(done) => all.push(done),
-            Err(error) if ends_all(error.kind) => return Err(error),
+            Ok(done) => {
+                all.push(done);
+                are_down.push(name);
+            }
+            Err(error) if ends_all(error.kind) => return Err(after(error, &name, &are_down, &failed)),
             // the others have nothing to do with it
             Err(error) => failed.push((name, error)),
         }
@@ -85,6 +87,27 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 /// Whoever has said no, or is not there to be asked, was asked about all of them; without an engine none goes down.
 fn ends_all(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Interrupted | ErrorKind::Declined | ErrorKind::Privilege | ErrorKind::NoEngine)
+}
+
+/// The error that ends all of it at one platform, with what became of those before.
+fn after(
+    mut error: CliError,
+    name: &PlatformName,
+    down: &[PlatformName],
+    failed: &[(PlatformName, CliError)],
+) -> CliError {
+    let those = words::list(down.iter().map(ToString::to_string));
+    let are = if down.len() == 1 { "is" } else { "are" };
+    match error.kind {
+        _ if down.is_empty() => {}
+        ErrorKind::Declined => error.message = format!("{those} {are} down; {name} was left as it is."),
+        ErrorKind::Interrupted => {
+            error.message = format!("Stopped; {those} {are} down, and what was not taken down yet still runs.");
+        }
+        _ => error.details.push(format!("{those} {are} down")),
+    }
+    error.details.extend(failed.iter().map(|(name, error)| format!("{name} is not down: {}", error.message)));
+    error
 }
 
 /// The error of the first platform that did not go down, and what was the matter with the others.
@@ -220,7 +243,7 @@ pub(super) fn broken(context: &Context, begun: Instant, error: app::Error) -> Cl
     error.into()
 }
 
-/// Shows what would be lost for good, and has the platform's name typed: a `y` comes too easily.
+/// Shows what would be lost for good, and has the platform's name typed.
 async fn agree_to_lose(
     context: &Context,
     session: &Session,
@@ -253,13 +276,9 @@ async fn agree_to_lose(
             .hint("there is no terminal to ask on; `--yes` confirms that the data may go")
             .suggest(macula("down").why("to keep the data")));
     }
-    context.finish();
     let loss = Loss { platform: name.as_str(), owner: owner.as_deref(), data: &data, passwords };
     let text = loss.text(context.err_style(), context.terminal.width);
-    match confirm::type_word(name.as_str(), &text, &context.terminal, &context.cancel).await? {
-        Answer::Yes => Ok(()),
-        _ => Err(declined()),
-    }
+    context.confirm_loss(name.as_str(), &text).await
 }
 
 struct Loss<'a> {
@@ -326,8 +345,32 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
+    use crate::cli::context::declined;
     use crate::model::{ResourceId, ResourceKind};
     use crate::plan::{Cause, Step};
+
+    #[test]
+    fn whoever_stops_half_way_learns_what_is_down() {
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| PlatformName::new(name).unwrap());
+        let failed = [(d, CliError::unexpected("busy"))];
+        let told = |error: CliError, down: &[PlatformName]| {
+            let error = after(error, &c, down, &failed);
+            std::iter::once(error.message).chain(error.details).collect::<Vec<_>>().join("\n")
+        };
+        assert_snapshot!(told(declined(), &[]), @r"
+        Nothing was changed.
+        d is not down: busy
+        ");
+        assert_snapshot!(told(declined(), &[a.clone(), b]), @r"
+        a and b are down; c was left as it is.
+        d is not down: busy
+        ");
+        let interrupted = || CliError::new(ErrorKind::Interrupted, "Cancelled; nothing was changed.");
+        assert_snapshot!(told(interrupted(), &[a]), @r"
+        Stopped; a is down, and what was not taken down yet still runs.
+        d is not down: busy
+        ");
+    }
 
     #[test]
     fn what_would_go_is_told_in_services_and_volumes() {

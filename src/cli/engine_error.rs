@@ -25,7 +25,7 @@ impl From<EngineError> for CliError {
                 containers.iter().fold(new(ErrorKind::Conflict), leave).again(Again::AsItIs)
             }
             EngineError::Held { .. } => new(ErrorKind::Unexpected)
-                .hint("restart the engine, which frees it (`sudo systemctl restart docker`; containers stop meanwhile)")
+                .hint("restart the engine, which frees it (containers stop meanwhile)")
                 .hint("nothing is in its way: the next `up` takes the network as it is")
                 .again(Again::AsItIs),
             EngineError::SubnetTaken { .. } => new(ErrorKind::Conflict)
@@ -277,7 +277,7 @@ mod tests {
         exit 5
 
         error: removing network macula: the engine holds it for a container that is gone
-          hint: restart the engine, which frees it (`sudo systemctl restart docker`; containers stop meanwhile)
+          hint: restart the engine, which frees it (containers stop meanwhile)
           hint: nothing is in its way: the next `up` takes the network as it is
           try: macula up
         exit 1

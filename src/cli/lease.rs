@@ -49,10 +49,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 return Err(CliError::usage(format!("{name} has no lease"))
                     .suggest(macula("up --lease 2h").why("to give it one")));
             };
-            let extended = extended(lease, end(host, time));
-            state.keep_lease(host, Some(&extended.0)).await?;
-            state.note_use(host, extended.1.unwrap_or_else(|| host.now())).await;
-            Some(extended.0)
+            let lease = extended(lease, end(host, time));
+            state.keep_lease(host, Some(&lease)).await?;
+            state.note_use(host, host.now()).await;
+            Some(lease)
         }
         Action::Cancel => {
             state.keep_lease(host, None).await?;
@@ -77,18 +77,10 @@ fn end(host: &dyn Host, time: Duration) -> i64 {
     host.now().saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// A lease that lasts until then at least, and as when its platform is to count as used last.
-fn extended(lease: Lease, until: i64) -> (Lease, Option<i64>) {
-    match (&lease.until, &lease.idle) {
-        (None, Some(idle)) => {
-            let used = until.saturating_sub(idle.seconds);
-            (lease, Some(used))
-        }
-        (_, idle) => {
-            let used = idle.as_ref().map(|idle| until.saturating_sub(idle.seconds));
-            (Lease { until: Some(until), ..lease }, used)
-        }
-    }
+/// A lease that lasts until then at least, whatever ends it.
+fn extended(lease: Lease, until: i64) -> Lease {
+    let later = |before: i64| before.max(until);
+    Lease { until: lease.until.map(later), at_least: Some(lease.at_least.map_or(until, later)), ..lease }
 }
 
 /// What of a lease was said on the command line of `up`, or in macula.yaml.
@@ -130,20 +122,24 @@ impl Asked {
         let Self { time, process, idle } = self;
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         let idle = idle.map(|idle| Idle { seconds: seconds(idle), block, ports });
-        Some(Lease { until: time.map(|time| end(host, time)), process, idle })
+        Some(Lease { until: time.map(|time| end(host, time)), process, idle, at_least: None })
     }
 }
 
 /// When the platform goes, as the end of a sentence.
 pub(super) fn ends(lease: &Lease, used: Option<i64>, now: i64) -> String {
-    let left_until = |until: i64| Duration::from_secs(u64::try_from(until - now).unwrap_or_default());
-    let left = lease.until.map(left_until);
-    let time = left.map(|left| format!("in {}", text::duration(left)));
-    let process = lease.process.as_ref().map(|process| format!("when process {} ends", process.pid));
+    let left_until = |until: i64| text::duration(Duration::from_secs(u64::try_from(until - now).unwrap_or_default()));
+    let time = lease.until.map(|until| format!("in {}", left_until(until)));
+    let process = lease.process.as_ref().map(|process| {
+        let kept = lease.at_least.filter(|at| *at > now);
+        let earliest = kept.map(|at| format!(" (in {} at the earliest)", left_until(at))).unwrap_or_default();
+        format!("when process {} ends{earliest}", process.pid)
+    });
     let idle = lease.idle.as_ref().map(|idle| {
         let span = words::span(idle.seconds.unsigned_abs());
-        let earliest = left_until(used.unwrap_or(now).saturating_add(idle.seconds));
-        format!("when nothing has used it for {span} (in {} at the earliest)", text::duration(earliest))
+        let unused = used.unwrap_or(now).saturating_add(idle.seconds);
+        let earliest = lease.at_least.map_or(unused, |at| at.max(unused));
+        format!("when nothing has used it for {span} (in {} at the earliest)", left_until(earliest))
     });
     let when: Vec<String> = [time, process, idle].into_iter().flatten().collect();
     format!("is taken down {}", when.join(" or "))
@@ -158,8 +154,14 @@ mod tests {
     fn the_end_is_told_in_words() {
         let holder = LeaseHolder { pid: 7, started: None };
         assert_eq!(ends(&Lease { until: Some(160), ..Lease::default() }, None, 100), "is taken down in 1m00s");
-        let both = Lease { until: Some(90), process: Some(holder), idle: None };
+        let both = Lease { until: Some(90), process: Some(holder.clone()), ..Lease::default() };
         assert_eq!(ends(&both, None, 100), "is taken down in 0.0s or when process 7 ends");
+        let extended = |at_least: i64| {
+            let lease = Lease { process: Some(holder.clone()), at_least: Some(at_least), ..Lease::default() };
+            ends(&lease, None, 100)
+        };
+        assert_eq!(extended(160), "is taken down when process 7 ends (in 1m00s at the earliest)");
+        assert_eq!(extended(100), "is taken down when process 7 ends");
     }
 
     #[tokio::test]
@@ -175,15 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn an_extension_counts_for_what_the_lease_is_about() {
+    fn an_extension_counts_for_all_that_the_lease_is_about() {
         let idle = Idle { seconds: 1800, block: Ipv4Addr::new(127, 0, 0, 0), ports: Vec::new() };
-        let timed = Lease { until: Some(100), ..Lease::default() };
-        assert_eq!(extended(timed, 7200), (Lease { until: Some(7200), ..Lease::default() }, None));
-        let unused = Lease { idle: Some(idle.clone()), ..Lease::default() };
+        let process = LeaseHolder { pid: 7, started: None };
+        let of_process = Lease { process: Some(process), idle: Some(idle), ..Lease::default() };
         // it gets no end that it did not have
-        assert_eq!(extended(unused.clone(), 7200), (unused, Some(5400)));
-        let both = Lease { until: Some(100), idle: Some(idle), process: None };
-        assert_eq!(extended(both.clone(), 7200), (Lease { until: Some(7200), ..both }, Some(5400)));
+        assert_eq!(extended(of_process.clone(), 7200), Lease { at_least: Some(7200), ..of_process.clone() });
+        let timed = Lease { until: Some(100), ..of_process };
+        let longer = Lease { until: Some(7200), at_least: Some(7200), ..timed.clone() };
+        assert_eq!(extended(timed, 7200), longer);
+        assert_eq!(extended(longer.clone(), 7000), longer, "it is not shortened");
     }
 
     #[test]
@@ -192,5 +195,7 @@ mod tests {
         let lease = Lease { idle: Some(idle), ..Lease::default() };
         let told = ends(&lease, Some(100), 400);
         assert_eq!(told, "is taken down when nothing has used it for 30 minutes (in 25m00s at the earliest)");
+        let told = ends(&Lease { at_least: Some(4000), ..lease }, Some(100), 400);
+        assert_eq!(told, "is taken down when nothing has used it for 30 minutes (in 1h00m at the earliest)");
     }
 }

@@ -9,8 +9,9 @@ use tokio::io::BufReader;
 
 use crate::model::macula;
 use crate::portal::mcp::{self, EDITORS, Editor, Right};
+use crate::words;
 
-use super::context::Context;
+use super::context::{Context, declined};
 use super::error::{CliError, ErrorKind};
 
 /// Serve the platform to agents and editors over the Model Context Protocol
@@ -86,14 +87,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         return install(context, which, &rights).await;
     }
     let platform = context.platform_name()?;
-    let mut options = vec!["--name".to_owned(), platform.to_string()];
-    if let Some(file) = &context.global.file {
-        options.extend(["--file".to_owned(), file.to_string_lossy().into_owned()]);
-    }
     let settings = mcp::Settings {
         program: context.session_without_engine("mcp").program,
         version: env!("CARGO_PKG_VERSION"),
-        options,
+        options: same_platform(context),
         rights,
         report: context.host.folders().cache.join(super::report::default_path(&platform)),
     };
@@ -145,17 +142,34 @@ async fn install(context: &Context, which: Install, rights: &[Right]) -> Result<
             ),
         }
     }
+    let (mut written, mut refused) = (Vec::new(), false);
     for (editor, path, after) in changes {
         // before the question, so that whoever is not asked sees it too
         if !context.json() {
             context.print(&format!("{}:\n{after}", path.display()))?;
         }
-        context.confirm(&format!("Write {} for {}?", path.display(), editor.name), &after).await?;
+        match context.agreed(&format!("Write {} for {}?", path.display(), editor.name), &after).await {
+            Ok(true) => {}
+            Ok(false) => {
+                refused = true;
+                continue;
+            }
+            Err(mut error) => {
+                if error.kind == ErrorKind::Interrupted && !written.is_empty() {
+                    error.message = format!("Cancelled; {} was written before.", words::list(&written));
+                }
+                return Err(error);
+            }
+        }
         if let Err(error) = context.host.rewrite(&path, after.as_bytes(), 0o644).await {
             left_alone.push(anyhow::Error::from(error).context(format!("write {}", path.display())).into());
             continue;
         }
         context.events().info(format!("{} starts `macula {}` now", editor.name, args.join(" ")));
+        written.push(editor.file);
+    }
+    if refused && written.is_empty() && left_alone.is_empty() {
+        return Err(declined());
     }
     all_of(left_alone)
 }
@@ -168,12 +182,22 @@ fn all_of(errors: Vec<CliError>) -> Result<(), CliError> {
     Err(first)
 }
 
+/// The options by which a command that starts in this folder means the platform of this run: as they are typed, since a
+/// name that somebody has given must be known.
+fn same_platform(context: &Context) -> Vec<String> {
+    let mut options = Vec::new();
+    if let Some(name) = &context.name {
+        options.extend(["--name".to_owned(), name.to_string()]);
+    }
+    if let Some(file) = &context.global.file {
+        options.extend(["--file".to_owned(), file.to_string_lossy().into_owned()]);
+    }
+    options
+}
+
 /// What the editor is to start, with the options of this run.
 fn arguments(context: &Context, rights: &[Right]) -> Vec<String> {
-    let mut args = Vec::new();
-    if let Some(name) = &context.name {
-        args.extend(["--name".to_owned(), name.to_string()]);
-    }
+    let mut args = same_platform(context);
     args.push("mcp".to_owned());
     if !rights.is_empty() {
         let words: Vec<&str> = rights.iter().map(|right| right.word()).collect();

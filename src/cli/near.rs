@@ -4,14 +4,16 @@
 pub fn near(name: &str, known: &[String]) -> Vec<String> {
     // two slips in a short word leave nothing of it: `db` is not `web`
     let slips = if name.chars().count() <= 4 { 1 } else { 2 };
-    let mut all: Vec<(usize, &String)> = known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| {
-            // a part of a longer name is as good as a slip of the finger
-            *distance <= slips || (name.len() >= 3 && (candidate.contains(name) || name.contains(candidate.as_str())))
-        })
-        .collect();
+    let name = name.to_lowercase();
+    let distance = |candidate: &String| {
+        let lower = candidate.to_lowercase();
+        let distance = strsim::damerau_levenshtein(&name, &lower);
+        // a part of a longer name is as good as a slip of the finger
+        let is_part = name.len() >= 3 && (lower.contains(&name) || name.contains(&lower));
+        (distance <= slips || is_part).then_some(distance)
+    };
+    let mut all: Vec<(usize, &String)> =
+        known.iter().filter_map(|candidate| Some((distance(candidate)?, candidate))).collect();
     all.sort();
     all.into_iter().map(|(_, candidate)| candidate.clone()).collect()
 }
@@ -27,5 +29,6 @@ mod tests {
         assert_eq!(near("wbe", &known), ["web"]);
         assert_eq!(near("vlakye", &known), ["valkey"]);
         assert_eq!(near("shop", &known), ["shop-db"]);
+        assert_eq!(near("valKEY", &known), ["valkey"]);
     }
 }

@@ -10,7 +10,7 @@ use crate::app::{
 use crate::config::Loaded;
 use crate::doctor::{Fix, Needs};
 use crate::engine::absent::Absent;
-use crate::model::{MaculaCommand, Platform, macula};
+use crate::model::{MaculaCommand, Platform};
 use crate::plan::{CLUSTER_GROUP, ProcessStep, leave_out_processes};
 
 use super::consent::{missing_engine, opening};
@@ -24,7 +24,7 @@ use super::ui::{Tone, left_out, plan_screen, text};
 ///
 /// Old and new values are shown where they are known, those of secrets never. `-v` also lists the
 /// single steps. Without an engine it shows what a first `up` would do, the engine's installation
-/// included.
+/// included. Services whose image is unavailable are marked, and the exit code is 6 then.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Services to plan for, with their dependencies (default: all)
@@ -53,13 +53,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let session = context.session_ahead("plan", context.services_of(&options));
     let (mut loaded, _) = context.load_for_up(&options, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
-    let mut services = args.services;
+    let mut services = args.services.clone();
     context.services_meant(&loaded.platform, &mut services);
-    let typed = services.clone();
-    let chosen = split_processes(&loaded.platform, &mut services);
-    let about = About::new(&loaded.platform, &args.scale, &typed, chosen.as_ref());
-    let (session, first) = or_an_empty_world(session.await, &loaded).await?;
-    let loaded = remap(&session, &loaded, &services).await?.unwrap_or_else(|| loaded.clone());
+    args.scale.check_given_back(&loaded.platform, &services)?;
+    let flags = [(args.no_cluster, "--no-cluster"), (args.strict, "--strict")];
+    let flags = flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag.to_owned());
+    let up = up_command(&options, flags, &services);
     let wanted = Wanted {
         services,
         scaled: args.scale.services().collect(),
@@ -70,30 +69,61 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         ahead: true,
         ..Wanted::default()
     };
+    let (prepared, pending) = Box::pin(planned(context, session.await, &loaded, wanted, up)).await?;
+    if args.exit_code
+        && let Some(foreign) = prepared.survey.foreign()
+    {
+        return Err(foreign.into());
+    }
+    if args.exit_code && pending {
+        return Err(CliError::new(ErrorKind::ChangesPending, "there are changes to make"));
+    }
+    Ok(())
+}
+
+/// The command that carries out a plan. `flags`: what it has beyond the options that both know; `services`: those that
+/// the user named, processes among them.
+pub fn up_command(options: &Upping<'_>, flags: impl IntoIterator<Item = String>, services: &[String]) -> MaculaCommand {
+    let words = std::iter::once("up".to_owned()).chain(options.words()).chain(flags);
+    MaculaCommand::of(words.chain(services.iter().cloned()))
+}
+
+/// Makes a plan that is not carried out, and shows it with all that is said of it; true: there is something to do in it.
+/// The services that are wanted may be processes; `up`: the command that carries it out.
+pub async fn planned(
+    context: &Context,
+    session: Session,
+    loaded: &Loaded,
+    mut wanted: Wanted,
+    up: MaculaCommand,
+) -> Result<(Prepared, bool), CliError> {
+    let (session, first) = or_an_empty_world(session, loaded).await?;
+    let chosen = split_processes(&loaded.platform, &mut wanted.services);
+    let processes = chosen.as_ref().map_or(loaded.platform.processes.len(), BTreeSet::len);
+    let about = About { platform: &loaded.platform, processes, up };
+    let moved = remap(&session, loaded, &wanted.services).await?;
+    let loaded = moved.as_ref().unwrap_or(loaded);
     let mut prepared =
-        prepare(&session, &loaded, &wanted).await.map_err(|error| located(error, &loaded, context.excerpt_room()))?;
+        prepare(&session, loaded, &wanted).await.map_err(|error| located(error, loaded, context.excerpt_room()))?;
     let left_out = &prepared.plan.left_out;
-    let processes = planned_processes(&session, &loaded, chosen.as_ref(), false, left_out).await?;
+    let processes = planned_processes(&session, loaded, chosen.as_ref(), wanted.recreate, left_out).await?;
     leave_out_processes(&mut prepared.plan.left_out, &loaded.platform.processes, chosen.as_ref());
     let notes = prepared.cluster_drift().into_iter().chain(prepared.kept_notes(&context.invocation()));
     for note in notes.chain(prepared.apart_notes()) {
         context.events().warn(note);
     }
     show(context, &session, &prepared, &processes, &about, first.as_ref()).await?;
-    if args.exit_code
-        && let Some(foreign) = prepared.survey.foreign()
-    {
-        return Err(foreign.into());
+    if !prepared.unavailable.is_empty() {
+        let error = app::Error::Supply(prepared.unavailable);
+        return Err(located(error, loaded, context.excerpt_room()));
     }
-    if args.exit_code && (first.is_some() || !prepared.plan.is_empty() || !processes.is_empty()) {
-        return Err(CliError::new(ErrorKind::ChangesPending, "there are changes to make"));
-    }
-    Ok(())
+    let pending = first.is_some() || !prepared.plan.is_empty() || !processes.is_empty();
+    Ok((prepared, pending))
 }
 
 /// With an engine, or with an empty world in its place, where one could be installed: then with what that
 /// would take.
-pub async fn or_an_empty_world(mut session: Session, loaded: &Loaded) -> Result<(Session, Option<Fix>), CliError> {
+async fn or_an_empty_world(mut session: Session, loaded: &Loaded) -> Result<(Session, Option<Fix>), CliError> {
     if session.system.engine.is_some() {
         return Ok((session, None));
     }
@@ -106,7 +136,7 @@ pub async fn or_an_empty_world(mut session: Session, loaded: &Loaded) -> Result<
 }
 
 /// What a plan is about, beyond what it is made of.
-pub struct About<'a> {
+struct About<'a> {
     /// With the services that are left out.
     platform: &'a Platform,
     /// How many programs of this machine.
@@ -115,26 +145,8 @@ pub struct About<'a> {
     up: MaculaCommand,
 }
 
-impl<'a> About<'a> {
-    /// `typed`: the services and processes that the user named; `processes`: those of them and of their needs that are
-    /// programs of this machine.
-    pub fn new(
-        platform: &'a Platform,
-        scale: &ScaleOptions,
-        typed: &[String],
-        processes: Option<&BTreeSet<String>>,
-    ) -> Self {
-        let up = scale.words().fold(macula("up"), |up, words| up.arg("--scale").arg(words));
-        Self {
-            platform,
-            processes: processes.map_or(platform.processes.len(), BTreeSet::len),
-            up: typed.iter().fold(up, |up, name| up.arg(name)),
-        }
-    }
-}
-
 /// Prints a plan that is not carried out. `first`: how there comes to be an engine.
-pub async fn show(
+async fn show(
     context: &Context,
     session: &Session,
     prepared: &Prepared,
@@ -148,6 +160,10 @@ pub async fn show(
     let plan = &prepared.plan;
     let mut changes = changes(prepared).await;
     changes.extend(processes.iter().map(Change::of_process));
+    // it is not as wanted
+    if changes.is_empty() && !prepared.unavailable.is_empty() {
+        return Ok(());
+    }
     if context.json() {
         let (owner, engine) = (&prepared.survey.foreign, first.map(|fix| &fix.actions));
         return context.print_json(&json!({
@@ -167,8 +183,12 @@ pub async fn show(
     let style = context.out_style();
     let width = context.terminal.table_width().unwrap_or(160);
     let services = prepared.services() + about.processes;
-    let mut out = plan_screen::screen(&changes, services, &context.line(about.up.clone()), width, style);
-    if let Some(opening) = opening(prepared, &expected(session, plan).await) {
+    // without the images it would fail
+    let up = prepared.unavailable.is_empty().then(|| context.line(about.up.clone()));
+    let mut out = plan_screen::screen(&changes, services, up.as_deref(), width, style);
+    if prepared.unavailable.is_empty()
+        && let Some(opening) = opening(prepared, &expected(session, plan).await)
+    {
         for line in text::wrap(&opening, width) {
             out.push_str(&format!("{line}\n"));
         }

@@ -65,15 +65,21 @@ pub async fn write(
     loaded: Result<&Loaded, &CliError>,
     to: &std::path::Path,
 ) -> Result<Vec<String>, CliError> {
+    let doing = || format!("write {}", to.display());
+    let place = std::path::absolute(to).with_context(doing)?;
+    // where a link leads; a pipe or a device would be replaced by a file
+    let place = context.host.resolved(&place).await;
+    if tokio::fs::metadata(&place).await.is_ok_and(|there| !there.is_file()) {
+        return Err(CliError::usage(format!("{} is not a regular file", to.display()))
+            .hint("the archive is written to a file of its own"));
+    }
     let told = |error: &CliError| {
         let lines = std::iter::once(&error.message).chain(&error.details).chain(&error.causes);
         lines.cloned().collect::<Vec<_>>().join("\n")
     };
     let mut files = vec![ReportFile { name: "README.txt".to_owned(), text: READ_ME.to_owned() }];
     files.extend(app::report(session, name, loaded.map_err(told)).await);
-    let doing = || format!("write {}", to.display());
     let archive = archive(&files, context.host.now()).with_context(doing)?;
-    let place = std::path::absolute(to).with_context(doing)?;
     context.host.write(&place, &archive, 0o600).await.with_context(doing)?;
     Ok(files.into_iter().map(|file| file.name).collect())
 }

@@ -3,12 +3,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::app::{self, Nameless, ProgramRequest, own_environment, prepare_program, process_is_kept};
-use crate::config::env_file;
 use crate::host::Command;
 use crate::model::macula;
 
 use super::consent::Asker;
-use super::context::{Context, StackOptions};
+use super::context::{Context, OfServices, StackOptions};
 use super::error::CliError;
 use super::excerpt::located;
 use super::interrupt;
@@ -50,15 +49,11 @@ const LISTENS: Duration = Duration::from_secs(2);
 const LOOKS: usize = 60;
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_to_join(&args.stacks).await?;
+    let named = OfServices { stacks: args.stacks, services: &args.needs };
+    let (loaded, choices) = context.load_to_join(&named).await?;
     let mut name = args.called;
-    let mut more: Vec<(String, String)> = Vec::new();
-    for path in &args.env_file {
-        let content = context.host.read(path).await;
-        let content = content.with_context(|| format!("read {}", path.display()))?;
-        let read = env_file(&String::from_utf8_lossy(&content), &|name| context.host.env(name));
-        more.extend(read.map_err(|error| CliError::config(format!("{}: {error}", path.display())))?);
-    }
+    let of_files = app::file_variables(&*context.host, &args.env_file).await?;
+    let mut more: Vec<(String, String)> = of_files.into_iter().collect();
     let session = context.session("run").await;
     // a single word may be the name of a process that macula.yaml declares
     let declared = match args.command.as_slice() {
@@ -69,6 +64,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         is_there(context, &args.command)?;
     }
     let mut needs = args.needs;
+    context.services_meant(&loaded.platform, &mut needs);
     let (mut words, mut folder, mut port) = (args.command, None, args.port);
     let mut without: Vec<String> = Vec::new();
     if let Some(process) = declared {

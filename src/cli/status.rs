@@ -1,8 +1,8 @@
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::{
     self, Condition, Counts, DnsStatus, PlatformStatus, ProcessStanding, ProcessStatus, ReachStatus, ResolverFiles,
@@ -17,8 +17,11 @@ use super::error::CliError;
 use super::interrupt;
 use super::ui::full_screen::FullScreen;
 use super::ui::status_screen::{Mood, Note, Row, Screen, counted, mood};
-use super::ui::{left_out, terminal_is_back, text};
+use super::ui::{Tone, left_out, terminal_is_back, text};
 use crate::words;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// Show how the services are and where they are reached
 ///
@@ -69,7 +72,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         let status = context.while_looking(look(), first, lines).await?;
         return show(context, &status, all).await;
     }
-    let live = context.terminal.stdout_is_tty && !context.json();
+    let live = context.terminal.is_drawn_on() && !context.json();
     let _interrupts = interrupt::quietly(context.cancel.clone())?;
     if live {
         context.finish();
@@ -79,7 +82,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         true => Some(FullScreen::enter().context("write to standard output")?),
         false => None,
     };
-    watch(context, look, all, screen.as_mut()).await
+    let resized = signal(SignalKind::window_change()).context("listen for changes of the terminal's size")?;
+    Watch { context, all, screen: screen.as_mut(), resized, seen: None }.run(look).await
 }
 
 /// What is shown until every service has said how it is.
@@ -113,57 +117,104 @@ fn only(mut status: Status, services: &[String]) -> Result<Status, CliError> {
     Ok(status)
 }
 
-/// Until Ctrl-C.
-async fn watch(
-    context: &Context,
-    look: impl AsyncFn() -> Result<Status, CliError>,
-    all: bool,
-    mut screen: Option<&mut FullScreen>,
-) -> Result<(), CliError> {
-    let mut before: BTreeMap<String, Condition> = BTreeMap::new();
-    loop {
-        let now = tokio::select! {
-            now = look() => now?,
-            () = context.cancel.cancelled() => return Ok(()),
-        };
-        match &mut screen {
-            Some(screen) => paint(context, &now, all, &before, screen)?,
-            None => show(context, &now, all).await?,
-        }
-        if context.reader_gone() {
-            return Ok(());
-        }
-        before = now.services.iter().map(|row| (row.name.clone(), row.condition)).collect();
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(2)) => {}
-            () = terminal_is_back(), if screen.is_some() => {}
-            () = context.cancel.cancelled() => return Ok(()),
+/// What the last looks have seen.
+struct Seen<T> {
+    now: T,
+    before: Option<T>,
+    /// Why the last look has seen nothing new.
+    stale: Option<String>,
+}
+
+impl<T> Seen<T> {
+    /// With another look. One that fails leaves what was seen: an engine that restarts is there again soon.
+    fn with(looked: Result<T, CliError>, seen: Option<Self>) -> Result<Self, CliError> {
+        match (looked, seen) {
+            (Ok(now), seen) => Ok(Self { now, before: seen.map(|seen| seen.now), stale: None }),
+            (Err(error), Some(seen)) => Ok(Self { stale: Some(error.message), ..seen }),
+            (Err(error), None) => Err(error),
         }
     }
 }
 
-/// One picture, cut to the height of the terminal.
-fn paint(
-    context: &Context,
-    now: &Status,
+/// `--watch`.
+struct Watch<'a> {
+    context: &'a Context,
     all: bool,
-    before: &BTreeMap<String, Condition>,
-    on: &mut FullScreen,
-) -> Result<(), CliError> {
-    let size = super::ui::size_of_stdout(&context.terminal);
-    let mut screen = screen_of(context, now, all);
-    for row in &mut screen.rows {
-        let condition = now.services.iter().find(|service| service.name == row.name).map(|service| service.condition);
-        row.changed = before.get(&row.name).is_some_and(|old| Some(*old) != condition);
+    /// None: one table after the other.
+    screen: Option<&'a mut FullScreen>,
+    resized: Signal,
+    seen: Option<Seen<Status>>,
+}
+
+impl Watch<'_> {
+    /// Until Ctrl-C.
+    async fn run(mut self, look: impl AsyncFn() -> Result<Status, CliError>) -> Result<(), CliError> {
+        loop {
+            let Some(looked) = self.while_drawn(look()).await? else { return Ok(()) };
+            let before = self.seen.take().filter(|_| self.screen.is_some());
+            let seen = self.seen.insert(Seen::with(looked, before)?);
+            match &self.screen {
+                Some(_) => self.paint()?,
+                // one value on each line, as of all that goes on
+                None if self.context.json() => {
+                    let value = serde_json::to_string(&seen.now).map_err(CliError::fault)?;
+                    self.context.print_data(&(value + "\n"))?;
+                }
+                None => show(self.context, &seen.now, self.all).await?,
+            }
+            if self.context.reader_gone() || self.while_drawn(tokio::time::sleep(PAUSE)).await?.is_none() {
+                return Ok(());
+            }
+        }
     }
-    let style = context.out_style();
-    let mut lines = screen.lines(size.columns.saturating_sub(1), style);
-    if lines.len() > size.rows {
-        let more = lines.len() - size.rows + 1;
-        lines.truncate(size.rows.saturating_sub(1));
-        lines.push(format!("{} {more} more", style.symbol("…", "..")));
+
+    /// What the work comes to; meanwhile the picture is drawn again where the terminal has changed. None: Ctrl-C.
+    async fn while_drawn<T>(&mut self, work: impl Future<Output = T>) -> Result<Option<T>, CliError> {
+        let mut work = Box::pin(work);
+        let (context, full) = (self.context, self.screen.is_some());
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(Some(done)),
+                () = context.cancel.cancelled() => return Ok(None),
+                _ = self.resized.recv(), if full => {}
+                () = terminal_is_back(), if full => {}
+            }
+            self.paint()?;
+        }
     }
-    Ok(on.draw(&lines, size).context("write to standard output")?)
+
+    /// One picture, cut to the size of the terminal.
+    fn paint(&mut self) -> Result<(), CliError> {
+        let (Some(on), Some(seen)) = (self.screen.as_deref_mut(), &self.seen) else { return Ok(()) };
+        let size = super::ui::size_of_stdout(&self.context.terminal);
+        let mut screen = screen_of(self.context, &seen.now, self.all);
+        let condition = |status: &Status, name: &str| {
+            status.services.iter().find(|service| service.name == name).map(|service| service.condition)
+        };
+        for row in &mut screen.rows {
+            let old = seen.before.as_ref().and_then(|before| condition(before, &row.name));
+            row.changed = old.is_some() && old != condition(&seen.now, &row.name);
+        }
+        let (style, room) = (self.context.out_style(), size.columns.saturating_sub(1));
+        let mut lines: Vec<String> = Vec::new();
+        if let Some(why) = &seen.stale {
+            lines.extend(text::wrap(why, room).iter().map(|line| style.paint(Tone::Warn, line)));
+        }
+        lines.extend(screen.lines(room, style));
+        for line in &mut lines {
+            // a command that is too long would push away what is below
+            let plain = text::clean_line(line);
+            if text::width(&plain) > room {
+                *line = style.paint(Tone::Active, &text::fit(&plain, room, style));
+            }
+        }
+        if lines.len() > size.rows {
+            let more = lines.len() - size.rows + 1;
+            lines.truncate(size.rows.saturating_sub(1));
+            lines.push(format!("{} {more} more", style.symbol("…", "..")));
+        }
+        Ok(on.draw(&lines, size).context("write to standard output")?)
+    }
 }
 
 /// The whole picture, once.
@@ -468,6 +519,20 @@ fn image(service: &ServiceStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watch_goes_on_while_the_engine_is_away() {
+        let fails = || Err(CliError::unexpected("the engine does not answer"));
+        assert!(Seen::<u8>::with(fails(), None).is_err(), "the first look");
+        let mut seen = None;
+        let mut told = Vec::new();
+        for looked in [Ok(1), Ok(2), fails(), Ok(3)] {
+            let now = Seen::with(looked, seen.take()).unwrap();
+            told.push((now.before, now.now, now.stale.is_some()));
+            seen = Some(now);
+        }
+        assert_eq!(told, [(None, 1, false), (Some(1), 2, false), (Some(1), 2, true), (Some(2), 3, false)]);
+    }
 
     #[test]
     fn a_task_says_how_it_ended_and_whether_it_runs_again() {

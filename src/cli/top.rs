@@ -59,7 +59,7 @@ const FRAME: Duration = Duration::from_millis(100);
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let mut services = args.services;
     let (loaded, session) = context.begin_to_look("top", &args.stacks, &mut services).await?;
-    let live = !args.once && context.terminal.stdout_is_tty && !context.terminal.dumb() && !context.json();
+    let live = !args.once && context.terminal.is_drawn_on() && !context.json();
     let name = loaded.platform.name.to_string();
     let dots = context.err_style().symbol("…", "..");
     let lines = || vec![format!("{name}: reading what everything uses {dots}")];

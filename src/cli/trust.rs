@@ -2,9 +2,10 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::app::{Error, authorities, authority_domain};
+use crate::host::RunError;
 use crate::model::{Again, macula};
 use crate::pki::Authority;
-use crate::pki::trust::{self, Done, Outcome, State};
+use crate::pki::trust::{self, Done, Outcome, State, StoreError};
 
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
@@ -116,7 +117,6 @@ fn report(context: &Context, outcomes: &[Outcome]) -> Result<(), CliError> {
         Done::Unavailable { reason, hint } => ("left out", [reason.as_str(), hint].join("; ")),
         Done::Failed(error) => ("failed", error.to_string()),
     };
-    let failed = outcomes.iter().filter(|outcome| matches!(outcome.done, Done::Failed(_))).count();
     if context.json() {
         let all: Vec<_> = outcomes
             .iter()
@@ -136,15 +136,55 @@ fn report(context: &Context, outcomes: &[Outcome]) -> Result<(), CliError> {
         }
         context.print(&table.render(context.out_style(), context.terminal.table_width()))?;
     }
-    match failed {
-        0 => Ok(()),
-        _ => Err(not_changed(failed, outcomes.len())),
-    }
+    not_changed(outcomes).map_or(Ok(()), Err)
 }
 
-/// Some trust stores are as they were.
-pub(super) fn not_changed(failed: usize, all: usize) -> CliError {
-    CliError::new(ErrorKind::Privilege, format!("{failed} of {all} stores could not be changed"))
-        .hint("the system's own store needs root: let sudo ask for the password first")
-        .again(Again::AfterSudo)
+/// Some trust stores are as they were. One that a password of sudo's opens is what can be helped first.
+pub(super) fn not_changed(outcomes: &[Outcome]) -> Option<CliError> {
+    let failed = outcomes.iter().filter_map(|outcome| match &outcome.done {
+        Done::Failed(error) => Some(error),
+        _ => None,
+    });
+    let failed: Vec<&StoreError> = failed.collect();
+    let first = failed.first()?;
+    let message = format!("{} of {} stores could not be changed", failed.len(), outcomes.len());
+    if failed.iter().any(|error| matches!(error, StoreError::Run(RunError::Privilege { .. }))) {
+        let error = CliError::new(ErrorKind::Privilege, message);
+        let hint = "the system's own store needs root: let sudo ask for the password first";
+        return Some(error.hint(hint).again(Again::AfterSudo));
+    }
+    Some(CliError::unexpected(message).because(*first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::error::tests::shown;
+    use crate::pki::trust::{Kind, Place};
+
+    #[test]
+    fn only_what_root_may_change_is_tried_again_with_sudo() {
+        let outcome = |done| Outcome {
+            place: Place { kind: Kind::Debian, label: "a store".to_owned(), path: "/store".into() },
+            done,
+        };
+        let told = |all: Vec<Done>| {
+            let outcomes: Vec<Outcome> = all.into_iter().map(outcome).collect();
+            not_changed(&outcomes).map(shown).unwrap_or_default()
+        };
+        let locked = || Done::Failed(StoreError::Locked);
+        let root = RunError::Privilege { command: "update-ca-certificates".to_owned() };
+        assert_eq!(told(vec![Done::Installed]), "");
+        insta::assert_snapshot!(told(vec![Done::Installed, locked()]), @r"
+        error: 1 of 2 stores could not be changed
+          caused by: it is locked with a password of its own
+        exit 1
+        ");
+        insta::assert_snapshot!(told(vec![locked(), Done::Failed(root.into())]), @r"
+        error: 2 of 2 stores could not be changed
+          hint: the system's own store needs root: let sudo ask for the password first
+          try: sudo -v && macula up
+        exit 8
+        ");
+    }
 }

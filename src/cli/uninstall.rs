@@ -4,11 +4,10 @@ use crate::dns::install::Rung;
 use crate::host::RunError;
 use crate::model::{Again, macula};
 
-use super::context::{Context, declined};
+use super::context::Context;
 use super::error::{CliError, ErrorKind};
 use super::interrupt;
 use super::trust::not_changed;
-use super::ui::confirm::{self, Answer};
 use super::ui::text;
 
 /// Remove everything that macula has put on this machine
@@ -30,7 +29,7 @@ pub struct Args {
     dry_run: bool,
 }
 
-/// What is typed to agree to the loss of data: a `y` comes too easily.
+/// What is typed to agree to the loss of data.
 const WORD: &str = "uninstall";
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
@@ -54,9 +53,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     } else {
         context.print(&summary(&done, &found))?;
     }
-    match done.failed_stores() {
-        0 => not_undone(&done).map_or(Ok(()), Err),
-        failed => Err(not_changed(failed, done.trust.len())),
+    match (not_changed(&done.trust), not_undone(&done)) {
+        (Some(mut stores), Some(changes)) => {
+            stores.details.push(changes.message);
+            stores.details.extend(changes.details);
+            Err(stores)
+        }
+        (stores, changes) => stores.or(changes).map_or(Ok(()), Err),
     }
 }
 
@@ -86,11 +89,7 @@ async fn agree(context: &Context, found: &Leavings, volumes: bool) -> Result<(),
         .hint("there is no terminal to ask on; `--yes` confirms that the data may go")
         .suggest(macula("uninstall --dry-run").why("to see what would be removed")));
     }
-    context.finish();
-    match confirm::type_word(WORD, &shown, &context.terminal, &context.cancel).await? {
-        Answer::Yes => Ok(()),
-        _ => Err(declined()),
-    }
+    context.confirm_loss(WORD, &shown).await
 }
 
 /// What would be removed, and what stays.

@@ -7,14 +7,14 @@ use async_trait::async_trait;
 
 use crate::app::{
     self, Choices, Condition, Consent, NO_CLUSTER, Prepared, ProcessStatus, Session, UpOptions, UpResult, Wanted,
-    WatchOptions, looks_after, planned_processes, prepare, remap, split_processes,
+    WatchOptions, looks_after, split_processes,
 };
 use crate::apply::{Timing, critical_path};
 use crate::config::{self, DiskFiles, Loaded};
 use crate::doctor::{Finding, Fix};
 use crate::model::{Again, Invocation, LeaseSettings, Origin, macula};
+use crate::plan::CLUSTER_GROUP;
 use crate::plan::forecast::Forecast;
-use crate::plan::{CLUSTER_GROUP, leave_out_processes};
 use crate::words;
 
 use super::ci::markdown_table;
@@ -25,7 +25,7 @@ use super::excerpt::located;
 use super::follow::follow;
 use super::ui::up_screen::{self, Entry, Notice};
 use super::ui::waterfall::{Span, by_group, waterfall};
-use super::ui::{Tone, left_out, text};
+use super::ui::{Tally, Tone, left_out, text};
 use super::{interrupt, lease, plan, status};
 
 /// Start the platform, or whatever part of it is not running
@@ -117,9 +117,32 @@ impl Args {
     }
 }
 
+fn options_of(args: &Args) -> Upping<'_> {
+    Upping { options: &args.stacks, scale: &args.scale, remap: args.remap, services: &args.services }
+}
+
+/// What decides on what is done, beyond the options that `plan` knows as well.
+fn flags(args: &Args) -> Vec<String> {
+    let all = [
+        (args.build, "--build"),
+        (args.force_recreate, "--force-recreate"),
+        (args.no_deps, "--no-deps"),
+        (args.strict, "--strict"),
+        (args.no_cluster, "--no-cluster"),
+        (args.cluster, "--cluster"),
+        (args.no_dns, "--no-dns"),
+        (args.dns, "--dns"),
+        (args.reset, "--reset"),
+        (args.remove_orphans, "--remove-orphans"),
+    ];
+    let given = all.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag.to_owned());
+    let bundle = args.bundle.iter().flat_map(|path| ["--bundle".to_owned(), path.to_string_lossy().into_owned()]);
+    given.chain(bundle).collect()
+}
+
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let forgets = Forgets { all: args.reset, cluster: args.cluster || args.no_cluster };
-    let options = Upping { options: &args.stacks, scale: &args.scale, remap: args.remap, services: &args.services };
+    let options = options_of(&args);
     let session = match args.dry_run {
         true => context.session_ahead("up --dry-run", context.services_of(&options)),
         false => context.session_ahead("up", LookAhead::Engine),
@@ -174,7 +197,7 @@ async fn bring_up(
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let said = |no: bool, yes: bool| if no { Some(true) } else { (yes || args.reset).then_some(false) };
     let no_dns = said(args.no_dns, args.dns);
-    let mut services = args.services;
+    let mut services = args.services.clone();
     context.services_meant(&loaded.platform, &mut services);
     args.scale.check_given_back(&loaded.platform, &services)?;
     let bundle = app::open_bundle(args.bundle.as_deref()).await?;
@@ -185,6 +208,7 @@ async fn bring_up(
         scaled: args.scale.services().collect(),
         apart: None,
         build: args.build,
+        fresh: Vec::new(),
         recreate: args.force_recreate,
         strict: args.strict,
         needed: Vec::new(),
@@ -198,17 +222,8 @@ async fn bring_up(
         ahead: args.dry_run,
     };
     if args.dry_run {
-        let (session, first) = plan::or_an_empty_world(session.await, &loaded).await?;
-        let mut services = wanted.services.clone();
-        let chosen = split_processes(&loaded.platform, &mut services);
-        let loaded = remap(&session, &loaded, &services).await?.unwrap_or(loaded);
-        let about = plan::About::new(&loaded.platform, &args.scale, &wanted.services, chosen.as_ref());
-        let again = wanted.recreate;
-        let mut prepared = prepare(&session, &loaded, &Wanted { services, ..wanted }).await?;
-        let left_out = &prepared.plan.left_out;
-        let processes = planned_processes(&session, &loaded, chosen.as_ref(), again, left_out).await?;
-        leave_out_processes(&mut prepared.plan.left_out, &loaded.platform.processes, chosen.as_ref());
-        return plan::show(context, &session, &prepared, &processes, &about, first.as_ref()).await;
+        let up = plan::up_command(&options_of(&args), flags(&args), &wanted.services);
+        return Box::pin(plan::planned(context, session.await, &loaded, wanted, up)).await.map(drop);
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     // a process that is not there is told before anything is done
@@ -405,7 +420,7 @@ fn summarize(context: &Context, result: &UpResult) {
 pub(super) fn broken(context: &Context, begun: Instant, error: app::Error, loaded: Option<&Loaded>) -> CliError {
     if matches!(error, app::Error::Cancelled) {
         context.finished(begun, false, false, "");
-        return stopped(context, begun.elapsed());
+        return stopped(context.tally(), begun.elapsed());
     }
     context.broke_off(begun);
     match loaded {
@@ -415,12 +430,12 @@ pub(super) fn broken(context: &Context, begun: Instant, error: app::Error, loade
 }
 
 /// Ctrl-C: what runs, what was not begun, and how to go on or away.
-fn stopped(context: &Context, took: Duration) -> CliError {
-    let tally = context.tally();
+fn stopped(tally: Tally, took: Duration) -> CliError {
     let took = text::duration(took);
-    let message = match tally.services {
-        0 => format!("Stopped after {took}; nothing was changed."),
-        all => {
+    let message = match (tally.services, tally.leaving) {
+        (0, 0) => format!("Stopped after {took}; nothing was changed."),
+        (0, all) => format!("Stopped after {took}. {} of {all} services no longer run.", tally.gone),
+        (all, _) => {
             let some = |count: usize, word: &str| if count > 0 { format!(", {count} {word}") } else { String::new() };
             let half = some(all.saturating_sub(tally.run + tally.untouched), "made and not started");
             let untouched = some(tally.untouched, "not begun");
@@ -556,6 +571,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_command_that_carries_out_a_plan_has_its_options() {
+        let stacks = StackOptions { profiles: vec!["debug".into(), String::new()], ..StackOptions::default() };
+        let args = Args {
+            stacks: ImageOptions { stacks, images: None },
+            scale: ScaleOptions { scale: vec![("web".into(), config::Scale::Asked(2))] },
+            bundle: Some("my images.tar".into()),
+            force_recreate: true,
+            remap: true,
+            timeout: Some(Duration::from_secs(60)),
+            ..Args::default()
+        };
+        let up = plan::up_command(&options_of(&args), flags(&args), &["web".to_owned()]);
+        assert_eq!(
+            up.line(&Invocation::default()),
+            "macula up --profile debug --scale web=2 --remap --force-recreate --bundle 'my images.tar' web"
+        );
+    }
+
+    #[test]
     fn the_page_comes_first_and_then_what_is_made_for_people() {
         let entry = |name: &str, address: Option<&str>, own: bool| Entry {
             name: name.to_owned(),
@@ -571,5 +605,16 @@ mod tests {
         assert_eq!(first(std::slice::from_ref(&server)), ["macula open home", "macula logs -f"]);
         assert_eq!(first(&[server.clone(), draw.clone()]), ["macula open home", "macula open draw"]);
         assert_eq!(first(&[server, draw, shop]), ["macula open home", "macula open shop"]);
+    }
+
+    #[test]
+    fn ctrl_c_tells_what_runs_or_what_no_longer_does() {
+        let told = |tally: Tally| stopped(tally, Duration::from_millis(2100)).message;
+        assert_eq!(told(Tally::default()), "Stopped after 2.1s; nothing was changed.");
+        let up = Tally { services: 5, done: 2, run: 3, untouched: 1, ..Tally::default() };
+        assert_eq!(told(up), "Stopped after 2.1s. 3 of 5 services run, 1 made and not started, 1 not begun.");
+        let down = Tally { leaving: 5, gone: 3, ..Tally::default() };
+        assert_eq!(told(down), "Stopped after 2.1s. 3 of 5 services no longer run.");
+        assert_eq!(told(Tally { leaving: 1, ..up }), told(up));
     }
 }

@@ -52,7 +52,7 @@ fn told(done: &Upgrade, from: Option<&str>, line: impl Fn(crate::model::MaculaCo
                 Some(Renewal::HandedOver) => "  the resolver continues as the new program; no question was lost\n",
                 Some(Renewal::Restarted) => "  the resolver was restarted as the new program\n",
                 Some(Renewal::LeftAlone) => {
-                    "  a resolver in a terminal is still the old program: stop it and start it again\n"
+                    "  the resolver that runs is still the old program: stop it and start it again\n"
                 }
                 Some(Renewal::NotRunning) | None => "",
             };

@@ -101,8 +101,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     context.print(&(faults(context, &about, style) + &gone_text + &cluster(context, &inside, style)))?;
     if let Some(ci) = &context.ci {
         let invocation = context.invocation();
+        let linux = evidence.machine.linux;
         let lines = about.iter().map(|fault| {
-            let remedies = fault.cause.remedies().into_iter().map(|remedy| format!("\n{}", remedy.text(&invocation)));
+            let remedies =
+                fault.cause.remedies(linux).into_iter().map(|remedy| format!("\n{}", remedy.text(&invocation)));
             let text = format!("{}{}", told(fault), remedies.collect::<String>());
             ci.annotation(Level::Error, &format!("macula validate {}", fault.cause.hop().name()), &text, None)
         });
@@ -380,14 +382,14 @@ fn without_container(context: &Context, services: &[String], style: Style) -> St
 pub fn faults(context: &Context, faults: &[Fault], style: Style) -> String {
     let mut out = String::new();
     let width = context.terminal.table_width();
-    let invocation = context.invocation();
+    let (invocation, linux) = (context.invocation(), context.host.facts().os == "linux");
     for fault in faults {
         out.push('\n');
         let sign = style.paint(Tone::Bad, style.failed());
         let line = format!("{:<8} {}", fault.cause.hop().name(), told(fault));
         let lines = text::wrap(&line, width.unwrap_or(usize::MAX).saturating_sub(2));
         out.push_str(&format!("{sign} {}\n", lines.join("\n  ")));
-        out.push_str(&tries(&fault.cause.remedies(), style, &invocation));
+        out.push_str(&tries(&fault.cause.remedies(linux), style, &invocation));
     }
     out
 }
@@ -429,7 +431,7 @@ pub fn as_json(context: &Context, evidence: &Evidence, verdict: &Verdict) -> Val
     });
     let invocation = context.invocation();
     let broken = verdict.faults.iter().map(|fault| {
-        let (hints, commands) = Remedy::hints_and_commands(&fault.cause.remedies(), &invocation);
+        let (hints, commands) = Remedy::hints_and_commands(&fault.cause.remedies(evidence.machine.linux), &invocation);
         json!({
             "hop": fault.cause.hop().name(), "cause": fault.cause.name(), "text": fault.cause.to_string(),
             "names": fault.names, "hints": hints, "try": commands,

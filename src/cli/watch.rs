@@ -1,7 +1,7 @@
 use crate::app::{UpOptions, Wanted, WatchOptions};
 
 use super::consent::{Asker, with_engine};
-use super::context::{Context, StackOptions};
+use super::context::{Context, OfServices, StackOptions};
 use super::error::CliError;
 use super::follow::follow;
 use super::interrupt;
@@ -28,7 +28,8 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_to_join(&args.stacks).await?;
+    let named = OfServices { stacks: args.stacks, services: &args.services };
+    let (loaded, choices) = context.load_to_join(&named).await?;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
     let options = WatchOptions { services, all_files: args.all_files, choices };

@@ -93,6 +93,7 @@ impl Manager {
         match self {
             Self::Apt => ("Docker", &["docker.io", "iptables"]),
             Self::Dnf if distribution == Some("fedora") => ("Docker", &["moby-engine"]),
+            Self::Dnf if distribution == Some("amzn") => ("Docker", &["docker"]),
             // Red Hat and its kin have no Docker of their own
             Self::Dnf => ("Podman", &["podman"]),
             Self::Pacman | Self::Zypper | Self::Apk => ("Docker", &["docker", "iptables"]),

@@ -54,7 +54,8 @@ pub enum Cause {
     PortTaken { squatters: Vec<Owner> },
     IngressDown { container: Option<String>, state: String },
     NotReached { address: SocketAddr, reason: String },
-    Proxy { variable: String, proxy: String, said: String },
+    // `exceptions`: with them the platform is reached without it
+    Proxy { variable: String, proxy: String, said: String, exceptions: String },
     // certificates
     NoTls { reason: String },
     Expired { at: i64 },

@@ -18,6 +18,7 @@ use crate::dns::install;
 use crate::dns::{Client, ask};
 use crate::engine::Engine;
 use crate::host::Host;
+use crate::model::proxy::exceptions;
 use crate::model::{Listener, ObservedContainer, Protocol, View, label};
 
 /// For a look-up of the system, which may go by way of other machines.
@@ -289,7 +290,8 @@ async fn proxy(scene: &Scene<'_>) -> Option<ProxySeen> {
         Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or(rest)),
         None => proxy.rsplit('@').next().unwrap_or(&proxy).to_owned(),
     };
-    Some(ProxySeen { variable, proxy: shown, passes })
+    let exceptions = exceptions(&|name: &str| scene.host.env(name));
+    Some(ProxySeen { variable, proxy: shown, exceptions, passes })
 }
 
 async fn ingress(scene: &Scene<'_>) -> Option<ContainerSeen> {

@@ -111,6 +111,8 @@ pub struct Installed {
 pub struct Files {
     /// The words of the `hosts:` line of /etc/nsswitch.conf; empty where there is none.
     pub nsswitch: Vec<String>,
+    /// There is an /etc/mdns.allow.
+    pub mdns_allow: bool,
     /// Name servers of /etc/resolv.conf.
     pub servers: Vec<IpAddr>,
     /// Names below the domain in /etc/hosts.
@@ -132,6 +134,8 @@ pub struct Front {
 pub struct ProxySeen {
     pub variable: String,
     pub proxy: String,
+    /// What is reached without it, as the environment says.
+    pub exceptions: String,
     /// Whether it lets a program through to a name of ours; what it said.
     pub passes: Result<(), String>,
 }

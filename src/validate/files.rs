@@ -15,6 +15,7 @@ pub async fn look(host: &dyn Host, domain: &str) -> Files {
     };
     Files {
         nsswitch: nsswitch(&read("/etc/nsswitch.conf").await),
+        mdns_allow: host.exists(Path::new("/etc/mdns.allow")).await,
         servers: servers(&read("/etc/resolv.conf").await),
         hosts: hosts(&read("/etc/hosts").await, domain),
     }

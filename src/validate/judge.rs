@@ -7,6 +7,7 @@ use super::evidence::*;
 use super::lookup;
 use super::reach::silence;
 use crate::dns::install::Rung;
+use crate::model::proxy::with_lacking;
 use crate::model::{ContainerState, Health};
 
 /// Clocks that differ by more than this many seconds make certificates and logins fail.
@@ -90,11 +91,13 @@ fn of_machine(evidence: &Evidence) -> Vec<Cause> {
             all.push(Cause::UpstreamSilent { servers, reason: reason.clone() });
         }
     }
-    if let Some(ProxySeen { variable, proxy, passes: Err(said) }) = &machine.proxy {
-        all.push(Cause::Proxy { variable: variable.clone(), proxy: proxy.clone(), said: said.clone() });
+    if let Some(ProxySeen { variable, proxy, exceptions, passes: Err(said) }) = &machine.proxy {
+        let exceptions = with_lacking(exceptions, &evidence.domain);
+        all.push(Cause::Proxy { variable: variable.clone(), proxy: proxy.clone(), said: said.clone(), exceptions });
     }
     let dates = evidence.names.iter().filter_map(|name| name.http.as_ref()?.as_ref().ok()?.date);
-    if let Some(theirs) = dates.max_by_key(|theirs| (theirs - evidence.now).abs())
+    // all containers have one clock, and a service may write any date: a single one that agrees proves it right
+    if let Some(theirs) = dates.min_by_key(|theirs| (theirs - evidence.now).abs())
         && (theirs - evidence.now).abs() > CLOCK
     {
         all.push(Cause::ClockDiffers { theirs, now: evidence.now });

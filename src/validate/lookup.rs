@@ -108,9 +108,10 @@ fn nsswitch(evidence: &Evidence, name: &str) -> Option<Cause> {
     let line = || words.join(" ");
     let unicast = words.iter().position(|word| word == "dns" || word == "resolve");
     let Some(unicast) = unicast else { return Some(Cause::NoDnsInNsswitch { line: line() }) };
-    // nss-mdns: `mdns4_minimal [NOTFOUND=return] dns`; the plain forms take names of any length
-    let mdns = words.iter().position(|word| word.starts_with("mdns"))?;
+    // nss-mdns leaves names of three labels to others, but for its plain forms where /etc/mdns.allow says so; the usual
+    // `mdns4_minimal [NOTFOUND=return] dns` is harmless
+    let mdns = words.iter().position(|word| word.starts_with("mdns") && !word.ends_with("_minimal"))?;
     let ends = words.get(mdns + 1).is_some_and(|word| word.to_ascii_lowercase().contains("notfound=return"));
-    let local = name.ends_with(".local");
+    let local = name.ends_with(".local") && evidence.machine.files.mdns_allow;
     (local && mdns < unicast && ends).then(|| Cause::Mdns { line: line() })
 }

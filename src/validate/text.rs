@@ -118,7 +118,7 @@ impl fmt::Display for Cause {
             }
             Self::IngressDown { container: None, .. } => f.write_str("the ingress has no container"),
             Self::NotReached { address, reason } => write!(f, "{address} is not reached: {reason}"),
-            Self::Proxy { variable, proxy, said } => write!(
+            Self::Proxy { variable, proxy, said, .. } => write!(
                 f,
                 "{variable} sends programs through the proxy {proxy}, which does not reach the platform: {said}"
             ),
@@ -179,8 +179,8 @@ impl fmt::Display for Cause {
 }
 
 impl Cause {
-    /// What to do about it; the first is the best.
-    pub fn remedies(&self) -> Vec<Remedy> {
+    /// What to do about it; the first is the best. `linux`: this machine is one.
+    pub fn remedies(&self, linux: bool) -> Vec<Remedy> {
         let run = |words: &[MaculaCommand]| words.iter().cloned().map(Remedy::Run).collect();
         match self {
             Self::NoEngine { .. } => run(&[macula("doctor --fix")]),
@@ -199,7 +199,7 @@ impl Cause {
                 run(&[macula("dns install")])
             }
             Self::ResolverDead { squatter: Some(owner) } | Self::ResolverPortTaken { squatter: owner, .. } => {
-                stop([owner], &[macula("up"), macula("dns install")])
+                stop([owner], &[macula("up"), macula("dns install")], linux)
             }
             Self::ResolverSilent { .. } => {
                 vec![macula("dns status").into(), macula("down").into(), macula("up").why("after that").into()]
@@ -233,13 +233,19 @@ impl Cause {
             Self::DeadIpv6 { .. } => {
                 vec![Remedy::say("remove its IPv6 line from /etc/hosts, or its AAAA record"), macula("dns list").into()]
             }
-            Self::PortTaken { squatters } => stop(squatters, &[macula("up")]),
+            Self::PortTaken { squatters } => stop(squatters, &[macula("up")], linux),
             Self::IngressDown { .. } => run(&[macula("up"), macula("logs ingress")]),
             Self::NotReached { .. } => run(&[macula("up"), macula("doctor ports")]),
-            Self::Proxy { .. } => vec![Remedy::Shell("export no_proxy=\"$no_proxy,.local\"".to_owned())],
+            Self::Proxy { exceptions, .. } => {
+                vec![Remedy::Shell(format!("export NO_PROXY='{exceptions}' no_proxy='{exceptions}'"))]
+            }
             Self::NoTls { .. } => run(&[macula("up"), macula("logs ingress")]),
             Self::Expired { .. } | Self::OtherAuthority { .. } | Self::NameNotCovered { .. } => run(&[macula("up")]),
-            Self::ClockBehind { .. } => vec![Remedy::shell(["sudo", "timedatectl", "set-ntp", "true"])],
+            Self::ClockBehind { .. } if linux => vec![
+                Remedy::shell(["sudo", "timedatectl", "set-ntp", "true"]),
+                Remedy::say("where systemd does not run: `sudo hwclock --hctosys`, or set it with `sudo date`"),
+            ],
+            Self::ClockBehind { .. } => vec![Remedy::say("let the network set the clock, in this machine's settings")],
             Self::ClockDiffers { .. } => {
                 vec![Remedy::say("set the clock of this machine, or of the engine's virtual machine")]
             }
@@ -269,15 +275,19 @@ impl Cause {
 }
 
 /// Whatever is in the way has to stop first.
-fn stop<'a>(owners: impl IntoIterator<Item = &'a Owner> + Clone, then: &[MaculaCommand]) -> Vec<Remedy> {
+fn stop<'a>(owners: impl IntoIterator<Item = &'a Owner> + Clone, then: &[MaculaCommand], linux: bool) -> Vec<Remedy> {
     let known = owners.clone().into_iter().filter(|owner| owner.process.is_some());
     let who = words::unique(known.map(ToString::to_string));
     let mut remedies = if who.is_empty() {
-        let ports = words::unique(owners.into_iter().map(|owner| format!("sport = :{}", owner.address.port())));
-        vec![
-            Remedy::shell(["sudo".to_owned(), "ss".to_owned(), "-lptun".to_owned(), ports.join(" or ")]),
-            Remedy::say("stop the program that it shows"),
-        ]
+        let ports = words::unique(owners.into_iter().map(|owner| owner.address.port().to_string()));
+        let look = match linux {
+            true => {
+                let ports: Vec<String> = ports.iter().map(|port| format!("sport = :{port}")).collect();
+                Remedy::shell(["sudo", "ss", "-lptun", &ports.join(" or ")])
+            }
+            false => Remedy::shell(["sudo", "lsof", "-nP", "-sTCP:LISTEN", &format!("-i:{}", ports.join(","))]),
+        };
+        vec![look, Remedy::say("stop the program that it shows")]
     } else {
         vec![Remedy::say(format!("stop {}", words::list(who)))]
     };

@@ -163,6 +163,11 @@ fn what_would_be_written_is_shown() {
     home.run("mcp --install=vscode --yes").exits(0);
     let entry = fs::read_to_string(home.project().join(".vscode/mcp.json")).unwrap();
     assert!(entry.contains("\"macula\""), "{entry}");
+    fs::remove_file(home.project().join(".vscode/mcp.json")).unwrap();
+    home.run("--file x.yaml mcp --install=vscode --yes").exits(0);
+    let entry = fs::read_to_string(home.project().join(".vscode/mcp.json")).unwrap();
+    let entry: serde_json::Value = serde_json::from_str(&entry).unwrap();
+    assert_eq!(entry["servers"]["macula"]["args"], serde_json::json!(["--file", "x.yaml", "mcp"]));
     // a file that is left alone keeps nothing from the others
     fs::write(home.project().join(".vscode/mcp.json"), "{ // mine\n}\n").unwrap();
     fs::create_dir_all(home.project().join(".cursor")).unwrap();

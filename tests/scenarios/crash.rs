@@ -207,6 +207,7 @@ fn killed_at_any_moment_up_converges_and_no_row_is_lost() {
         "choices.json",
         "engines.json",
         "platform.json",
+        "ran.json",
         "secrets.json",
         "ingress.pem",
         "runs.json",

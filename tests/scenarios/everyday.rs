@@ -20,7 +20,8 @@ fn up_twice_does_nothing_the_second_time() {
     platform.run("plan --exit-code").exits(10).prints("+ web      create").prints("+ worker   create");
     let dry = platform.run("up --dry-run");
     dry.ok();
-    assert_eq!(dry.out, platform.run("plan").out);
+    // `up` has this option from the tests
+    assert_eq!(dry.out.replace(" --no-dns", ""), platform.run("plan").out);
     assert_eq!(platform.everything(), [""; 0]);
 
     let first = platform.run("up");
@@ -288,6 +289,20 @@ volumes: {rows: }
 }
 
 #[test]
+fn ctrl_c_at_the_question_is_an_interruption() {
+    let Some(platform) = Platform::new("ctrl_c_at_a_question") else { return };
+    platform
+        .stack("services: {db: {<<: *base, command: [sleep, infinity], volumes: ['rows:/data']}}\nvolumes: {rows: }\n");
+    platform.run("up").ok();
+    let program = platform.program(["down", "--volumes"]);
+    let Some(mut terminal) = Terminal::start("ctrl_c_at_a_question", &program, 80, 24) else { return };
+    terminal.until("the question", |text| text.contains("to agree, or Enter to cancel"));
+    terminal.types("\x03");
+    terminal.until("the end", |text| text.contains("code 130"));
+    assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db"]);
+}
+
+#[test]
 fn down_keeps_the_rows_and_with_volumes_does_not() {
     let Some(platform) = Platform::new("down") else { return };
     platform.stack(
@@ -346,6 +361,11 @@ services:
     assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db", "web"]);
     platform.run("up").ok();
     assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db", "other", "web"]);
+    // `plan` and `up --dry-run` say the same, and the command that does it
+    let plan = platform.run("plan --profile debug --remap");
+    plan.ok().prints("up --profile debug --remap\n");
+    let dry = platform.run("up --dry-run --profile debug --remap");
+    assert_eq!((dry.ok().out.replace(" --no-dns", ""), &dry.err), (plan.out.clone(), &plan.err));
     platform.run("up --profile debug").ok();
     assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db", "debug", "other", "web"]);
     platform.run("up wbe").exits(2).says("no service is named wbe").says("did you mean web?");

@@ -213,8 +213,24 @@ fn what_is_shown_and_run_is_what_was_asked_for() {
     assert_eq!(run("--needs db --env-file more.env")[1..], ["db://here", "", "yes"]);
     let env = platform.run("env db").ok().out.clone();
     assert!(env.contains("DB_URL=db://here") && !env.contains("WEB_URL"), "{env}");
+    // a later file may use what those before it say
+    std::fs::write(platform.project().join("most.env"), "MORE=$MORE and more\n").unwrap();
+    assert_eq!(run("--needs db --env-file more.env --env-file most.env")[3], "yes and more");
     platform.run("env dbb").exits(2).says("dbb");
     platform.run("env --needs db").exits(2).says("env db");
+
+    // whoever names a service turns its profile on; a host name stands for its service
+    let more = "  extra: {<<: *base, command: [sleep, infinity], profiles: [dbg], x-macula: {exports: {EXTRA: 'extra://here'}}}
+  data:
+    <<: *base
+    command: [httpd, -f, -p, '80', -h, /]
+    x-macula: {ingress: {port: 80, host: store}, exports: {DATA: 'data://here'}}
+";
+    platform.stack(&format!("{STACK}{more}"));
+    for (needs, variable) in [("extra", "EXTRA"), ("store", "DATA")] {
+        let script = format!("echo ${variable}");
+        platform.run_with(&format!("run --needs {needs} --"), &["sh", "-c", &script]).ok().prints("://here");
+    }
 }
 
 #[test]

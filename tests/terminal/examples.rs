@@ -78,7 +78,7 @@ pub fn plan() -> String {
             &["environment LOG_LEVEL: \"info\" -> \"debug\"", "environment API_KEY: (hidden) -> (hidden)"],
         ),
     ];
-    plan_screen::screen(&changes, 16, "macula up", WIDTH, STYLE)
+    plan_screen::screen(&changes, 16, Some("macula up"), WIDTH, STYLE)
 }
 
 /// What the program itself says of mistakes in a file.

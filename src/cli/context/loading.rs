@@ -1,12 +1,14 @@
 //! What the user's files say, as each command needs them.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 
 use crate::app::{self, Choices, Condition, Session, State};
 use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::excerpt::{annotated, place};
 use crate::config::{self, DiskFiles, Loaded};
-use crate::model::{Platform, PlatformName, macula};
+use crate::model::{Origin, Platform, PlatformName, macula};
 use crate::words;
 
 use super::options::{Forgets, LoadOptions, StackOptions};
@@ -40,6 +42,7 @@ impl Context {
             name: self.name.clone(),
             stacks: options.stacks().stacks.clone(),
             profiles: options.stacks().profiles.clone(),
+            kept_profiles: Vec::new(),
             profiles_of_named: Vec::new(),
             images: options.images().map(Into::into),
             only_own: false,
@@ -139,10 +142,21 @@ impl Context {
             self.events().info(turned);
         }
         // once for each platform: from then on it is as it was
-        let is_new = |project: &&std::path::PathBuf| last_project.as_ref() != Some(*project) || self.global.verbose > 0;
+        let is_new = |project: &&PathBuf| last_project.as_ref() != Some(*project) || self.global.verbose > 0;
         if let Some(project) = loaded.discovered.as_ref().filter(is_new) {
             let file = project.display();
             self.events().info(format!("the project's stack is {file} (`--no-discover` leaves it out)"));
+        }
+        let general = |file: &PathBuf| file.parent() == request.config_folder.as_deref();
+        if purpose == Purpose::Up
+            && request.discover
+            && loaded.config_file.as_ref().is_none_or(general)
+            && loaded.platform.stacks.iter().all(|stack| stack.origin == Origin::BuiltIn)
+            && let Some((word, first)) = config::passed_over(&request, &DiskFiles)
+        {
+            let with = self.line(macula("up --stack").arg(&first));
+            self.events()
+                .warn(format!("{word}; `COMPOSE_FILE={first}` in .env makes it the project's, and `{with}` starts it"));
         }
         for warning in &loaded.warnings {
             self.events().warn_at(place(warning), warning.to_string());
@@ -162,9 +176,19 @@ impl Context {
         Ok(loaded)
     }
 
+    /// The macula.yaml that is read for this request, if there is one; an error where one is named that is not there.
+    pub fn config_file(&self, request: &config::Request) -> Result<Option<PathBuf>, CliError> {
+        config::config_file(request, &DiskFiles).map_err(|errors| config_error(&errors.0, self.excerpt_room()))
+    }
+
     /// The name of the platform for commands that need no file. Trouble in macula.yaml is only worth a word.
     pub fn platform_name(&self) -> Result<PlatformName, CliError> {
-        let (name, trouble) = config::platform_name(&self.request(&StackOptions::default())?, &DiskFiles);
+        let request = self.request(&StackOptions::default())?;
+        // of a file that is not there nobody knows which platform it means: no other one is to be touched for it
+        if request.name.is_none() {
+            self.config_file(&request)?;
+        }
+        let (name, trouble) = config::platform_name(&request, &DiskFiles);
         if !trouble.is_empty() {
             self.events().warn(format!("macula.yaml has errors; going on with the platform {name}: {}", trouble[0]));
         }
@@ -191,6 +215,10 @@ impl Context {
             loaded => return loaded,
         };
         let mut request = self.request(options)?;
+        // as in `platform_name`
+        if request.name.is_none() {
+            self.config_file(&request)?;
+        }
         let name = config::platform_name(&request, &DiskFiles).0;
         State::new(&self.host.folders().data, &name).remembered(&DiskFiles).apply(&mut request, &DiskFiles);
         request.name.get_or_insert(name);
@@ -252,7 +280,7 @@ impl Context {
     /// Why a service that is asked for has no container: the stacks know whether there is one of that
     /// name. Near names are looked for among all of them.
     pub async fn absent(&self, session: &Session, error: app::Error) -> CliError {
-        let app::Error::UnknownService { names, mut known } = error else { return error.into() };
+        let app::Error::UnknownService { names, known } = error else { return error.into() };
         let Ok(loaded) = self.load(&StackOptions::default()) else {
             return app::Error::UnknownService { names, known }.into();
         };
@@ -278,9 +306,7 @@ impl Context {
                     .suggest(macula("up").arg(name)),
             };
         }
-        known.extend(platform.services().map(|(_, service)| service.name.clone()));
-        known.sort();
-        known.dedup();
+        let known = words::unique(platform.service_names().into_iter().chain(known));
         app::Error::UnknownService { names, known }.into()
     }
 }

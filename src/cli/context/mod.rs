@@ -147,13 +147,7 @@ impl Context {
     /// The end of a run that failed or was stopped: how far it came. What went wrong is said by the
     /// error, and where nothing was begun there is nothing to say.
     pub fn broke_off(&self, begun: std::time::Instant) {
-        let tally = self.tally();
-        let summary = match (self.reporter.has_begun(), tally.services) {
-            (false, _) | (_, 0) => String::new(),
-            (true, services) => {
-                format!("{} of {} up", tally.done, ui::text::count(services, "service"))
-            }
-        };
+        let summary = if self.reporter.has_begun() { how_far(self.tally()) } else { String::new() };
         self.finished(begun, false, false, summary);
     }
 
@@ -275,6 +269,17 @@ impl Context {
             return Ok(());
         }
         Err(declined())
+    }
+
+    /// What would be lost for good is shown, and agreed to by typing a word: a `y` comes too easily. Anything else is the
+    /// end of the command. The caller knows that somebody can be asked.
+    pub async fn confirm_loss(&self, word: &str, text: &str) -> Result<(), CliError> {
+        self.finish();
+        match confirm::type_word(word, text, &self.terminal, &self.cancel).await? {
+            Answer::Yes => Ok(()),
+            _ if self.cancel.is_cancelled() => Err(cancelled()),
+            _ => Err(declined()),
+        }
     }
 
     /// That somebody can read a result.
@@ -436,6 +441,16 @@ impl Context {
     }
 }
 
+/// How far a run came that failed; nothing where it was not about services.
+fn how_far(tally: Tally) -> String {
+    let of = |some: usize, all: usize, word: &str| format!("{some} of {} {word}", ui::text::count(all, "service"));
+    match (tally.services, tally.leaving) {
+        (0, 0) => String::new(),
+        (0, leaving) => of(tally.gone, leaving, "stopped"),
+        (services, _) => of(tally.done, services, "up"),
+    }
+}
+
 /// Ctrl-C at a question.
 fn cancelled() -> CliError {
     CliError::new(ErrorKind::Interrupted, "Cancelled; nothing was changed.")
@@ -457,4 +472,17 @@ fn summary_of(error: &CliError) -> String {
 /// This program, for starting it again, and for images that are made of it.
 fn program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| "macula".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_failed_says_how_far_it_came() {
+        let down = Tally { leaving: 11, gone: 11, ..Tally::default() };
+        let up = Tally { services: 2, done: 1, leaving: 1, gone: 1, ..Tally::default() };
+        let told = [Tally::default(), down, up].map(how_far);
+        assert_eq!(told, ["", "11 of 11 services stopped", "1 of 2 services up"]);
+    }
 }

@@ -187,6 +187,23 @@ pub struct Upping<'a> {
     pub services: &'a [String],
 }
 
+impl Upping<'_> {
+    /// As they are typed, without the services.
+    pub fn words(&self) -> Vec<String> {
+        let StackOptions { stacks, profiles, no_discover } = &self.options.stacks;
+        let images = self.options.images.and_then(|images| images.to_possible_value());
+        let stacks = stacks.iter().map(|path| ("--stack", path.to_string_lossy().into_owned()));
+        // an empty variable asks for nothing
+        let profiles = profiles.iter().filter(|name| !name.is_empty()).map(|name| ("--profile", name.clone()));
+        let images = images.map(|value| ("--images", value.get_name().to_owned()));
+        let scale = self.scale.words().map(|words| ("--scale", words));
+        let valued = stacks.chain(profiles).chain(images).chain(scale);
+        let flags = [(*no_discover, "--no-discover"), (self.remap, "--remap")];
+        let flags = flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag.to_owned());
+        valued.flat_map(|(option, value)| [option.to_owned(), value]).chain(flags).collect()
+    }
+}
+
 impl LoadOptions for Upping<'_> {
     fn stacks(&self) -> &StackOptions {
         &self.options.stacks

@@ -171,6 +171,7 @@ static LEASE: Object = Object {
         maybe("until", Whole, "When, in seconds since 1970."),
         maybe("process", Of(&HOLDER), "It goes with this process."),
         maybe("idle", Of(&IDLE), "It goes when nothing has used it for a while."),
+        maybe("at_least", Whole, "Not before this, whatever ends it; after `lease extend`."),
     ],
 };
 

@@ -7,8 +7,8 @@ use crate::app::{Change, ChangeKind};
 const NARROW: usize = 60;
 
 /// A line a service with what differs, and the sum. `services`: how many it is about, without jobs. `up`: the command
-/// that carries it out.
-pub fn screen(changes: &[Change], services: usize, up: &str, width: usize, style: Style) -> String {
+/// that carries it out, where that can be.
+pub fn screen(changes: &[Change], services: usize, up: Option<&str>, width: usize, style: Style) -> String {
     let shown: Vec<&Change> = changes.iter().filter(|change| change.kind != ChangeKind::Await).collect();
     if changes.is_empty() {
         return format!(
@@ -70,11 +70,14 @@ pub fn screen(changes: &[Change], services: usize, up: &str, width: usize, style
     };
     let dot = style.symbol("·", "-");
     let sum = format!("{what} {change}{stay} {dot} {data}");
-    let command = style.paint(Tone::Active, up);
-    // a command of its own line can be read, and copied, at any width
-    let gap = if text::width(&sum) + text::width(up) + 10 <= width { format!(" {dot} apply: ") } else { "\n  ".into() };
     out.push_str(&text::wrap(&sum, width).join("\n"));
-    out.push_str(&format!("{gap}{command}\n"));
+    if let Some(up) = up {
+        // a command of its own line can be read, and copied, at any width
+        let fits = text::width(&sum) + text::width(up) + 10 <= width;
+        let gap = if fits { format!(" {dot} apply: ") } else { "\n  ".into() };
+        out.push_str(&format!("{gap}{}", style.paint(Tone::Active, up)));
+    }
+    out.push('\n');
     out
 }
 
@@ -116,15 +119,17 @@ mod tests {
             change("shop", ChangeKind::Recreate, &["environment A: \"1\" -> \"2\"", "build its image"]),
             change("postgres", ChangeKind::Await, &[]),
         ];
-        assert_snapshot!(screen(&changes, 16, "macula up", 80, PLAIN), @r#"
+        assert_snapshot!(screen(&changes, 16, Some("macula up"), 80, PLAIN), @r#"
         - old      remove    no longer wanted
         ~ ingress  recreate  new name shop.macula.local
         ~ shop     recreate  environment A: "1" → "2"
                              build its image
         3 services change, 13 unchanged · no data is touched · apply: macula up
         "#);
-        assert_snapshot!(screen(&[], 16, "macula up", 80, PLAIN), @"✔ nothing to do: 16 services as wanted");
-        let narrow = screen(&changes, 16, "macula up", 40, PLAIN);
+        assert_snapshot!(screen(&[], 16, Some("macula up"), 80, PLAIN), @"✔ nothing to do: 16 services as wanted");
+        let without = screen(&changes, 16, None, 80, PLAIN);
+        assert!(without.ends_with("3 services change, 13 unchanged · no data is touched\n"), "{without}");
+        let narrow = screen(&changes, 16, Some("macula up"), 40, PLAIN);
         assert_snapshot!(narrow, @r#"
         - old      remove
             no longer wanted
@@ -144,7 +149,7 @@ mod tests {
         let job = change("db-job", ChangeKind::Create, &[]);
         let all = [change("db", ChangeKind::Create, &[]), job.clone(), change("network", ChangeKind::Other, &["new"])];
         let last = |changes: &[Change], services: usize| {
-            let screen = screen(changes, services, "macula up db", 80, PLAIN);
+            let screen = screen(changes, services, Some("macula up db"), 80, PLAIN);
             screen.lines().last().map(str::to_owned).unwrap_or_default()
         };
         assert_eq!(last(&all, 1), "1 service and 1 job change · no data is touched · apply: macula up db");

@@ -149,7 +149,7 @@ const GAP: usize = 2;
 const NAME: usize = 24;
 
 impl Screen {
-    /// Lines of at most `width` columns.
+    /// Lines of at most `width` columns, but for a note's command, which is never cut.
     pub fn lines(&self, width: usize, style: Style) -> Vec<String> {
         let dot = style.symbol(" · ", " - ");
         let mut out = vec![];
@@ -203,9 +203,8 @@ fn noted(note: &str, command: Option<&str>, width: usize, style: Style) -> Vec<S
     for (at, line) in text::wrap(note, width.saturating_sub(2)).into_iter().enumerate() {
         lines.push(if at == 0 { line } else { format!("  {line}") });
     }
-    lines.extend(command.map(|command| {
-        format!("  {}", style.paint(Tone::Active, &text::fit(command, width.saturating_sub(2), style)))
-    }));
+    // one that is cut could not be copied
+    lines.extend(command.map(|command| format!("  {}", style.paint(Tone::Active, command))));
     lines
 }
 
@@ -468,6 +467,18 @@ mod tests {
         ✖ worker  crashed 20s ago   2 of 3 run; exit code 1
         ✔ web     healthy 12m, 3/3  https://web.macula.local
         ");
+    }
+
+    #[test]
+    fn the_command_of_a_note_is_whole_in_any_width() {
+        let file = Some("/home/maria/projects/shop/deploy/macula.yaml".into());
+        let invocation = Invocation { file, ..Invocation::default() };
+        let screen = Screen { invocation, notes: screen().notes, ..Screen::default() };
+        for width in [40, 80] {
+            let lines = screen.lines(width, PLAIN);
+            let command = "  macula --file /home/maria/projects/shop/deploy/macula.yaml dns install";
+            assert_eq!(lines.last().map(String::as_str), Some(command), "{width}");
+        }
     }
 
     #[test]

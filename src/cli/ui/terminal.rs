@@ -101,6 +101,11 @@ impl Terminal {
         self.term.as_deref() == Some("dumb")
     }
 
+    /// A screen can be drawn on standard output.
+    pub fn is_drawn_on(&self) -> bool {
+        self.stdout_is_tty && !self.dumb()
+    }
+
     /// How a stream of ours is written to.
     pub fn style(&self, choice: ColorChoice, stream: Stream) -> Style {
         let is_tty = match stream {
@@ -153,6 +158,13 @@ mod tests {
         assert!(with(&[("FORCE_COLOR", "1")]).force_color && !with(&[("FORCE_COLOR", "0")]).force_color);
         assert_eq!(with(&[("COLUMNS", "132"), ("LINES", "0")]).width, 132);
         assert_eq!(with(&[("LINES", "0")]).height, 24);
+    }
+
+    #[test]
+    fn a_screen_needs_a_terminal_that_moves_its_cursor() {
+        let tty = Terminal { stdout_is_tty: true, term: Some("xterm".into()), ..Terminal::default() };
+        let dumb = Terminal { term: Some("dumb".into()), ..tty.clone() };
+        assert_eq!([tty, dumb, Terminal::default()].map(|one| one.is_drawn_on()), [true, false, false]);
     }
 
     #[test]

@@ -85,6 +85,9 @@ fn clean(text: &str, keep_lines: bool) -> String {
             c if c.is_control() => {}
             // bidirectional overrides could make a line read as something else
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
+            // asks for an emoji of two columns, which terminals do not agree on, nor the width of text with that of its
+            // characters
+            '\u{fe0f}' => {}
             c => out.push(c),
         }
     }
@@ -317,6 +320,7 @@ mod tests {
         assert_eq!(clean_line("10%\r50%\r100%\r\n"), "100%");
         assert_eq!(clean_line("\x1b]0;title\x07text\x1b]8;;http://x\x1b\\link\x1b(B"), "textlink");
         assert_eq!(clean_line("a\u{202e}b\x1b"), "ab");
+        assert_eq!(clean_line("\u{26a0}\u{fe0f} x"), "\u{26a0} x");
         assert_eq!(clean_text("one\r\n\x1b[1mtwo\x1b[m\n"), "one\ntwo");
     }
 
@@ -335,6 +339,8 @@ mod tests {
         assert_eq!(fit("grafana", 0, UNICODE), "");
         assert_eq!(fit("日本語", 5, UNICODE), "日本…");
         assert_eq!(fit("日本語", 4, UNICODE), "日…");
+        let warned = clean_line("\u{26a0}\u{fe0f}\u{26a0}\u{fe0f}\u{26a0}\u{fe0f} abc");
+        assert_eq!(width(&fit(&warned, 6, UNICODE)), 6);
         assert_eq!(pad("日本", 5), "日本 ");
         assert_eq!(pad_left("7", 3), "  7");
     }

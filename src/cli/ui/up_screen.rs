@@ -189,7 +189,8 @@ fn notice_lines(notice: &Notice, invocation: &Invocation, width: usize, style: S
         .map(|(at, line)| if at == 0 { format!("{sign} {line}") } else { format!("  {line}") })
         .collect();
     if !command.is_empty() {
-        lines.push(format!("  {}", style.paint(Tone::Active, &text::fit(&command, room, style))));
+        // one that is cut could not be copied
+        lines.push(format!("  {}", style.paint(Tone::Active, &command)));
     }
     lines
 }
@@ -262,6 +263,17 @@ mod tests {
 
         Next: macula open draw · macula logs -f · eval "$(macula env --format shell)"
         "#);
+    }
+
+    #[test]
+    fn the_command_of_a_notice_is_whole_in_any_width() {
+        let file = Some("/home/maria/projects/shop/deploy/macula.yaml".into());
+        let invocation = Invocation { file, ..Invocation::default() };
+        for width in [40, 80] {
+            let shown = screen(&[], &notices()[1..], &[], &invocation, width, PLAIN);
+            let command = "\n  macula --file /home/maria/projects/shop/deploy/macula.yaml dns install\n";
+            assert!(shown.contains(command), "{width}: {shown}");
+        }
     }
 
     #[test]

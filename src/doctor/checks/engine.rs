@@ -73,17 +73,12 @@ pub(in crate::doctor) async fn installed(context: &Context<'_>) -> Verdict {
 }
 
 pub(in crate::doctor) async fn running(context: &Context<'_>) -> Verdict {
-    if context.endpoint().is_some() {
+    if let Some(used) = context.endpoint() {
         return match context.facts().await {
             Ok(facts) => Verdict::ok(format!("{} answers", facts.engine)),
-            Err(reason) => {
-                let hint = if context.machine.systemd && !context.remote() {
-                    "restart it: `sudo systemctl restart docker`"
-                } else {
-                    "restart it"
-                };
-                Verdict::failed("the engine is there but does not answer").detail([reason]).fix(Fix::advice(hint))
-            }
+            Err(reason) => Verdict::failed("the engine is there but does not answer")
+                .detail([reason])
+                .fix(Fix::advice(restart(context, used))),
         };
     }
     if refused(context, |refusal| matches!(refusal, Refusal::PermissionDenied { .. })).is_some() {
@@ -93,11 +88,10 @@ pub(in crate::doctor) async fn running(context: &Context<'_>) -> Verdict {
         return Verdict::ok("an engine answers: see engine-version");
     }
     if let Some(attempt) = refused(context, |refusal| matches!(refusal, Refusal::Silent(_))) {
-        let hint = if context.machine.systemd { "restart it: `sudo systemctl restart docker`" } else { "restart it" };
         let why = attempt.outcome.as_ref().err().map(reason).unwrap_or_default();
         return Verdict::failed(format!("the engine at {} is there but does not answer", attempt.endpoint))
             .detail([why, "it is overloaded or hangs; its log may say why".to_owned()])
-            .fix(Fix::advice(hint));
+            .fix(Fix::advice(restart(context, &attempt)));
     }
     if let Some(attempt) = named(context) {
         return Verdict::skipped(format!("{}: see docker-context", naming(attempt)));
@@ -116,6 +110,28 @@ pub(in crate::doctor) async fn running(context: &Context<'_>) -> Verdict {
         _ => Verdict::failed("Docker is installed but not running")
             .detail(tried)
             .fix(install::start_docker(context.host).await),
+    }
+}
+
+/// How the engine at an endpoint is restarted: with the command where its socket tells whose unit of systemd it is.
+fn restart(context: &Context<'_>, attempt: &Attempt) -> String {
+    if let Source::Application(name) = &attempt.source {
+        return format!("restart {name}");
+    }
+    let socket = attempt.endpoint.strip_prefix("unix://").unwrap_or_default();
+    let of_user = socket.starts_with("/run/user/");
+    let command = match socket.strip_prefix("/var").unwrap_or(socket) {
+        "/run/docker.sock" => Some("sudo systemctl restart docker"),
+        "/run/podman/podman.sock" => Some("sudo systemctl restart podman.socket podman.service"),
+        own if of_user && own.ends_with("/podman/podman.sock") => {
+            Some("systemctl --user restart podman.socket podman.service")
+        }
+        own if of_user && own.ends_with("/docker.sock") => Some("systemctl --user restart docker"),
+        _ => None,
+    };
+    match command.filter(|_| context.machine.systemd) {
+        Some(command) => format!("restart it: `{command}`"),
+        None => "restart it".to_owned(),
     }
 }
 
@@ -236,19 +252,24 @@ fn proof_of(proved: Proved, facts: &Facts) -> Verdict {
                 .fix(Fix::advice("upgrade Podman: 5.4 gives the engine's own alone"))
         }
         (Ok(()), Ok(())) => Verdict::ok("a container starts, is reached, resolves names and reaches this machine"),
-        (Err(reason), _) => Verdict::warning("a container runs, but the engine's DNS does not resolve the names of others")
-            .detail([reason])
-            .fix(Fix::advice(match facts.engine_kind {
-                EngineKind::Podman => NO_AARDVARK,
-                EngineKind::Docker => {
-                    "let containers send to port 53 of their network (a firewall of this machine may forbid it)"
-                }
-            })),
-        (_, Err(reason)) => Verdict::warning("a container runs, but does not reach this machine at its network's gateway")
-            .detail([reason, "the resolver and the ingress of a cluster are not reached by containers".to_owned()])
-            .fix(Fix::advice(
-                "let packets from the engine's bridges in: with ufw, `sudo ufw allow in on br-+`; with firewalld, put the                  bridges into the zone docker or trusted",
-            )),
+        (Err(reason), _) => {
+            Verdict::warning("a container runs, but the engine's DNS does not resolve the names of others")
+                .detail([reason])
+                .fix(Fix::advice(match facts.engine_kind {
+                    EngineKind::Podman => NO_AARDVARK,
+                    EngineKind::Docker => {
+                        "let containers send to port 53 of their network (a firewall of this machine may forbid it)"
+                    }
+                }))
+        }
+        (_, Err(reason)) => Verdict::warning(
+            "a container runs, but does not reach this machine at its network's gateway",
+        )
+        .detail([reason, "the resolver and the ingress of a cluster are not reached by containers".to_owned()])
+        .fix(Fix::advice(
+            "let packets from the engine's bridges in: with ufw, `sudo ufw allow in on br-+`; with firewalld, put the \
+                 bridges into the zone docker or trusted",
+        )),
     }
 }
 
@@ -414,6 +435,17 @@ pub(in crate::doctor) async fn podman(context: &Context<'_>) -> Verdict {
 mod tests {
     use super::*;
     use crate::engine::EngineError;
+
+    #[test]
+    fn a_gateway_that_does_not_answer_is_behind_a_firewall() {
+        let answer = Answer { dns: Ok(()), gateway: Err("timed out".into()), servers: Vec::new() };
+        let verdict = proof_of(Proved { answer: Some(answer) }, &Facts::of("Docker 28.2.2", EngineKind::Docker));
+        assert_eq!(
+            verdict.fix.unwrap().text,
+            "let packets from the engine's bridges in: with ufw, `sudo ufw allow in on br-+`; with firewalld, put the \
+             bridges into the zone docker or trusted"
+        );
+    }
 
     #[test]
     fn without_a_tap_device_an_engine_without_root_makes_no_network() {

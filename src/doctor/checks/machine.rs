@@ -49,39 +49,42 @@ pub(in crate::doctor) async fn disk(context: &Context<'_>) -> Verdict {
     ))
 }
 
+const LEAVE_OUT: &str = "leave services out: `services: {NAME: {enabled: false}}` in macula.yaml";
+
 pub(in crate::doctor) async fn memory(context: &Context<'_>) -> Verdict {
     let wanted = context.want.memory;
     let (total, available) = (context.machine.memory_total, context.machine.memory_available);
     if wanted == 0 {
         return Verdict::ok(format!("{} available of {}", words::memory(available), words::memory(total)));
     }
+    // what already runs of ours has its memory
+    let running = context.ours().await.as_ref().is_ok_and(|ours| !ours.is_empty());
     if let Ok(facts) = context.facts().await
         && facts.memory > 0
         && facts.memory < wanted
     {
-        return Verdict::warning(format!(
-            "the engine has {} of memory, {} are wanted",
-            words::memory(facts.memory),
-            words::memory(wanted)
-        ))
-        .fix(Fix::advice(
-            "give its virtual machine more, or leave services out: `services: {NAME: {enabled: false}}` in macula.yaml",
-        ));
+        // an engine without a virtual machine tells the memory of this machine
+        let here = context.machine.os == "linux" && !context.remote() && facts.memory.abs_diff(total) <= total / 20;
+        let (has, wants) = (words::memory(facts.memory), words::memory(wanted));
+        if !here {
+            return Verdict::warning(format!("the engine has {has} of memory, {wants} are wanted"))
+                .fix(Fix::advice(format!("give its virtual machine more, or {LEAVE_OUT}")));
+        }
+        if !running {
+            return Verdict::warning(format!("this machine has {has} of memory in all, {wants} are wanted"))
+                .fix(Fix::advice(LEAVE_OUT));
+        }
     }
     if context.remote() {
         return Verdict::skipped("the engine is on another machine");
     }
-    // what already runs of ours has its memory
-    let running = context.ours().await.as_ref().is_ok_and(|ours| !ours.is_empty());
     if available < wanted && !running {
         return Verdict::warning(format!(
             "{} of memory are available, {} are wanted",
             words::memory(available),
             words::memory(wanted)
         ))
-        .fix(Fix::advice(
-            "close something, or leave services out: `services: {NAME: {enabled: false}}` in macula.yaml",
-        ));
+        .fix(Fix::advice(format!("close something, or {LEAVE_OUT}")));
     }
     Verdict::ok(format!(
         "{} available of {}, {} wanted",

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -13,6 +13,7 @@ use crate::changes::{Change, Effect};
 use crate::compile::is_wide;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict};
+use crate::engine::discover::{CLIENT_FILE, client_folder};
 use crate::host::{Command, Host, Route};
 use crate::model::proxy as ways_out;
 use crate::model::{EngineKind, ObservedNetwork, Protocol, label, macula};
@@ -213,7 +214,14 @@ pub(in crate::doctor) async fn proxy(context: &Context<'_>) -> Verdict {
     let set = |name: &str| context.host.env(name).filter(|value| !value.is_empty());
     let used: Vec<&str> = ways_out::PROXIES.into_iter().filter(|name| set(name).is_some()).collect();
     if used.is_empty() {
-        return Verdict::ok("no proxy is set");
+        return match proxies_of_the_client(context.host).await {
+            Some(path) => Verdict::warning(format!("the proxies in {} reach no container and no build", path.display()))
+                .detail(["only the `docker` program hands them on; macula tells builds of those that the environment names"])
+                .fix(Fix::advice(
+                    "set HTTP_PROXY, HTTPS_PROXY and NO_PROXY in your shell, and under `environment` of services that need them",
+                )),
+            None => Verdict::ok("no proxy is set"),
+        };
     }
     let (verb, names) = (if used.len() == 1 { "is" } else { "are" }, used.join(", "));
     let exceptions = ways_out::exceptions(&set);
@@ -243,6 +251,16 @@ pub(in crate::doctor) async fn proxy(context: &Context<'_>) -> Verdict {
         }
         _ => Verdict::ok(format!("{names} {verb} set, with exceptions for the platform")),
     }
+}
+
+/// The file of the `docker` program, where it names proxies.
+async fn proxies_of_the_client(host: &dyn Host) -> Option<PathBuf> {
+    let path = client_folder(host).join(CLIENT_FILE);
+    let text = host.read(&path).await.ok()?;
+    let configuration: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let proxies = configuration.get("proxies")?.as_object()?;
+    let any = proxies.values().filter_map(serde_json::Value::as_object).any(|engine| !engine.is_empty());
+    any.then_some(path)
 }
 
 /// By a straight connection to the registry that most images come from.

@@ -1,15 +1,19 @@
 //! Ports that the platform wants and somebody else has.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::some_of;
 use crate::changes::Change;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict, WantedPort};
-use crate::model::{ContainerState, Listener, ObservedContainer, macula};
+use crate::host::{Command, Host};
+use crate::model::{ContainerState, EngineKind, Listener, ObservedContainer, Protocol, macula};
 
 /// Wanted addresses that are named one by one.
 const SHOWN: usize = 3;
+/// `getcap` reads one attribute of a file.
+const GETCAP: Duration = Duration::from_secs(2);
 
 pub(in crate::doctor) async fn taken(context: &Context<'_>) -> Verdict {
     if context.want.ports.is_empty() {
@@ -145,9 +149,13 @@ async fn owner(context: &Context<'_>, listener: &Listener) -> Owner {
             Owner { name: format!("{process} (pid {pid})"), advice }
         }
         _ => {
-            let (flag, port) =
-                (if listener.protocol == crate::model::Protocol::Udp { "u" } else { "t" }, listener.port);
-            let see = format!("`sudo ss -l{flag}np 'sport = :{port}'`");
+            let (port, udp) = (listener.port, listener.protocol == Protocol::Udp);
+            let see = match (context.machine.os.as_str(), udp) {
+                ("linux", true) => format!("`sudo ss -lunp 'sport = :{port}'`"),
+                ("linux", false) => format!("`sudo ss -ltnp 'sport = :{port}'`"),
+                (_, true) => format!("`sudo lsof -nP -iUDP:{port}`"),
+                (_, false) => format!("`sudo lsof -nP -sTCP:LISTEN -iTCP:{port}`"),
+            };
             let name = "a process of another user".to_owned();
             Owner { name, advice: format!("see with {see} who it is, and stop it") }
         }
@@ -156,6 +164,7 @@ async fn owner(context: &Context<'_>, listener: &Listener) -> Owner {
 
 pub(in crate::doctor) async fn low(context: &Context<'_>) -> Verdict {
     const SETTING: &str = "net.ipv4.ip_unprivileged_port_start";
+    let mut docker = false;
     // where the engine does not publish, this user's background process listens
     let own = context.want.ports.iter().any(|port| port.passed_on);
     if own {
@@ -166,7 +175,7 @@ pub(in crate::doctor) async fn low(context: &Context<'_>) -> Verdict {
         match context.facts().await {
             Err(reason) => return Verdict::skipped(reason.clone()),
             Ok(facts) if !facts.rootless => return Verdict::skipped("the engine is not rootless"),
-            Ok(_) => {}
+            Ok(facts) => docker = facts.engine_kind == EngineKind::Docker,
         }
         if context.machine.os != "linux" || context.remote() {
             return Verdict::skipped("the engine is not on this machine");
@@ -184,14 +193,24 @@ pub(in crate::doctor) async fn low(context: &Context<'_>) -> Verdict {
     if lowest >= start {
         return Verdict::ok(format!("ports from {start} may be {done}, {lowest} is the lowest wanted"));
     }
-    if own && let Ok(listeners) = context.listeners().await {
+    let mut below = context.want.ports.iter().filter(|port| port.port < start);
+    if own {
         // as a service it has the right that this user does not have
-        let has = |port: &WantedPort| {
-            let here = (place(port), port.protocol);
-            context.want.passed_on.contains(&here) && listeners.iter().any(|one| one.place() == here)
-        };
-        if context.want.ports.iter().filter(|port| port.port < start).all(has) {
+        if let Ok(listeners) = context.listeners().await
+            && below.all(|port| {
+                let here = (place(port), port.protocol);
+                context.want.passed_on.contains(&here) && listeners.iter().any(|one| one.place() == here)
+            })
+        {
             return Verdict::ok(format!("the background process listens on those below {start} already"));
+        }
+    } else {
+        let ours = context.ours().await.as_ref().map(Vec::as_slice).unwrap_or_default();
+        if below.all(|port| is_published(ours, port)) {
+            return Verdict::ok(format!("the engine publishes those below {start} already"));
+        }
+        if docker && has_the_right(context.host).await {
+            return Verdict::ok("the rootless engine may publish any port: rootlesskit has cap_net_bind_service");
         }
     }
     let change = Change::settings(&[(SETTING, lowest.to_string())], false);
@@ -200,6 +219,22 @@ pub(in crate::doctor) async fn low(context: &Context<'_>) -> Verdict {
         actions: vec![Action::Change(change)],
         safe: false,
     })
+}
+
+fn is_published(containers: &[ObservedContainer], want: &WantedPort) -> bool {
+    containers.iter().filter(|container| container.state == ContainerState::Running).any(|container| {
+        container.ports.iter().any(|port| {
+            let here = port.host_ip == want.address || port.host_ip.is_unspecified();
+            port.host_port == Some(want.port) && port.protocol == want.protocol && here
+        })
+    })
+}
+
+/// Whether the program that publishes ports for a rootless Docker has been given low ones (setcap(8)).
+async fn has_the_right(host: &dyn Host) -> bool {
+    let Some(program) = host.which("rootlesskit") else { return false };
+    let ask = Command::new("getcap", [program.to_string_lossy()]).timeout(GETCAP).may_fail();
+    host.run(&ask).await.is_ok_and(|output| output.stdout().contains("cap_net_bind_service"))
 }
 
 /// Addresses that ports are wanted on, each once.

@@ -110,10 +110,12 @@ mod tests {
         assert_eq!(resolves(&[], "a").await, Err("its /etc/resolv.conf names no server".into()));
         let given = "search dns.podman\nnameserver 10.89.0.1\nnameserver fd00::1\n";
         assert_eq!(name_servers(given), [IpAddr::from([10, 89, 0, 1]), "fd00::1".parse().unwrap()]);
+        let odd = "# nameserver 192.0.2.1\nnameserver here\n nameserver\t192.0.2.2 \n";
+        assert_eq!(name_servers(odd), [IpAddr::from([192, 0, 2, 2])]);
     }
 
-    #[tokio::test]
-    async fn a_question_is_answered_as_http() {
+    /// What is answered to a question; `ends`: nothing comes after it.
+    async fn said(question: &[u8], ends: bool) -> String {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen = free.local_addr().unwrap();
         let asked = Asked { listen, name: "macula-proof".into(), gateway: listen };
@@ -122,12 +124,32 @@ mod tests {
             answer(stream, &asked).await.unwrap();
         });
         let mut stream = TcpStream::connect(listen).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.write_all(question).await.unwrap();
+        if ends {
+            stream.shutdown().await.unwrap();
+        }
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
-        let answer: Answer = serde_json::from_str(body).unwrap();
-        assert_eq!(answer.gateway, Ok(()));
+        text
+    }
+
+    #[tokio::test]
+    async fn a_question_is_answered_as_http() {
+        let (whole, half, long) = tokio::join!(
+            said(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", false),
+            said(b"GET / HTTP/1.1\r\n", true),
+            // longer ones are not read to their end
+            said(&[b'x'; LONGEST], false),
+        );
+        for text in [whole, half, long] {
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            let expected = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close",
+                body.len()
+            );
+            assert_eq!(head, expected);
+            let answer: Answer = serde_json::from_str(body).unwrap();
+            assert_eq!(answer.gateway, Ok(()));
+        }
     }
 }

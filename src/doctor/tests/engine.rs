@@ -48,6 +48,15 @@ async fn engine_installed() {
         systemctl --user enable --now podman.socket
         # wait until the engine answers
     ");
+    let amazon = FakeHost::new().program("dnf").facts_with(|facts| facts.distribution = Some("amzn".into()));
+    assert_snapshot!(without_engine(amazon, none()).find("engine-installed").await, @r"
+    failed: engine-installed: no container engine is installed
+      fix: install Docker from the system's packages (docker) and start it; dev may then use it, after `newgrp docker` or a new login
+        sudo dnf install -y docker
+        sudo usermod -aG docker dev
+        sudo systemctl enable --now docker
+        # wait until the engine answers
+    ");
     let arch = FakeHost::new().program("pacman").facts_with(|facts| facts.uid = 0);
     assert_snapshot!(without_engine(arch, none()).find("engine-installed").await, @r"
     failed: engine-installed: no container engine is installed
@@ -267,6 +276,27 @@ async fn an_engine_that_hangs_is_not_one_that_does_not_run() {
       it is overloaded or hangs; its log may say why
       fix: restart it: `sudo systemctl restart docker`
     ");
+    let own = Source::Context("mine".into());
+    for (endpoint, source, fix) in [
+        ("/run/user/1000/docker.sock", Source::RootlessDocker, "restart it: `systemctl --user restart docker`"),
+        ("/run/docker.sock", Source::DockerHost, "restart it: `sudo systemctl restart docker`"),
+        (
+            "/run/podman/podman.sock",
+            Source::PodmanRootful,
+            "restart it: `sudo systemctl restart podman.socket podman.service`",
+        ),
+        (
+            "/run/user/1000/podman/podman.sock",
+            own.clone(),
+            "restart it: `systemctl --user restart podman.socket podman.service`",
+        ),
+        ("/home/dev/.docker/desktop/docker.sock", own, "restart it"),
+        ("/home/dev/.docker/desktop/docker.sock", Source::Application("Docker Desktop"), "restart Docker Desktop"),
+    ] {
+        let silent = attempt(&format!("unix://{endpoint}"), source, Err(Refusal::Silent("no answer".into())));
+        let found = without_engine(FakeHost::new(), vec![silent]).find("engine-running").await;
+        assert!(found.ends_with(&format!("\n  fix: {fix}")), "{endpoint}: {found}");
+    }
 }
 
 #[tokio::test]

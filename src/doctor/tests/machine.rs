@@ -1,6 +1,7 @@
 //! The machine: disk, memory, clock, and what is left on it.
 
 use super::*;
+use crate::changes::Effect;
 
 #[tokio::test]
 async fn disk_space() {
@@ -36,6 +37,45 @@ async fn memory() {
     warning: memory: the engine has 1 GiB of memory, 2 GiB are wanted
       fix: give its virtual machine more, or leave services out: `services: {NAME: {enabled: false}}` in macula.yaml
     ");
+    // an engine of this machine itself
+    let server = || {
+        let host =
+            FakeHost::new().facts_with(|facts| (facts.memory_total, facts.memory_available) = (1 << 30, 1 << 29));
+        Case { facts: Some(Facts { memory: 1 << 30, ..docker() }), ..case(host) }
+    };
+    assert_snapshot!(server().find("memory").await, @r"
+    warning: memory: this machine has 1 GiB of memory in all, 2 GiB are wanted
+      fix: leave services out: `services: {NAME: {enabled: false}}` in macula.yaml
+    ");
+    let running = vec![container("macula-nginx-1", ContainerState::Running, &[])];
+    assert_snapshot!(Case { ours: running, ..server() }.find("memory").await, @"ok: memory: 512 MiB available of 1 GiB, 2 GiB wanted");
+    // what is wanted is enough, be it of the engine or of the machine
+    let exact = FakeHost::new().facts_with(|facts| facts.memory_available = 2 << 30);
+    let exact = Case { facts: Some(Facts { memory: 2 << 30, ..docker() }), ..case(exact) };
+    assert_snapshot!(exact.find("memory").await, @"ok: memory: 2 GiB available of 16 GiB, 2 GiB wanted");
+    // an engine that does not say
+    let quiet = Case { facts: Some(Facts { memory: 0, ..docker() }), ..case(FakeHost::new()) };
+    assert_snapshot!(quiet.find("memory").await, @"ok: memory: 12 GiB available of 16 GiB, 2 GiB wanted");
+    let nothing = Case { want: Needs { memory: 0, ..needs() }, ..case(small()) };
+    assert_snapshot!(nothing.find("memory").await, @"ok: memory: 1.5 GiB available of 16 GiB");
+    let elsewhere = || vec![attempt("tcp://192.0.2.7:2375", Source::DockerHost, Ok(()))];
+    let remote = Case { attempts: elsewhere(), ..case(small()) };
+    assert_snapshot!(remote.find("memory").await, @"skipped: memory: the engine is on another machine");
+    // the same memory on another machine, or another system, is another's; a twentieth is what the kernel keeps
+    let total: u64 = 20 << 26;
+    let apart = |change: fn(&mut crate::host::HostFacts), engine: u64| {
+        let host = FakeHost::new().facts_with(|facts| facts.memory_total = 20 << 26).facts_with(change);
+        Case { facts: Some(Facts { memory: engine, ..docker() }), ..case(host) }
+    };
+    for (case, whose) in [
+        (apart(|_| (), total - total / 20), "this machine has"),
+        (apart(|_| (), total - total / 20 - 1), "the engine has"),
+        (apart(|facts| facts.os = "macos".into(), total), "the engine has"),
+        (Case { attempts: elsewhere(), ..apart(|_| (), total) }, "the engine has"),
+    ] {
+        let found = case.find("memory").await;
+        assert!(found.starts_with(&format!("warning: memory: {whose} 1.")), "{found}");
+    }
 }
 
 #[tokio::test]
@@ -112,6 +152,51 @@ async fn clock() {
     ");
     let alone = FakeHost::new().answer("timedatectl *", 0, "no\n", "");
     assert_snapshot!(case(alone).find("clock").await, @"ok: clock: right, as far as this machine can tell; nothing keeps it so");
+    let kept = || FakeHost::new().answer("timedatectl *", 0, "yes\n", "");
+    assert_snapshot!(case(kept()).find("clock").await, @"ok: clock: right, and kept so by the network");
+    let right = "ok: clock: right, as far as this machine can tell";
+    assert_eq!(Case { thorough: false, ..case(kept()) }.find("clock").await, right);
+    let none = kept().facts_with(|facts| facts.systemd = false);
+    assert_eq!(case(none).find("clock").await, right);
+    // a minute is rounding, of the files as of the engine
+    for (seconds, well) in [(60, true), (61, false)] {
+        let time = 1_790_000_000 + seconds;
+        let behind = case(FakeHost::new().file_of("/etc/passwd", "", time)).find("clock").await;
+        let started =
+            ObservedContainer { started_at: Some(time), ..container("macula-nginx-1", ContainerState::Running, &[]) };
+        let ahead = Case { ours: vec![started], ..case(FakeHost::new()) }.find("clock").await;
+        let first = [&behind, &ahead].map(|found| found.lines().next().unwrap_or_default());
+        let expected = match well {
+            true => [right; 2],
+            false => [
+                "warning: clock: the clock is behind, by 61 seconds at least",
+                "warning: clock: the engine's clock is ahead of ours by 61 seconds at least",
+            ],
+        };
+        assert_eq!(first, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_is_set_by_the_network_or_by_the_machine_below() {
+    let fix = async |wsl: bool, systemd: bool| {
+        let host = FakeHost::new().at(0).facts_with(|facts| (facts.wsl, facts.systemd) = (wsl, systemd));
+        case(host).findings(Selection::named(&["clock"]).unwrap()).await.remove(0).fix.unwrap()
+    };
+    let set = |words: &[&str], how: Option<&[&str]>| {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let (what, lasting) = ("the clock was set".to_owned(), how.is_some());
+        let effect = Effect::Other { what, how: how.map(owned), lasting };
+        let command = Command::new(words[0], words[1..].to_vec()).privileged();
+        vec![Action::Change(Change { command, effect })]
+    };
+    let by_network = set(&["timedatectl", "set-ntp", "true"], Some(&["timedatectl", "set-ntp", "false"]));
+    assert_eq!(fix(false, true).await.actions, by_network);
+    // there is nothing to take back of a clock that was set once
+    let below = set(&["hwclock", "--hctosys"], None);
+    assert_eq!(fix(true, true).await.actions, below);
+    assert_eq!(fix(true, false).await.actions, below);
+    assert!(fix(false, false).await.actions.is_empty());
 }
 
 #[tokio::test]
@@ -148,10 +233,79 @@ async fn leftovers() {
     let want = Needs { platform: "shop".into(), invocation, ..needs() };
     let found = Case { want, ..case(both) }.find("leftovers").await;
     assert!(found.contains("or `macula --name shop --file ci/macula.yaml up`, takes up"), "{found}");
-    assert!(found.contains("or `macula up`, takes up"), "{found}");
+    assert!(found.contains("or `macula --name macula up`, takes up"), "{found}");
     // somebody is at work: what is created will be started
     let busy = FakeHost::new().file(format!("{data}/macula/lock"), lock(1));
     assert_snapshot!(Case { ours, ..case(busy) }.find("leftovers").await, @"ok: leftovers: no leftovers of an interrupted run");
+}
+
+#[tokio::test]
+async fn what_was_never_started_and_what_is_half_written_is_counted() {
+    let data = "/home/dev/.local/share/macula";
+    let held = |pid| serde_json::to_vec(&Held { pid, command: "macula down".into(), since: 1 }).unwrap();
+    let host = FakeHost::new()
+        .file(format!("{data}/macula/lock"), held(None))
+        // that somebody works on another one is no reason
+        .file(format!("{data}/other/lock"), held(Some(1)))
+        .file(format!("{data}/macula/{}", temporary_name("receipt.json", 99, 0)), "")
+        .file(format!("{data}/macula/secrets/{}", temporary_name("db", 99, 0)), "")
+        .file(format!("{data}/macula/a/b/{}", temporary_name("deep", 99, 0)), "")
+        .file(format!("{data}/macula/a/b/c/{}", temporary_name("deeper", 99, 0)), "");
+    let ours = [
+        ContainerState::Created,
+        ContainerState::Running,
+        ContainerState::Paused,
+        ContainerState::Restarting,
+        ContainerState::Removing,
+        ContainerState::Exited,
+        ContainerState::Dead,
+    ];
+    let ours = ours.into_iter().map(|state| container(&format!("macula-{state:?}-1").to_lowercase(), state, &[]));
+    let found = Case { ours: ours.collect(), ..case(host) }.find("leftovers").await;
+    assert_snapshot!(found, @r"
+    warning: leftovers: an interrupted run left something behind
+      `macula down` on the platform macula ended in the middle
+      3 files half written in /home/dev/.local/share/macula
+      never started or half removed: macula-created-1, macula-removing-1, macula-dead-1
+      fix: the same again, or `macula up`, takes up where it ended; remove what is half written; `macula up` brings them up
+        rm /home/dev/.local/share/macula/macula/.receipt.json.99-0.macula-tmp
+        rm /home/dev/.local/share/macula/macula/a/b/.deep.99-0.macula-tmp
+        rm /home/dev/.local/share/macula/macula/secrets/.db.99-0.macula-tmp
+    ");
+}
+
+#[tokio::test]
+async fn files_of_a_platform_that_the_engine_does_not_know() {
+    use crate::engine::{Engine, fake::FakeEngine};
+    let data = "/home/dev/.local/share/macula";
+    let host = FakeHost::new()
+        .file(format!("{data}/macula/receipt.json"), "{}")
+        .file(format!("{data}/gone/receipt.json"), "{}")
+        .file(format!("{data}/there/receipt.json"), "{}")
+        .file(format!("{data}/never/platform.json"), "{}")
+        .file(format!("{data}/host.d/receipt.json"), "{}");
+    let engine: std::sync::Arc<dyn Engine> =
+        std::sync::Arc::new(FakeEngine::new().with_volume("there-data", &[(label::PLATFORM, "there")]));
+    let want = needs();
+    let mut all = Vec::new();
+    for (engine, thorough) in [(Some(engine.clone()), true), (Some(engine), false), (None, true)] {
+        let system = System {
+            host: std::sync::Arc::new(host.clone()),
+            engine,
+            discovery: Discovery { attempts: used() },
+            reach: std::sync::Arc::new(crate::system::OverNetwork),
+        };
+        let context = Context::new(&system, &want, thorough);
+        all.extend(look(&context, &Selection::named(&["leftovers"]).unwrap(), &|_| ()).await);
+    }
+    let lines: Vec<String> = all.iter().map(Finding::to_string).collect();
+    assert_snapshot!(lines.join("\n"), @r"
+    warning: leftovers: an interrupted run left something behind
+      the platform gone is gone from the engine, but its files are still on this machine
+      fix: `macula --name gone down` removes them
+    ok: leftovers: no leftovers of an interrupted run
+    ok: leftovers: no leftovers of an interrupted run
+    ");
 }
 
 #[tokio::test]

@@ -128,6 +128,18 @@ async fn low_ports() {
         sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80
     ");
     assert_snapshot!(rootless("80").find("low-ports").await, @"ok: low-ports: ports from 80 may be published, 80 is the lowest wanted");
+    let nginx = |ports: &[([u8; 4], u16)]| vec![container("macula-nginx-1", ContainerState::Running, ports)];
+    let published = Case { ours: nginx(&[([127, 0, 0, 1], 80), ([127, 0, 0, 2], 80)]), ..rootless("1024") };
+    assert_snapshot!(published.find("low-ports").await, @"ok: low-ports: the engine publishes those below 1024 already");
+    let one = Case { ours: nginx(&[([127, 0, 0, 1], 80)]), ..rootless("1024") };
+    assert!(one.find("low-ports").await.starts_with("failed"), "not proved for the other");
+    let capable = |said: &str| {
+        let mut case = rootless("1024");
+        case.host = case.host.program("rootlesskit").answer("getcap /usr/bin/rootlesskit", 0, said, "");
+        case
+    };
+    assert_snapshot!(capable("/usr/bin/rootlesskit cap_net_bind_service=ep\n").find("low-ports").await, @"ok: low-ports: the rootless engine may publish any port: rootlesskit has cap_net_bind_service");
+    assert!(capable("").find("low-ports").await.starts_with("failed"));
     assert_snapshot!(case(FakeHost::new()).find("low-ports").await, @"skipped: low-ports: the engine is not rootless");
     let mut own = case(FakeHost::new().setting("net.ipv4.ip_unprivileged_port_start", "1024"));
     own.want.ports.iter_mut().for_each(|port| port.passed_on = true);
@@ -307,6 +319,13 @@ async fn subnet() {
 async fn proxy() {
     let host =
         |pairs: &[(&str, &str)]| pairs.iter().fold(FakeHost::new(), |host, (name, value)| host.env_var(name, value));
+    let client = |text: &str| case(FakeHost::new().file("/home/dev/.docker/config.json", text));
+    assert_snapshot!(client(r#"{"proxies": {"default": {}}}"#).find("proxy").await, @"ok: proxy: no proxy is set");
+    assert_snapshot!(client(r#"{"proxies": {"default": {"httpProxy": "http://proxy:3128"}}}"#).find("proxy").await, @r"
+    warning: proxy: the proxies in /home/dev/.docker/config.json reach no container and no build
+      only the `docker` program hands them on; macula tells builds of those that the environment names
+      fix: set HTTP_PROXY, HTTPS_PROXY and NO_PROXY in your shell, and under `environment` of services that need them
+    ");
     let bare = host(&[("HTTP_PROXY", "http://proxy:3128"), ("HTTPS_PROXY", "http://proxy:3128")]);
     assert_snapshot!(case(bare).find("proxy").await, @r"
     warning: proxy: HTTP_PROXY, HTTPS_PROXY are set without an exception for .macula.local, localhost, 127.0.0.0/8

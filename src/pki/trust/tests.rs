@@ -449,6 +449,61 @@ async fn a_keystore_of_javas_own_format_is_read_without_java() {
 }
 
 #[tokio::test]
+async fn the_keystores_of_java_lie_in_its_homes() {
+    const BELOW: &str = "lib/security/cacerts";
+    let (said, jdk) = ("Property settings:\n    java.home = /opt/jdk-21 \n    java.io.tmpdir = /tmp\n", "/opt/jdk-21");
+    let host = || FakeHost::new().program("java").program("keytool");
+    let keystore = |host: FakeHost, home: &str| host.file(format!("{home}/{BELOW}"), "");
+    let answers = |stdout: &str, stderr: &str| keystore(host(), "/opt/jdk-21").answer("java *", 0, stdout, stderr);
+    for (host, asked, homes) in [
+        (keystore(FakeHost::new().program("keytool"), jdk), false, vec![]),
+        // the program lies in its home
+        (keystore(host(), "/usr"), false, vec!["/usr"]),
+        (keystore(host(), "/usr/jre"), false, vec!["/usr/jre"]),
+        // it has to say where
+        (answers("", said), true, vec![jdk]),
+        (answers(said, ""), true, vec![jdk]),
+        (answers("", "openjdk version 21\n"), true, vec![]),
+        (answers("", said).env_var("JAVA_HOME", jdk), true, vec![jdk]),
+        (keystore(answers("", said), "/opt/8/jre").env_var("JAVA_HOME", "/opt/8"), true, vec!["/opt/8/jre", jdk]),
+        (keystore(host(), "opt/8").env_var("JAVA_HOME", "opt/8"), true, vec![]),
+        // one whose program is not there is read by nobody
+        (keystore(FakeHost::new().program("java"), "/usr"), false, vec![]),
+        (keystore(FakeHost::new().program("java"), "/usr").file("/usr/bin/keytool", ""), false, vec!["/usr"]),
+    ] {
+        let places = super::java::Java.places(&host).await;
+        let place = |home: &str| Place { kind: Kind::Java, path: Path::new(home).join(BELOW), label: "Java".into() };
+        assert_eq!(places, homes.into_iter().map(place).collect::<Vec<_>>());
+        let questions = host.journal().join("\n");
+        assert_eq!(questions, if asked { "java -XshowSettings:properties -version" } else { "" });
+    }
+}
+
+#[tokio::test]
+async fn files_that_others_have_changed_are_not_ours_to_put_back() {
+    let kept = |name: &str, after: Option<&str>| {
+        crate::host::KeptFile::new(format!("/f/{name}"), Some(b"before".as_slice()), after.map(str::as_bytes))
+    };
+    let place = Place { kind: Kind::Java, path: KEYSTORE.into(), label: "Java".into() };
+    let kept = vec![
+        kept("ours", Some("ours")),
+        kept("theirs", Some("ours")),
+        kept("unknown", None),
+        kept("gone", Some("ours")),
+        kept("never", None),
+    ];
+    let entry = super::receipt::Entry { place, anchor: anchor(), made: false, kept };
+    let host = FakeHost::new().file("/f/ours", "ours").file("/f/theirs", "changed").file("/f/unknown", "half");
+    let receipt = super::receipt::Receipt::load(&host, Path::new(AUTHORITIES)).await.unwrap();
+    // nobody but the run that was killed leaves what cannot be read
+    for (damaged, expected) in [(false, vec!["/f/ours"]), (true, vec!["/f/ours", "/f/unknown"])] {
+        let untouched = receipt.untouched(&host, &entry, damaged).await;
+        let paths: Vec<String> = untouched.into_iter().map(|file| file.path.display().to_string()).collect();
+        assert_eq!(paths, expected, "{damaged}");
+    }
+}
+
+#[tokio::test]
 async fn macos_there_and_back() {
     let anchor = anchor();
     let listing = format!(
@@ -485,4 +540,42 @@ async fn macos_there_and_back() {
     sudo security remove-trusted-cert -d <ca>/trust/<id>.pem
     sudo security delete-certificate -Z 2222 /Library/Keychains/System.keychain
     "#);
+}
+
+#[tokio::test]
+async fn a_keychain_may_hold_what_nobody_trusts() {
+    let anchor = anchor();
+    let ours = format!("SHA-256 hash: {}\nSHA-1 hash: 2222 \n", anchor.fingerprint);
+    let theirs = "SHA-256 hash: AAAA\nSHA-1 hash: 1111\n".to_owned();
+    let named = format!("Number of trusted certs = 1\nCert 0: {}\n", anchor.common_name);
+    let like_it = format!("Cert 0: {} too\n", anchor.common_name);
+    let none = String::new();
+    let partly = || State::Partly("it is in the keychain, but not trusted".into());
+    let distrust = "sudo security remove-trusted-cert -d /root.pem";
+    let delete = "sudo security delete-certificate -Z 2222 /Library/Keychains/System.keychain";
+    let place =
+        Place { kind: Kind::MacOs, path: "/Library/Keychains/System.keychain".into(), label: "the system".into() };
+    let mac = || FakeHost::new().facts_with(|facts| facts.os = "macos".into());
+    for (listing, settings, state, changes) in [
+        (&ours, &named, State::Trusted, vec![distrust, delete]),
+        (&ours, &none, partly(), vec![delete]),
+        (&ours, &like_it, partly(), vec![delete]),
+        (&theirs, &named, State::Missing, vec![distrust]),
+        (&none, &none, State::Missing, vec![]),
+    ] {
+        let host = mac()
+            .program("security")
+            .answer("security find-certificate *", if listing.is_empty() { 44 } else { 0 }, listing, "")
+            .answer("security dump-trust-settings -d", i32::from(settings.is_empty()), settings, "")
+            .answer("sudo security *", 0, "", "");
+        let store = super::macos::MacOs;
+        assert_eq!(store.places(&host).await, std::slice::from_ref(&place));
+        assert_eq!(store.look(&host, &place, &anchor).await.unwrap(), state);
+        store.remove(&host, &place, &anchor, Path::new("/root.pem"), false).await.unwrap();
+        let made: Vec<String> = host.journal().into_iter().filter(|line| line.starts_with("sudo ")).collect();
+        assert_eq!(made, changes);
+    }
+    for host in [mac(), FakeHost::new().program("security")] {
+        assert!(super::macos::MacOs.places(&host).await.is_empty());
+    }
 }

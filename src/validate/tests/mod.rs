@@ -10,6 +10,7 @@ use crate::host::fake::FakeHost;
 use crate::model::{Health, Invocation, Protocol, View, macula};
 use crate::pki::Authority;
 
+mod causes;
 mod certificates;
 mod resolver;
 mod services;

@@ -51,6 +51,8 @@ async fn the_dead_resolvers_port_is_taken() {
       macula up  (after that)
       macula dns install  (after that)
     ");
+    machine(&mut world, |host| host.facts_with(|facts| facts.os = "macos".into()));
+    assert_eq!(world.told().await.lines().nth(3), Some("  sudo lsof -nP -sTCP:LISTEN -i:53"));
 }
 
 #[tokio::test]

@@ -99,5 +99,5 @@ async fn one_of_those_that_share_a_name_gets_no_requests() {
     assert_eq!(verdict.rows[0].hops[4..6], [State::Broken, State::Broken]);
     let [fault] = verdict.faults.as_slice() else { panic!("one fault") };
     assert_eq!(fault.cause.to_string(), "the ingress leaves out containers of grafana-b: they fail its health check");
-    assert_eq!(fault.cause.remedies(), [macula("logs grafana-b").into(), macula("restart grafana-b").into()]);
+    assert_eq!(fault.cause.remedies(true), [macula("logs grafana-b").into(), macula("restart grafana-b").into()]);
 }

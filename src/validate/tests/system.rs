@@ -60,6 +60,8 @@ async fn another_resolver_is_in_front() {
         return;
     };
     world.host.put("/etc/resolv.conf", "nameserver 127.0.0.2\nnameserver 127.0.0.1\n");
+    // as on every desktop of Debian's kind: no fault
+    world.host.put("/etc/nsswitch.conf", "hosts: files mdns4_minimal [NOTFOUND=return] dns\n");
     assert_snapshot!(world.told().await, @"
     X...... grafana.macula.local
     X..--.. postgres.macula.local
@@ -73,6 +75,7 @@ async fn mdns_swallows_local() {
     let mut world = with(|world| {
         world.names_unknown();
         world.host.put("/etc/nsswitch.conf", "hosts: files mdns4 [NOTFOUND=return] dns\n");
+        world.host.put("/etc/mdns.allow", ".local\n");
     });
     assert_snapshot!(world.told().await, @"
     X...... grafana.macula.local

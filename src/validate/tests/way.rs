@@ -27,7 +27,7 @@ async fn a_service_hangs() {
     let verdict = judge(&evidence);
     let [fault] = verdict.faults.as_slice() else { panic!("{:?}", verdict.faults) };
     assert_snapshot!(fault.cause.to_string(), @"grafana runs, and does not answer: it accepts connections, and there is no answer in 10 s");
-    let remedies = fault.cause.remedies();
+    let remedies = fault.cause.remedies(true);
     let remedies: Vec<String> = remedies.iter().map(|remedy| remedy.text(&Invocation::default())).collect();
     assert_eq!(remedies, ["macula logs grafana", "macula restart grafana"]);
     // somebody is silent, and that need not be the service
@@ -106,8 +106,16 @@ async fn a_proxy_is_in_the_way() {
     ....... grafana.macula.local
     ...--.. postgres.macula.local
     connect []: https_proxy sends programs through the proxy http://127.0.0.1:PROXY, which does not reach the platform: it says 403 Forbidden
-      export no_proxy="$no_proxy,.local"
+      export NO_PROXY='localhost,127.0.0.1,.macula.local,127.0.0.0/8' no_proxy='localhost,127.0.0.1,.macula.local,127.0.0.0/8'
     "#);
+    // of a domain of its own, and of the company's exceptions in capitals
+    let (mut evidence, _) = world.look().await;
+    evidence.domain = "dev.test".into();
+    evidence.machine.proxy.as_mut().unwrap().exceptions = "localhost,10.0.0.0/8".into();
+    let fault = judge(&evidence).faults.into_iter().find(|fault| matches!(fault.cause, Cause::Proxy { .. })).unwrap();
+    let list = "localhost,10.0.0.0/8,.dev.test,127.0.0.0/8";
+    let line = fault.cause.remedies(true)[0].text(&Invocation::default());
+    assert_eq!(line, format!("export NO_PROXY='{list}' no_proxy='{list}'"));
     // one that lets through, and one that is not used
     machine(&mut world, |host| host.env_var("no_proxy", "localhost,.local"));
     assert!(world.look().await.1.is_ok());

@@ -298,7 +298,7 @@ impl World {
 
     /// What a person is told: each name's hops in short, then the faults with their remedies.
     pub async fn told(&mut self) -> String {
-        let (_, verdict) = self.look().await;
+        let (evidence, verdict) = self.look().await;
         let mut out = String::new();
         for row in &verdict.rows {
             let sign = |state: &State| match state {
@@ -312,7 +312,7 @@ impl World {
         }
         for fault in &verdict.faults {
             out.push_str(&format!("{} [{}]: {}\n", fault.cause.hop().name(), fault.names.join(" "), fault.cause));
-            for remedy in fault.cause.remedies() {
+            for remedy in fault.cause.remedies(evidence.machine.linux) {
                 out.push_str(&format!("  {}\n", remedy.text(&Invocation::default())));
             }
         }

@@ -78,6 +78,11 @@ impl Group {
         self.steps.iter().any(|step| step.doing == Doing::Start && matches!(step.state, State::Done { .. }))
     }
 
+    /// It is only stopped or removed.
+    pub fn leaves(&self) -> bool {
+        self.steps.iter().all(|step| matches!(step.doing, Doing::Stop | Doing::Remove))
+    }
+
     /// In one word, what came of it.
     pub fn result(&self) -> &'static str {
         let did = |doing: Doing| {

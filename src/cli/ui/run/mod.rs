@@ -75,6 +75,10 @@ pub struct Tally {
     pub failed: usize,
     /// Nothing of them was done.
     pub untouched: usize,
+    /// Those that are only stopped or removed, which are not among the `services`.
+    pub leaving: usize,
+    /// Of these, the ones that no longer run.
+    pub gone: usize,
 }
 
 impl Run {
@@ -229,8 +233,13 @@ impl Run {
         let mut tally =
             Tally { services: self.unchanged, done: self.unchanged, run: self.unchanged, ..Tally::default() };
         for group in self.groups.iter().filter(|group| group.service) {
-            tally.services += 1;
             let standing = self.standing(group);
+            if group.leaves() {
+                tally.leaving += 1;
+                tally.gone += usize::from(standing == Standing::Done);
+                continue;
+            }
+            tally.services += 1;
             tally.done += usize::from(standing == Standing::Done);
             tally.failed += usize::from(standing == Standing::Failed);
             tally.run += usize::from(standing == Standing::Done || group.was_started());
@@ -269,8 +278,8 @@ impl Run {
     /// What is counted: services where there are any, else groups.
     pub fn counts(&self) -> (usize, usize, &'static str) {
         let tally = self.tally();
-        if tally.services > 0 {
-            return (tally.done, tally.services, "service");
+        if tally.services + tally.leaving > 0 {
+            return (tally.done + tally.gone, tally.services + tally.leaving, "service");
         }
         let done = self.groups.iter().filter(|group| self.standing(group) == Standing::Done).count();
         (done, self.groups.len(), "")

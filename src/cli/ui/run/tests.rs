@@ -92,7 +92,22 @@ fn what_was_stopped_is_counted_by_what_runs() {
     for id in ["await b", "create c", "start c", "await c"] {
         run.hear(&Event::StepSkipped { id: id.into(), because: "stopped".into() }, at(2));
     }
-    assert_eq!(run.tally(), Tally { services: 5, done: 3, run: 4, failed: 0, untouched: 1 });
+    assert_eq!(run.tally(), Tally { services: 5, done: 3, run: 4, failed: 0, untouched: 1, leaving: 0, gone: 0 });
+}
+
+#[test]
+fn what_is_taken_down_does_not_count_as_up() {
+    let steps = ["a", "b"].iter().flat_map(|name| {
+        let stop = format!("stop {name}");
+        [info(&stop, name, Doing::Stop, &[]), info(&format!("remove {name}"), name, Doing::Remove, &[&stop])]
+    });
+    let mut run = run(steps.chain([info("create web", "web", Doing::Create, &[])]).collect());
+    for id in ["stop a", "remove a", "stop b"] {
+        start(&mut run, id, 1);
+        done(&mut run, id, 1);
+    }
+    assert_eq!(run.tally(), Tally { services: 1, untouched: 1, leaving: 2, gone: 1, ..Tally::default() });
+    assert_eq!(run.counts(), (1, 3, "service"), "the headline counts what is done");
 }
 
 #[test]

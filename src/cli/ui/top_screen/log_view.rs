@@ -33,6 +33,8 @@ pub struct LogView {
     back: usize,
     /// Lines that fit.
     room: usize,
+    /// How the last picture had them: with times, and in how many columns.
+    shape: (bool, usize),
 }
 
 impl LogView {
@@ -46,7 +48,17 @@ impl LogView {
             self.lines.pop_front();
         }
         let time = time.split_once('T').and_then(|(_, clock)| clock.get(..8)).unwrap_or_default();
-        self.lines.push_back(LogLine { time: text::clean_line(time), text: text::clean_line(line) });
+        let line = LogLine { time: text::clean_line(time), text: text::clean_line(line) };
+        // what is being read stays where it is
+        if self.back > 0 && self.is_wanted(&line) {
+            let (timed, width) = self.shape;
+            self.back = self.back.saturating_add(drawn(&line, timed, width, Style::default()).len());
+        }
+        self.lines.push_back(line);
+    }
+
+    fn is_wanted(&self, line: &LogLine) -> bool {
+        line.text.to_lowercase().contains(&self.search.to_lowercase())
     }
 
     /// True: back to the list.
@@ -90,13 +102,11 @@ impl LogView {
 
     /// Lines that are too long are broken, since their cause often stands at the end.
     pub fn lines(&mut self, width: usize, rows: usize, style: Style) -> Vec<String> {
-        let wanted = self.search.to_lowercase();
-        let found: Vec<&LogLine> =
-            self.lines.iter().filter(|line| line.text.to_lowercase().contains(&wanted)).collect();
+        let found: Vec<&LogLine> = self.lines.iter().filter(|line| self.is_wanted(line)).collect();
         let timed = width >= NARROW && found.iter().any(|line| !line.time.is_empty());
         let room = rows.saturating_sub(2);
         let broken: Vec<String> = found.iter().flat_map(|line| drawn(line, timed, width, style)).collect();
-        self.room = room.max(1);
+        (self.room, self.shape) = (room.max(1), (timed, width));
         self.back = self.back.min(broken.len().saturating_sub(room));
         let end = broken.len() - self.back;
         let zone = if timed { ", times in UTC" } else { "" };

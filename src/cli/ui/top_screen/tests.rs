@@ -472,6 +472,26 @@ fn a_log_has_times_and_breaks_long_lines() {
 }
 
 #[test]
+fn what_is_being_read_in_a_log_stays_where_it_is() {
+    let mut screen = log();
+    for number in 1..=4 {
+        screen.log_line("2026-11-29T12:00:01Z", &format!("line {number}"));
+    }
+    picture(&mut screen, 60, 5);
+    screen.key(Key::Up);
+    screen.log_line("2026-11-29T12:00:02Z", "one that takes two lines where there are no more than sixty columns");
+    assert_snapshot!(picture(&mut screen, 60, 5), @r"
+    log of shop, times in UTC
+    12:00:01 line 1
+    12:00:01 line 2
+    12:00:01 line 3
+    3 below  q back  / search  up, page up scroll
+    ");
+    screen.key(Key::End);
+    assert!(picture(&mut screen, 60, 5).contains("columns"));
+}
+
+#[test]
 fn a_log_is_searched() {
     let mut screen = log();
     for number in 0..30 {
