@@ -249,14 +249,6 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     let passwords_kept = all_kept || options.volumes && !lasting.0.is_empty();
     if let Some(why) = elsewhere {
         session.events.info(why);
-    } else if passwords_kept {
-        let services = words::list(lasting.0.keys());
-        let folder = session.state(name).folder().display().to_string();
-        session.events.info(format!(
-            "the passwords of {services} stay: there is data outside of the volumes of {name}, which stays, too. To remove \
-             them: `rm -r {}`",
-            words::shell_word(&folder)
-        ));
     }
     let mut plan = plan::down(name, &observed, Keep { remove_volumes: options.volumes });
     let mut work = None;
@@ -336,6 +328,16 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
                 state.forget_engine(session.host(), &endpoint).await?;
             }
         }
+    }
+    if passwords_kept && !all_kept {
+        let services = words::list(lasting.0.keys());
+        let files = [state.secrets_file(), state.outside_file()]
+            .map(|file| words::shell_word(&file.display().to_string()).to_string());
+        session.events.info(format!(
+            "the passwords of {services} stay: there is data outside of the volumes of {name}, which stays, too. To remove \
+             them: `rm {}`",
+            files.join(" ")
+        ));
     }
     Ok(Downed { plan, kept, processes, stays: false, passwords_kept })
 }
@@ -512,7 +514,8 @@ mod tests {
         }
         let told: Vec<String> = heard.said().into_iter().filter(|line| line.starts_with("the passwords")).collect();
         let stay = "the passwords of db stay: there is data outside of the volumes of shop, which stays, too. To remove \
-                    them: `rm -r /home/dev/.local/share/macula/shop`";
+                    them: `rm /home/dev/.local/share/macula/shop/secrets/secrets.json \
+                    /home/dev/.local/share/macula/shop/outside.json`";
         assert_eq!(told, [stay, stay]);
         bring_up(&session, &host, stack).await;
         let after = state.secrets(&host).await.unwrap();

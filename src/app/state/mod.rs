@@ -70,7 +70,7 @@ impl State {
         self.folder.join("records.lock")
     }
 
-    fn secrets_file(&self) -> PathBuf {
+    pub(super) fn secrets_file(&self) -> PathBuf {
         self.folder.join("secrets").join("secrets.json")
     }
 
@@ -178,7 +178,7 @@ impl State {
         write_services(host, self.ran_file(), services).await
     }
 
-    fn outside_file(&self) -> PathBuf {
+    pub(super) fn outside_file(&self) -> PathBuf {
         self.folder.join("outside.json")
     }
 

@@ -1,6 +1,6 @@
 //! What the user's files say, as each command needs them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -34,10 +34,16 @@ impl Context {
     /// What the command line says of the files that are to be read.
     pub fn request(&self, options: &impl LoadOptions) -> Result<config::Request, CliError> {
         let folder = std::env::current_dir().context("find the current folder")?;
+        let mut env = self.host.environment();
+        // a shell may have come here through links, and its word may be of another folder
+        let is_here = |pwd: &String| Path::new(pwd).canonicalize().is_ok_and(|real| real == folder);
+        if !env.get("PWD").is_some_and(is_here) {
+            env.remove("PWD");
+        }
         Ok(config::Request {
             cwd: folder,
             config_folder: Some(self.host.folders().config),
-            env: self.host.environment(),
+            env,
             file: self.global.file.clone(),
             name: self.name.clone(),
             stacks: options.stacks().stacks.clone(),

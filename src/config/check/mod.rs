@@ -352,7 +352,8 @@ fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Repo
         );
     }
     if let Some(image) = service.image.as_ref().filter(|image| !image.is_empty() && has_empty_part(image)) {
-        report.error_help(
+        // a command that only looks goes on, as with Compose; an `up` says it before the engine does
+        report.warn(
             node.and_then(|node| node.get("image")).map_or_else(|| loaded.at(name), |node| node.span),
             format!("{path}.image: `{image}` is not a valid image reference: a part of it is empty"),
             "set the variable that belongs there, or give it a value in the file: `${TAG:-latest}`",

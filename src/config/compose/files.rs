@@ -107,6 +107,15 @@ pub(super) fn build(
                 {
                     // one that is mounted right there comes first, as in Compose
                     if Path::new(&outer) != Path::new(&target) {
+                        if below.is_empty() && ["uid", "gid", "mode"].iter().any(|key| reference.get(key).is_some()) {
+                            report.warn(
+                                reference.span,
+                                format!(
+                                    "services.{name}: {target} is mounted, and has the owner and the mode of its file"
+                                ),
+                                "take `uid`, `gid` and `mode` away",
+                            );
+                        }
                         mounts.push(over(file, target));
                     }
                     continue;

@@ -43,8 +43,9 @@ impl ProjectEnv {
             // those of another project
             variables.retain(|name, _| !ITS_OWN.contains(&name.as_str()));
         }
-        // as docker compose has it in that folder: what the shell says is of wherever one stands, or nothing at all
-        variables.insert("PWD".to_owned(), folder.to_string_lossy().into_owned());
+        // as docker compose has it in that folder: what a shell says is of wherever one stands, or nothing at all
+        let pwd = outer.get("PWD").filter(|_| cwd == folder).cloned();
+        variables.insert("PWD".to_owned(), pwd.unwrap_or_else(|| folder.to_string_lossy().into_owned()));
         match given(&variables, "COMPOSE_ENV_FILES") {
             Some(list) => {
                 // of two files with the same variable, the later one counts
@@ -159,14 +160,20 @@ mod tests {
     fn pwd_is_the_folder_of_the_stack_wherever_one_stands() {
         let shop = "services: {web: {image: w, volumes: ['$PWD/data:/data']}}";
         let files = MemoryFiles::default().with("/p/compose.yaml", shop).with("/p/.env", "PWD=/env\n");
-        for (cwd, pwd) in [("/p", None), ("/p/sub", Some("/p/sub")), ("/q", Some("/q"))] {
+        for (cwd, pwd, expected) in [
+            ("/p", None, "/p/data"),
+            // a shell that came here through a link
+            ("/p", Some("/link"), "/link/data"),
+            ("/p/sub", Some("/p/sub"), "/p/data"),
+            ("/q", Some("/q"), "/p/data"),
+        ] {
             let env = pwd.map(|pwd| ("PWD".to_owned(), pwd.to_owned())).into_iter().collect();
             let stacks = vec!["/p/compose.yaml".into()];
             let request = Request { cwd: cwd.into(), env, stacks, only_own: true, ..Request::default() };
             let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
             let (_, web) = loaded.platform.service("web").unwrap();
             assert!(
-                matches!(&web.mounts[..], [Mount::Bind { source, .. }] if source == Path::new("/p/data")),
+                matches!(&web.mounts[..], [Mount::Bind { source, .. }] if source == Path::new(expected)),
                 "{cwd}: {:?}",
                 web.mounts
             );

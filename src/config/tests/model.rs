@@ -571,7 +571,7 @@ fn what_a_plugin_would_provide_is_left_out_and_said() {
 #[test]
 fn what_is_not_acted_on_is_named() {
     let (request, files) = with_stack(
-        "version: '3'\nservices:\n  a:\n    image: x${TAG}\n    environment:\n    cpu_rt_period: 5\n    deploy: {mode: global, rollback_config: {order: stop-first}}\n    \
+        "version: '3'\nservices:\n  a:\n    image: x:${TAG}\n    environment:\n    cpu_rt_period: 5\n    deploy: {mode: global, rollback_config: {order: stop-first}}\n    \
          ports: ['8000-8001:80']\n    command: a | b\n    links: ['a2:z']\n    gpus: all\n  a2: {image: y, build: {context: 'https://x/y.tar.gz', ssh: [default]}}\n\
          networks: {proxy: {external: true, driver: bridge, internal: true}}\n",
     );
@@ -580,6 +580,8 @@ fn what_is_not_acted_on_is_named() {
         take the line away
     compose.yaml:4:12: the variable TAG is not set; it counts as empty
         set it, or give it a default: ${TAG:-value}
+    compose.yaml:4:12: services.a.image: `x:` is not a valid image reference: a part of it is empty
+        set the variable that belongs there, or give it a value in the file: `${TAG:-latest}`
     compose.yaml:5:5: services.a.environment: nothing stands here
         give it a value, or take the line away
     compose.yaml:7:14: services.a.deploy.mode: not supported by macula; ignored

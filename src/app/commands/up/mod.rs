@@ -262,6 +262,8 @@ async fn change(
         }
         join::render_content(session, survey, plan, cluster).await?;
     }
+    // the last plan says what is started
+    keep_stopped(session, &prepared, options.wanted.apart.as_ref()).await?;
     let (mut outcome, mut work) = carry_out(session, loaded, &prepared, no_dns, options, &unbuilt, recorder).await?;
     outcome.ran.splice(0..0, built.ran);
     for _ in 0..OVERTAKEN {
@@ -339,7 +341,6 @@ async fn write_down(
         survey.state.keep_secrets(session.host(), &survey.secrets).await?;
     }
     keep(session, loaded, prepared, options, no_dns, &[]).await?;
-    keep_stopped(session, prepared, options.wanted.apart.as_ref()).await?;
     for line in short_of_memory(&prepared.survey, &prepared.plan) {
         session.events.warn(line);
     }
