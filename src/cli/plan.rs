@@ -14,7 +14,7 @@ use crate::model::{MaculaCommand, Platform};
 use crate::plan::{CLUSTER_GROUP, ProcessStep, leave_out_processes};
 
 use super::consent::{missing_engine, opening};
-use super::context::{Context, Forgets, ImageOptions, ScaleOptions, Upping};
+use super::context::{Context, Forgets, ImageOptions, ScaleOptions, Upping, given};
 use super::engine_error::no_engine;
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
@@ -57,8 +57,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     context.services_meant(&loaded.platform, &mut services);
     args.scale.check_given_back(&loaded.platform, &services)?;
     let flags = [(args.no_cluster, "--no-cluster"), (args.strict, "--strict")];
-    let flags = flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag.to_owned());
-    let up = up_command(&options, flags, &services);
+    let up = up_command(&options, given(flags), &services);
     let wanted = Wanted {
         services,
         scaled: args.scale.services().collect(),

@@ -19,7 +19,7 @@ use crate::words;
 
 use super::ci::markdown_table;
 use super::consent::{Asker, with_engine_of};
-use super::context::{Context, Forgets, ImageOptions, LookAhead, ScaleOptions, StackOptions, Upping};
+use super::context::{Context, Forgets, ImageOptions, LookAhead, ScaleOptions, StackOptions, Upping, given};
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
 use super::follow::follow;
@@ -135,9 +135,8 @@ fn flags(args: &Args) -> Vec<String> {
         (args.reset, "--reset"),
         (args.remove_orphans, "--remove-orphans"),
     ];
-    let given = all.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag.to_owned());
     let bundle = args.bundle.iter().flat_map(|path| ["--bundle".to_owned(), path.to_string_lossy().into_owned()]);
-    given.chain(bundle).collect()
+    given(all).chain(bundle).collect()
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {

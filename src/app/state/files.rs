@@ -102,6 +102,14 @@ pub(super) async fn read_services(host: &dyn Host, path: &Path) -> Result<BTreeS
     Ok(read::<ServicesFile>(host, path).await?.map(|file| file.services).unwrap_or_default())
 }
 
+/// Writes them where they differ from what is there. What cannot be understood names none.
+pub(super) async fn keep_services(host: &dyn Host, path: PathBuf, services: BTreeSet<String>) -> Result<(), Error> {
+    if read_services(host, &path).await.unwrap_or_default() == services {
+        return Ok(());
+    }
+    write_services(host, path, services).await
+}
+
 /// There is no file of none.
 pub(super) async fn write_services(host: &dyn Host, path: PathBuf, services: BTreeSet<String>) -> Result<(), Error> {
     if services.is_empty() {

@@ -21,7 +21,7 @@ use super::lease::Lease;
 pub(super) use engines::engine_at;
 use files::{
     ChoicesFile, ClusterFile, FORMAT, FollowedFile, LeaseFile, PlatformFile, ProgramsFile, SecretsFile, UsedFile,
-    read_services, write_services,
+    keep_services, read_services, write_services,
 };
 pub(super) use files::{read, write};
 pub(super) use passwords::complete_secrets;
@@ -155,10 +155,7 @@ impl State {
 
     /// Records them where they differ.
     pub(super) async fn keep_brought(&self, host: &dyn Host, services: BTreeSet<String>) -> Result<(), Error> {
-        if self.brought(host).await == services {
-            return Ok(());
-        }
-        write_services(host, self.brought_file(), services).await
+        keep_services(host, self.brought_file(), services).await
     }
 
     fn ran_file(&self) -> PathBuf {
@@ -172,10 +169,7 @@ impl State {
 
     /// Records them where they differ.
     pub(super) async fn keep_ran(&self, host: &dyn Host, services: BTreeSet<String>) -> Result<(), Error> {
-        if self.ran(host).await == services {
-            return Ok(());
-        }
-        write_services(host, self.ran_file(), services).await
+        keep_services(host, self.ran_file(), services).await
     }
 
     pub(super) fn outside_file(&self) -> PathBuf {

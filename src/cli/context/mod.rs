@@ -32,7 +32,8 @@ mod options;
 
 pub use loading::why_left_out;
 pub use options::{
-    Forgets, Global, ImageOptions, LoadOptions, OfServices, Output, ScaleOptions, StackOptions, Upping, typed_scale,
+    Forgets, Global, ImageOptions, LoadOptions, OfServices, Output, ScaleOptions, StackOptions, Upping, given,
+    typed_scale,
 };
 
 pub struct Context {

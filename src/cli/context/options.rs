@@ -11,6 +11,11 @@ use crate::cli::ui::{self, ColorChoice};
 use crate::config::Scale;
 use crate::model::{ImagePolicy, MaculaCommand, Platform, PlatformName};
 
+/// The flags that were given, as they are typed.
+pub fn given(flags: impl IntoIterator<Item = (bool, &'static str)>) -> impl Iterator<Item = String> {
+    flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag.to_owned())
+}
+
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
@@ -199,8 +204,7 @@ impl Upping<'_> {
         let scale = self.scale.words().map(|words| ("--scale", words));
         let valued = stacks.chain(profiles).chain(images).chain(scale);
         let flags = [(*no_discover, "--no-discover"), (self.remap, "--remap")];
-        let flags = flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag.to_owned());
-        valued.flat_map(|(option, value)| [option.to_owned(), value]).chain(flags).collect()
+        valued.flat_map(|(option, value)| [option.to_owned(), value]).chain(given(flags)).collect()
     }
 }
 
