@@ -304,6 +304,8 @@ pub async fn health(
     for (name, known, answer) in answers.await {
         let state = match answer? {
             Answer::Healthy => Health::Healthy,
+            // it has the time for its start that its check gives it
+            Answer::Not(_) if known == Health::Starting => known,
             Answer::Not(_) => Health::Unhealthy,
             Answer::Unasked(_) => known,
         };
@@ -363,6 +365,23 @@ mod tests {
         let with = |value| FakeHost::new().env_var("HTTPS_PROXY", value);
         assert!(reaches(&with("http://proxy:3128"), "docker.io").await);
         assert!(!reaches(&with(" "), "docker.io").await);
+    }
+
+    #[tokio::test]
+    async fn a_check_that_fails_during_the_start_is_no_trouble_yet() {
+        let untested = vec!["CMD".to_owned(), "check".to_owned()];
+        let (name, state) = ("web".to_owned(), ContainerState::Running);
+        let found = ObservedContainer { name, state, untested, ..ObservedContainer::default() };
+        let engine = FakeEngine::new().with_container(found.clone()).exec_answers("web", "check", 1, "", "not yet");
+        let facts = engine.facts().await.unwrap();
+        let spec = ContainerSpec { name: "web".into(), ..ContainerSpec::default() };
+        let resources = Resources { containers: vec![spec], ..Resources::default() };
+        for (known, now) in [(Health::Starting, Health::Starting), (Health::None, Health::Unhealthy)] {
+            let seen = ObservedContainer { health: known, ..found.clone() };
+            let observed = Observed { containers: vec![seen], ..Observed::default() };
+            let asked = health(&engine, &FakeHost::new(), &facts, &resources, &observed).await.unwrap();
+            assert_eq!(asked, [("web".to_owned(), now)]);
+        }
     }
 
     #[tokio::test]

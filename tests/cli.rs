@@ -239,6 +239,15 @@ fn a_file_that_is_named_must_be_there() {
 }
 
 #[test]
+fn a_platform_that_is_not_there_has_no_lease() {
+    let home = Home::new();
+    for words in ["lease", "lease extend 1h", "lease cancel"] {
+        let done = home.run(&format!("--name nono {words}"));
+        assert!(done.exits(2).err.contains("there is no platform called nono"), "{words}: {}", done.err);
+    }
+}
+
+#[test]
 fn init_writes_a_file_that_loads() {
     let home = Home::new();
     let before = home.run("config show -o json").exits(0).json();
@@ -439,6 +448,8 @@ services:
     assert_eq!(shop["services"], serde_json::json!(["db", "web"]));
     let unknown = home.run("stack config shpo --stack compose.yaml");
     assert!(unknown.exits(2).err.contains("no stack is called shpo\n  hint: did you mean shop?"), "{}", unknown.err);
+    let placed = home.run("stack render shop --target swarm --namespace away --stack compose.yaml");
+    assert!(placed.exits(2).err.contains("`--namespace` is for Kubernetes"), "{}", placed.err);
     let unknown = home.run("stack render xyz --target swarm --stack compose.yaml");
     assert!(unknown.exits(2).err.contains("hint: there are shop, "), "{}", unknown.err);
     // a folder that is called like a stack of ours

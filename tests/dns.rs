@@ -16,7 +16,7 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::rdata::{A, SOA};
 use hickory_proto::rr::{Name, RData, Record as WireRecord, RecordType};
 use macula::dns::{
-    Client, Config, Encrypted, EncryptedListen, Handle, Identities, Inheritance, Inherited, Listen, Server,
+    Client, Config, Encrypted, EncryptedListen, Handle, Hop, Identities, Inheritance, Inherited, Listen, Server,
     ServerError, TcpLimits, Upstreams, ZoneEntry,
 };
 use macula::model::{Record, RecordData, View, Zone};
@@ -552,7 +552,28 @@ fn outside_names_do_not_lead_to_this_machine() {
         assert_eq!(short(&ask(address(&handle), "evil.example.", RecordType::A)), "NoError ");
     }
     assert_eq!(short(&ask(address(&handle), "x.allowed.example.", RecordType::A)), "NoError 127.0.0.1");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let trace = |name: &str| runtime.block_on(handle.trace(name, 1, View::Host)).unwrap();
+    assert_eq!(trace("evil.example").rebound(), Some("evil.example"));
+    assert_eq!(trace("x.allowed.example").rebound(), None);
     drop(sender);
+}
+
+#[test]
+fn it_is_told_why_a_server_has_no_answer() {
+    let (broken, _) = upstream(|asked, _| {
+        let mut answer = answer_to(asked, [192, 0, 2, 1], 300);
+        answer.metadata.response_code = ResponseCode::ServFail;
+        Act::Answer(answer)
+    });
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for (server, reason) in [(broken, "answers Server Failure"), (closed, "connection refused")] {
+        let (handle, _, _sender) = forwarding(&[server]);
+        let trace = runtime.block_on(handle.trace("www.example.com", 1, View::Host)).unwrap();
+        let failed = Hop::Failed { server, reason: reason.to_owned() };
+        assert_eq!(trace.path, [Hop::NotOurs, Hop::Upstream { servers: vec![server] }, failed]);
+    }
 }
 
 #[test]

@@ -668,7 +668,7 @@ async fn with_buildkit(bench: &Bench, folder: &std::path::Path) {
 /// What each engine is told in words of its own, and a folder that comes in although the rules leave its name out.
 async fn with_hosts_limits_and_no_network(bench: &Bench, folder: &std::path::Path) {
     std::fs::create_dir(folder.join("made")).unwrap();
-    std::fs::write(folder.join("made/page"), "made").unwrap();
+    std::fs::write(folder.join("made/page"), "made\n").unwrap();
     let tag = format!("{}:told", bench.name);
     let image = &bench.image;
     let request = BuildRequest {

@@ -17,7 +17,7 @@ const PLACES: &[(&str, usize, &str)] = &[
     ("config", 1, "a diagnostic has a place in a file and words"),
     ("daemon", 2, "the state of a way, as the page and `status` show it"),
     ("dns", 3, "the methods that `dns install` tried, and notes on what it undid"),
-    ("doctor", 10, "findings; facts are read once, and each check that needs one that failed says so"),
+    ("doctor", 11, "findings; facts are read once, and each check that needs one that failed says so"),
     ("engine", 6, "why an endpoint was not taken, a row of `doctor`; statuses of gRPC, which have a text only"),
     ("kubernetes", 2, "why a workload is not ready, a row"),
     ("model", 1, "`chain` itself"),

@@ -397,6 +397,11 @@ fn a_namespace_of_somebody_elses_is_used_and_stays() {
     cluster.run("remove shop --namespace team --volumes --yes").exits(0);
     assert!(cluster.api().get("/namespaces/team").is_some());
     cluster.run("status shop").exits(0);
+    // another stack's
+    cluster.stack(&SHOP.replace("name: shop", "name: second"));
+    let taken = cluster.run("deploy second --stack compose.yaml --namespace shop");
+    taken.exits(5).says("shop has in the namespace shop what second is to have: ").says("`--namespace`");
+    cluster.stack(SHOP);
     // somebody else's object of that name
     let theirs = json!({"kind": "Deployment", "metadata": {"name": "web", "namespace": "team"}});
     cluster.api().put("/apis/apps/v1/namespaces/team/deployments/web", theirs);
@@ -507,6 +512,51 @@ fn a_cluster_that_is_not_there_or_says_no_is_nine() {
       hint: KUBECONFIG names another file
       try: macula cluster kubeconfig  (to have that of the platform's own cluster)
     ");
+}
+
+#[test]
+fn a_login_that_does_not_work_is_told_without_its_secrets() {
+    let cluster = Cluster::new();
+    let run = |command: &str, script: &str| {
+        let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": command, "args": ["-c", script],
+            "env": [{"name": "PIN", "value": "hunter2"}], "interactiveMode": "Never", "installHint": "ask the desk for it"});
+        cluster.kubeconfig(&json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "staging",
+            "clusters": [{"name": "staging", "cluster": {"server": format!("http://{}", cluster.address)}}],
+            "users": [{"name": "me", "user": {"exec": exec}}],
+            "contexts": [{"name": "staging", "context": {"cluster": "staging", "user": "me"}}],
+        }));
+        let done = cluster.run("status");
+        assert!(!done.err.contains("hunter2"), "{}", done.err);
+        done
+    };
+    assert_snapshot!(run("sh", "echo your session has ended >&2; exit 3").exits(9).error(), @r"
+    error: cannot log in to the API server http://ADDRESS: sh failed (exit status: 3): your session has ended
+      hint: renew the login of this context, or name another one with `--context`
+    ");
+    run("sh", "echo hunter2").exits(9).says("sh does not write a credential");
+    run("no-such-login", "").exits(9).says("no-such-login cannot be started").says("ask the desk for it");
+    // one that ends before the next request, and then cannot be renewed
+    let once = "test -e ended && { echo over >&2; exit 1; }; test -e begun && touch ended; touch begun
+        echo '{\"apiVersion\": \"client.authentication.k8s.io/v1\", \"kind\": \"ExecCredential\",
+            \"status\": {\"token\": \"t\", \"expirationTimestamp\": \"2020-01-01T00:00:00Z\"}}'";
+    run("sh", once).exits(9).says("cannot log in to the API server").says("over");
+}
+
+#[test]
+fn a_kind_that_the_cluster_does_not_have_is_told_before_anything_is_made() {
+    let cluster = Cluster::new();
+    cluster.api().without = vec!["poddisruptionbudgets"];
+    let refused = cluster.run("deploy shop --context staging");
+    refused.exits(9).says("cannot read PodDisruptionBudget shop/web: the server could not find the requested resource");
+    refused.says("this cluster does not know such objects");
+    assert_eq!(cluster.api().writes(), [""; 0]);
+    cluster.api().without.clear();
+    // what is proposed asks the same cluster
+    let no = "deployments.apps \"web\" is forbidden: User \"me\" cannot patch resource".to_owned();
+    cluster.api().no = vec![("PATCH", "/web", 403, "Forbidden", no)];
+    cluster.api().put("/api/v1/namespaces/shop", json!({"kind": "Namespace", "metadata": {"name": "shop"}}));
+    cluster.run("deploy shop --context staging").exits(9).says("kubectl --context staging auth can-i --list -n shop");
 }
 
 #[test]

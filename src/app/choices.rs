@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Files, Request, Scale};
+use crate::config::{Files, Request, Scale, project_compose_file};
 use crate::model::{ImagePolicy, Moves};
 use crate::words;
 
@@ -94,7 +94,16 @@ impl Choices {
         let mut applied = Applied::default();
         let here = || ["macula.yaml", "macula.yml"].iter().any(|name| files.exists(&request.cwd.join(name)));
         if request.file.is_none() && !here() {
-            request.file = self.file.filter(|file| files.exists(file));
+            let asked = &*request;
+            let last = self.file.clone().filter(|file| files.exists(file) && !self.is_of_another(file, asked, files));
+            // the one in the configuration folder counts everywhere
+            let is_told = |file: &&PathBuf| {
+                let folder = file.parent();
+                folder != asked.config_folder.as_deref() && folder.is_some_and(|folder| !asked.cwd.starts_with(folder))
+            };
+            let told = last.as_ref().filter(is_told);
+            applied.from_last.extend(told.map(|file| format!("file {}", file.display())));
+            request.file = last;
         }
         request.project = self.project;
         if request.stacks.is_empty() {
@@ -159,6 +168,23 @@ impl Choices {
     }
 }
 
+impl Choices {
+    /// This macula.yaml is not that of the project in whose folder the command is run: it lies elsewhere, and the last
+    /// `up` was run in another project.
+    fn is_of_another(&self, file: &Path, request: &Request, files: &dyn Files) -> bool {
+        let project = |folder: &Path| {
+            let there = Request { cwd: folder.to_owned(), env: request.env.clone(), ..Request::default() };
+            project_compose_file(&there, files)
+        };
+        let is_near = file.parent().is_some_and(|folder| request.cwd.starts_with(folder));
+        if is_near || self.no_discover || !request.discover {
+            return false;
+        }
+        let own = project(&request.cwd);
+        own.is_some() && own != self.folder.as_deref().and_then(project)
+    }
+}
+
 /// A Compose file, or the folder of one.
 fn is_there(files: &dyn Files, path: &Path) -> bool {
     files.exists(path) || files.is_folder(path)
@@ -196,12 +222,38 @@ mod tests {
     fn what_nobody_says_is_as_the_last_up_had_it() {
         let mut request = Request { cwd: "/elsewhere".into(), ..Request::default() };
         let applied = last().apply(&mut request, &files());
-        assert_eq!(applied.from_last, ["stack /p/a", "profile core", "images local"]);
+        assert_eq!(applied.from_last, ["file /p/macula.yaml", "stack /p/a", "profile core", "images local"]);
         assert_eq!(applied.gone, [PathBuf::from("/gone/b.yaml")]);
         assert_eq!(request.file.as_deref(), Some(Path::new("/p/macula.yaml")));
         assert_eq!((&request.profiles, &request.kept_profiles), (&vec!["core".to_owned()], &vec!["core".to_owned()]));
         assert_eq!(request.stacks, [PathBuf::from("/p/a")]);
         assert_eq!(request.images, Some(ImagePolicy::Local));
+    }
+
+    #[test]
+    fn a_macula_yaml_is_not_taken_to_another_project() {
+        let files = files()
+            .with("/p/compose.yaml", "")
+            .with("/q/compose.yaml", "")
+            .with("/ci/macula.yaml", "")
+            .with("/r/notes", "");
+        let taken = |file: &str, folder: &str, cwd: &str| {
+            let last = Choices { file: Some(file.into()), folder: Some(folder.into()), ..Choices::default() };
+            let mut request = Request { cwd: cwd.into(), discover: true, ..Request::default() };
+            let from_last = last.apply(&mut request, &files).from_last;
+            (request.file.is_some(), !from_last.is_empty())
+        };
+        let rows = [
+            ("/p/macula.yaml", "/p", "/q", (false, false)),
+            ("/p/macula.yaml", "/p", "/p/src", (true, false)),
+            ("/p/macula.yaml", "/p", "/r", (true, true)),
+            // one that was named, for the project in the folder
+            ("/ci/macula.yaml", "/q", "/q", (true, true)),
+            ("/ci/macula.yaml", "/q", "/p/a", (false, false)),
+        ];
+        for (file, folder, cwd, expected) in rows {
+            assert_eq!(taken(file, folder, cwd), expected, "{file} of {folder} in {cwd}");
+        }
     }
 
     #[test]
@@ -296,6 +348,7 @@ mod tests {
             Request { cwd: "/elsewhere".into(), discover: true, profiles: vec![String::new()], ..Request::default() };
         let applied = up.clone().apply(&mut request, &files());
         let from_last = [
+            "file /p/macula.yaml",
             "stack /p/a",
             "profile core",
             "profile debug",

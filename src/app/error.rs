@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use crate::model::{AnyError, PlatformName, SwarmKind, SwarmRole};
 use crate::pki::trust::TrustError;
 use crate::pki::{AuthorityError, LeafError};
 use crate::plan::{Conflict, OtherProject, SupplyProblem};
+use crate::words;
 
 /// Why a command did not do its work. Which exit code and which hints it gets is decided in `cli`.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,9 @@ pub enum Error {
     /// Another user of the same engine made it.
     #[error("the platform {platform} belongs to {owner}")]
     Foreign { platform: PlatformName, owner: String },
+    /// Nothing of it is on the one that is used. `folder`: all that is known of it.
+    #[error("{platform} was brought up on {}, and this is {endpoint}", words::list(engines))]
+    OnAnotherEngine { platform: PlatformName, engines: BTreeSet<String>, endpoint: String, folder: PathBuf },
     /// Another user of the same engine changes it at this moment.
     #[error("`{command}` of {owner} is working on the platform {platform}")]
     AtWork { platform: PlatformName, owner: String, command: String },
@@ -238,8 +243,12 @@ pub enum DeployError {
     /// Something that the stack says is there.
     #[error("the swarm does not have what the stack needs: {}", things(missing))]
     Missing { missing: Vec<(SwarmKind, String)> },
-    #[error("{stack} is there and was not deployed by this platform: {}", names.join(", "))]
-    Foreign { stack: String, names: Vec<String> },
+    /// `by`: the platform that did, as far as a single one is known.
+    #[error("{stack} is there and was {}: {}", deployed_by(by.as_deref()), names.join(", "))]
+    Foreign { stack: String, names: Vec<String>, by: Option<String> },
+    /// By other stacks of this platform.
+    #[error("{} has in the namespace {namespace} what {stack} is to have: {}", stacks.join(" and "), names.join(", "))]
+    Taken { stack: String, namespace: String, names: Vec<String>, stacks: Vec<String> },
     /// What nodes cannot have, and why.
     #[error("nodes of the swarm cannot have every image; nothing was changed")]
     Images { missing: Vec<(String, String)>, nodes: u64 },
@@ -343,6 +352,13 @@ fn role_of(endpoint: &str, role: &SwarmRole) -> String {
     }
 }
 
+fn deployed_by(platform: Option<&str>) -> String {
+    match platform {
+        Some(platform) => format!("deployed by the platform {platform}"),
+        None => "not deployed by this platform".to_owned(),
+    }
+}
+
 fn objects(missing: &[(String, String)]) -> String {
     missing.iter().map(|(kind, name)| format!("{kind} {name}")).collect::<Vec<_>>().join(", ")
 }
@@ -383,6 +399,8 @@ pub enum ResolverError {
          {one}), {} (platform {other})", list(.ones), list(.others)
     )]
     TwoUpstreams { one: String, ones: Vec<IpAddr>, other: String, others: Vec<IpAddr> },
+    #[error("{domain} is the domain of the platform {other}, which is up: its names would lead to this one")]
+    SameDomain { domain: String, other: String },
     #[error("a resolver that was started in a terminal runs instead of the service")]
     InTerminal,
     #[error(transparent)]

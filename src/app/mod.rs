@@ -61,6 +61,7 @@ pub use commands::creds::{Credential, credentials, exports, exports_for};
 pub use commands::down::{Data, DownOptions, Downed, data_of, down, must_be_known};
 pub use commands::events::{EventKind, ServiceEvent, follow_events};
 pub use commands::images::{ImageRow, image_rows, obtain_images};
+pub use commands::job::{JobEnd, begin_job, end_job};
 pub use commands::lifecycle::{Action as LifecycleAction, lifecycle, must_have_containers};
 pub use commands::lock_images::{LockChange, LockRow, Locked, lock_images};
 pub use commands::logs::{LogEvent, LogFilter, Sieve, Source as LogSource, all_log_sources, log_sources, read_logs};
@@ -113,7 +114,7 @@ pub use resolver::{
     ensure_process, keep_serving, looks_after, names_status, own_address as resolver_address, probe, revive,
 };
 pub use session::Session;
-pub use state::State;
+pub use state::{Job, State};
 pub use survey::{Survey, load_for_engine, survey};
 pub use trace::SentTrace;
 pub use usage::{MachineUsage, Rates};

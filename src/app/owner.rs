@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(one.unwrap(), other_one.unwrap(), "of two that are the first at once");
         let mut labels = owner.labels();
         labels.insert(label::PLATFORM.to_owned(), "macula".to_owned());
-        let volumes = vec![ObservedVolume { name: "rows".into(), labels, made_at: None }];
+        let volumes = vec![ObservedVolume { name: "rows".into(), labels, ..ObservedVolume::default() }];
         let observed = Observed { volumes, ..Observed::default() };
         assert_eq!(other(Some(&owner), &platform, &observed), None);
         let someone = other(None, &platform, &observed).unwrap();
@@ -121,8 +121,8 @@ mod tests {
         // made by a version without owners
         let volumes = vec![ObservedVolume {
             name: "rows".into(),
-            made_at: None,
             labels: [(label::PLATFORM.to_owned(), "macula".to_owned())].into(),
+            ..ObservedVolume::default()
         }];
         assert_eq!(other(None, &platform, &Observed { volumes, ..Observed::default() }), None);
     }

@@ -7,13 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::bundle::Bundle;
-use crate::compile::{Apart, MountProblem, addons, image_specs, streams};
+use crate::compile::{Apart, MountProblem, addons, image_specs, service_volumes, streams};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
 use crate::model::{ContainerState, DEFAULT_NODE_IMAGE, Healthcheck, Invocation, Platform, Protocol, Role, macula};
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{
-    Action, LeftBehind, LeftOut, OtherProject, Plan, SupplyProblem, left_behind, replaced_projects, select,
+    Action, LeftBehind, LeftOut, OfCompose, OtherProject, Plan, SupplyProblem, left_behind, of_compose,
+    replaced_projects, select, unheeded,
 };
 
 use super::apart;
@@ -109,15 +110,19 @@ impl Prepared {
         self.others.iter().map(note).collect()
     }
 
-    /// What is said of data that a service does not have: its volume is made because another project has the name, or is
-    /// called after a container that had another name.
+    /// What is said of data that a service does not have: its volume is made because another project has the name, is
+    /// called after a container that had another name, or is one of docker compose's.
     pub fn apart_notes(&self) -> Vec<String> {
         let made = |name: &str| {
             let made = |action: &Action| matches!(action, Action::CreateVolume { spec, .. } if spec.name == name);
             self.plan.steps.iter().any(|step| made(&step.action))
         };
         let apart = self.survey.apart.iter().filter(|one| made(&one.own)).filter_map(Apart::note);
-        apart.chain(left_behind(&self.plan, &self.survey.observed).iter().map(LeftBehind::to_string)).collect()
+        let mut notes: Vec<String> = apart.collect();
+        let observed = &self.survey.observed;
+        notes.extend(left_behind(&self.plan, observed).iter().map(LeftBehind::to_string));
+        notes.extend(of_compose(&self.plan, observed).iter().map(OfCompose::to_string));
+        notes
     }
 
     /// What is said of services that run and whose stack was not loaded.
@@ -253,6 +258,10 @@ async fn plan_of(
             session.events.warn(format!("images.overrides: no stack has the image {unused}"));
         }
     }
+    let Survey { platform, resources, supply, observed, .. } = &survey;
+    for message in unheeded(platform, resources, supply, observed, &|service| service_volumes(platform, service)) {
+        session.events.warn(message);
+    }
     for unseen in apart::unseen_by_the_engine(session.host(), &survey.facts, &survey.platform, selection.as_ref()).await
     {
         session.events.warn(format!(
@@ -280,6 +289,8 @@ async fn plan_of(
         Some(_) => (Plan::default(), KeptStacks::new()),
         None => survey.reconcile(selection.as_ref(), &anew, wanted.remove_orphans).map_err(Error::Conflicts)?,
     };
+    // what was not to be started is not missed
+    plan.left_out.retain(|left| chosen(&left.service));
     let missing = mounts::missing(session.host(), &survey.facts, &survey.platform, &plan).await;
     if !missing.is_empty() {
         return Err(Error::NoSuchPaths(missing));

@@ -304,12 +304,10 @@ async fn attached(engine: &dyn Engine, container: &str) -> Result<BTreeSet<Strin
 pub(super) fn table(survey: &Survey) -> Option<Table> {
     let table = survey.reach.as_ref().filter(|table| table.way != Way::Published)?;
     let same = |one: &Forward, other: &Forward| (one.listen, one.protocol) == (other.listen, other.protocol);
-    // who is not there takes nothing from one that runs on
-    let takes = |own: &&Forward| {
-        survey.observed.container(&own.container).is_some() || kept(survey).all(|(other, _)| !same(own, other))
-    };
+    // the address of who is not there is free for other programs
+    let is_there = |own: &&Forward| survey.observed.container(&own.container).is_some();
     let own = survey.resources.containers.iter().flat_map(|spec| &spec.forwards);
-    let mut forwards: Vec<Forward> = own.filter(takes).cloned().collect();
+    let mut forwards: Vec<Forward> = own.filter(is_there).cloned().collect();
     for (forward, _) in kept(survey) {
         if forwards.iter().all(|other| !same(other, forward)) {
             forwards.push(forward.clone());

@@ -6,16 +6,16 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::compile::{records_api, zone};
+use crate::compile::{fully_qualified, name_as_the_domain, records_api, zone};
 use crate::config::Loaded;
 use crate::dns::{Hop, RecordSet, Records, Trace, content, owner, record_type, rtype};
 use crate::host::{Lock, until};
-use crate::model::{ContainerState, ObservedContainer, Platform, RecordData, View, Zone, label};
+use crate::model::{ContainerState, ObservedContainer, Platform, Record, RecordData, View, Zone, label};
 use crate::observe;
 use crate::plan::without;
 
 use super::error::ResolverError;
-use super::resolver;
+use super::resolver::{self, Receiving, ResolverFiles};
 use super::survey::would_leave_out;
 use super::{Error, Session};
 
@@ -45,6 +45,8 @@ pub struct ListedRecord {
 pub enum RecordSource {
     #[serde(rename = "left out")]
     LeftOut,
+    /// The background process, which takes what is sent there.
+    Macula,
     #[serde(rename = "not started")]
     NotStarted,
     Platform,
@@ -56,6 +58,7 @@ impl RecordSource {
     pub fn word(self) -> &'static str {
         match self {
             Self::LeftOut => "left out",
+            Self::Macula => "macula",
             Self::NotStarted => "not started",
             Self::Platform => "platform",
             Self::PowerDns => "powerdns",
@@ -81,9 +84,17 @@ pub struct Added {
 /// The platform's own names as its machine sees them, and the records in PowerDNS. When PowerDNS
 /// cannot be asked the second part is an error.
 pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<ListedRecord>, Option<Error>), Error> {
-    let own = own_zone(session, loaded).await?;
+    let mut own = own_zone(session, loaded).await?;
     let (idle, theirs) = tokio::join!(idle_names(session, loaded, &own), written_records(session, loaded));
     let idle = idle?;
+    let platform = &loaded.platform;
+    let receiving = ResolverFiles::of(session.host()).receiving_of(session.host(), &platform.name).await;
+    let received = || receiving.iter().flat_map(Receiving::names);
+    name_as_the_domain(&mut own, received().map(|(name, address)| (name, Some(address))));
+    let is_received = |record: &Record| {
+        let RecordData::A(at) = record.data else { return false };
+        received().any(|(name, address)| address.ip() == at && fully_qualified(name, &platform.domain) == record.name)
+    };
     let seen = |view: &Option<View>| view.is_none_or(|view| view == View::Host);
     let mut all: Vec<ListedRecord> = own
         .records
@@ -91,7 +102,10 @@ pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<Lis
         .filter(|record| seen(&record.view))
         .map(|record| {
             let (rtype, value) = shown(&record.data);
-            let source = idle.get(&record.name).copied().unwrap_or(RecordSource::Platform);
+            let source = match is_received(record) {
+                true => RecordSource::Macula,
+                false => idle.get(&record.name).copied().unwrap_or(RecordSource::Platform),
+            };
             ListedRecord { name: record.name.clone(), rtype, value, ttl: record.ttl, source }
         })
         .collect();
@@ -397,9 +411,31 @@ async fn seen(session: &Session, name: &str, rtype: &str, is_so: impl Fn(&Trace)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::testing::session;
+    use crate::compile::Block;
     use crate::config::{MemoryFiles, Request, load};
-    use crate::dns::Layer;
-    use crate::model::Record;
+    use crate::dns::{Layer, ZoneEntry};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+
+    #[tokio::test]
+    async fn names_of_telemetry_lead_to_where_it_is_taken() {
+        let files = MemoryFiles::default().with("/p/macula.yaml", "telemetry: embedded");
+        let loaded = load(&Request { cwd: "/p".into(), ..Request::default() }, &files);
+        let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+        let host = FakeHost::new();
+        let kept = serde_json::json!({
+            "format": 1,
+            "entry": ZoneEntry::new(Zone::new("macula.local", 1)),
+            "receiving": Receiving::of(&loaded.platform, Block::DEFAULT),
+        });
+        host.put(ResolverFiles::of(&host).zone(&loaded.platform.name), kept.to_string());
+        let session = session(host, &FakeEngine::new(), "macula dns list");
+        let (listed, _) = list_records(&session, &loaded).await.unwrap();
+        let line = |record: &ListedRecord| format!("{} {} {}", record.name, record.value, record.source.word());
+        let shown: Vec<String> = listed.iter().map(line).filter(|line| line.ends_with(" macula")).collect();
+        assert_eq!(shown, ["loki.macula.local 127.0.0.3 macula", "otlp.macula.local 127.0.0.12 macula"]);
+    }
 
     #[test]
     fn what_does_not_run_is_called_as_status_calls_it() {

@@ -29,7 +29,7 @@ pub async fn remap(session: &Session, loaded: &Loaded, services: &[String]) -> R
     let own = |listener: &Listener| {
         // one that rests keeps its ports; those of a stack that is not loaded stay, and their ports with them
         let ours = |found: &&ObservedContainer| {
-            matches!(found.state, ContainerState::Running | ContainerState::Paused)
+            found.holds_ports()
                 && found
                     .label(label::STACK)
                     .is_none_or(|stack| platform.stacks.iter().any(|loaded| loaded.name == stack))

@@ -74,6 +74,16 @@ impl Session {
         self.system.discovery.used().map(|attempt| attempt.endpoint.clone())
     }
 
+    /// The engines that the platform was brought up on, where the one that is used is none of them, as far as that was
+    /// written down.
+    pub(super) async fn engines_elsewhere(&self, platform: &PlatformName) -> Result<BTreeSet<String>, Error> {
+        let (host, state) = (self.host(), self.state(platform));
+        match self.endpoint() {
+            Some(endpoint) if !state.is_on(host, &endpoint).await? => state.engines(host).await,
+            _ => Ok(BTreeSet::new()),
+        }
+    }
+
     /// For commands that make no platform: one that the user named has to exist. What `down` leaves behind
     /// (a lock) is enough, so that a second `down` has nothing to do.
     pub(super) async fn check_known(&self, platform: &PlatformName) -> Result<(), Error> {
@@ -124,7 +134,10 @@ impl Session {
         let host = self.host();
         let now = host.now();
         let acquire = Lock::acquire(host, &path, &self.command, Some(PATIENCE), |held| {
-            self.events.info(format!("waiting for {}, which holds {}", held.describe(now), path.display()));
+            // the services that this very command serves take turns
+            if held.pid != Some(std::process::id()) {
+                self.events.info(format!("waiting for {}, which holds {}", held.describe(now), path.display()));
+            }
         });
         let lock = tokio::select! {
             lock = acquire => lock?,

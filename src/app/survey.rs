@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::host::Host;
 use crate::model::{
     ContainerSpec, ContainerState, Facts, ImagePolicy, ImageSpec, NetworkSpec, Observed, Origin, Platform,
-    PlatformName, Protocol, Resources, Secrets, Stack, TaskRun, Way, label, macula, split_registry,
+    PlatformName, Protocol, Resources, Secrets, TaskRun, Way, label, macula, split_registry,
 };
 use crate::observe;
 use crate::pki;
@@ -302,7 +302,7 @@ async fn stock(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Stoc
             observed.bundle(&image.references, &bundle.observed(image));
         }
     }
-    let apart = apart(host, full, &observed, &state.stacks_folder()).await;
+    let apart = kept_apart(full, &observed, &state.stacks_folder());
     let renamed = (!apart.is_empty()).then(|| {
         let mut platform = full.clone();
         rename_apart(&mut platform, &observed, &apart);
@@ -338,24 +338,6 @@ async fn stock(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Stoc
     problems.extend(chosen.leave_out(full, gone));
     problems.extend(too_old(full, &facts, &chosen));
     Ok(Stock { engine, facts, observed, cluster, reach, block, choices, chosen, problems, refused, apart, renamed })
-}
-
-/// Volumes of other projects that are still there: one whose file is gone was renamed, and is nobody else. What is built
-/// in was not.
-async fn apart(host: &dyn Host, platform: &Platform, observed: &Observed, written: &Path) -> Vec<Apart> {
-    let mut all = Vec::new();
-    for one in kept_apart(platform, observed, written) {
-        let is_users = |stack: &Stack| stack.name == one.stack && stack.origin != Origin::BuiltIn;
-        let gone = match one.other.as_ref().and_then(|other| other.file.as_ref()) {
-            Some(file) if platform.stacks.iter().any(is_users) => !host.exists(file).await,
-            _ => false,
-        };
-        // what it has by the name of its own is its own, whatever has become of the other
-        if !gone || observed.volume(&one.own).is_some() {
-            all.push(one);
-        }
-    }
-    all
 }
 
 pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Survey, Error> {

@@ -4,11 +4,13 @@
 use std::time::{Duration, Instant};
 
 use crate::engine::{EngineError, LogOptions, Streams};
-use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Readiness};
+use crate::model::{ContainerSpec, ContainerState, Health, Healthcheck, ObservedContainer, Readiness};
 use crate::probe::{Answer, ask};
 
 use super::{StepError, Tools};
 
+/// What an engine takes for the interval of a health check that names none.
+const USUAL_INTERVAL: Duration = Duration::from_secs(30);
 /// The shortest and the longest pause between two questions.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// A test in the container is a process that the engine starts, which takes about as long.
@@ -56,7 +58,8 @@ pub(super) async fn wait(
     readiness: &Readiness,
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<(), StepError> {
-    let deadline = Instant::now() + readiness.timeout;
+    let start = Instant::now();
+    let deadline = start + readiness.timeout;
     // since when it has run without a break, and how often it was brought back by then
     let (mut begun, mut restarts) = (Instant::now(), 0);
     let mut pause = FIRST_PAUSE;
@@ -78,9 +81,12 @@ pub(super) async fn wait(
     let mut ended_with = 0;
     // what brought it down before this wait may be gone
     let mut before = None;
+    // tries that were used up before, too
+    let mut used_before = None;
     loop {
         let found = tools.engine.inspect(&spec.name).await?;
         let before = *before.get_or_insert(if found.restart_count < RESTARTS { 0 } else { found.restart_count });
+        let used_before = *used_before.get_or_insert(found.health == Health::Unhealthy);
         if let Some(code) = found.exit_code.filter(|code| *code != 0) {
             ended_with = code;
         }
@@ -122,7 +128,8 @@ pub(super) async fn wait(
                 return Ok(());
             }
             Answer::Not(reason) | Answer::Unasked(reason) => {
-                if let Some(tries) = used_up(&found, spec, readiness) {
+                let again = if used_before { all_tries(spec) } else { Duration::ZERO };
+                if let Some(tries) = used_up(&found, spec, readiness).filter(|_| start.elapsed() >= again) {
                     let tries = tries.map(|tries| format!(" ({tries} tries in a row)")).unwrap_or_default();
                     let reason = format!("runs, but is not healthy: {reason}{tries}");
                     return Err(not_ready(tools, spec, &found, reason).await);
@@ -175,11 +182,20 @@ fn is_command(test: &[String]) -> bool {
 }
 
 /// The engine has given up on a health check, after so many tries where that is known. A service with a probe is asked
-/// from outside, whatever the engine thinks of it.
+/// from outside, whatever the engine thinks of it, and so is one that this run gives more time than its file does.
 fn used_up(found: &ObservedContainer, spec: &ContainerSpec, readiness: &Readiness) -> Option<Option<u32>> {
-    let unhealthy = readiness.probe.is_none() && !readiness.one_shot && found.health == Health::Unhealthy;
+    let given_more = readiness.timeout > spec.readiness.timeout;
+    let asked = readiness.probe.is_some() || readiness.one_shot || given_more;
+    let unhealthy = !asked && found.health == Health::Unhealthy;
     // Docker's own number where none is given; an image's may have another one
     unhealthy.then(|| spec.healthcheck.as_ref().map(|check| check.retries.unwrap_or(3)))
+}
+
+/// How long the engine takes for as many tries as the file gives the check. Those of an image's are not known.
+fn all_tries(spec: &ContainerSpec) -> Duration {
+    let tries =
+        |check: &Healthcheck| check.interval.unwrap_or(USUAL_INTERVAL).saturating_mul(check.retries.unwrap_or(3));
+    spec.healthcheck.as_ref().map(tries).unwrap_or_default()
 }
 
 enum Question {
@@ -332,7 +348,7 @@ async fn tail_since(engine: &dyn Streams, container: &str, since: Option<i64>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ContainerOptions, Healthcheck, Limits, Probe, ProbeKind, Restart};
+    use crate::model::{ContainerOptions, Limits, Probe, ProbeKind, Restart};
 
     #[test]
     fn what_will_not_come_up_is_given_up_with_its_reason() {
@@ -452,6 +468,12 @@ mod tests {
         let found = ObservedContainer { health: Health::Unhealthy, ..ObservedContainer::default() };
         let own = used_up(&found, &ContainerSpec::default(), &Readiness::default());
         assert_eq!(own, Some(None), "the image's number is not known");
+        let spec = ContainerSpec::default();
+        for (more, given_up) in [(false, true), (true, false)] {
+            let timeout = spec.readiness.timeout + Duration::from_secs(more.into());
+            let readiness = Readiness { timeout, ..Readiness::default() };
+            assert_eq!(used_up(&found, &spec, &readiness).is_some(), given_up, "`--timeout` gives more: {more}");
+        }
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Consent for Asker<'_> {
                 .info(format!("removing what is no longer in any stack or active profile (volumes are kept): {names}"));
         }
         for note in prepared.apart_notes() {
-            self.context.events().info(note);
+            events.warn(note);
         }
         if let Some(drift) = prepared.cluster_drift() {
             events.warn(drift);

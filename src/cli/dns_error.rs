@@ -5,7 +5,7 @@ use crate::changes::ChangeError;
 use crate::dns::install::InstallError;
 use crate::dns::{ControlError, RecordsError, ServerError};
 use crate::host::{FileError, LockError, ReceiptError, RunError};
-use crate::model::{Again, macula};
+use crate::model::{Again, MaculaCommand, macula};
 
 use super::error::{CliError, ErrorKind};
 
@@ -54,6 +54,9 @@ pub(super) fn resolver(error: &ResolverError) -> CliError {
         ResolverError::TwoUpstreams { .. } => of(ErrorKind::Conflict).hint(
             "name the same servers under `dns: {upstream: [...]}` in both macula.yaml files, or in one of them only",
         ),
+        ResolverError::SameDomain { other, .. } => of(ErrorKind::Conflict)
+            .hint("give one of the two another `domain` in macula.yaml (the default is NAME.macula.local)")
+            .suggest(MaculaCommand::of(["--name", other.as_str(), "down"])),
         ResolverError::InTerminal => {
             of(ErrorKind::Conflict).hint("stop it in its terminal with Ctrl-C first").again(Again::AsItIs)
         }
@@ -63,6 +66,11 @@ pub(super) fn resolver(error: &ResolverError) -> CliError {
         ResolverError::OwnName { .. } => of(ErrorKind::Conflict)
             .hint("choose another name")
             .suggest(macula("dns list").why("to see the names that are in use")),
+        ResolverError::Records(slow @ RecordsError::Unreachable { api, .. }) if slow.is_timeout() => {
+            CliError::not_healthy(format!("PowerDNS did not answer at {api} in time"))
+                .hint("a change may have been made all the same")
+                .suggest(macula("logs powerdns"))
+        }
         ResolverError::Records(RecordsError::Unreachable { api, .. }) => {
             // of the layers of a request only the last says anything to a person
             let why = of(ErrorKind::NotHealthy).causes.pop();
@@ -110,6 +118,8 @@ pub(super) fn install(error: InstallError) -> CliError {
         InstallError::Foreign { path } => {
             of(ErrorKind::Conflict).hint(format!("look at {}, and move it away if nothing needs it", path.display()))
         }
+        // another way to point the system at the resolver makes no service
+        InstallError::Unfit { method, .. } if method == "service" => of(ErrorKind::Usage),
         InstallError::Unfit { .. } => {
             of(ErrorKind::Usage).suggest(macula("dns install --method auto").why("to use the method that fits"))
         }

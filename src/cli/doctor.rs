@@ -2,7 +2,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::app::{Session, cluster_needs, survey};
-use crate::config::Loaded;
+use crate::config::{DiskFiles, Loaded};
 use crate::doctor::{self, CHECKS, Finding, FixError, Needs, Selection, Status};
 use crate::model::{MaculaCommand, macula};
 use crate::words;
@@ -126,6 +126,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             ErrorKind::NoEngine
         } else if finding.check == "ports" {
             ErrorKind::Conflict
+        } else if finding.check == "state-files" {
+            ErrorKind::Config
         } else {
             ErrorKind::Unexpected
         };
@@ -186,18 +188,20 @@ async fn look(
     told: &(dyn Fn(&Finding) + Send + Sync),
 ) -> (Needs, Vec<Finding>) {
     // what it wants is known in full only with an engine
+    let platform = &loaded.platform;
     let mut needs = match tokio::time::timeout(PATIENCE, survey(session, loaded)).await {
         Ok(Ok(prepared)) => {
-            let cluster = cluster_needs(&loaded.platform).filter(|_| !prepared.leaves_cluster_alone());
+            let cluster = cluster_needs(platform).filter(|_| !prepared.leaves_cluster_alone());
             let passed_on = prepared.observed.passed_on.clone();
             Needs { passed_on, ..Needs::of(&prepared.platform, &prepared.resources, cluster) }
         }
         // nor with one that does not answer, or whose containers do not: the checks say why
         Ok(Err(_)) | Err(_) => Needs {
-            platform: loaded.platform.name.to_string(),
-            domain: loaded.platform.domain.clone(),
-            network: loaded.platform.name.network(),
-            cluster: cluster_needs(&loaded.platform),
+            platform: platform.name.to_string(),
+            domain: platform.domain.clone(),
+            network: platform.name.network(),
+            cluster: cluster_needs(platform)
+                .filter(|_| !session.state(&platform.name).remembered(&DiskFiles).no_cluster),
             ..Needs::default()
         },
     };

@@ -272,13 +272,26 @@ async fn agree_to_lose(
                 text::bytes(total)
             ),
         };
-        return Err(CliError::new(ErrorKind::Privilege, format!("not removed: {what}"))
+        let mut error = CliError::new(ErrorKind::Privilege, format!("not removed: {what}"));
+        error.details = data.iter().map(named).collect();
+        return Err(error
             .hint("there is no terminal to ask on; `--yes` confirms that the data may go")
             .suggest(macula("down").why("to keep the data")));
     }
     let loss = Loss { platform: name.as_str(), owner: owner.as_deref(), data: &data, passwords };
     let text = loss.text(context.err_style(), context.terminal.width);
     context.confirm_loss(name.as_str(), &text).await
+}
+
+/// In one line, with whose it is.
+fn named(data: &Data) -> String {
+    let size = data.size.map(text::bytes);
+    let project = data.project.as_ref().map(|project| format!("of {project}"));
+    let known: Vec<String> = size.into_iter().chain(project).collect();
+    match known.is_empty() {
+        true => data.volume.clone(),
+        false => format!("{} ({})", data.volume, known.join(", ")),
+    }
 }
 
 struct Loss<'a> {
@@ -312,6 +325,8 @@ impl Loss<'_> {
                 (false, true) => format!("  {}, running", words::list(&data.services)),
                 (false, false) => format!("  {}", words::list(&data.services)),
             };
+            let project = data.project.as_ref().map_or_else(String::new, |project| format!("  of {project}"));
+            let whose = whose + &project;
             let written = data.written.map_or_else(String::new, |seconds| match seconds {
                 0..2 => "  written just now".to_owned(),
                 _ => format!("  written {} ago", words::span(seconds)),
@@ -330,7 +345,10 @@ impl Loss<'_> {
         let rest = self.data.get(LISTED..).unwrap_or_default();
         if !rest.is_empty() {
             let size: u64 = rest.iter().filter_map(|data| data.size).sum();
-            out.push_str(&format!("  and {} more ({})\n", rest.len(), text::bytes(size)));
+            let names = words::list(rest.iter().map(|data| &data.volume));
+            let rest = format!("and {} more ({}): {names}", rest.len(), text::bytes(size));
+            let lines = text::wrap(&rest, width.saturating_sub(2));
+            out.extend(lines.into_iter().map(|line| format!("  {line}\n")));
         }
         let and = if self.data.is_empty() { "" } else { "and " };
         if self.passwords {
@@ -428,6 +446,7 @@ mod tests {
                 written: [Some(1), Some(130), Some(200_000)].get(at as usize).copied().flatten(),
                 services: if at < 2 { vec![format!("db-{at}")] } else { Vec::new() },
                 in_use: at == 0,
+                project: (at == 1).then(|| "shop in /w/shop".to_owned()),
             })
             .collect();
         let loss = Loss { platform: "macula", owner: None, data: &data, passwords: true };
@@ -441,22 +460,24 @@ mod tests {
             running
           macula-volume-1
             106.0 MB  written 2 minutes ago
-            db-1
+            db-1  of shop in /w/shop
           and the passwords that were generated
         ");
         assert_snapshot!(loss.text(plain, 80), @r"
         This permanently deletes, from the platform macula:
           macula-volume-0   212.0 MB  written just now  db-0, running
-          macula-volume-1   106.0 MB  written 2 minutes ago  db-1
+          macula-volume-1   106.0 MB  written 2 minutes ago  db-1  of shop in /w/shop
           macula-volume-2    70.6 MB  written 2 days ago
           macula-volume-3    53.0 MB
           macula-volume-4    42.4 MB
           macula-volume-5    35.3 MB
           macula-volume-6    30.2 MB
           macula-volume-7
-          and 2 more (44.7 MB)
+          and 2 more (44.7 MB): macula-volume-8 and macula-volume-9
           and the passwords that were generated
         ");
+        assert_eq!(named(&data[1]), "macula-volume-1 (106.0 MB, of shop in /w/shop)");
+        assert_eq!(named(&data[7]), "macula-volume-7");
         let nothing = Loss { platform: "macula", owner: None, data: &[], passwords: true };
         assert_snapshot!(nothing.text(plain, 80), @r"
         This permanently deletes, from the platform macula:

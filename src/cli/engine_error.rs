@@ -17,9 +17,11 @@ impl From<EngineError> for CliError {
             EngineError::NotFound { .. } => new(ErrorKind::Unexpected)
                 .hint("something else may have removed it in the meantime")
                 .again(Again::AsItIs),
-            EngineError::Conflict { .. } => new(ErrorKind::Conflict)
+            EngineError::Conflict { operation, .. } if makes(operation) => new(ErrorKind::Conflict)
                 .hint("it does not belong to this platform, so macula leaves it alone: rename or remove it yourself")
                 .hint("or give this platform another name with `--name`: everything it makes is named after it"),
+            // the state that one of ours is in: of another command, or of an engine that was killed
+            EngineError::Conflict { .. } => new(ErrorKind::Unexpected).again(Again::AsItIs),
             EngineError::Attached { network, containers, .. } => {
                 let leave = |new: Self, name: &String| new.shell(["docker", "network", "disconnect", network, name]);
                 containers.iter().fold(new(ErrorKind::Conflict), leave).again(Again::AsItIs)
@@ -67,6 +69,11 @@ impl From<EngineError> for CliError {
             EngineError::Local { .. } => new(ErrorKind::Unexpected),
         }
     }
+}
+
+/// It gives a name to something, and a conflict means that somebody else has that name.
+fn makes(operation: &str) -> bool {
+    ["creating ", "naming ", "locking "].iter().any(|verb| operation.starts_with(verb))
 }
 
 /// What to do about an image that is not available.
@@ -241,6 +248,14 @@ mod tests {
             EngineError::Unreachable { tried: "unix:///var/run/docker.sock: no such socket".into() },
             EngineError::NotFound { operation: op(), what: "network macula".into() },
             EngineError::Conflict { operation: op(), message: "the name is in use".into() },
+            EngineError::Conflict {
+                operation: "stopping container macula-web-1".into(),
+                message: "removal is already in progress".into(),
+            },
+            EngineError::Conflict {
+                operation: "starting container macula-web-1".into(),
+                message: "task 0123: already exists".into(),
+            },
             EngineError::Attached {
                 operation: "removing network macula".into(),
                 network: "macula".into(),
@@ -270,6 +285,14 @@ mod tests {
           hint: it does not belong to this platform, so macula leaves it alone: rename or remove it yourself
           hint: or give this platform another name with `--name`: everything it makes is named after it
         exit 5
+
+        error: stopping container macula-web-1: removal is already in progress
+          try: macula up
+        exit 1
+
+        error: starting container macula-web-1: task 0123: already exists
+          try: macula up
+        exit 1
 
         error: removing network macula: job-7 is still attached to it
           try: docker network disconnect macula job-7

@@ -138,8 +138,11 @@ fn conflict_place(conflict: &Conflict, loaded: &Loaded) -> Option<Diagnostic> {
         ResourceKind::Network => "networks",
         _ => return None,
     };
-    let external = conflict.external.then_some("`external` says that something else makes it")?;
-    loaded.at_external(section, &conflict.resource.name, external)
+    let message = match conflict.external {
+        true => "`external` says that something else makes it",
+        false => "`name` is that of something else",
+    };
+    loaded.at_named(section, &conflict.resource.name, conflict.external, message)
 }
 
 /// The line of a service that its engine could not start.

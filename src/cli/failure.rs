@@ -6,8 +6,9 @@ use crate::app::{Error, MissingPath, ProcessFailure};
 use crate::compile::targets::TargetError;
 use crate::compile::{MountProblem, Why};
 use crate::daemon::RouteError;
+use crate::doctor::of_damaged;
 use crate::host::LockError;
-use crate::model::{MaculaCommand, PlatformName, macula};
+use crate::model::{Invocation, MaculaCommand, PlatformName, Remedy, macula};
 use crate::pki::{AuthorityError, LeafError};
 use crate::plan::OtherProject;
 
@@ -126,9 +127,7 @@ impl From<Error> for CliError {
             Error::NewerState { .. } => {
                 Self::of(ErrorKind::Config, &error).hint("use that version of macula, or move the file away if the platform is gone")
             }
-            Error::BadState { .. } => {
-                Self::of(ErrorKind::Config, &error).hint("it was edited by hand or copied incompletely; restore it from a backup")
-            }
+            Error::BadState { ref path, .. } => Self::of(ErrorKind::Config, &error).hint(of_damaged(path)),
             Error::Io { path, source } => Self::io(format!("{}", path.display()), &source),
             Error::NoSuchWay { .. } => {
                 Self::of(ErrorKind::Usage, &error).hint("it is one of auto, published, direct and relay, or not set")
@@ -167,6 +166,15 @@ impl From<Error> for CliError {
                 .hint("or choose another name with `--name`")
                 .hint("if nobody needs it any more, `down --any-owner` removes it and keeps its data")
                 .suggest(macula("status").why("to see what it is")),
+            Error::OnAnotherEngine { ref platform, ref engines, ref folder, .. } => {
+                let down = MaculaCommand::of(["--name", platform.as_str(), "down"]).line(&Invocation::default());
+                let folder = words::shell_word(&folder.display().to_string());
+                let new = Self::of(ErrorKind::Conflict, &error)
+                    .hint(format!("where that engine is gone for good, `rm -r {folder}` forgets the platform"));
+                engines.iter().fold(new, |new, engine| {
+                    new.remedy(Remedy::Shell(format!("DOCKER_HOST={} {down}", words::shell_word(engine))))
+                })
+            }
             Error::AtWork { .. } => Self::of(ErrorKind::Conflict, &error)
                 .hint("two users, or two jobs, share a name on one engine: give each its own with `--name`")
                 .hint("or run macula as that user, or with that data folder (`sudo -H`, XDG_DATA_HOME)"),
@@ -348,7 +356,20 @@ mod tests {
     use crate::dns::install::InstallError;
     use crate::engine::discover::Discovery;
     use crate::host::RunError;
-    use crate::model::Invocation;
+
+    #[test]
+    fn a_platform_on_another_engine_is_taken_down_there() {
+        let engines = ["tcp://ci:2375", "unix:///a b.sock"].map(str::to_owned).into();
+        let (platform, endpoint) = (PlatformName::new("two").unwrap(), "unix:///run/docker.sock".to_owned());
+        let error = Error::OnAnotherEngine { platform, engines, endpoint, folder: "/data/two".into() };
+        assert_snapshot!(shown(error), @r"
+        error: two was brought up on tcp://ci:2375 and unix:///a b.sock, and this is unix:///run/docker.sock
+          hint: where that engine is gone for good, `rm -r /data/two` forgets the platform
+          try: DOCKER_HOST=tcp://ci:2375 macula --name two down
+          try: DOCKER_HOST='unix:///a b.sock' macula --name two down
+        exit 5
+        ");
+    }
 
     #[test]
     fn a_folder_in_place_of_a_service_is_a_stack() {

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{self, Choices, DownOptions, Existing, Noting, Session, UpOptions, Wanted, ci_log, environment_of};
+use crate::app::{self, Choices, Job, JobEnd, Noting, Session, UpOptions, Wanted, ci_log, environment_of};
 use crate::bundle::Bundle;
 use crate::config::Loaded;
 use crate::host::Command;
+use crate::model::Again;
 use crate::words;
 
 use super::ci::markdown;
@@ -74,47 +75,63 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     };
     let session = Session { command: "macula ci".to_owned(), ..session };
     let asker = Asker { context };
-    let noting = Noting::new(&asker);
+    let job = match args.keep {
+        true => None,
+        false => Some(app::begin_job(&session, &name).await?),
+    };
+    let noting = Noting::new(&asker, &session, job.as_ref());
     let outcome = up_and_run(context, &session, &loaded, choices, bundle, &args, &noting).await;
     let stopped = match &outcome {
         Ok(ended) => ended.stopped,
         Err(error) => error.kind == ErrorKind::Interrupted,
     };
-    let outcome = outcome.map(|ended| ended.code);
+    let mut outcome = outcome.map(|ended| ended.code);
     // who stops a job gives it little time, which is for what has to be taken down
-    if !matches!(outcome, Ok(0)) && !stopped && !args.no_report {
+    if is_worth_a_report(&outcome) && !stopped && !args.no_report {
         let to = args.report.clone().unwrap_or_else(|| report::default_path(&name));
+        context.events().info("writing the report ...");
         match write_report(context, &session, &loaded, &to).await {
             Ok(()) => context.events().info(format!("the report is in {}", to.display())),
             Err(error) => context.events().warn(format!("there is no report: {error}")),
         }
     }
-    let after = match noting.before().filter(|_| !args.keep) {
-        None => Ok(()),
-        Some(Existing { running: true, .. }) => {
-            context.events().info(format!("{name} was up before, so it stays up"));
-            Ok(())
-        }
-        Some(Existing { data, .. }) => down(context, &session, &loaded, !data).await,
+    let after = match job {
+        None => Ok(false),
+        Some(job) => Box::pin(end(context, &session, &loaded, job, &noting)).await,
     };
     context.finish();
+    if let (Err(error), Ok(true)) = (&mut outcome, &after)
+        && error.kind == ErrorKind::Interrupted
+    {
+        *error =
+            CliError::new(ErrorKind::Interrupted, "Stopped; nothing that was started is left.").again(Again::AsItIs);
+    }
     if let (Some(ci), Ok(code)) = (&context.ci, &outcome) {
         let sign = if *code == 0 { ":white_check_mark:" } else { ":x:" };
         let command = markdown(&args.command.join(" "));
         ci.summarize(&format!("{sign} **macula ci**: {command} ended with exit code {code}\n"));
     }
-    match outcome {
-        Ok(0) => after,
-        outcome => {
-            if let Err(error) = after {
-                context.events().warn(format!("{name} could not be taken down: {error}"));
-                context.finish();
-            }
-            match outcome {
-                Ok(code) => std::process::exit(code),
-                Err(error) => Err(error),
-            }
+    if let Err(error) = after {
+        // somebody is there, and has stopped it
+        if matches!(outcome, Ok(0)) && error.kind == ErrorKind::Interrupted {
+            return Err(error);
         }
+        // what the command found out counts more than what is left behind it
+        context.events().warn(format!("{name} could not be taken down: {error}"));
+        context.finish();
+    }
+    match outcome {
+        Ok(0) => Ok(()),
+        Ok(code) => std::process::exit(code),
+        Err(error) => Err(error),
+    }
+}
+
+/// One that says what was typed wrong, or that there is no engine, says all there is to say.
+fn is_worth_a_report(outcome: &Result<i32, CliError>) -> bool {
+    match outcome {
+        Ok(code) => *code != 0,
+        Err(error) => !matches!(error.kind, ErrorKind::Usage | ErrorKind::Config | ErrorKind::NoEngine),
     }
 }
 
@@ -160,6 +177,7 @@ async fn up_and_run(
     };
     let options = UpOptions { wanted, no_dns: args.no_dns.then_some(true), choices };
     bring_up_for(context, session, loaded, &options, noting).await?;
+    let _in_use = session.in_use(&loaded.platform.name);
     let environment = environment_of(session, loaded, &needs).await?;
     // from here on a signal is the command's
     context.finish();
@@ -188,19 +206,37 @@ async fn up_and_run(
     Ok(Ended { code, stopped })
 }
 
-/// With a Ctrl-C of its own: the one that ended the command must not end this.
-async fn down(context: &Context, session: &Session, loaded: &Loaded, volumes: bool) -> Result<(), CliError> {
+/// Whether the platform was taken down. With a Ctrl-C of its own: the one that ended the command must not end this.
+async fn end(
+    context: &Context,
+    session: &Session,
+    loaded: &Loaded,
+    job: Job,
+    noting: &Noting<'_>,
+) -> Result<bool, CliError> {
     let begun = Instant::now();
     let cancel = CancellationToken::new();
     let _interrupts = interrupt::listen(cancel.clone(), context.events())?;
-    let name = &loaded.platform.name;
+    let (name, before) = (&loaded.platform.name, noting.before());
     let session = Session { cancel, ..session.clone() };
-    match app::down(&session, name, DownOptions { volumes, ..DownOptions::default() }).await {
-        Ok(_) => {
+    match app::end_job(&session, name, job, before, noting.noted()).await {
+        Ok(JobEnd::Down { volumes }) => {
             let data = if volumes { ", and its data removed" } else { "; its data is kept" };
             context.finished(begun, true, false, format!("{name} is down{data}"));
-            Ok(())
+            return Ok(true);
         }
-        Err(error) => Err(super::down::broken(context, begun, error)),
+        Ok(JobEnd::UsedBy(held)) => {
+            let who = held.describe(context.host.now());
+            context.events().info(format!("{name} is used by another {who}, which takes it down"));
+        }
+        Ok(JobEnd::Stays) if before.is_some() => {
+            let gone = app::status_at_a_glance(&session, loaded).await.is_ok_and(|rows| rows.is_empty());
+            let now = if gone { "and was taken down meanwhile" } else { "so it stays up" };
+            context.events().info(format!("{name} was up before, {now}"));
+        }
+        // it has changed nothing
+        Ok(JobEnd::Stays) => {}
+        Err(error) => return Err(super::down::broken(context, begun, error)),
     }
+    Ok(false)
 }

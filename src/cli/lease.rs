@@ -4,7 +4,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::app::{Idle, Lease, LeaseHolder, State, looks_after};
+use crate::app::{Error, Idle, Lease, LeaseHolder, State, looks_after};
 use crate::host::Host;
 use crate::model::macula;
 use crate::words;
@@ -41,6 +41,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = context.platform_name()?;
     let host = &*context.host;
     let state = State::new(&host.folders().data, &name);
+    // a name that was typed wrong must not look like a platform that stays
+    if context.name.is_some() && !host.exists(state.folder()).await {
+        return Err(Error::UnknownPlatform { name: name.to_string(), known: State::all(host).await }.into());
+    }
     let lease = state.lease(host).await?;
     let lease = match args.action.unwrap_or(Action::Show) {
         Action::Show => lease,

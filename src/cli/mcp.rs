@@ -11,7 +11,7 @@ use crate::model::macula;
 use crate::portal::mcp::{self, EDITORS, Editor, Right};
 use crate::words;
 
-use super::context::{Context, declined};
+use super::context::{Context, current_folder, declined};
 use super::error::{CliError, ErrorKind};
 
 /// Serve the platform to agents and editors over the Model Context Protocol
@@ -109,7 +109,7 @@ fn file(stream: impl AsFd) -> std::io::Result<tokio::fs::File> {
 /// Adds the entry to the files of editors: all of them are looked at before one is changed. One that is left alone
 /// keeps nothing from the others, and is the error at the end.
 async fn install(context: &Context, which: Install, rights: &[Right]) -> Result<(), CliError> {
-    let folder = std::env::current_dir().context("find the current folder")?;
+    let folder = current_folder()?;
     let editors = match which.word() {
         Some(word) => EDITORS.into_iter().filter(|editor| editor.word == word).collect(),
         None => found(context, &folder).await,

@@ -10,8 +10,8 @@ use crate::app::{
 use crate::config::Loaded;
 use crate::doctor::{Fix, Needs};
 use crate::engine::absent::Absent;
-use crate::model::{MaculaCommand, Platform};
-use crate::plan::{CLUSTER_GROUP, ProcessStep, leave_out_processes};
+use crate::model::{MaculaCommand, Platform, PlatformName};
+use crate::plan::{CLUSTER_GROUP, Plan, ProcessStep, leave_out_processes};
 
 use super::consent::{missing_engine, opening};
 use super::context::{Context, Forgets, ImageOptions, ScaleOptions, Upping, given};
@@ -99,16 +99,24 @@ pub async fn planned(
     let (session, first) = or_an_empty_world(session, loaded).await?;
     let chosen = split_processes(&loaded.platform, &mut wanted.services);
     let processes = chosen.as_ref().map_or(loaded.platform.processes.len(), BTreeSet::len);
-    let about = About { platform: &loaded.platform, processes, up };
+    let unknown = match &first {
+        Some(_) => not_known(&session, &loaded.platform.name).await,
+        None => None,
+    };
+    let about = About { platform: &loaded.platform, processes, up, unknown };
     let moved = remap(&session, loaded, &wanted.services).await?;
     let loaded = moved.as_ref().unwrap_or(loaded);
     let mut prepared =
         prepare(&session, loaded, &wanted).await.map_err(|error| located(error, loaded, context.excerpt_room()))?;
+    if about.unknown.is_some() {
+        // all of it comes from an empty world
+        (prepared.plan, prepared.unavailable) = (Plan::default(), Vec::new());
+    }
     let left_out = &prepared.plan.left_out;
     let processes = planned_processes(&session, loaded, chosen.as_ref(), wanted.recreate, left_out).await?;
     leave_out_processes(&mut prepared.plan.left_out, &loaded.platform.processes, chosen.as_ref());
     let notes = prepared.cluster_drift().into_iter().chain(prepared.kept_notes(&context.invocation()));
-    for note in notes.chain(prepared.apart_notes()) {
+    for note in notes.chain(prepared.apart_notes()).filter(|_| about.unknown.is_none()) {
         context.events().warn(note);
     }
     show(context, &session, &prepared, &processes, &about, first.as_ref()).await?;
@@ -134,6 +142,19 @@ async fn or_an_empty_world(mut session: Session, loaded: &Loaded) -> Result<(Ses
     Ok((session, Some(fix)))
 }
 
+/// What is said of a platform that was brought up, while no engine says what there is of it; none: it was not.
+async fn not_known(session: &Session, platform: &PlatformName) -> Option<String> {
+    let (host, state) = (session.host(), session.state(platform));
+    if !state.is_known(host).await {
+        return None;
+    }
+    let last = match state.brought(host).await.len() {
+        0 => String::new(),
+        count => format!("; the last `up` brought up {}", text::count(count, "service")),
+    };
+    Some(format!("what is there, its data included, is not known until the engine runs{last}"))
+}
+
 /// What a plan is about, beyond what it is made of.
 struct About<'a> {
     /// With the services that are left out.
@@ -142,6 +163,8 @@ struct About<'a> {
     processes: usize,
     /// The command that carries it out.
     up: MaculaCommand,
+    /// Why it says nothing of the services.
+    unknown: Option<String>,
 }
 
 /// Prints a plan that is not carried out. `first`: how there comes to be an engine.
@@ -172,6 +195,16 @@ async fn show(
     if let Some(owner) = &prepared.survey.foreign {
         let name = &prepared.survey.platform.name;
         return context.print(&format!("nothing to do here: the platform {name} belongs to {owner}\n"));
+    }
+    if let (Some(fix), Some(unknown)) = (first, &about.unknown) {
+        let width = context.terminal.table_width().unwrap_or(160);
+        let apply = format!("{unknown}; apply: {}", context.line(about.up.clone()));
+        let mut lines: Vec<String> =
+            [format!("+ engine  {}", fix.text), apply].iter().flat_map(|line| text::wrap(line, width)).collect();
+        if context.global.verbose > 0 {
+            lines.extend(fix.actions.iter().map(|action| format!("+ {action}")));
+        }
+        return context.print(&(lines.join("\n") + "\n"));
     }
     if let Some(fix) = first {
         // nothing can be compared: it is new as a whole

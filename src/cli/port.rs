@@ -137,7 +137,8 @@ fn unpublished(service: &str, ports: &ServicePorts, wanted: Option<(u16, Protoco
             error.hint(format!("its page is {url}")).suggest(macula("open").arg(service).why("to open its page"))
         }
         None if known.is_empty() => error.hint(format!(
-            "other services reach it as {service}; `ports` in its file publishes a port on this machine"
+            "other services reach it as {service}; `ports` in its file publishes a port on this machine, unless all its \
+             networks are `internal`"
         )),
         None => error,
     }

@@ -1,13 +1,11 @@
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-
 use crate::app::{self, Nameless, ProgramRequest, own_environment, prepare_program, process_is_kept};
 use crate::host::Command;
 use crate::model::macula;
 
 use super::consent::Asker;
-use super::context::{Context, OfServices, StackOptions};
+use super::context::{Context, OfServices, StackOptions, current_folder};
 use super::error::CliError;
 use super::excerpt::located;
 use super::interrupt;
@@ -203,7 +201,7 @@ fn colors(context: &Context) -> Vec<(String, String)> {
 }
 
 fn folder_name() -> Result<String, CliError> {
-    let folder = std::env::current_dir().context("find the current folder")?;
+    let folder = current_folder()?;
     let name = folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let plain = |character: char| if character.is_alphanumeric() { character } else { '-' };
     let name: String = name.chars().map(plain).collect();

@@ -261,6 +261,8 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
                 out.extend(service.left_out.as_ref().map(|reason| (service.name.as_str(), reason)));
                 continue;
             }
+            // one that an `up` would fail for says why
+            Condition::Missing if !all && !service.helper && service.reason.is_some() => false,
             Condition::Missing | Condition::Created if !all => {
                 screen.not_started.push(service.name.clone());
                 continue;
@@ -318,11 +320,14 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
 
 /// Of a platform of which nothing runs.
 pub fn down_screen(context: &Context, platform: &PlatformStatus) -> Screen {
-    let data = match platform.volumes {
-        0 => "no data is kept".to_owned(),
-        count => format!("the data is kept ({})", text::count(count, "volume")),
+    let (state, data) = match platform.volumes {
+        0 if !platform.elsewhere.is_empty() => {
+            ("not on this engine", format!("it was brought up on {}", words::list(&platform.elsewhere)))
+        }
+        0 => ("down", "no data is kept".to_owned()),
+        count => ("down", format!("the data is kept ({})", text::count(count, "volume"))),
     };
-    let head = vec![platform.name.clone(), "down".to_owned(), data];
+    let head = vec![platform.name.clone(), state.to_owned(), data];
     let notes = match (&platform.owner, &platform.at_work) {
         (Some(owner), _) => vec![belongs(owner)],
         (None, Some(command)) => vec![at_work(command)],
@@ -348,6 +353,10 @@ fn head(status: &Status) -> Vec<String> {
         status.platform.up_seconds.map_or("up".to_owned(), |seconds| format!("up {}", text::short_age(seconds)));
     let drift = match status.changes.len() {
         _ if status.platform.incomplete => "what `up` would change is unknown".to_owned(),
+        // it is what `up` would still bring up that is listed below
+        0 if !status.drift.is_empty() && status.services.iter().any(|row| row.condition == Condition::Missing) => {
+            "nothing to change in what runs".to_owned()
+        }
         0 => "nothing to change".to_owned(),
         count => format!("{} to change", text::count(count, "service")),
     };
@@ -413,7 +422,7 @@ fn row(context: &Context, service: &ServiceStatus) -> Row {
         Condition::Crashed | Condition::Restarting | Condition::Unhealthy | Condition::OutOfMemory => {
             Some(macula("logs").arg(&service.name))
         }
-        Condition::Stopped => Some(macula("start").arg(&service.name)),
+        Condition::Stopped | Condition::Paused => Some(macula("start").arg(&service.name)),
         Condition::Gone | Condition::Created | Condition::Missing => Some(macula("up").arg(&service.name)),
         _ => None,
     };

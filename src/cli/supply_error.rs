@@ -45,7 +45,7 @@ fn told(problems: Vec<&SupplyProblem>) -> Together<'_> {
 
 /// `image`: one that the engine lacks and another one could stand for.
 pub(super) fn supply(problems: &[SupplyProblem], image: Option<&str>) -> CliError {
-    let other = problems.iter().any(|problem| matches!(problem, SupplyProblem::OtherProvider { .. }));
+    let other = problems.iter().all(|problem| matches!(problem, SupplyProblem::OtherProvider { .. }));
     let too_old = problems.iter().all(|problem| matches!(problem, SupplyProblem::TooOld { .. }));
     let kept = problems.iter().all(|problem| matches!(problem, SupplyProblem::NotPulled { .. }));
     let (kind, what) = match (other, too_old) {
@@ -59,7 +59,7 @@ pub(super) fn supply(problems: &[SupplyProblem], image: Option<&str>) -> CliErro
     new.details = together(problems).into_iter().map(|group| group.text).collect();
     if other {
         return new
-            .hint("dump the data with the service's own tools and restore it into the new one, or go back to the image that wrote it")
+            .hint("dump the data with the service's own tools and restore it into the new one, or go back to the image that wrote it (remove `services.NAME.image` from macula.yaml)")
             .hint("--images build|local|auto selects where images come from")
             .suggest(macula("images list").why("to see which images are available"));
     }
@@ -74,6 +74,7 @@ pub(super) fn supply(problems: &[SupplyProblem], image: Option<&str>) -> CliErro
         let build = unbuilt.fold(macula("build"), |build, problem| build.arg(problem.service()));
         return new
             .suggest(build.why("to build what is missing; the data stays as it is"))
+            .suggest(macula("up --images auto").why("to have images built and pulled again from now on"))
             .suggest(macula("images list"));
     }
     let elsewhere = |image| {
@@ -130,6 +131,24 @@ mod tests {
         ");
     }
 
+    #[test]
+    fn data_of_another_version_is_the_matter_only_where_it_is_all() {
+        let data = || SupplyProblem::OtherProvider {
+            service: "postgres".into(),
+            volume: "macula-postgres".into(),
+            found: "postgresql-17".into(),
+            opens: "only the build opens".into(),
+        };
+        assert_eq!(supply(&[data()], None).kind, ErrorKind::Conflict);
+        insta::assert_snapshot!(shown(supply(&[missing("web", "a:1"), data()], None)), @r"
+        error: some images are unavailable; nothing was changed
+          service web: a:1 is not in the engine, its registry (docker.io) cannot be reached
+          service postgres: the volume macula-postgres was written by postgresql-17, which only the build opens
+          try: macula images list
+        exit 6
+        ");
+    }
+
     fn proposed(error: &CliError) -> Vec<String> {
         error.hints.iter().filter_map(|hint| hint.command(&Invocation::default())).collect()
     }
@@ -142,10 +161,10 @@ mod tests {
         };
         let error = supply(&[unbuilt("minio"), unbuilt("s3-users")], None);
         assert_eq!(error.kind, ErrorKind::Image);
-        assert_eq!(proposed(&error), ["macula build minio s3-users", "macula images list"]);
+        assert_eq!(proposed(&error), ["macula build minio s3-users", "macula up --images auto", "macula images list"]);
         // what else is missing may need just that
         let other = SupplyProblem::NoImage { service: "shop".into(), reason: Reason::Needs("minio".into()) };
         let error = supply(&[other, unbuilt("minio")], None);
-        assert_eq!(proposed(&error), ["macula build minio", "macula images list"]);
+        assert_eq!(proposed(&error), ["macula build minio", "macula up --images auto", "macula images list"]);
     }
 }

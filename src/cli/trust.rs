@@ -10,6 +10,7 @@ use crate::pki::trust::{self, Done, Outcome, State, StoreError};
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::ui::table::{Cell, Fit, Table};
+use crate::words::shell_word;
 
 /// Let this machine trust the platform's certificates
 ///
@@ -27,7 +28,11 @@ enum Action {
     /// Install the CA into the system, browser and Java trust stores found on this machine
     Install,
     /// Take it out of every store that it was added to
-    Uninstall,
+    Uninstall {
+        /// Another domain whose authority was added, such as one that the platform had before
+        #[arg(value_name = "DOMAIN")]
+        domain: Option<String>,
+    },
     /// Show which stores trust it
     Status,
 }
@@ -50,16 +55,38 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             );
             context.confirm(&question, &explain).await?;
             let outcomes = trust::install(host, &folder, &authority.anchor()).await.map_err(Error::from)?;
+            let root = authority.root_path(&folder);
+            context.events().info(format!(
+                "Node.js has a list of its own: `export NODE_EXTRA_CA_CERTS={}`",
+                shell_word(&root.display().to_string())
+            ));
             report(context, &outcomes)
         }
-        Action::Uninstall => {
-            let anchor = Authority::load(host, &folder, domain, host.now()).await.ok().flatten();
-            let anchor = anchor.map(|authority| authority.anchor());
+        Action::Uninstall { domain: other } => {
+            let anchor = match other {
+                Some(_) => None,
+                None => Authority::load(host, &folder, domain, host.now()).await.ok().flatten(),
+            };
+            let (domain, anchor) = (other.as_deref().unwrap_or(domain), anchor.map(|authority| authority.anchor()));
             let outcomes = trust::uninstall(host, &folder, Some(domain), anchor.as_ref()).await.map_err(Error::from)?;
+            others(context, &folder, domain).await?;
             report(context, &outcomes)
         }
-        Action::Status => status(context, &folder, domain).await,
+        Action::Status => {
+            others(context, &folder, domain).await?;
+            status(context, &folder, domain).await
+        }
     }
+}
+
+/// Tells what this machine trusts beyond that: a platform that is gone, or has another domain now, has left it.
+async fn others(context: &Context, folder: &std::path::Path, domain: &str) -> Result<(), CliError> {
+    let known = trust::domains(&*context.host, folder).await.map_err(Error::from)?;
+    for other in known.iter().filter(|other| *other != domain) {
+        let uninstall = context.line(macula("trust uninstall").arg(other));
+        context.events().info(format!("the authority of {other} is trusted, too: `{uninstall}` takes it out"));
+    }
+    Ok(())
 }
 
 async fn status(context: &Context, folder: &std::path::Path, domain: &str) -> Result<(), CliError> {
@@ -105,7 +132,12 @@ async fn status(context: &Context, folder: &std::path::Path, domain: &str) -> Re
             Cell::from(&note),
         ]);
     }
-    let text = format!("{}, for {domain} (SHA-256 {})\n", anchor.common_name, anchor.fingerprint);
+    let text = format!(
+        "{}, for {domain} (SHA-256 {}), in {}\n",
+        anchor.common_name,
+        anchor.fingerprint,
+        authority.root_path(folder).display()
+    );
     context.print(&(text + &table.render(context.out_style(), context.terminal.table_width())))
 }
 
@@ -153,7 +185,13 @@ pub(super) fn not_changed(outcomes: &[Outcome]) -> Option<CliError> {
         let hint = "the system's own store needs root: let sudo ask for the password first";
         return Some(error.hint(hint).again(Again::AfterSudo));
     }
-    Some(CliError::unexpected(message).because(*first))
+    let error = CliError::unexpected(message).because(*first);
+    Some(match failed.iter().any(|error| matches!(error, StoreError::Locked)) {
+        true => error
+            .hint("a store with a password takes it by hand only: in Firefox, Settings, Certificates, Import")
+            .suggest(macula("trust status").why("to see which file that is")),
+        false => error,
+    })
 }
 
 #[cfg(test)]
@@ -178,6 +216,8 @@ mod tests {
         insta::assert_snapshot!(told(vec![Done::Installed, locked()]), @r"
         error: 1 of 2 stores could not be changed
           caused by: it is locked with a password of its own
+          hint: a store with a password takes it by hand only: in Firefox, Settings, Certificates, Import
+          try: macula trust status  (to see which file that is)
         exit 1
         ");
         insta::assert_snapshot!(told(vec![locked(), Done::Failed(root.into())]), @r"

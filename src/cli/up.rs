@@ -436,7 +436,7 @@ fn stopped(tally: Tally, took: Duration) -> CliError {
         (0, all) => format!("Stopped after {took}. {} of {all} services no longer run.", tally.gone),
         (all, _) => {
             let some = |count: usize, word: &str| if count > 0 { format!(", {count} {word}") } else { String::new() };
-            let half = some(all.saturating_sub(tally.run + tally.untouched), "made and not started");
+            let half = some(all.saturating_sub(tally.run + tally.untouched), "made and not ready");
             let untouched = some(tally.untouched, "not begun");
             format!("Stopped after {took}. {} of {all} services run{half}{untouched}.", tally.run)
         }
@@ -611,7 +611,7 @@ mod tests {
         let told = |tally: Tally| stopped(tally, Duration::from_millis(2100)).message;
         assert_eq!(told(Tally::default()), "Stopped after 2.1s; nothing was changed.");
         let up = Tally { services: 5, done: 2, run: 3, untouched: 1, ..Tally::default() };
-        assert_eq!(told(up), "Stopped after 2.1s. 3 of 5 services run, 1 made and not started, 1 not begun.");
+        assert_eq!(told(up), "Stopped after 2.1s. 3 of 5 services run, 1 made and not ready, 1 not begun.");
         let down = Tally { leaving: 5, gone: 3, ..Tally::default() };
         assert_eq!(told(down), "Stopped after 2.1s. 3 of 5 services no longer run.");
         assert_eq!(told(Tally { leaving: 1, ..up }), told(up));

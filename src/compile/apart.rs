@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn volume(name: &str, stack: &str, file: Option<&str>) -> ObservedVolume {
-        ObservedVolume { name: name.into(), labels: labels(stack, file), made_at: None }
+        ObservedVolume { name: name.into(), labels: labels(stack, file), ..ObservedVolume::default() }
     }
 
     fn observed(volumes: impl Into<Vec<ObservedVolume>>) -> Observed {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     Condition, ContainerOptions, ContainerSpec, CopiedFolder, DependsOn, FileSpec, Fingerprint, Healthcheck, MountSpec,
-    Platform, PortBinding, Readiness, Role, Service, TaskInputs, TaskSpec, label,
+    Origin, Platform, PortBinding, Readiness, Role, Service, TaskInputs, TaskSpec, label,
 };
 
 use super::attachments::{attachments, holds_names, names, network_mode, network_name, searched};
@@ -408,6 +408,9 @@ pub fn wanted_names(platform: &Platform) -> WantedNames {
     for stack in &platform.stacks {
         names.networks.extend(stack.networks.keys().map(|key| network_name(platform, stack, key)));
         names.volumes.extend(stack.volumes.keys().map(|key| volume_name(platform, stack, key)));
+        if let Origin::File(_) = stack.origin {
+            names.volumes.extend(stack.volumes.keys().map(|key| label::compose_volume(&stack.name, key)));
+        }
         for service in stack.services.values() {
             let of_it: Vec<String> =
                 (1..=service.replicas).map(|replica| container_name(platform, service, replica)).collect();

@@ -110,7 +110,8 @@ fn names_in_the_engine_are_known_before_anything_is_compiled() {
     let wanted = WantedNames {
         containers: all(&["macula-db-1", "macula-web-1", "macula-web-2"]),
         networks: all(&["macula", &platform.name.stack_network("app", "back")]),
-        volumes: all(&["macula-data"]),
+        // with what docker compose would call it
+        volumes: all(&["macula-data", "app_data"]),
         timed: all(&["macula-web-1", "macula-web-2"]),
     };
     assert_eq!(wanted_names(&platform), wanted);

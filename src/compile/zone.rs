@@ -77,14 +77,23 @@ pub fn zone(platform: &Platform, block: Block, subnet: Ipv4Net, tls: bool, clust
     zone
 }
 
-/// Names below the domain that lead where the domain itself does, unless they are somebody's.
-pub fn name_as_the_domain(zone: &mut Zone, names: impl Iterator<Item = impl AsRef<str>>) {
+/// Names below the domain that lead where the domain itself does, unless they are somebody's; those with an address lead
+/// there on this machine.
+pub fn name_as_the_domain(zone: &mut Zone, names: impl Iterator<Item = (impl AsRef<str>, Option<SocketAddr>)>) {
     let apex = zone.apex.clone();
     let own = zone.records.iter().filter(|record| record.name == apex && matches!(record.data, RecordData::A(_)));
     let own: Vec<Record> = own.cloned().collect();
-    for name in names.map(|name| super::fully_qualified(name.as_ref(), &apex)) {
+    for (name, here) in names {
+        let name = super::fully_qualified(name.as_ref(), &apex);
         if zone.records.iter().all(|record| record.name != name) {
-            zone.records.extend(own.iter().map(|record| Record { name: name.clone(), ..record.clone() }));
+            zone.records.extend(own.iter().map(|record| Record {
+                name: name.clone(),
+                data: match (record.view, here) {
+                    (Some(View::Host), Some(SocketAddr::V4(here))) => RecordData::A(*here.ip()),
+                    _ => record.data.clone(),
+                },
+                ..record.clone()
+            }));
             zone.soa.serial = 0;
         }
     }
@@ -269,9 +278,11 @@ services:
     fn names_of_nobody_lead_where_the_domain_does() {
         let before = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true, None);
         let mut zone = before.clone();
-        name_as_the_domain(&mut zone, ["graph", "*.store", "NS.", "macula.local"].into_iter());
+        let here = Some(SocketAddr::from(([127, 0, 0, 12], 4318)));
+        name_as_the_domain(&mut zone, ["graph", "*.store", "NS.", "macula.local"].map(|name| (name, here)).into_iter());
         assert_eq!(zone, before);
-        name_as_the_domain(&mut zone, ["bugs", "graph", "otel.macula.local", "bugs"].into_iter());
+        let names = [("bugs", None), ("graph", None), ("otel.macula.local", here), ("bugs", None)];
+        name_as_the_domain(&mut zone, names.into_iter());
         let bare = Zone { soa: Soa { serial: 0, ..zone.soa.clone() }, ..zone.clone() };
         assert_eq!(zone.soa.serial, serial(&bare));
         assert_ne!(zone.soa.serial, before.soa.serial);
@@ -281,7 +292,7 @@ services:
         Some(Container) bugs.macula.local A(10.222.7.2)
         Some(Host) bugs.macula.local A(127.0.0.1)
         Some(Container) otel.macula.local A(10.222.7.2)
-        Some(Host) otel.macula.local A(127.0.0.1)
+        Some(Host) otel.macula.local A(127.0.0.12)
         "#);
     }
 

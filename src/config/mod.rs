@@ -168,12 +168,22 @@ impl Loaded {
         Some(self.places.diagnostic(span, message.into()))
     }
 
-    /// Where a file of the user's says that a volume or a network is made by something else. `section`: `volumes` or
-    /// `networks`; `name`: in the engine.
-    pub fn at_external(&self, section: &str, name: &str, message: impl Into<String>) -> Option<Diagnostic> {
+    /// Where a file of the user's names a volume or a network, or says that something else makes it (`external`).
+    /// `section`: `volumes` or `networks`; `name`: in the engine.
+    pub fn at_named(
+        &self,
+        section: &str,
+        name: &str,
+        external: bool,
+        message: impl Into<String>,
+    ) -> Option<Diagnostic> {
         let files = self.projects.iter().filter(|project| matches!(project.origin, Origin::File(_)));
         let is_it = |(key, entry): &(&str, &yaml::Entry)| {
-            entry.node.get_bool("external") == Some(true) && entry.node.get_text("name").unwrap_or(key) == name
+            let said = entry.node.get_text("name");
+            match external {
+                true => entry.node.get_bool("external") == Some(true) && said.unwrap_or(key) == name,
+                false => said == Some(name),
+            }
         };
         let (_, entry) = files.flat_map(|project| project.root.entries(section)).find(is_it)?;
         Some(self.places.diagnostic(entry.key, message.into()))
@@ -272,21 +282,23 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     let known_profiles = known_profiles(&stacks);
     let unused_overrides = unused_overrides(&images, &settings.services, &stacks);
     let selection = Selection::choose(&mut stacks, &settings, &asked, &kept, &mut report);
-    scope::separate(&mut stacks, &name);
+    // where a stack is to run the volumes are its own anyway
+    scope::separate(&mut stacks, (!request.orchestrated).then_some(&name));
     apply_changes(&settings.services, &mut stacks, &selection, &mut report);
-    if let Some(project) = &discovered {
-        discover::name_services(&mut stacks, project, files, &mut report);
-    }
+    // a name that nobody asked for is for this machine: elsewhere others would reach the port by it
     if !request.orchestrated {
+        if let Some(project) = &discovered {
+            discover::name_services(&mut stacks, project, files, &mut report);
+        }
         discover::unheeded_protocols(&stacks, discovered.as_deref(), &mut report);
     }
     let remap = (request.remap || settings.remap) && !request.orchestrated;
     let moves = if remap { request.moves.clone() } else { Moves::new() };
-    scope::own_addresses(&mut stacks, &moves, &mut report);
-    scope::moved_ports(&mut stacks, &moves, &mut report);
-    scope::ingress_ports(&mut stacks, &settings.ingress, &domain, &mut report);
-    // for containers of this machine; elsewhere `stack scale` says it
+    // for this machine, its ports and its containers; elsewhere nobody has them, and `stack scale` says how many
     if !request.orchestrated {
+        scope::own_addresses(&mut stacks, &moves, &mut report);
+        scope::moved_ports(&mut stacks, &moves, &mut report);
+        scope::ingress_ports(&mut stacks, &settings.ingress, &domain, &mut report);
         scale::apply(&request.scale, &settings, &mut stacks, &selection, &mut report);
     }
     tasks::provide(&mut stacks, &selection, &mut report);

@@ -14,8 +14,8 @@ use crate::model::{
     SecretSource, Service, ServiceNetwork, fully_qualified, move_ports, to_dns_label,
 };
 
-/// Gives a stack whose names meet those of an earlier one names and a network of its own.
-pub(super) fn separate(stacks: &mut [Loaded], platform: &PlatformName) {
+/// Gives a stack whose names meet those of an earlier one names and a network of its own; on a `platform` also volumes.
+pub(super) fn separate(stacks: &mut [Loaded], platform: Option<&PlatformName>) {
     let mut taken: BTreeSet<String> = BTreeSet::new();
     let mut volumes: BTreeSet<String> = BTreeSet::new();
     let mut names: BTreeSet<String> = BTreeSet::new();
@@ -32,7 +32,10 @@ pub(super) fn separate(stacks: &mut [Loaded], platform: &PlatformName) {
                 rename(loaded, &renamed);
             }
             for (key, volume) in &mut loaded.stack.volumes {
-                if volumes.contains(key) && !volume.external && volume.name.is_none() {
+                if let Some(platform) = platform.filter(|_| volumes.contains(key))
+                    && !volume.external
+                    && volume.name.is_none()
+                {
                     volume.name = Some(platform.stack_volume(&loaded.stack.name, key));
                 }
             }

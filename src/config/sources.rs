@@ -38,9 +38,10 @@ pub fn platform_name(request: &Request, files: &dyn Files) -> (PlatformName, Vec
     (name, report.finish().0)
 }
 
-/// The platform's name where nobody gives it one: each linked worktree of a repository has a platform of its own.
+/// The platform's name where nobody gives it one: each linked worktree of a repository has a platform of its own on this
+/// machine. What runs elsewhere is one thing for all of them.
 fn unnamed(request: &Request, files: &dyn Files) -> PlatformName {
-    let worktree = files::linked_worktree(&request.cwd, files);
+    let worktree = if request.orchestrated { None } else { files::linked_worktree(&request.cwd, files) };
     worktree.and_then(|name| PlatformName::near(&name)).unwrap_or_default()
 }
 

@@ -344,13 +344,13 @@ fn reserved_names() {
     printer.local A: Forward(Forward { name: printer.local, qtype: 1, chain: [] })
     dc.corp.local A: Forward(Forward { name: dc.corp.local, qtype: 1, chain: [] })
     1.0.0.127.in-addr.arpa PTR: NoError aa ra
-      1.0.0.127.in-addr.arpa. 3600 IN PTR localhost.
+      1.0.0.127.in-addr.arpa. 30 IN PTR localhost.
     2.0.0.127.in-addr.arpa PTR: NoError aa ra
-      2.0.0.127.in-addr.arpa. 3600 IN PTR grafana.macula.local.
+      2.0.0.127.in-addr.arpa. 30 IN PTR grafana.macula.local.
     77.0.0.127.in-addr.arpa PTR: NXDomain aa ra
       authority 127.in-addr.arpa. 3600 IN SOA 127.in-addr.arpa. nobody.invalid. 1 3600 1200 604800 3600
     1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa PTR: NoError aa ra
-      1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa. 3600 IN PTR localhost.
+      1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa. 30 IN PTR localhost.
     example.com A: Forward(Forward { name: example.com, qtype: 1, chain: [] })
     example.com ANY: NoError ra
       example.com. 3600 IN HINFO RFC8482 

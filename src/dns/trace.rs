@@ -56,6 +56,10 @@ pub enum Hop {
     Cache { state: String },
     /// To be asked of one of these.
     Upstream { servers: Vec<SocketAddr> },
+    /// It had no answer of use.
+    Failed { server: SocketAddr, reason: String },
+    /// What they say leads to this machine, and is not passed on.
+    Rebound { name: String },
     /// Nobody to ask.
     Refused,
 }
@@ -104,19 +108,27 @@ impl Core {
                 }
             }
         };
-        if let Some(name) = outside {
+        let outside = outside.map(|name| Ask { name, qtype, dnssec_ok: false, checking_disabled: false });
+        if let Some(ask) = &outside {
             path.push(match &self.forwarder {
                 None => Hop::Refused,
-                Some(forwarder) => {
-                    let ask = Ask { name, qtype, dnssec_ok: false, checking_disabled: false };
-                    match forwarder.knows(&ask) {
-                        Some(state) => Hop::Cache { state: state.to_owned() },
-                        None => Hop::Upstream { servers: forwarder.upstreams().servers(&ask.name) },
-                    }
-                }
+                Some(forwarder) => match forwarder.knows(ask) {
+                    Some(state) => Hop::Cache { state: state.to_owned() },
+                    None => Hop::Upstream { servers: forwarder.upstreams().servers(&ask.name) },
+                },
             });
         }
         let message = self.ask(name, qtype, view).await.and_then(|bytes| Message::from_vec(&bytes).ok());
+        if let (Some(ask), Some(forwarder)) = (&outside, &self.forwarder) {
+            if forwarder.was_rebound(ask) {
+                path.push(Hop::Rebound { name: ask.name.to_string() });
+            }
+            let failed = |message: &Message| message.metadata.response_code == ResponseCode::ServFail;
+            if message.as_ref().is_none_or(failed) {
+                let reason = |server: SocketAddr| Some(Hop::Failed { server, reason: forwarder.reason(server)? });
+                path.extend(forwarder.upstreams().servers(&ask.name).into_iter().filter_map(reason));
+            }
+        }
         let text = |records: &[hickory_proto::rr::Record]| records.iter().map(ToString::to_string).collect();
         Trace {
             name: name.to_string(),
@@ -178,6 +190,14 @@ fn tell(answer: &Answer<'_>, path: &mut Vec<Hop>) {
 }
 
 impl Trace {
+    /// The name whose answer is not passed on, since it leads to this machine.
+    pub fn rebound(&self) -> Option<&str> {
+        self.path.iter().find_map(|hop| match hop {
+            Hop::Rebound { name } => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     /// Whether a record of PowerDNS's answers it.
     pub fn is_from_feed(&self) -> bool {
         let of_feed = |hop: &Hop| match hop {
@@ -214,6 +234,12 @@ impl std::fmt::Display for Hop {
                 let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
                 write!(f, "asked of {}", servers.join(", "))
             }
+            Self::Failed { server, reason } => write!(f, "{server}: {reason}"),
+            Self::Rebound { name } => write!(
+                f,
+                "the answer leads to this machine or into a platform's network and is not passed on (DNS rebinding), \
+                 unless macula.yaml says `dns: {{rebind_allow: [{name}]}}`"
+            ),
             Self::Refused => f.write_str("nobody is known who could be asked"),
         }
     }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::rdata::{DataError, Rdata, SoaData, is_unwanted};
 use super::wire::{Name, NameError, TYPE_A, TYPE_AAAA, TYPE_ANY, TYPE_CNAME, TYPE_NS, TYPE_PTR, TYPE_SOA};
-use crate::model::{View, Zone};
+use crate::model::{DEFAULT_TTL, View, Zone};
 
 /// CNAMEs that are followed within one answer.
 const CHAIN: usize = 8;
@@ -294,7 +294,9 @@ impl ZoneTree {
         node.add(TYPE_NS, SPECIAL_TTL, Rdata::Name(apex), Layer::Special);
         tree.apex_missing = records.is_empty();
         for (name, rtype, data) in records {
-            tree.nodes.entry(name).or_default().add(rtype, SPECIAL_TTL, data, Layer::Special);
+            // addresses of platforms come and go
+            let ttl = if rtype == TYPE_PTR { DEFAULT_TTL } else { SPECIAL_TTL };
+            tree.nodes.entry(name).or_default().add(rtype, ttl, data, Layer::Special);
         }
         tree.fill();
         tree

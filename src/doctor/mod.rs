@@ -24,6 +24,7 @@ mod firewall;
 pub mod install;
 pub mod proof;
 
+pub use checks::state_files::of_damaged;
 use context::Context;
 
 /// What one check found.
@@ -378,6 +379,7 @@ pub static CHECKS: &[Check] = &[
     check!("ingress-controller", false, "the cluster's ingress controller is maintained", checks::cluster::ingress),
     check!("clock", true, "the time is right", checks::machine::clock),
     check!("leftovers", true, "no leftovers of an interrupted run", checks::leftovers::leftovers),
+    check!("state-files", true, "the platform's own files can be read", checks::state_files::readable),
     check!("home-writable", false, "our own folders can be written", checks::machine::home),
 ];
 
@@ -503,7 +505,14 @@ pub async fn fix(system: &System, want: &Needs, finding: &Finding, events: &Even
     let system = System::connect(system.host.clone()).await;
     let again = run(&system, want, Selection::Named(vec![finding.check])).await;
     let finding = again.into_iter().next().unwrap_or_else(|| finding.clone());
-    events.emit(Event::StepDone { id: id.clone(), millis: millis(), note: Some(finding.summary.clone()) });
+    events.emit(match finding.status {
+        Status::Warning | Status::Failed => {
+            Event::StepFailed { id: id.clone(), millis: millis(), error: finding.summary.clone() }
+        }
+        Status::Ok | Status::Skipped => {
+            Event::StepDone { id: id.clone(), millis: millis(), note: Some(finding.summary.clone()) }
+        }
+    });
     Ok(Fixed { system, finding })
 }
 

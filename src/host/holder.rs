@@ -15,6 +15,8 @@ pub struct Holder {
     pub pid: Option<u32>,
     /// Its command line, or its name where that cannot be read.
     pub command: Option<String>,
+    /// Whose the process is, where it is not this user's.
+    pub user: Option<String>,
 }
 
 impl Holder {
@@ -29,9 +31,10 @@ impl Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = self.user.as_ref().map(|user| format!(" of the user {user}")).unwrap_or_default();
         match (self.pid, &self.command) {
-            (Some(pid), Some(command)) => write!(f, "`{command}` (pid {pid})"),
-            (Some(pid), None) => write!(f, "the process {pid}"),
+            (Some(pid), Some(command)) => write!(f, "`{command}`{of} (pid {pid})"),
+            (Some(pid), None) => write!(f, "the process {pid}{of}"),
             (None, _) => f.write_str("a process of another user"),
         }
     }
@@ -53,11 +56,11 @@ pub async fn holders(host: &dyn Host, protocol: Protocol, addresses: &[SocketAdd
         if found.iter().any(|holder| holder.address == address && holder.pid == listener.pid) {
             continue;
         }
-        let command = match listener.pid {
-            Some(pid) => command_line(host, pid).await.or(listener.process),
-            None => listener.process,
+        let (command, user) = match listener.pid {
+            Some(pid) => (command_line(host, pid).await.or(listener.process), other_user(host, pid).await),
+            None => (listener.process, None),
         };
-        found.push(Holder { address, pid: listener.pid, command });
+        found.push(Holder { address, pid: listener.pid, command, user });
     }
     found
 }
@@ -70,6 +73,29 @@ async fn command_line(host: &dyn Host, pid: u32) -> Option<String> {
     // control characters of a foreign process do not belong on a terminal
     let line: String = line.chars().filter(|character| !character.is_control()).take(200).collect();
     (!line.is_empty()).then_some(line)
+}
+
+/// The user of a process that is not this one's: only root sees whose listeners those of others are.
+async fn other_user(host: &dyn Host, pid: u32) -> Option<String> {
+    let status = host.read(Path::new(&format!("/proc/{pid}/status"))).await.ok()?;
+    let status = String::from_utf8_lossy(&status).into_owned();
+    // proc(5): the real one and others
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let uid: u32 = ids.split_whitespace().next()?.parse().ok()?;
+    if uid == host.facts().uid {
+        return None;
+    }
+    let users = host.read(Path::new("/etc/passwd")).await.unwrap_or_default();
+    user_name(&String::from_utf8_lossy(&users), uid).or_else(|| Some(uid.to_string()))
+}
+
+/// passwd(5): `name:password:uid:...`
+pub(super) fn user_name(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
 }
 
 #[cfg(test)]
@@ -92,5 +118,15 @@ mod tests {
         assert_eq!(found("127.0.0.9:5335").await, Some(("`dnsmasq` (pid 8)".to_owned(), false)));
         assert_eq!(found("127.0.0.9:54").await, Some(("a process of another user".to_owned(), true)));
         assert_eq!(found("127.0.0.9:55").await, None);
+        for (uid, shown) in [
+            (1000, "`dnsmasq` (pid 8)"),
+            (1001, "`dnsmasq` of the user eve (pid 8)"),
+            (1002, "`dnsmasq` of the user 1002 (pid 8)"),
+        ] {
+            let host = host.clone().file("/etc/passwd", "dev:x:1000:1000::/home/dev:\neve:x:1001:1001::/home/eve:\n");
+            let host = host.file("/proc/8/status", format!("Name:\tdnsmasq\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n"));
+            let all = holders(&host, Protocol::Udp, &["127.0.0.9:5335".parse().unwrap()]).await;
+            assert_eq!(all.first().map(ToString::to_string).as_deref(), Some(shown));
+        }
     }
 }

@@ -17,6 +17,9 @@ use super::Host;
 use super::local::files;
 use crate::words;
 
+/// Who waits for long is told again for whom: a log in which nothing happens looks like one that hangs.
+const REMINDER: Duration = Duration::from_secs(15);
+
 /// Who has a lock, as the holder wrote it down.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -72,7 +75,7 @@ impl Lock {
         Self { path, file: None, release: Some(Box::new(release)) }
     }
 
-    /// Waits for the lock; `waiting` is told once of each holder that it waits for. Gives up after
+    /// Waits for the lock; `waiting` is told of each holder that it waits for, and again every 15 seconds. Gives up after
     /// `patience`; `None`: never.
     pub async fn acquire(
         host: &dyn Host,
@@ -82,7 +85,7 @@ impl Lock {
         mut waiting: impl FnMut(&Held) + Send,
     ) -> Result<Self, LockError> {
         let start = Instant::now();
-        let mut told: Option<Held> = None;
+        let mut told: Option<(Held, Instant)> = None;
         loop {
             let held = match host.try_lock(path, command)? {
                 Ok(lock) => return Ok(lock),
@@ -93,9 +96,10 @@ impl Lock {
                 return Err(LockError::Held { path: path.to_owned(), holder, held });
             }
             // a holder that has not written its name yet is worth a second look first
-            if told.as_ref() != Some(&held) && (held.pid.is_some() || start.elapsed() > Duration::from_secs(1)) {
+            let known = told.as_ref().is_some_and(|(told, at)| *told == held && at.elapsed() < REMINDER);
+            if !known && (held.pid.is_some() || start.elapsed() > Duration::from_secs(1)) {
                 waiting(&held);
-                told = Some(held);
+                told = Some((held, Instant::now()));
             }
             // asked again and again: a thread that sleeps in the kernel could not be called back
             tokio::time::sleep(Duration::from_millis(50)).await;

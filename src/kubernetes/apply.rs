@@ -248,13 +248,17 @@ impl Kubernetes {
 }
 
 /// Nothing was written: the API server keeps the version of an object that would stay the same. A
-/// dry run changes no version, so there the contents are compared.
+/// dry run changes no version, and a controller may have told how things stand in the meantime, so that then the contents
+/// are compared.
 fn same(before: &DynamicObject, after: &DynamicObject, dry: bool) -> bool {
-    if !dry {
-        return before.metadata.resource_version == after.metadata.resource_version;
+    if !dry && before.metadata.resource_version == after.metadata.resource_version {
+        return true;
     }
     let bare = |object: &DynamicObject| {
         let mut object = object.clone();
+        if let Some(data) = object.data.as_object_mut() {
+            data.remove("status");
+        }
         object.metadata.managed_fields = None;
         object.metadata.generation = None;
         object.metadata.resource_version = None;

@@ -27,6 +27,8 @@ mod scale;
 mod stack;
 mod status;
 
+use error::LoginProgram;
+
 pub use apply::Applied;
 pub use error::KubernetesError;
 pub use handover::{Rerouted, Vacated};
@@ -50,6 +52,7 @@ pub struct Kubernetes {
     client: Client,
     /// For messages.
     server: String,
+    login: Option<LoginProgram>,
     patience: Duration,
 }
 
@@ -111,8 +114,11 @@ impl Kubernetes {
         // the environment's is not for a cluster of this machine, and this client has no words for proxies
         config.proxy_url = None;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = Client::try_from(config).map_err(KubernetesError::kubeconfig)?;
-        Ok(Self { client, server, patience: PATIENCE })
+        let program = config.auth_info.exec.clone();
+        let login = program.and_then(|it| Some(LoginProgram { command: it.command?, install: it.install_hint }));
+        let client = Client::try_from(config);
+        let client = client.map_err(|error| KubernetesError::connecting(&server, login.as_ref(), error))?;
+        Ok(Self { client, server, login, patience: PATIENCE })
     }
 
     /// The same, giving up on what is not ready after so long.
@@ -145,7 +151,7 @@ impl Kubernetes {
     }
 
     fn error(&self, action: &'static str, object: String, error: kube::Error) -> KubernetesError {
-        KubernetesError::of(&self.server, action, object, error)
+        KubernetesError::of(&self.server, self.login.as_ref(), action, object, error)
     }
 
     fn api(&self, object: &Identity) -> Api<DynamicObject> {

@@ -121,6 +121,9 @@ impl fmt::Display for Trouble {
             Self::Absent => f.write_str("it is not in the cluster"),
             Self::Waiting { ready, wanted, failure } => {
                 write!(f, "{ready} of {wanted} pods are ready")?;
+                if ready >= wanted && *wanted > 0 {
+                    f.write_str(", and some are of an older specification")?;
+                }
                 and(f, failure)
             }
             Self::Image { image, trouble, message } => {
@@ -211,9 +214,12 @@ impl Kubernetes {
                 let log = log.lines().map(str::to_owned).collect();
                 Trouble::Crashed { container, exit_code, reason, restarts, log }
             }
-            Told::Starting => Trouble::Starting { warning: self.warning(namespace, "Pod", name).await },
+            Told::Starting => {
+                Trouble::Starting { warning: self.warning(namespace, "Pod", name, pod.metadata.uid.as_deref()).await }
+            }
             Told::NotAnswering { container } => {
-                Trouble::NotAnswering { container, warning: self.warning(namespace, "Pod", name).await }
+                let warning = self.warning(namespace, "Pod", name, pod.metadata.uid.as_deref()).await;
+                Trouble::NotAnswering { container, warning }
             }
         }
     }
@@ -235,9 +241,12 @@ impl Kubernetes {
         all
     }
 
-    /// The newest warning about an object. Why no node took a pod before one did is of no more interest.
-    pub(super) async fn warning(&self, namespace: &str, kind: &str, name: &str) -> Option<String> {
-        self.newest_event(namespace, kind, name, "type=Warning,reason!=FailedScheduling").await
+    /// The newest warning about an object. Why no node took a pod before one did is of no more interest, nor is what was
+    /// said of an earlier object of that name: pods of a StatefulSet keep theirs, and events stay for an hour.
+    pub(super) async fn warning(&self, namespace: &str, kind: &str, name: &str, uid: Option<&str>) -> Option<String> {
+        let this = uid.map(|uid| format!("involvedObject.uid={uid},")).unwrap_or_default();
+        let fields = format!("{this}type=Warning,reason!=FailedScheduling");
+        self.newest_event(namespace, kind, name, &fields).await
     }
 
     async fn newest_event(&self, namespace: &str, kind: &str, name: &str, which: &str) -> Option<String> {

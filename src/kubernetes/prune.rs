@@ -82,12 +82,17 @@ impl Kubernetes {
                     .preconditions(Preconditions { uid: Some(uid), ..Preconditions::default() }),
                 None => DeleteParams::background(),
             };
-            let failed = |error| self.error("delete", object.to_string(), error);
-            match api.delete(&object.name, &how).await.map_err(failed) {
-                Ok(_) => deleted.push(object.to_string()),
-                // gone with its namespace, or made anew by somebody else
-                Err(KubernetesError::Refused { code: 404 | 409, .. }) => {}
-                Err(error) => return Err(error),
+            let attempt = || async {
+                let gone = api.delete(&object.name, &how).await;
+                match gone.map_err(|error| self.error("delete", object.to_string(), error)) {
+                    Ok(_) => Ok(true),
+                    // gone with its namespace, or made anew by somebody else
+                    Err(KubernetesError::Refused { code: 404 | 409, .. }) => Ok(false),
+                    Err(error) => Err(error),
+                }
+            };
+            if self.patient(false, attempt).await? {
+                deleted.push(object.to_string());
             }
         }
         Ok(deleted)

@@ -75,6 +75,7 @@ pub(super) struct Standing {
     pub settled: bool,
     /// The controller has seen the newest specification.
     pub seen: bool,
+    pub uid: Option<String>,
     /// Those of all its pods.
     pub labels: BTreeMap<String, String>,
     /// What tells its newest pods from older ones: a label of theirs, but with a Deployment an annotation of their
@@ -205,11 +206,16 @@ impl Kubernetes {
             match self.newest_pods(workload, &standing).await {
                 Ok(reasons) if !reasons.is_empty() => return reasons,
                 Ok(_) => {}
-                Err(error) => return vec![reason(Trouble::Unknown { reason: error.to_string() })],
+                // who may not see pods hears what the controller says
+                Err(error) => drop(failure.get_or_insert_with(|| error.to_string())),
             }
             // Deployments say in their status what others say in events only
-            if failure.is_none() && workload.kind != WorkloadKind::Deployment {
-                failure = self.warning(&workload.namespace, &format!("{:?}", workload.kind), &workload.name).await;
+            if workload.kind != WorkloadKind::Deployment {
+                let (kind, uid) = (format!("{:?}", workload.kind), standing.uid.as_deref());
+                failure = self.warning(&workload.namespace, &kind, &workload.name, uid).await.or(failure);
+            }
+            if failure.is_none() && workload.kind == WorkloadKind::DaemonSet && standing.wanted == 0 {
+                failure = Some("the cluster has no node that it is to run on".to_owned());
             }
         }
         vec![reason(Trouble::Waiting { ready: standing.ready, wanted: standing.wanted, failure })]
@@ -306,6 +312,7 @@ fn of_deployment(object: Deployment) -> Standing {
         ready: status.available_replicas.unwrap_or(0),
         settled: seen && updated >= wanted && status.replicas.unwrap_or(0) <= updated,
         seen,
+        uid: object.metadata.uid,
         labels: spec.selector.match_labels.unwrap_or_default(),
         revision: revision.map(|revision| (REVISION, revision)),
         failure: failure.and_then(|condition| condition.message),
@@ -324,6 +331,7 @@ fn of_daemon_set(object: DaemonSet) -> Standing {
         // a controller that has not looked yet wants none
         settled: seen && status.updated_number_scheduled.unwrap_or(0) >= wanted && wanted > 0,
         seen,
+        uid: object.metadata.uid,
         labels: spec.selector.match_labels.unwrap_or_default(),
         revision: generation.map(|generation| ("pod-template-generation", generation)),
         failure: None,
@@ -340,6 +348,7 @@ fn of_stateful_set(object: StatefulSet) -> Standing {
         ready: status.ready_replicas.unwrap_or(0),
         settled: seen && status.updated_replicas.unwrap_or(0) >= wanted,
         seen,
+        uid: object.metadata.uid,
         labels: spec.selector.match_labels.unwrap_or_default(),
         revision: status.update_revision.map(|revision| ("controller-revision-hash", revision)),
         failure: None,
@@ -357,6 +366,7 @@ fn of_job(object: Job) -> Standing {
         ready: status.succeeded.unwrap_or(0),
         settled: true,
         seen: true,
+        uid: object.metadata.uid,
         revision: None,
         labels: spec.selector.unwrap_or_default().match_labels.unwrap_or_default(),
         over: failed.is_some(),

@@ -29,8 +29,12 @@ impl Kubernetes {
     pub async fn is_autoscaled(&self, workload: &Workload) -> Result<bool, KubernetesError> {
         let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), &workload.namespace);
         let found = api.list(&ListParams::default()).await;
-        let found = found.map_err(|error| self.error("list", "autoscalers".into(), error))?;
-        Ok(found.items.iter().any(|scaler| is_of(scaler, workload)))
+        match found.map_err(|error| self.error("list", "autoscalers".into(), error)) {
+            Ok(found) => Ok(found.items.iter().any(|scaler| is_of(scaler, workload))),
+            // a cluster that knows none
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Another number of pods. [`Kubernetes::rolled_out`] waits for them.

@@ -81,6 +81,8 @@ impl StackOwner<'_> {
 pub struct Foreign {
     /// Objects of the stack's names that are not the stack's.
     pub objects: Vec<String>,
+    /// Other stacks of the platform that all of these belong to.
+    pub stacks: Vec<String>,
     /// Its namespace is there, and somebody else's.
     pub namespace: bool,
     /// What the stack says is there and is not: `Secret key`.
@@ -140,7 +142,10 @@ impl Kubernetes {
         });
         let looks: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
         let mut all = Foreign::default();
+        let (of_platform, mut strange) = (StackOwner { stack: None, ..owner }, false);
         for (object, own, found) in looks {
+            let labels = found.iter().flatten().map(|found| found.labels()).find(|labels| of_platform.owns(labels));
+            let stack = labels.and_then(|labels| labels.get(label::STACK)).cloned();
             let others = match (found, own) {
                 (Some(None), false) => {
                     all.missing.push((object.kind.clone(), object.name.clone()));
@@ -152,9 +157,18 @@ impl Kubernetes {
             };
             match others && object.kind == "Namespace" {
                 true => all.namespace = true,
-                false => all.objects.extend(others.then(|| object.to_string())),
+                false if others => {
+                    all.objects.push(object.to_string());
+                    strange |= stack.is_none();
+                    all.stacks.extend(stack.filter(|stack| !all.stacks.contains(stack)));
+                }
+                false => {}
             }
         }
+        if strange {
+            all.stacks.clear();
+        }
+        all.stacks.sort();
         all.objects.sort();
         all.missing.sort();
         Ok(all)
@@ -198,9 +212,12 @@ impl Kubernetes {
     async fn in_default(&self, object: &Identity, manifest: &Value) -> Result<(), KubernetesError> {
         let (other, manifest) = in_namespace(object, manifest, "default");
         let api = self.api(&other);
-        // what is there of that name is somebody else's, and would be looked at together with ours
-        if !matches!(api.get_metadata_opt(&other.name).await, Ok(None)) {
-            return Ok(());
+        let there = api.get_metadata_opt(&other.name).await;
+        match there.map_err(|error| self.error("read", object.to_string(), error)) {
+            Ok(None) => {}
+            Err(error) if error.is_no_kind() => return Err(error),
+            // what is there of that name is somebody else's, and would be looked at together with ours
+            Ok(Some(_)) | Err(_) => return Ok(()),
         }
         match self.put(&api, &other, &manifest, true).await {
             // rights and quotas are those of the namespace
@@ -223,8 +240,10 @@ impl Kubernetes {
         let resources = KINDS.map(resource).to_vec();
         // a user whose role is made for this stack need not see what it has none of
         let needed = keep.iter().filter_map(|object| object["kind"].as_str()).collect();
-        let found = self.visible(resources, owner.namespace, &selector(&owner.labels()), &needed).await?;
-        let gone = self.unwanted(found, &wanted);
+        let labels = selector(&owner.labels());
+        let look = || self.visible(resources.clone(), owner.namespace, &labels, &needed);
+        // where a removal begins with it, who is not there is told at once
+        let gone = self.unwanted(self.patient(dry || keep.is_empty(), look).await?, &wanted);
         match dry {
             true => Ok(gone.iter().map(|one| one.object.to_string()).collect()),
             false => self.delete(gone).await,
@@ -250,7 +269,10 @@ impl Kubernetes {
         let (mut others, mut unseen) = (Vec::new(), Vec::new());
         let claims = match found {
             Ok(found) => found.items,
-            Err(KubernetesError::Refused { code: 404 | 405 | 503, .. }) => {
+            // who may not see claims keeps them
+            Err(KubernetesError::Refused { code, .. })
+                if matches!(code, 404 | 405 | 503) || code == 403 && !volumes =>
+            {
                 unseen.push(claim.plural.clone());
                 Vec::new()
             }
@@ -270,7 +292,7 @@ impl Kubernetes {
                 removed.extend(self.delete(vec![own]).await?);
             }
         }
-        Ok(StackRemoved { removed, kept, others, unseen })
+        Ok(StackRemoved { removed, kept, others, unseen: crate::words::unique(unseen) })
     }
 
     /// The stack's namespace, if it was made for it.
@@ -321,10 +343,15 @@ impl Kubernetes {
                 }
             };
             let is_given = |name: &str| {
-                matches!(
-                    (resource.kind.as_str(), name),
-                    ("ConfigMap", "kube-root-ca.crt") | ("ServiceAccount", "default")
-                )
+                match resource.kind.as_str() {
+                    "ConfigMap" => ["kube-root-ca.crt", "openshift-service-ca.crt"].contains(&name),
+                    "ServiceAccount" => ["default", "builder", "deployer"].contains(&name),
+                    // OpenShift's, too
+                    "RoleBinding" => {
+                        ["system:deployers", "system:image-builders", "system:image-pullers"].contains(&name)
+                    }
+                    _ => false,
+                }
             };
             let of_others = objects.iter().filter(|object| {
                 let ours =
@@ -351,18 +378,40 @@ impl Kubernetes {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let how = ListParams::default().labels(&selector(&owner.labels()));
         loop {
-            let left = pods.list_metadata(&how).await.map_err(|error| self.error("list", "pods".into(), error))?;
-            let mut left: Vec<String> =
-                left.items.iter().map(|pod| format!("Pod {namespace}/{}", pod.name_any())).collect();
+            let left = pods.list_metadata(&how).await.map_err(|error| self.error("list", "pods".into(), error));
+            let left = match left {
+                Ok(left) => left.items,
+                // who may remove what runs pods need not see pods
+                Err(KubernetesError::Refused { code: 403, .. }) => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            let mut left: Vec<String> = left.iter().map(|pod| format!("Pod {namespace}/{}", pod.name_any())).collect();
+            left.extend(self.going(owner, namespace).await?);
             // who may not look at it has not removed it
-            let space = namespaces.get_metadata_opt(namespace).await.unwrap_or_default();
-            let ending = space.is_some_and(|space| space.metadata.deletion_timestamp.is_some());
-            left.extend(ending.then(|| format!("Namespace {namespace}")));
+            let space = namespaces.get_opt(namespace).await.unwrap_or_default();
+            left.extend(space.filter(|space| space.metadata.deletion_timestamp.is_some()).map(|space| kept(&space)));
             if left.is_empty() || Instant::now() >= deadline {
                 return Ok(left);
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// What of a stack was deleted and is still there, since somebody has to let go of it first: a balancer of the cloud
+    /// of its Service, a pod of its claim.
+    async fn going(&self, owner: StackOwner<'_>, namespace: &str) -> Result<Vec<String>, KubernetesError> {
+        let kinds = KINDS.into_iter().chain([CLAIM]).map(resource).collect();
+        let found = self.visible(kinds, Some(namespace), &selector(&owner.labels()), &BTreeSet::new()).await;
+        let found = match found {
+            Ok(found) => found,
+            Err(KubernetesError::Refused { code: 403, .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let going = found.iter().flat_map(|(resource, objects)| {
+            let going = objects.iter().filter(|object| object.metadata.deletion_timestamp.is_some());
+            going.map(move |object| format!("{} {namespace}/{}", resource.kind, object.name_any()))
+        });
+        Ok(going.collect())
     }
 
     /// Everything of these stacks that runs pods.
@@ -417,12 +466,27 @@ impl Kubernetes {
     /// # Errors
     /// When the API server does not answer, or refuses.
     pub async fn forget_failed(&self, workload: &Workload) -> Result<bool, KubernetesError> {
-        if workload.kind != WorkloadKind::Job || !self.standing(workload).await?.is_some_and(|standing| standing.over) {
+        if workload.kind != WorkloadKind::Job {
+            return Ok(false);
+        }
+        let standing = self.patient(false, || self.standing(workload)).await?;
+        if !standing.is_some_and(|standing| standing.over) {
             return Ok(false);
         }
         let object = Identity::of_workload(workload);
         self.remove(&self.api(&object), &object).await?;
         Ok(true)
+    }
+}
+
+/// A namespace that is on its way out, and what keeps it.
+fn kept(space: &Namespace) -> String {
+    let conditions = space.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let remains = conditions.iter().filter(|one| one.status == "True" && one.type_.ends_with("Remaining"));
+    let remains: Vec<&str> = remains.filter_map(|one| one.message.as_deref()).collect();
+    match remains.is_empty() {
+        true => format!("Namespace {}", space.name_any()),
+        false => format!("Namespace {} ({})", space.name_any(), remains.join("; ")),
     }
 }
 

@@ -209,7 +209,7 @@ async fn what_stands_in_the_way_is_found_before_anything_is_written() {
     }
     let found = server.kubernetes.foreign(OWNER, &all).await.unwrap();
     let objects = vec!["Deployment shop/web".to_owned()];
-    assert_eq!(found, Foreign { objects, namespace: true, missing: Vec::new() });
+    assert_eq!(found, Foreign { objects, namespace: true, ..Foreign::default() });
     // who may not look at the namespace has it from somebody, and a secret that cannot be seen may be there
     let said = "is forbidden: User \"a\" cannot get resource".to_owned();
     memory.lock().unwrap().objects.remove("/api/v1/namespaces/shop");
@@ -241,6 +241,10 @@ async fn the_api_server_is_asked_whether_it_would_take_a_stack() {
     memory.lock().unwrap().no = vec![("PATCH", "/deployments/web", 403, "Forbidden", said)];
     let error = server.kubernetes.check_objects(&changed).await.unwrap_err();
     insta::assert_snapshot!(error, @r#"cannot apply Deployment shop/web: deployments.apps "web" is forbidden: exceeded quota: small"#);
+    // whatever code it comes with
+    let said = "admission webhook \"a\" denied the request: gone".to_owned();
+    memory.lock().unwrap().no = vec![("PATCH", "/deployments/web", 404, "NotFound", said)];
+    server.kubernetes.check_objects(&changed).await.unwrap_err();
     let said = "admission webhook \"a\" does not support dry run".to_owned();
     memory.lock().unwrap().no = vec![("PATCH", "/deployments/web", 400, "BadRequest", said)];
     server.kubernetes.check_objects(&changed).await.unwrap();
@@ -265,6 +269,11 @@ async fn what_no_api_server_takes_is_told_before_its_namespace_is_made() {
     refused(404, "NotFound", "the server could not find the requested resource");
     let error = server.kubernetes.check_objects(&all).await.unwrap_err();
     insta::assert_snapshot!(error, @"cannot apply Deployment shop/web: the server could not find the requested resource");
+    memory.lock().unwrap().no.clear();
+    memory.lock().unwrap().without = vec!["daemonsets"];
+    let error = server.kubernetes.check_objects(&all).await.unwrap_err();
+    insta::assert_snapshot!(error, @"cannot read DaemonSet shop/each: the server could not find the requested resource");
+    memory.lock().unwrap().without.clear();
     // who may do what in `default`, and what is there of that name, is another matter
     refused(403, "Forbidden", "deployments.apps \"web\" is forbidden: exceeded quota: small");
     server.kubernetes.check_objects(&all).await.unwrap();
@@ -414,9 +423,17 @@ async fn an_old_pod_does_not_block_a_stateful_set() {
     assert!(!memory.lock().unwrap().objects.contains_key(pod));
     assert_eq!(failed.to_string(), "StatefulSet shop/db: 0 of 1 pods are ready");
     // what says no to its pods is in its events
+    let uid = memory.lock().unwrap().get("/statefulsets/db").unwrap()["metadata"]["uid"].clone();
     let event = json!({"metadata": {"name": "e", "namespace": "shop"}, "type": "Warning", "reason": "FailedCreate",
-        "involvedObject": {"kind": "StatefulSet", "name": "db"}, "message": "pods \"db-0\" is forbidden: exceeded quota: small"});
+        "involvedObject": {"kind": "StatefulSet", "name": "db", "uid": uid},
+        "message": "pods \"db-0\" is forbidden: exceeded quota: small"});
+    // and those of an earlier one of that name are there for an hour
+    let mut earlier = event.clone();
+    earlier["involvedObject"]["uid"] = json!("earlier");
+    earlier["message"] = json!("the node was low on resource: memory");
+    earlier["lastTimestamp"] = json!("2026-01-01T00:00:00Z");
     memory.lock().unwrap().put("/api/v1/namespaces/shop/events/e", event);
+    memory.lock().unwrap().put("/api/v1/namespaces/shop/events/f", earlier);
     let failed = rolled_out(&server, WorkloadKind::StatefulSet, "db", Duration::ZERO).await.unwrap_err();
     insta::assert_snapshot!(failed, @r#"StatefulSet shop/db: 0 of 1 pods are ready: pods "db-0" is forbidden: exceeded quota: small"#);
 }
@@ -461,6 +478,82 @@ async fn a_user_who_may_see_no_more_than_the_stack_has_is_enough() {
     memory.lock().unwrap().no = no(&["/deployments", "/statefulsets", "/daemonsets", "/jobs"]);
     let error = server.kubernetes.stack_workloads(OWNER).await.unwrap_err();
     assert!(matches!(error, KubernetesError::Refused { code: 403, .. }), "{error}");
+}
+
+/// Nor need it have what only tells how things stand.
+#[tokio::test]
+async fn a_user_who_may_not_see_pods_hears_of_the_workload_and_removes_it() {
+    let (server, memory) = server().await;
+    memory.lock().unwrap().sick.insert("web".into(), crashing(0));
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    let no = |kind| ("GET", kind, 403, "Forbidden", "User \"me\" cannot list resource".to_owned());
+    memory.lock().unwrap().no = vec![no("/pods"), no("/persistentvolumeclaims")];
+    let failed = rolled_out(&server, WorkloadKind::Deployment, "web", Duration::ZERO).await.unwrap_err();
+    insta::assert_snapshot!(failed, @r#"Deployment shop/web: 0 of 2 pods are ready: cannot list pods in shop: User "me" cannot list resource"#);
+    server.kubernetes.remove_stack(OWNER, "shop", true).await.unwrap_err();
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    let gone = server.kubernetes.remove_stack(OWNER, "shop", false).await.unwrap();
+    assert_eq!(gone.unseen, ["persistentvolumeclaims", "pods"]);
+    let names = memory.lock().unwrap().names();
+    assert!(
+        names.contains(&"persistentvolumeclaims/data".to_owned()) && !names.contains(&"deployments/web".to_owned())
+    );
+    assert_eq!(server.kubernetes.ended(OWNER, "shop", Duration::ZERO).await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_cluster_puts_into_each_namespace_keeps_none_of_them() {
+    let (server, memory) = server().await;
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    for (plural, kind, name) in [
+        ("configmaps", "ConfigMap", "kube-root-ca.crt"),
+        ("configmaps", "ConfigMap", "openshift-service-ca.crt"),
+        ("serviceaccounts", "ServiceAccount", "default"),
+    ] {
+        let given = json!({"kind": kind, "metadata": {"name": name, "namespace": "shop"}});
+        memory.lock().unwrap().put(&format!("/api/v1/namespaces/shop/{plural}/{name}"), given);
+    }
+    let gone = server.kubernetes.remove_stack(OWNER, "shop", true).await.unwrap();
+    assert!(gone.others.is_empty() && gone.removed.contains(&"Namespace shop".to_owned()), "{gone:?}");
+}
+
+/// A finalizer of somebody else's keeps an object, and with it the namespace.
+#[tokio::test]
+async fn what_is_not_gone_yet_is_named() {
+    let (server, memory) = server().await;
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    let ended = async || server.kubernetes.ended(OWNER, "shop", Duration::ZERO).await.unwrap();
+    assert_eq!(ended().await, [""; 0]);
+    {
+        let mut memory = memory.lock().unwrap();
+        for path in ["/api/v1/namespaces/shop/services/web", "/api/v1/namespaces/shop"] {
+            memory.objects.get_mut(path).unwrap()["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        let message = "Some content in the namespace has finalizers remaining: cloud/balancer in 1 resource instances";
+        let conditions = json!([{"type": "NamespaceFinalizersRemaining", "status": "True", "message": message},
+            {"type": "NamespaceContentRemaining", "status": "False", "message": "All content successfully removed"}]);
+        memory.objects.get_mut("/api/v1/namespaces/shop").unwrap()["status"] = json!({"conditions": conditions});
+    }
+    insta::assert_debug_snapshot!(ended().await, @r#"
+    [
+        "Service shop/web",
+        "Namespace shop (Some content in the namespace has finalizers remaining: cloud/balancer in 1 resource instances)",
+    ]
+    "#);
+}
+
+#[tokio::test]
+async fn a_service_for_each_node_says_that_there_is_none_for_it() {
+    let (server, memory) = server().await;
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    {
+        let mut memory = memory.lock().unwrap();
+        let each = memory.objects.get_mut("/apis/apps/v1/namespaces/shop/daemonsets/each").unwrap();
+        each["status"]["desiredNumberScheduled"] = json!(0);
+        each["status"]["numberAvailable"] = json!(0);
+    }
+    let failed = rolled_out(&server, WorkloadKind::DaemonSet, "each", Duration::ZERO).await.unwrap_err();
+    insta::assert_snapshot!(failed, @"DaemonSet shop/each: 0 of 0 pods are ready: the cluster has no node that it is to run on");
 }
 
 /// One that had an address and is to have none, or the other way round.

@@ -8,6 +8,14 @@ use std::path::Path;
 /// stacks of a platform are one project.
 pub const COMPOSE: &str = "com.docker.compose.";
 
+/// The project that a resource belongs to: for what is ours the platform.
+pub const COMPOSE_PROJECT: &str = "com.docker.compose.project";
+
+/// What Docker Compose calls a volume of a project, where the file does not say it.
+pub fn compose_volume(project: &str, key: &str) -> String {
+    format!("{project}_{key}")
+}
+
 /// The Compose file that a container or a volume comes from; of what is built in only containers have one.
 pub const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
 

@@ -107,6 +107,11 @@ pub struct ObservedVolume {
     /// Seconds since the Unix epoch, where the engine says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_at: Option<i64>,
+    /// With its options: of engines that say them as they were told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub driver_opts: BTreeMap<String, String>,
 }
 
 impl ObservedVolume {
@@ -133,6 +138,9 @@ pub struct ObservedContainer {
     /// Network name -> id of the network that it was made for, on engines that go by it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub networks: BTreeMap<String, String>,
+    /// Names of the networks that it is on, where the engine said so of one that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached: Option<BTreeSet<String>>,
     pub ports: Vec<PortBinding>,
     /// Volumes by name, and folders of the host, that it may write to.
     pub writes: Vec<String>,
@@ -159,6 +167,11 @@ pub struct ObservedContainer {
 }
 
 impl ObservedContainer {
+    /// It runs, or rests in the middle of its work: its ports are its own.
+    pub fn holds_ports(&self) -> bool {
+        matches!(self.state, ContainerState::Running | ContainerState::Paused)
+    }
+
     /// Its restart policy has brought it back too often for a service that is coming up.
     pub fn keeps_ending(&self) -> bool {
         self.restart_count >= 3

@@ -224,6 +224,9 @@ pub struct ImageSettings {
     pub overrides: BTreeMap<String, String>,
     /// Image reference -> its digest (`sha256:...`), of macula.lock.
     pub locked: BTreeMap<String, String>,
+    /// Services whose image macula.yaml names.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub named: BTreeSet<String>,
 }
 
 /// `--images`.

@@ -18,14 +18,14 @@ fn is_plain(reference: &str) -> bool {
 /// Lacks a name, its tag or its digest where the signs around it are there: `nginx:`.
 pub fn has_empty_part(reference: &str) -> bool {
     let named = reference.split_once('@').map_or(reference, |(named, _)| named);
-    let lacks = |part: &str| part.is_empty() || part.starts_with(':') || part.ends_with(':');
+    let lacks = |part: &str| part.is_empty() || part.starts_with(':') || part.ends_with(':') || part.contains("::");
     is_plain(reference) && (named.split('/').any(lacks) || reference.ends_with(['@', ':']))
 }
 
 /// The same with its repository in lower case, as all of them are; none where it is so, or where capitals are not all
 /// that is wrong. Tags may have capitals.
 pub fn in_lower_case(reference: &str) -> Option<String> {
-    if !is_plain(reference) {
+    if !is_plain(reference) || has_empty_part(reference) {
         return None;
     }
     let (named, digest) = reference.split_at(reference.find('@').unwrap_or(reference.len()));
@@ -67,6 +67,7 @@ mod tests {
             ("Acme/Shop", Some("acme/shop")),
             ("GHCR.io:5000/Acme/shop:V1@sha256:AB", Some("GHCR.io:5000/acme/shop:V1@sha256:AB")),
             ("localhost:5001/shop", None),
+            ("NGINX:::1", None),
             ("", None),
         ] {
             assert_eq!(in_lower_case(given).as_deref(), lower, "{given}");
@@ -75,8 +76,19 @@ mod tests {
 
     #[test]
     fn a_part_that_is_missing_is_seen() {
-        let lacking =
-            ["nginx:", "a//b", "/nginx", "nginx/", ":1", "ghcr.io/:1", "nginx@", "nginx:@sha256:ab", "nginx@sha256:"];
+        let lacking = [
+            "nginx:",
+            "NGINX:::1",
+            "nginx::1",
+            "a//b",
+            "/nginx",
+            "nginx/",
+            ":1",
+            "ghcr.io/:1",
+            "nginx@",
+            "nginx:@sha256:ab",
+            "nginx@sha256:",
+        ];
         let whole = ["nginx", "localhost:5000/nginx:1", "nginx:1@sha256:ab", "nginx:${TAG:?see /docs/:}"];
         assert!(lacking.into_iter().all(has_empty_part) && !whole.into_iter().any(has_empty_part));
     }

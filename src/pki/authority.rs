@@ -169,6 +169,11 @@ impl Authority {
         Bundle::parse(&content).ok()?.certificates.into_iter().next()
     }
 
+    /// Where the root lies for whoever wants to trust it.
+    pub fn root_path(&self, folder: &Path) -> PathBuf {
+        root_file(folder, &self.domain)
+    }
+
     /// A new authority, in memory only. The root's key is gone when this returns.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ mod supply;
 mod tasks;
 mod text;
 mod turns;
+mod unheeded;
 mod verb;
 
 pub use cluster::{
@@ -39,12 +40,13 @@ pub use processes::{
     KEEPER, KeptProcess, Parts, ProcessAction, ProcessStep, SETTLED, leave_out_processes, left_out_processes,
     process_again, process_steps, process_waves,
 };
-pub use projects::{LeftBehind, OtherProject, left_behind, replaced_projects};
+pub use projects::{LeftBehind, OfCompose, OtherProject, left_behind, of_compose, replaced_projects};
 pub use reach::{GROUP as REACH_GROUP, join, leave, relay};
 pub use reason::Reason;
 pub use reconcile::{Conflict, Wish, holder_of, reconcile, reconcile_anew};
 pub use select::{select, without};
-pub use supply::{Choice, ImageSource, LeftOut, Supply, SupplyProblem, supply};
+pub use supply::{Choice, ImageSource, LeftOut, Supply, SupplyProblem, data_of_build, supply};
+pub use unheeded::unheeded;
 pub use verb::Verb;
 
 /// `create container macula-grafana-1`: unique within a plan, and what the user reads. Made by [`Verb`].

@@ -1,5 +1,6 @@
 //! What a plan takes from another project: two projects that both call a service `web` want one container, and the
-//! second would end what the first one runs. And what containers leave behind that get another name.
+//! second would end what the first one runs. And data that stays where it is: of containers that get another name, and of
+//! a project that ran under Docker Compose.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -150,6 +151,45 @@ pub fn left_behind(plan: &Plan, observed: &Observed) -> Vec<LeftBehind> {
         }
     }
     all
+}
+
+/// Data that a project has under Docker Compose, and not in the volume that is made for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfCompose {
+    pub project: String,
+    pub key: String,
+    pub before: String,
+    pub now: String,
+}
+
+impl fmt::Display for OfCompose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { project, key, before, now } = self;
+        write!(
+            f,
+            "{before} has data of {project} from docker compose, and {key} begins with an empty {now} (to use the data, \
+             stop `docker compose` and mount it: `volumes: {{{key}: {{name: {before}, external: true}}}}`)"
+        )
+    }
+}
+
+/// The volumes of a plan that are made empty while Docker Compose has one of the same project and key.
+pub fn of_compose(plan: &Plan, observed: &Observed) -> Vec<OfCompose> {
+    let found = plan.steps.iter().filter_map(|step| {
+        let Action::CreateVolume { spec, .. } = &step.action else { return None };
+        let (project, key) = (spec.labels.get(label::STACK)?, spec.labels.get(label::NAME)?);
+        let before = observed.volume(&label::compose_volume(project, key))?;
+        let is_its = before.labels.get(label::COMPOSE_PROJECT) == Some(project);
+        // what is built in is nobody's project
+        let is_users = spec.labels.contains_key(label::CONFIG_FILES);
+        (is_users && is_its && !before.labels.contains_key(label::PLATFORM)).then(|| OfCompose {
+            project: project.clone(),
+            key: key.clone(),
+            before: before.name.clone(),
+            now: spec.name.clone(),
+        })
+    });
+    found.collect()
 }
 
 /// The same container of the same service of a file, whatever name the service has in the platform.

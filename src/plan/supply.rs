@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::Reason;
 use crate::model::{
-    ImagePolicy, ImageSpec, Observed, ObservedImage, Platform, PullPolicy, Service, label, split_registry,
+    ImagePolicy, ImageSettings, ImageSpec, Observed, ObservedImage, Platform, Provider, PullPolicy, Service, label,
+    split_registry,
 };
 
 /// Where an image came from.
@@ -113,10 +114,7 @@ pub fn supply(
     let mut problems = Vec::new();
     for (_, service) in platform.services() {
         let Some(spec) = specs.iter().find(|spec| spec.services.contains(&service.name)) else { continue };
-        let wrote = volumes_of(service)
-            .into_iter()
-            .find_map(|name| Some((name.clone(), observed.volume(&name)?.labels.get(label::PROVIDER)?.clone())));
-        match choose(platform.images.policy, service, spec, observed, wrote) {
+        match choose(&platform.images, service, spec, observed, written(service, observed, volumes_of)) {
             Ok(choice) => {
                 supply.choices.insert(service.name.clone(), choice);
             }
@@ -134,6 +132,27 @@ pub fn supply(
     }
     leave_out_dependents(platform, &mut supply, &mut problems, strict);
     (supply, problems)
+}
+
+/// The first of its volumes that says who wrote it, with that.
+fn written(
+    service: &Service,
+    observed: &Observed,
+    volumes_of: &dyn Fn(&Service) -> Vec<String>,
+) -> Option<(String, String)> {
+    volumes_of(service)
+        .into_iter()
+        .find_map(|name| Some((name.clone(), observed.volume(&name)?.labels.get(label::PROVIDER)?.clone())))
+}
+
+/// The volume of a service that only its build opens, and who wrote it.
+pub fn data_of_build(
+    service: &Service,
+    observed: &Observed,
+    volumes_of: &dyn Fn(&Service) -> Vec<String>,
+) -> Option<(String, String)> {
+    let provider = service.extension.provider.as_ref()?;
+    written(service, observed, volumes_of).filter(|(_, found)| provider.image != *found && provider.build_opens(found))
 }
 
 impl Supply {
@@ -216,7 +235,7 @@ fn leave_out_dependents(platform: &Platform, supply: &mut Supply, problems: &mut
 }
 
 fn choose(
-    policy: ImagePolicy,
+    images: &ImageSettings,
     service: &Service,
     spec: &ImageSpec,
     observed: &Observed,
@@ -226,6 +245,7 @@ fn choose(
         (Some(provider), Some((_, found))) => (provider.image == *found, provider.build_opens(found)),
         _ => (true, true),
     };
+    let policy = images.policy;
     let build_only = spec.pull.is_empty();
     // what was built from files that have changed since is not what is asked for
     let stale = |found: &crate::model::ObservedImage| {
@@ -258,7 +278,11 @@ fn choose(
     let bundled = |found: &Option<(String, &ObservedImage)>| {
         found.as_ref().is_some_and(|(name, _)| observed.bundled.contains_key(name))
     };
+    // who names an image and has it here wants no other server: the build in its place would go unnoticed
+    let unwanted_build =
+        images.named.contains(&service.name) && !image_fits && !prefer_build && spec.present(observed).is_some();
     let choice = match policy {
+        _ if unwanted_build => None,
         _ if image_fits && bundled(&present_image) => here(present_image, ImageSource::Image),
         _ if build_fits && bundled(&present_build) => here(present_build, ImageSource::Build),
         ImagePolicy::Local => {
@@ -293,7 +317,7 @@ fn choose(
     // another one is asked for than the one that is there
     let present = spec.present(observed).is_some();
     // the data is the build's own, or there is nothing but a build: it is missing, and nothing else is wrong
-    let only_build = policy == ImagePolicy::Local && build_fits && (build_only || !image_fits);
+    let only_build = policy == ImagePolicy::Local && build_fits && (build_only || !image_fits) && !unwanted_build;
     choice.ok_or_else(|| match (wrote, image_fits && build_fits) {
         _ if only_build && spec.build.is_some() => {
             SupplyProblem::NotBuilt { service: service.name.clone(), reason: not_built(spec) }
@@ -302,6 +326,12 @@ fn choose(
             let opens = match &service.extension.provider {
                 Some(provider) if image_fits => {
                     format!("only the image opens ({}), and it cannot be had", provider.image)
+                }
+                Some(Provider { build, .. }) if build_fits && unwanted_build => {
+                    let name = &service.name;
+                    format!(
+                        "only the build opens ({build}), and services.{name}.image in macula.yaml names another one"
+                    )
                 }
                 Some(provider) if build_fits => {
                     format!("only the build opens ({}), and it is not allowed", provider.build)

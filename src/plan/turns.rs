@@ -52,6 +52,18 @@ pub(super) fn take(
     }
 }
 
+/// Adds these edges, `(before, after)`, where nothing is against it.
+pub(super) fn put_off(steps: &mut [Step], edges: &[(StepId, StepId)]) {
+    let mut order = Order::of(steps);
+    for (before, after) in edges.iter().filter(|(before, after)| order.add(before, after)) {
+        if let Some(step) = steps.iter_mut().find(|step| step.id == *after) {
+            step.after.push(before.clone());
+            step.after.sort();
+            step.after.dedup();
+        }
+    }
+}
+
 /// Which steps come after which.
 struct Order {
     numbers: BTreeMap<StepId, usize>,

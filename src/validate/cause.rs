@@ -36,6 +36,8 @@ pub enum Cause {
     PowerDnsDown { address: SocketAddr, reason: String },
     UpstreamSilent { servers: Vec<SocketAddr>, reason: String },
     NoSuchName { reason: String },
+    NotPassedOn { name: String },
+    NoAddress { reason: String },
     // the system's look-up
     NotInstalled,
     Interrupted,
@@ -95,6 +97,8 @@ impl Cause {
             Self::PowerDnsDown { .. } => "powerdns_down",
             Self::UpstreamSilent { .. } => "upstream_silent",
             Self::NoSuchName { .. } => "no_such_name",
+            Self::NotPassedOn { .. } => "not_passed_on",
+            Self::NoAddress { .. } => "no_address",
             Self::NotInstalled => "not_installed",
             Self::Interrupted => "interrupted",
             Self::FileGone { .. } => "file_gone",
@@ -146,7 +150,9 @@ impl Cause {
             | Self::ResolverOtherAddress { .. }
             | Self::PowerDnsDown { .. }
             | Self::UpstreamSilent { .. }
-            | Self::NoSuchName { .. } => Hop::Dns,
+            | Self::NoSuchName { .. }
+            | Self::NotPassedOn { .. }
+            | Self::NoAddress { .. } => Hop::Dns,
             Self::NotInstalled
             | Self::Interrupted
             | Self::FileGone { .. }

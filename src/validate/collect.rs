@@ -29,6 +29,8 @@ const RESOLVE: Duration = Duration::from_millis(1500);
 const CONTROL: Duration = Duration::from_secs(2);
 /// Type A.
 const A: u16 = 1;
+/// Type AAAA.
+const AAAA: u16 = 28;
 /// Type NS, of the root: what every name server that others may ask has at hand.
 const NS: u16 = 2;
 
@@ -340,7 +342,10 @@ async fn walk(
     let dns = async {
         match resolver {
             Some(resolver) => {
-                let answer = ask(resolver, &target.asked, A, RESOLVE).await;
+                let mut answer = ask(resolver, &target.asked, A, RESOLVE).await;
+                if target.address.is_none() && answer.as_ref().is_ok_and(Vec::is_empty) {
+                    answer = ask(resolver, &target.asked, AAAA, RESOLVE).await;
+                }
                 Some(answer.map_err(|error| said(resolver, &error)))
             }
             None => None,

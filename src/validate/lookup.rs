@@ -13,19 +13,23 @@ pub(super) fn dns(evidence: &Evidence, seen: &NameSeen) -> Found {
         return Found::Broken(Cause::ResolverDead { squatter: machine.resolver_port.clone() });
     };
     let own = seen.target.address.is_some();
+    let name = &seen.target.asked;
+    let below = *name == evidence.domain || name.ends_with(&format!(".{}", evidence.domain));
+    let nothing = |reason: &str| match below {
+        true => Cause::NoAddress { reason: reason.to_owned() },
+        false => Cause::NoSuchName { reason: reason.to_owned() },
+    };
     if own && !resolver.zones.contains(&evidence.domain) {
         return Found::Broken(Cause::ZoneMissing { domain: evidence.domain.clone() });
     }
     match (&seen.dns, resolver.address) {
-        (Some(Err(reason)), _) if !own && !reason.contains("timed out") => {
-            Found::Broken(Cause::NoSuchName { reason: reason.clone() })
-        }
+        (Some(Err(reason)), _) if !own && !reason.contains("timed out") => Found::Broken(nothing(reason)),
         (Some(Err(reason)), Some(address)) => Found::Broken(Cause::ResolverSilent { address, reason: reason.clone() }),
         (Some(Ok(found)), _) => match seen.target.address {
             Some(expected) if !found.contains(&expected) => {
                 Found::Broken(Cause::ResolverOtherAddress { found: found.clone(), expected })
             }
-            None if found.is_empty() => Found::Broken(Cause::NoSuchName { reason: "it has no IPv4 address".into() }),
+            None if found.is_empty() => Found::Broken(nothing("there is neither A nor AAAA")),
             _ => Found::Is(State::Ok),
         },
         _ => Found::Is(State::Unknown),

@@ -44,6 +44,7 @@ fn time(seconds: i64) -> String {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoEngine { reason } if reason.starts_with("no container engine answers") => f.write_str(reason),
             Self::NoEngine { reason } => write!(f, "no container engine answers: {reason}"),
             Self::ResolverDead { squatter: None } => f.write_str("the resolver does not run"),
             Self::ResolverDead { squatter: Some(owner) } => {
@@ -69,6 +70,12 @@ impl fmt::Display for Cause {
                 list(servers)
             ),
             Self::NoSuchName { reason } => write!(f, "this machine's name servers do not know it: {reason}"),
+            Self::NotPassedOn { name } => write!(
+                f,
+                "what this machine's name servers say of {name} leads to this machine or into a platform's network, and \
+                 is not passed on (DNS rebinding)"
+            ),
+            Self::NoAddress { reason } => write!(f, "its records lead to no address: {reason}"),
             Self::NotInstalled => f.write_str("this machine has not been told to ask the resolver"),
             Self::Interrupted => f.write_str("an install or uninstall of the names was ended in the middle"),
             Self::FileGone { paths: gone } => {
@@ -211,6 +218,11 @@ impl Cause {
                 macula("up").why("to use them").into(),
             ],
             Self::NoSuchName { .. } => run(&[macula("dns list")]),
+            Self::NotPassedOn { name } => vec![
+                Remedy::say(format!("allow it in macula.yaml: `dns: {{rebind_allow: [{name}]}}`")),
+                macula("up").why("after that").into(),
+            ],
+            Self::NoAddress { .. } => run(&[macula("dns list").why("to see where they lead")]),
             Self::NotInstalled
             | Self::Interrupted
             | Self::FileGone { .. }

@@ -24,6 +24,8 @@ pub struct Api {
     pub sick: BTreeMap<String, Value>,
     /// What containers wrote, by the pod's name.
     pub logs: BTreeMap<String, String>,
+    /// Plurals of kinds that it does not have. A real one has no Status for them where it has nothing of their group.
+    pub without: Vec<&'static str>,
     version: u64,
 }
 
@@ -186,6 +188,9 @@ impl Api {
             return (200, types(path));
         }
         let Some(place) = place(path) else { return status(404, "NotFound", "no such path") };
+        if self.without.contains(&place.plural.as_str()) {
+            return (404, "404 page not found\n".to_owned());
+        }
         let Some(name) = &place.name else { return self.list(&place, query) };
         let own = format!("{}/{name}", place.collection);
         match (method, place.below.as_deref()) {
@@ -215,6 +220,7 @@ impl Api {
             let field = |key: &str, at: &Value| of(key).is_none_or(|value| *at == *value);
             field("involvedObject.kind", &object["involvedObject"]["kind"])
                 && field("involvedObject.name", &object["involvedObject"]["name"])
+                && field("involvedObject.uid", &object["involvedObject"]["uid"])
         };
         let found = self.objects.iter().filter(|(path, object)| within(path) && bears(object) && about(object));
         let items: Vec<&Value> = found.map(|(_, object)| object).collect();

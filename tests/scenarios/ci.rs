@@ -3,8 +3,9 @@
 use std::io::Read as _;
 
 use rustix::process::Signal;
+use serde_json::json;
 
-use crate::harness::{Platform, Running, eventually};
+use crate::harness::{IMAGE, Platform, Running, eventually};
 
 const STACK: &str = "
 services:
@@ -107,6 +108,7 @@ fn ci_starts_runs_and_cleans_up() {
 
     ci().ok().prints("shop://here");
     assert!(platform.everything().is_empty(), "nothing was there before, and nothing is left");
+    platform.run("ci --no-dns --needs nosuch -- true").exits(2).says("no service is named nosuch");
     assert!(!platform.project().join(&report).exists());
 
     platform.write("fail", "");
@@ -135,6 +137,48 @@ fn ci_starts_runs_and_cleans_up() {
     ci().exits(7).says(&report);
     assert!(unpacked(&platform, &report).contains("== macula-report/logs/shop.log"));
     assert_eq!(platform.everything(), [format!("volume {}", platform.volume_name("data"))]);
+}
+
+/// What the tests found out is worth more than what is left behind them.
+#[test]
+fn ci_that_cannot_clean_up_keeps_the_exit_code_of_its_command() {
+    let Some(platform) = Platform::new("ci_that_cannot_clean_up") else { return };
+    platform.stack(SHOP);
+    let script = "echo at work >&2; while [ ! -e go ]; do sleep 0.1; done";
+    let words = "ci --no-dns -- sh -c".split_whitespace().chain([script]);
+    let mut ci = Running::start(&mut platform.program(words));
+    ci.until_says("at work");
+    let guest = format!("{}-guest", platform.name);
+    let body = json!({
+        "Image": IMAGE, "Cmd": ["sleep", "infinity"],
+        "HostConfig": {"NetworkMode": platform.network_name()},
+    });
+    platform.engine.post(&format!("/containers/create?name={guest}"), &body);
+    platform.also_remove(format!("/containers/{guest}?force=1"));
+    platform.engine.post(&format!("/containers/{guest}/start"), &json!({}));
+    platform.write("go", "");
+    ci.wait().ok().says("could not be taken down").says(&guest);
+    assert_eq!(platform.everything(), [format!("network {}", platform.network_name())]);
+}
+
+#[test]
+fn the_last_of_several_ci_takes_the_platform_down() {
+    let Some(platform) = Platform::new("the_last_of_several_ci") else { return };
+    platform.stack(SHOP);
+    let begin = |go: &str| {
+        let script = format!("echo at work >&2; while [ ! -e {go} ]; do sleep 0.1; done");
+        let words = "ci --no-dns -- sh -c".split_whitespace().chain([script.as_str()]);
+        let mut ci = Running::start(&mut platform.program(words));
+        ci.until_says("at work");
+        ci
+    };
+    let (first, second) = (begin("one"), begin("two"));
+    platform.write("one", "");
+    first.wait().ok().says("is used by another `macula ci`");
+    assert!(!platform.containers().is_empty());
+    platform.write("two", "");
+    second.wait().ok().says("is down, and its data removed");
+    assert!(platform.everything().is_empty());
 }
 
 /// Whatever the command makes of a signal, time goes to what has to be taken down.

@@ -520,6 +520,8 @@ fn rules_of_a_name_do_what_they_say() {
     };
     let stack = format!(
         "services:\n{}{}{}{}  \
+         two: {{<<: *base, command: [sh, -c, 'httpd -p 8081 -h /tmp; exec httpd -f -p 8080 -h /www'], \
+         x-macula: {{ingress: [{{port: 8080, fallback: 8081}}]}}}}\n  \
          safe: {{<<: *base, command: [sleep, infinity], network_mode: host, x-macula: {{ingress: [{{port: {free}, tls: true}}]}}}}\n",
         rule("closed", &format!("{{port: 8080, auth: 'me:{}'}}", SECRET.replace('$', "$$"))),
         rule("small", "{port: 8080, body_size: 1k}"),
@@ -544,6 +546,12 @@ fn rules_of_a_name_do_what_they_say() {
     assert_eq!(status("small", "", &"x".repeat(2000)), "413");
     assert_ne!(status("small", "", &"x".repeat(500)), "413");
     assert_eq!(status("other", "", ""), "200");
+    // the fallback, which has no page, gives way to a port that answers
+    let gives_way = |_| {
+        std::thread::sleep(Duration::from_millis(200));
+        status("two", "", "") == "200"
+    };
+    assert!((0..50).any(gives_way));
     assert_eq!(status("plain", "", ""), "200");
     assert!(safe.is_none() || status("safe", "", "") == "200");
 

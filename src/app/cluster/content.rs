@@ -135,7 +135,8 @@ async fn input(session: &Session, survey: &Survey, write: bool) -> Result<AddOnI
     // the names inside are the resolver's, but for those that nobody owns
     let mut zone = zone(platform, survey.block, survey.subnet, survey.tls(), None);
     if survey.resolver {
-        name_as_the_domain(&mut zone, received(platform, survey.block).into_iter().map(|received| received.host));
+        let received = received(platform, survey.block).into_iter();
+        name_as_the_domain(&mut zone, received.map(|received| (received.host, None)));
     }
     let apart = [zone.soa.primary.clone(), format!("*.{}", platform.domain)];
     let names: BTreeSet<String> = zone

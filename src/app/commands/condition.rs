@@ -158,7 +158,12 @@ pub(super) fn trouble_of(found: &ObservedContainer, condition: Condition) -> Str
     match condition {
         Condition::Restarting => match found.restart_count {
             0 => format!("exit code {code}"),
-            times => format!("crash loop: restarted {times} time{}", if times == 1 { "" } else { "s" }),
+            times => {
+                // what runs does not say how it ended before
+                let ended =
+                    if found.state == ContainerState::Running { String::new() } else { format!("exit code {code}, ") };
+                format!("crash loop: {ended}restarted {times} time{}", if times == 1 { "" } else { "s" })
+            }
         },
         Condition::OutOfMemory => "killed: it needed more memory than its limit".into(),
         Condition::Crashed if !found.error.is_empty() => found.error.clone(),
@@ -188,7 +193,7 @@ mod tests {
             ("web", refused, Condition::Crashed, "no such program"),
             ("web", found(ContainerState::Paused), Condition::Paused, ""),
             ("web", again, Condition::Restarting, "exit code 3"),
-            ("web", once, Condition::Restarting, "crash loop: restarted 1 time"),
+            ("web", once, Condition::Restarting, "crash loop: exit code 3, restarted 1 time"),
             ("web", runs(3, Health::Starting), Condition::Restarting, "crash loop: restarted 3 times"),
             ("web", runs(3, Health::Healthy), Condition::Healthy, ""),
             ("web", runs(0, Health::Starting), Condition::Starting, ""),

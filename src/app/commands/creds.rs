@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::compile::addons::SCRAPE_SECRETS;
-use crate::compile::{Block, Site, published_on};
+use crate::compile::{Block, Site, kept_apart, published_on, rename_apart, written_volumes};
 use crate::config::Loaded;
-use crate::model::{EngineKind, Facts, Platform, PlatformName, SecretSource, Secrets, Service};
+use crate::model::{EngineKind, Facts, Observed, Platform, PlatformName, SecretSource, Secrets, Service};
 use crate::observe;
 use crate::plan::without;
 
@@ -16,7 +16,7 @@ use crate::app::exports::{render_exports, unclear};
 use crate::app::owner::{self, Owner};
 use crate::app::resolver::ResolverFiles;
 use crate::app::survey::left_out;
-use crate::app::{Error, Session};
+use crate::app::{Error, Session, State};
 use crate::words;
 
 use super::addresses::urls;
@@ -40,24 +40,35 @@ pub struct Credential {
     pub internal: bool,
 }
 
-/// Whoever's containers run under this name, the passwords recorded here are not theirs. Nothing is said
-/// where no engine can be asked.
-async fn must_be_own(session: &Session, platform: &PlatformName) -> Result<(), Error> {
-    let Some(engine) = session.system.engine.as_deref() else { return Ok(()) };
-    let Ok(observed) = observe::ours(engine, platform).await else { return Ok(()) };
+/// Whoever's containers run under this name, the passwords recorded here are not theirs. What there is of the platform;
+/// nothing is said where no engine can be asked.
+async fn must_be_own(session: &Session, platform: &PlatformName) -> Result<Option<Observed>, Error> {
+    let Some(engine) = session.system.engine.as_deref() else { return Ok(None) };
+    let Ok(observed) = observe::ours(engine, platform).await else { return Ok(None) };
     match owner::other(Owner::read(session.host()).await?.as_ref(), platform, &observed) {
         Some(owner) => Err(Error::Foreign { platform: platform.clone(), owner }),
-        None => Ok(()),
+        None => Ok(Some(observed)),
     }
+}
+
+/// Where none is recorded, and there is data that was made with one, as `up` says it.
+fn check_lost(state: &State, platform: &Platform, secrets: &Secrets, observed: &Observed) -> Result<(), Error> {
+    let mut platform = platform.clone();
+    let apart = kept_apart(&platform, observed, &state.stacks_folder());
+    rename_apart(&mut platform, observed, &apart);
+    state.check_lost(&platform, secrets, observed, &|service| written_volumes(&platform, service))
 }
 
 /// Recorded secrets; none before the first `up`.
 pub async fn credentials(session: &Session, loaded: &Loaded) -> Result<Vec<Credential>, Error> {
-    must_be_own(session, &loaded.platform.name).await?;
+    let observed = must_be_own(session, &loaded.platform.name).await?;
     let state = session.state(&loaded.platform.name);
     let (secrets, block) = tokio::join!(state.secrets(session.host()), state.block(session.host(), &loaded.platform));
     let (secrets, block) = (secrets?, block?);
     let platform = &loaded.platform;
+    if let Some(observed) = observed.filter(|_| secrets.0.is_empty()) {
+        check_lost(&state, platform, &secrets, &observed)?;
+    }
     let tls = certificate::current(session, platform).await?.is_ok();
     let internal = internal(platform, &secrets);
     let reached = |service: &Service| {
@@ -195,6 +206,7 @@ mod tests {
     use crate::app::testing::{session, shop};
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
+    use crate::model::label;
 
     /// What is told of a platform with this stack and these secrets: service, variable and value.
     async fn told(stack: &str, recorded: &[(&str, &str, &str)]) -> Vec<Credential> {
@@ -215,6 +227,26 @@ mod tests {
         let session = session(FakeHost::new(), &FakeEngine::new(), "macula env");
         let all = exports(&session, &loaded).await.unwrap();
         assert_eq!(all.get("SHOP_URL").map(String::as_str), Some("http://shop.macula.local"), "{all:?}");
+    }
+
+    #[tokio::test]
+    async fn passwords_that_data_was_made_with_are_lost_and_not_still_to_be_made() {
+        let stack = "services: {db: {image: x, volumes: ['rows:/rows'], x-macula: {secrets: {KEY: {generate: 24}}}}}\n\
+                     volumes: {rows: {}}\n";
+        let loaded = shop(&FakeHost::new(), "", stack);
+        for (engine, lost) in [
+            (FakeEngine::new(), false),
+            (FakeEngine::new().with_volume("macula-shop-rows", &[(label::PLATFORM, "shop")]), true),
+        ] {
+            let session = session(FakeHost::new(), &engine, "macula creds");
+            match credentials(&session, &loaded).await {
+                Ok(none) => assert!(none.is_empty() && !lost, "{none:?}"),
+                Err(Error::SecretsLost { volume, .. }) => {
+                    assert_eq!((volume.as_str(), lost), ("macula-shop-rows", true))
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     #[tokio::test]

@@ -76,6 +76,8 @@ pub struct Data {
     /// The services that write to it, and whether one of them runs; nothing is known of those that are gone.
     pub services: Vec<String>,
     pub in_use: bool,
+    /// The project of the user's that it was made for, with its folder.
+    pub project: Option<String>,
 }
 
 /// The volumes of a platform, the largest first, whose they are where they belong to somebody else, and whether the
@@ -109,6 +111,7 @@ pub async fn data_of(
             size: sizes.get(&volume.name).copied(),
             written: written.get(&volume.name).map(|time| u64::try_from(now - time).unwrap_or_default()),
             services: words::unique(names),
+            project: project_of(&volume),
             in_use: writers.iter().any(|found| found.state == ContainerState::Running),
             volume: volume.name,
         }
@@ -116,6 +119,12 @@ pub async fn data_of(
     let mut all: Vec<Data> = kept.into_iter().map(data).collect();
     all.sort_by_key(|data| (std::cmp::Reverse(data.size), data.volume.clone()));
     Ok((all, owner, passwords))
+}
+
+fn project_of(volume: &ObservedVolume) -> Option<String> {
+    // what is built in comes from no file
+    let (stack, file) = (volume.labels.get(label::STACK)?, volume.labels.get(label::CONFIG_FILES)?);
+    Some(format!("{stack} in {}", Path::new(file).parent()?.display()))
 }
 
 /// Why the passwords of a platform stay when its data on this engine goes, and what removes them: there may be data on
@@ -153,13 +162,9 @@ async fn needed_elsewhere(
             words::list(there),
         )));
     }
-    let nothing_here = observed.containers.is_empty()
-        && observed.unfinished.is_empty()
-        && observed.networks.is_empty()
-        && observed.volumes.is_empty();
     // it was taken down with its data before, and what they open is not on an engine
     let outside = all_last && state.cluster(host).await?.is_none();
-    Ok((!recorded && nothing_here && !outside).then(|| {
+    Ok((!recorded && is_nothing(observed) && !outside).then(|| {
         format!(
             "{what}: nothing of it is on this engine, and its data may be on another. To remove both: `{down}` with \
              the DOCKER_HOST of that one, or, where there is none, `{remove}`"
@@ -197,18 +202,28 @@ async fn lasting(session: &Session, name: &PlatformName, observed: &Observed) ->
     Ok((secrets, all_last))
 }
 
-/// Whoever takes it down here, at the end of its lease, would forget what runs on another engine.
+/// Whoever takes it down here would forget what runs on another engine, and take its ports and names away.
 async fn on_its_engine(session: &Session, name: &PlatformName) -> Result<(), Error> {
-    let Some(endpoint) = session.endpoint() else { return Ok(()) };
-    match session.state(name).is_on(session.host(), &endpoint).await? {
-        true => Ok(()),
-        false => Err(Error::said(format!("{name} was brought up on another engine than {endpoint}"))),
+    let engines = session.engines_elsewhere(name).await?;
+    match session.endpoint() {
+        Some(endpoint) if !engines.is_empty() => {
+            let folder = session.state(name).folder().to_owned();
+            Err(Error::OnAnotherEngine { platform: name.clone(), engines, endpoint, folder })
+        }
+        _ => Ok(()),
     }
+}
+
+pub(super) fn is_nothing(observed: &Observed) -> bool {
+    observed.containers.is_empty()
+        && observed.unfinished.is_empty()
+        && observed.networks.is_empty()
+        && observed.volumes.is_empty()
 }
 
 /// Takes away what is ours; data volumes only when asked.
 pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) -> Result<Downed, Error> {
-    let engine = session.engine()?;
+    session.engine()?;
     session.check_known(name).await?;
     let _lock = match options.if_expired {
         true => session.lock_unused(name).await?,
@@ -221,6 +236,12 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
         }
         on_its_engine(session, name).await?;
     }
+    Box::pin(take_away(session, name, options)).await
+}
+
+/// The same for who has the platform's lock.
+pub(super) async fn take_away(session: &Session, name: &PlatformName, options: DownOptions) -> Result<Downed, Error> {
+    let engine = session.engine()?;
     let network = name.network();
     // a cancelled `up` leaves containers that the engine still starts: where their data goes too, nobody is
     // told to stop, and how they are does not matter
@@ -232,9 +253,14 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     };
     let (facts, observed, cluster) = tokio::join!(engine.facts(), look, look_for(session, name, &network, &network));
     let (facts, observed, cluster) = (facts?, observed?, cluster?);
+    if is_nothing(&observed) && cluster.observed.is_none() {
+        on_its_engine(session, name).await?;
+    }
     let own = Owner::read(session.host()).await?;
-    if let Some(owner) = owner::other(own.as_ref(), name, &observed).filter(|_| !options.any_owner) {
-        return Err(Error::Foreign { platform: name.clone(), owner });
+    match owner::other(own.as_ref(), name, &observed) {
+        Some(owner) if !options.any_owner => return Err(Error::Foreign { platform: name.clone(), owner }),
+        Some(owner) => session.events.info(format!("{name} belongs to {owner}")),
+        None => {}
     }
     let (lasting, all_last) = match lasting(session, name, &observed).await {
         // nothing is lost with them then
@@ -346,7 +372,7 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
 mod tests {
     use super::*;
     use crate::app::testing::{Agrees, Heard, heard_session, shop};
-    use crate::app::{Idle, Lease, UpOptions, up};
+    use crate::app::{Idle, Lease, UpOptions, platforms_to_take_down, up};
     use crate::engine::fake::FakeEngine;
     use crate::host::Host;
     use crate::host::fake::FakeHost;
@@ -423,9 +449,35 @@ mod tests {
         let (state, over) = (first.state(&name()), Lease { until: Some(host.now()), ..Lease::default() });
         state.keep_lease(&host, Some(&over)).await.unwrap();
         let error = Box::pin(down(&second, &name(), ITS_END)).await.unwrap_err();
-        assert_eq!(error.to_string(), "shop was brought up on another engine than tcp://ci:2375");
+        assert_eq!(error.to_string(), "shop was brought up on unix:///run/docker.sock, and this is tcp://ci:2375");
         assert_eq!((here.containers().len(), state.lease(&host).await.unwrap()), (1, Some(over)));
         assert!(!take_down(&first, ITS_END).await.stays && here.containers().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_has_nothing_of_it_takes_nothing_from_the_one_that_has() {
+        let (host, here, there) = (FakeHost::new(), engine(), engine());
+        let heard = Arc::new(Heard::default());
+        let (first, second) = (at(&host, &here, FIRST, &heard), at(&host, &there, SECOND, &heard));
+        bring_up(&first, &host, DATA).await;
+        let (state, lease) = (first.state(&name()), Lease { until: Some(host.now() + 60), ..Lease::default() });
+        state.keep_lease(&host, Some(&lease)).await.unwrap();
+        host.put(Table::file(state.folder()), "{}");
+        let before = host.paths();
+        for options in [DownOptions::default(), WITH_DATA, DownOptions { dry_run: true, ..DownOptions::default() }] {
+            let error = Box::pin(down(&second, &name(), options)).await.unwrap_err();
+            assert!(matches!(error, Error::OnAnotherEngine { .. }), "{error}");
+        }
+        assert!(platforms_to_take_down(&second, false).await.unwrap().0.is_empty());
+        let said = heard.said();
+        assert!(
+            said.contains(&"shop was brought up on unix:///run/docker.sock, and is left alone".to_owned()),
+            "{said:?}"
+        );
+        assert_eq!((host.paths(), state.lease(&host).await.unwrap()), (before, Some(lease)));
+        assert!(platforms_to_take_down(&first, false).await.unwrap().0.contains(&name()));
+        take_down(&first, DownOptions::default()).await;
+        assert!(here.containers().is_empty());
     }
 
     #[tokio::test]
@@ -455,18 +507,16 @@ mod tests {
         // nothing was ever there
         let (data, _, lost) = data_of(&second, &name(), false).await.unwrap();
         assert!(data.is_empty() && !lost, "nobody need be asked");
-        assert!(take_down(&second, WITH_DATA).await.passwords_kept);
-        let note = "`DOCKER_HOST=unix:///run/docker.sock macula --name shop down --volumes`";
+
+        // data on both: the passwords go with the last of it
+        bring_up(&second, &host, DATA).await;
+        assert!(take_down(&first, WITH_DATA).await.passwords_kept);
+        let note = "`DOCKER_HOST=tcp://ci:2375 macula --name shop down --volumes`";
         let said = heard.said();
         assert!(
             said.iter().any(|line| line.starts_with("the passwords of shop stay") && line.contains(note)),
             "{said:?}"
         );
-        assert_eq!(state.secrets(&host).await.unwrap(), passwords);
-
-        // data on both: the passwords go with the last of it
-        bring_up(&second, &host, DATA).await;
-        assert!(take_down(&first, WITH_DATA).await.passwords_kept);
         assert_eq!((here.volume_names(), there.volume_names()), (Vec::new(), vec!["macula-shop-rows".to_owned()]));
         assert_eq!(state.secrets(&host).await.unwrap(), passwords);
         assert!(data_of(&second, &name(), false).await.unwrap().2);
@@ -481,6 +531,7 @@ mod tests {
         let (first, second) = (at(&host, &here, FIRST, &heard), at(&host, &there, SECOND, &heard));
         let state = first.state(&name());
         bring_up(&first, &host, DATA).await;
+        host.remove(&state.folder().join("engines.json")).await.unwrap();
         assert!(take_down(&second, WITH_DATA).await.passwords_kept);
         let said = heard.said();
         let note = "`rm -r /home/dev/.local/share/macula/shop`";

@@ -242,7 +242,7 @@ fn by_name<'a>(containers: impl Iterator<Item = (&'a String, &'a Known)>) -> Vec
 }
 
 fn known(found: &ObservedContainer) -> Known {
-    let running = matches!(found.state, ContainerState::Running | ContainerState::Paused);
+    let running = found.holds_ports();
     Known {
         name: found.name.clone(),
         service: found.label(label::SERVICE).unwrap_or(&found.name).to_owned(),

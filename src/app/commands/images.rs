@@ -8,7 +8,9 @@ use crate::config::Loaded;
 use crate::engine::EngineError;
 use crate::model::{ImagePolicy, ImageSpec, ResourceId, ResourceKind, repository, split_registry};
 use crate::observe;
-use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Reason, Step, SupplyProblem, Verb, supply};
+use crate::plan::{
+    Action, Cause, Choice, ImageSource, LeftOut, Plan, Reason, Step, SupplyProblem, Verb, data_of_build, supply,
+};
 
 use crate::app::survey::{load_for_engine, still_refused};
 use crate::app::{Error, Session};
@@ -58,6 +60,11 @@ pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageR
             .as_ref()
             .and_then(|build| Some((build.tag.clone(), observed.images.get(&build.tag)?, ImageSource::Build)));
         let chosen = spec.services.iter().find_map(|service| supplied.choices.get(service));
+        let in_engine = image.is_some();
+        let of_build = spec.services.iter().find_map(|name| {
+            let (_, service) = platform.service(name)?;
+            data_of_build(service, &observed, &|service| service_volumes(platform, service))
+        });
         let found = match chosen {
             Some(Choice::Present { source: ImageSource::Build, .. }) => built.or(image),
             _ => image.or(built),
@@ -72,7 +79,11 @@ pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageR
             (Some((name, _, ImageSource::Image)), _) if place(name) == place(&spec.reference) => named_in(&spec),
             (Some((name, _, ImageSource::Image)), _) => format!("from another source: {}", without_digest(name)),
             (Some((_, _, ImageSource::Build)), _) if spec.pull.is_empty() => "the stack only builds it".to_owned(),
-            (Some((_, _, ImageSource::Build)), _) => format!("built here: {} is not in the engine", spec.reference),
+            (Some((_, _, ImageSource::Build)), _) => match of_build {
+                Some((volume, wrote)) => format!("built here: it wrote the volume {volume} ({wrote})"),
+                None if in_engine => "built here, which goes before what is pulled".to_owned(),
+                None => format!("built here: {} is not in the engine", spec.reference),
+            },
             (None, Some(Choice::Obtain { pull: true, build: true, .. })) => "`up` pulls it, else builds it".to_owned(),
             (None, Some(Choice::Obtain { pull: true, .. })) => "`up` pulls it".to_owned(),
             (None, Some(Choice::Obtain { .. })) => "`up` builds it: no registry of it is in reach".to_owned(),

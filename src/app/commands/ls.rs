@@ -12,7 +12,9 @@ use crate::app::{Error, Session};
 use crate::compile::{Block, loopback_address};
 use crate::model::{ContainerState, PlatformName, label};
 use crate::observe;
+use crate::words;
 
+use super::down::is_nothing;
 use super::service_status::count_services;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -140,13 +142,26 @@ async fn owner_of(session: &Session, own: Option<&Owner>, name: &PlatformName) -
 }
 
 /// Those that `down --all` takes down, or with `gone` those whose folder no longer exists; and among them those that
-/// belong to another user or data folder.
+/// belong to another user or data folder. What was brought up on another engine is only told of.
 pub async fn platforms_to_take_down(
     session: &Session,
     gone: bool,
 ) -> Result<(BTreeSet<PlatformName>, BTreeSet<PlatformName>), Error> {
     let (mut ours, mut others) = (BTreeSet::new(), BTreeSet::new());
     for row in known_platforms(session).await?.into_iter().filter(|row| !gone || row.gone) {
+        let engines = match row.state {
+            // `down` says what is the matter with a file that cannot be read
+            PlatformState::Down => session.engines_elsewhere(&row.name).await.unwrap_or_default(),
+            _ => BTreeSet::new(),
+        };
+        if row.owner.is_none()
+            && !engines.is_empty()
+            && is_nothing(&observe::ours_at_a_glance(&*session.engine()?, &row.name).await?)
+        {
+            let those = words::list(engines);
+            session.events.info(format!("{} was brought up on {those}, and is left alone", row.name));
+            continue;
+        }
         let side = if row.owner.is_some() { &mut others } else { &mut ours };
         side.insert(row.name);
     }

@@ -12,6 +12,7 @@ pub(in crate::app) mod down;
 pub(in crate::app) mod events;
 pub(in crate::app) mod forwards;
 pub(in crate::app) mod images;
+pub(in crate::app) mod job;
 pub(in crate::app) mod lifecycle;
 pub(in crate::app) mod lock_images;
 pub(in crate::app) mod logs;

@@ -8,7 +8,7 @@ use super::addresses::{reached, urls};
 use crate::app::survey::survey;
 use crate::app::{Error, Session};
 use crate::config::Loaded;
-use crate::model::{ContainerState, Protocol, label};
+use crate::model::{Protocol, label};
 
 /// One port of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,8 +57,8 @@ pub async fn service_ports(session: &Session, loaded: &Loaded, service: &str) ->
         let own = |name: &str| name == loaded.platform.name.as_str();
         let found = survey.observed.container(&spec.name);
         let Some(found) = found.filter(|found| found.label(label::PLATFORM).is_some_and(own)) else { continue };
-        // the ports of one that is paused are held, and its connections wait
-        let runs = matches!(found.state, ContainerState::Running | ContainerState::Paused);
+        // the connections of one that is paused wait
+        let runs = found.holds_ports();
         all.containers.push((found.name.clone(), runs));
         if runs {
             all.rows.extend(reached(&survey, spec).into_iter().map(|at| PortRow {

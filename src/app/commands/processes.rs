@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(40);
 const HOPELESS: u32 = 3;
 /// For a name that another program is about to give back.
 const NAME: Duration = Duration::from_secs(3);
+/// Between two words on one that is not ready yet.
+const REMINDER: Duration = Duration::from_secs(15);
 /// Lines of its output that an error shows.
 const SHOWN: usize = 12;
 
@@ -265,14 +267,21 @@ async fn order(
     let own = settings(session, loaded, &services_of(&loaded.platform, process)).await?;
     let more = more(host, process).await?;
     let parts = parts(process, &own, &more);
-    let environment = environment(session, loaded, seen, process, own, more).await?;
+    let environment = environment(session, loaded, seen, process, own, more.clone()).await?;
     let log = log_of(host, &loaded.platform.name, &process.name);
     let routes = match named && has_ingress(&seen.platform) {
         true => process.hosts.iter().map(|name| route_to(seen, name, 0, &log, 0)).collect(),
         false => Vec::new(),
     };
     let action = ProcessAction::Start;
-    Ok(Order { process: process.clone(), environment, parts, routes, log, port: None, action })
+    let process = Process { port: fixed_port(process, &more), ..process.clone() };
+    Ok(Order { process, environment, parts, routes, log, port: None, action })
+}
+
+/// The port that it listens on, whichever is free: that of the file, or of its own variables, whose PORT it goes by.
+fn fixed_port(process: &Process, more: &BTreeMap<String, Option<String>>) -> Option<u16> {
+    let said = more.get("PORT").and_then(Option::as_deref).and_then(|port| port.trim().parse::<u16>().ok());
+    process.port.or(said.filter(|port| *port != 0 && process.listens()))
 }
 
 /// All variables of a process but its port: those of this command, the platform's, its own.
@@ -322,10 +331,15 @@ async fn settle(
     timeout: Option<Duration>,
 ) -> Result<Vec<ProcessFailure>, Error> {
     let begun = Instant::now();
+    let mut told = begun;
     let mut open: Vec<String> = names.to_vec();
     let mut failures = Vec::new();
     while !open.is_empty() {
         let found = processes::keeping(session.host(), &platform.name).await;
+        let is_long = told.elapsed() >= REMINDER;
+        if is_long {
+            told = Instant::now();
+        }
         let mut left = Vec::new();
         for name in open {
             let Some(state) = found.states.iter().find(|state| state.name == name) else { continue };
@@ -335,12 +349,18 @@ async fn settle(
             let over = begun.elapsed() >= timeout.or(own).unwrap_or(usual);
             let listens = process.is_some_and(Process::listens);
             match verdict(state, listens, over, begun.elapsed() >= NAME) {
-                None => left.push(name),
+                None => {
+                    if is_long && let Some(why) = not_yet(session.host(), state, process, listens).await {
+                        let since = words::span(begun.elapsed().as_secs());
+                        session.events.info(format!("{name}: not ready after {since}: {why}"));
+                    }
+                    left.push(name);
+                }
                 Some(Ok(())) => {
                     session.events.info(format!("{name}: ready ({})", words::fine_duration(begun.elapsed())));
                 }
                 Some(Err(mut reason)) => {
-                    if over && let Some(elsewhere) = listens_elsewhere(session.host(), state).await {
+                    if over && let Some(elsewhere) = listens_elsewhere(session.host(), state, process).await {
                         reason = elsewhere;
                     }
                     failures.push(ProcessFailure { name, reason, log_tail: log_tail(session.host(), state).await });
@@ -394,15 +414,24 @@ pub(super) fn verdict(state: &ProcessState, listens: bool, over: bool, settled: 
     }
 }
 
+/// What one lacks that may come up yet.
+async fn not_yet(host: &dyn Host, state: &ProcessState, process: Option<&Process>, listens: bool) -> Option<String> {
+    if let Some(elsewhere) = listens_elsewhere(host, state, process).await {
+        return Some(elsewhere);
+    }
+    verdict(state, listens, true, true)?.err()
+}
+
 /// It listens, and not where it was told to.
-async fn listens_elsewhere(host: &dyn Host, state: &ProcessState) -> Option<String> {
+async fn listens_elsewhere(host: &dyn Host, state: &ProcessState, process: Option<&Process>) -> Option<String> {
     let (pid, wanted) = (state.pid?, state.port?);
     let own = ports_of(host, &Family { group: Some(pid), ..Family::default() }).await;
     if own.is_empty() || own.contains(&wanted) {
         return None;
     }
     let ports = words::list(words::unique(own).iter().map(ToString::to_string));
-    Some(format!("it listens on port {ports} instead of {wanted}, which is in PORT"))
+    let whence = if process.is_some_and(|process| process.port.is_some()) { "its `port`" } else { "which is in PORT" };
+    Some(format!("it listens on port {ports} instead of {wanted}, {whence}"))
 }
 
 /// The end of what it has written in this run.
@@ -564,6 +593,26 @@ mod tests {
         let own = own_environment(&session, &process).await.unwrap();
         let own = own.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
         assert_eq!(own.collect::<Vec<_>>(), [("A", Some("1")), ("B", Some("3")), ("C", None), ("D", Some("12"))]);
+    }
+
+    #[test]
+    fn the_port_of_its_own_variables_is_where_it_listens() {
+        let of = |port, hosts: &[&str], said: Option<&str>| {
+            let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+            let more = [("PORT".to_owned(), said.map(str::to_owned))].into();
+            fixed_port(&Process { port, hosts, ..process() }, &more)
+        };
+        let (web, nothing): (&[&str], &[&str]) = (&["web"], &[]);
+        for (port, hosts, said, expected) in [
+            (None, web, Some("5000"), Some(5000)),
+            (Some(3000), web, Some("5000"), Some(3000)),
+            (None, web, Some("x"), None),
+            (None, web, Some("0"), None),
+            (None, web, None, None),
+            (None, nothing, Some("5000"), None),
+        ] {
+            assert_eq!(of(port, hosts, said), expected, "{port:?} {said:?}");
+        }
     }
 
     #[tokio::test]

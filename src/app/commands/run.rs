@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::resolver::{self, ResolverFiles};
 use crate::app::state::{read, write};
-use crate::app::{Choices, Consent, Error, LeaseHolder, Prepared, Session, Survey, UpOptions, Wanted, survey, up};
+use crate::app::{Choices, Consent, Error, Job, LeaseHolder, Prepared, Session, Survey, UpOptions, Wanted, survey, up};
 use crate::compile::zone;
 use crate::config::Loaded;
 use crate::daemon::{Held, Route, RouteError, hold};
@@ -108,24 +108,58 @@ impl Existing {
 /// just bringing up is there by then.
 pub struct Noting<'a> {
     asker: &'a dyn Consent,
+    session: &'a Session,
+    /// That is to clean up; none: what is started stays.
+    job: Option<String>,
     before: OnceLock<Existing>,
+    noted: OnceLock<()>,
 }
 
 impl<'a> Noting<'a> {
-    pub fn new(asker: &'a dyn Consent) -> Self {
-        Self { asker, before: OnceLock::new() }
+    pub fn new(asker: &'a dyn Consent, session: &'a Session, job: Option<&Job>) -> Self {
+        let job = job.map(|job| job.id().to_owned());
+        Self { asker, session, job, before: OnceLock::new(), noted: OnceLock::new() }
     }
 
-    /// What there was before the `up`; none: it has not come to its plan, and has changed nothing.
+    /// What there was before the `up`, or before the first of the jobs whose platform it is; none: it has not come to its
+    /// plan, and has changed nothing.
     pub fn before(&self) -> Option<Existing> {
         self.before.get().copied()
+    }
+
+    /// It is written down for other jobs.
+    pub fn noted(&self) -> bool {
+        self.noted.get().is_some()
+    }
+
+    async fn note(&self, survey: &Survey) -> Result<Existing, Error> {
+        let (host, found) = (self.session.host(), Existing::of(survey));
+        let Some(job) = &self.job else {
+            survey.state.keep_from_jobs(host).await?;
+            return Ok(found);
+        };
+        let of_jobs = survey.state.join_jobs(host, job, found.running, found.data).await?;
+        Ok(of_jobs.map_or(found, |data| Existing { running: false, data }))
     }
 }
 
 #[async_trait]
 impl Consent for Noting<'_> {
     async fn planned(&self, prepared: &Prepared, findings: &[Finding], forecast: &Forecast) {
-        self.before.get_or_init(|| Existing::of(&prepared.survey));
+        if self.before.get().is_none() {
+            let before = match self.note(&prepared.survey).await {
+                Ok(before) => {
+                    self.noted.get_or_init(|| ());
+                    before
+                }
+                // on a full disk, too, what it starts is taken down again
+                Err(error) => {
+                    self.session.events.warn(format!("other runs of `macula ci` are not told of this one: {error}"));
+                    Existing::of(&prepared.survey)
+                }
+            };
+            self.before.get_or_init(|| before);
+        }
         self.asker.planned(prepared, findings, forecast).await;
     }
 
@@ -329,7 +363,7 @@ mod tests {
 
     use super::*;
     use crate::app::testing::{Agrees, session, shop};
-    use crate::app::{DownOptions, down};
+    use crate::app::{DownOptions, JobEnd, begin_job, down, end_job};
     use crate::engine::Containers;
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
@@ -344,14 +378,20 @@ mod tests {
         let session = session(host, &engine, "macula ci");
         let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
         let (name, nothing) = (&loaded.platform.name, Existing { running: false, data: false });
-        let first = Noting::new(&Agrees);
+        let job = begin_job(&session, name).await.unwrap();
+        let first = Noting::new(&Agrees, &session, Some(&job));
         assert_eq!(first.before(), None);
         Box::pin(up(&session, &loaded, &options, &first)).await.unwrap();
         assert_eq!(first.before(), Some(nothing));
+        let ended = end_job(&session, name, job, first.before(), first.noted());
+        assert_eq!(Box::pin(ended).await.unwrap(), JobEnd::Down { volumes: true });
+        assert_eq!((engine.containers(), engine.volume_names()), (Vec::new(), Vec::new()));
         // it begins while nothing but the data is there, and waits
+        Box::pin(up(&session, &loaded, &options, &Agrees)).await.unwrap();
         down(&session, name, DownOptions::default()).await.unwrap();
+        let job = begin_job(&session, name).await.unwrap();
         let lock = session.lock(name).await.unwrap();
-        let second = Noting::new(&Agrees);
+        let second = Noting::new(&Agrees, &session, Some(&job));
         let waits = Box::pin(up(&session, &loaded, &options, &second));
         let other = async {
             tokio::task::yield_now().await;
@@ -365,6 +405,9 @@ mod tests {
         let (ended, ()) = tokio::join!(waits, other);
         ended.unwrap();
         assert_eq!(second.before(), Some(Existing { running: true, data: true }));
+        let ended = end_job(&session, name, job, second.before(), second.noted());
+        assert_eq!(Box::pin(ended).await.unwrap(), JobEnd::Stays);
+        assert_eq!(engine.containers(), ["macula-shop-web-1"]);
     }
 
     #[tokio::test]

@@ -146,16 +146,14 @@ pub(super) fn count_services<'a>(
 }
 
 pub(super) fn rows(platform: &Platform, survey: &Survey, incomplete: bool, context: &Context) -> Vec<ServiceStatus> {
-    let left_out = survey.supply.left_out.iter();
-    let mut reasons: BTreeMap<&str, (Reason, String)> =
-        left_out.map(|left| (left.service.as_str(), (left.reason.clone(), left.reason.to_string()))).collect();
+    let mut absences: BTreeMap<&str, Absence<'_>> =
+        survey.supply.left_out.iter().map(|left| (left.service.as_str(), Absence::LeftOut(&left.reason))).collect();
     for problem in &survey.problems {
-        let text = problem.to_string();
-        let reason = problem.reason().cloned().unwrap_or_else(|| text.clone().into());
-        reasons.insert(problem.service(), (reason, text));
+        let text = problem.reason().map_or_else(|| problem.to_string(), ToString::to_string);
+        absences.insert(problem.service(), Absence::Unavailable(text));
     }
     let mut rows: Vec<ServiceStatus> =
-        platform.services().map(|(stack, service)| row(platform, survey, &reasons, stack, service, context)).collect();
+        platform.services().map(|(stack, service)| row(platform, survey, &absences, stack, service, context)).collect();
     if !serves_pages(platform, survey) {
         // nobody would answer there
         rows.iter_mut().for_each(|row| row.urls.clear());
@@ -184,6 +182,14 @@ pub(super) fn rows(platform: &Platform, survey: &Survey, incomplete: bool, conte
         });
     }
     rows
+}
+
+/// Why an `up` makes no container of a service.
+enum Absence<'a> {
+    /// It is done without.
+    LeftOut(&'a Reason),
+    /// It is needed, so that the `up` fails.
+    Unavailable(String),
 }
 
 /// The ingress runs, by which all pages are reached.
@@ -222,6 +228,9 @@ fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) ->
             Some(Condition::Crashed)
         }
         ContainerState::Created if found.never_ran() => Some(Condition::Crashed),
+        ContainerState::Exited if found.exit_code == Some(0) && found.label(label::ONE_SHOT) == Some("true") => {
+            Some(Condition::Finished)
+        }
         _ => None,
     };
     let why = trouble.map(|condition| trouble_of(found, condition)).filter(|why| !why.is_empty());
@@ -253,7 +262,7 @@ fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) ->
 fn row(
     platform: &Platform,
     survey: &Survey,
-    reasons: &BTreeMap<&str, (Reason, String)>,
+    absences: &BTreeMap<&str, Absence<'_>>,
     stack: &Stack,
     service: &Service,
     context: &Context,
@@ -272,7 +281,11 @@ fn row(
         .filter(|found| found.label(label::PLATFORM) == Some(platform.name.as_str()))
         .collect();
     let running = found.iter().filter(|found| found.state == ContainerState::Running).count();
-    let left_out = reasons.get(service.name.as_str());
+    let (left_out, unavailable) = match absences.get(service.name.as_str()) {
+        Some(Absence::LeftOut(reason)) => (Some(*reason), None),
+        Some(Absence::Unavailable(text)) => (None, Some(text)),
+        None => (None, None),
+    };
     let done = survey.done_task(&service.name);
     let state = match (found.len(), running) {
         (0, _) if left_out.is_some() => ServiceState::LeftOut,
@@ -303,7 +316,7 @@ fn row(
         Some((condition, _)) => condition,
         None if left_out.is_some() => Condition::LeftOut,
         None if done.is_some() => Condition::Finished,
-        None if is_missed(survey, service) => Condition::Gone,
+        None if is_missed(platform, survey, service, unavailable.is_some()) => Condition::Gone,
         None => Condition::Missing,
     };
     let worst = worst.map(|(_, found)| found);
@@ -335,10 +348,13 @@ fn row(
                 Some(format!("its `post_start` has not run well; `{up}` runs it again"))
             }
             Some(worst) => reason(service, running, wanted, worst, condition),
-            None if condition == Condition::Gone => Some("its container was removed".to_owned()),
-            None => left_out.map(|(_, text)| text.clone()),
+            None if condition == Condition::Gone => Some(match unavailable {
+                Some(why) => format!("its container was removed; {why}"),
+                None => "its container was removed".to_owned(),
+            }),
+            None => left_out.map(ToString::to_string).or_else(|| unavailable.cloned()),
         },
-        left_out: left_out.filter(|_| condition == Condition::LeftOut).map(|(reason, _)| reason.clone()),
+        left_out: left_out.filter(|_| condition == Condition::LeftOut).cloned(),
         condition,
         seconds: match (worst, done) {
             (Some(found), _) => seconds_in(found, context.now),
@@ -356,13 +372,13 @@ fn row(
 }
 
 /// It was brought up and not taken down. Nobody misses a job: what it had to do may be done.
-fn is_missed(survey: &Survey, service: &Service) -> bool {
+fn is_missed(platform: &Platform, survey: &Survey, service: &Service, unavailable: bool) -> bool {
     let specs: Vec<&ContainerSpec> =
         survey.resources.containers.iter().filter(|spec| spec.service == service.name).collect();
     survey.brought.contains(&service.name)
         && !service.extension.once
-        // `scale: 0` is no loss
-        && !specs.is_empty()
+        // `scale: 0` is no loss; nothing is compiled of what is unavailable
+        && (!specs.is_empty() || (unavailable && service.replicas > 0 && !platform.is_job(service)))
         && !specs.iter().any(|spec| spec.readiness.one_shot)
 }
 
@@ -408,6 +424,7 @@ mod tests {
     use crate::app::{UpOptions, status, up};
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
+    use crate::plan::SupplyProblem;
 
     #[tokio::test]
     async fn the_containers_of_a_service_are_counted() {
@@ -439,6 +456,20 @@ mod tests {
         let rows = Box::pin(status(&session, &loaded)).await.unwrap().services;
         let one = rows.iter().find(|row| row.name == "one").unwrap();
         assert_eq!((one.state, one.condition), (ServiceState::Missing, Condition::Gone));
+        // what an `up` fails for is not left out
+        let mut survey = Box::pin(crate::app::survey::survey(&session, &loaded)).await.unwrap();
+        survey.problems = vec![SupplyProblem::NoImage { service: "one".into(), reason: "no such image".into() }];
+        survey.resources.containers.retain(|spec| spec.service != "one");
+        let told = |survey: &Survey| {
+            let rows = super::rows(&loaded.platform, survey, false, &Context::default());
+            let one = rows.into_iter().find(|row| row.name == "one").unwrap();
+            (one.state, one.condition, one.reason.unwrap_or_default(), one.left_out.is_some())
+        };
+        let reason = "its container was removed; no such image".to_owned();
+        assert_eq!(told(&survey), (ServiceState::Missing, Condition::Gone, reason, false));
+        survey.brought.clear();
+        let reason = "no such image".to_owned();
+        assert_eq!(told(&survey), (ServiceState::Missing, Condition::Missing, reason, false));
         // what is there of the platform and in no stack has a row, but for the relay
         let stray = |service: &str, relay: bool| {
             let labels = [
@@ -520,6 +551,15 @@ mod tests {
         let unstarted = ObservedContainer { error: String::new(), labels: BTreeMap::new(), ..found };
         let row = told(&unstarted);
         assert_eq!((row.condition, row.needs.len()), (Condition::Unclaimed, 0));
+        let job = ObservedContainer {
+            state: ContainerState::Exited,
+            exit_code: Some(0),
+            labels: [(label::ONE_SHOT.to_owned(), "true".to_owned())].into(),
+            ..unstarted
+        };
+        assert_eq!(told(&job).condition, Condition::Finished);
+        let failed = ObservedContainer { exit_code: Some(1), ..job };
+        assert_eq!(told(&failed).condition, Condition::Crashed);
     }
 
     #[test]

@@ -111,6 +111,9 @@ pub struct PlatformStatus {
     pub at_work: Option<String>,
     /// Seconds that its oldest service has run.
     pub up_seconds: Option<u64>,
+    /// The engines that it was brought up on, where the one that was asked is none of them.
+    #[serde(skip)]
+    pub elsewhere: BTreeSet<String>,
 }
 
 /// Looks at everything and asks every service how it is.
@@ -169,6 +172,7 @@ async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     let mut status = status_of(&loaded.platform, &survey, &planned, dns, &context);
     let held = session.state(&loaded.platform.name).at_work(session.host()).await;
     status.platform.at_work = held.map(|held| held.to_string());
+    status.platform.elsewhere = session.engines_elsewhere(&loaded.platform.name).await.unwrap_or_default();
     status.reach = reach(session, &survey, !status.platform.down).await;
     let asked: Vec<_> = status.services.iter_mut().map(|row| say_why(session, &survey, row)).collect();
     join_all(asked).await;
@@ -316,6 +320,7 @@ pub(super) fn platform_status(
         owner: survey.foreign.clone(),
         at_work: None,
         up_seconds: up_seconds(services),
+        elsewhere: BTreeSet::new(),
     }
 }
 

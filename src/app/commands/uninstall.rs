@@ -104,7 +104,15 @@ pub async fn uninstall(session: &Session, found: &Leavings, volumes: bool) -> Re
     let host = session.host();
     let (mut done, mut kept) = (Uninstalled::default(), false);
     for name in &found.platforms {
-        let downed = Box::pin(down(session, name, DownOptions { volumes, ..DownOptions::default() })).await?;
+        let downed = match Box::pin(down(session, name, DownOptions { volumes, ..DownOptions::default() })).await {
+            // it runs on, and what is known of it stays
+            Err(error @ Error::OnAnotherEngine { .. }) => {
+                session.events.warn(format!("{error}: what is there stays"));
+                kept = true;
+                continue;
+            }
+            downed => downed?,
+        };
         kept |= downed.passwords_kept;
         done.volumes.extend(downed.kept);
         done.platforms.push(name.clone());

@@ -1,5 +1,6 @@
 //! Runs of `up` whose images are refused by their registry, on an engine in memory.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::testing::{Agrees, Heard, heard_session, session, shop};
@@ -577,6 +578,11 @@ async fn data_of_another_project_stays_its_own() {
     Box::pin(down(&session, &blog.platform.name, DownOptions::default())).await.unwrap();
     boxed_up(&session, &named("name: journal\n", "/w/blog", "db"), &options, &Agrees).await.unwrap();
     assert_eq!(engine.volume_names(), ["macula-shop-blog-data", "macula-shop-data"]);
+    Box::pin(down(&session, &shop.platform.name, DownOptions::default())).await.unwrap();
+    // one that was moved, or is away for now, has not left its data to whoever comes next
+    host.remove(Path::new("/w/shop/compose.yaml")).await.unwrap();
+    boxed_up(&session, &project("/w/wiki", "web"), &options, &Agrees).await.unwrap();
+    assert_eq!(engine.volume_names(), ["macula-shop-blog-data", "macula-shop-data", "macula-shop-wiki-data"]);
 }
 
 /// Files of a job's container, and the engine outside of it.

@@ -47,6 +47,8 @@ struct Ground {
     tls: bool,
     containers: Vec<ObservedContainer>,
     container_addresses: bool,
+    /// Where the cluster's applications answer; none without a cluster that is to run.
+    applications: Option<IpAddr>,
     /// Names that lead nowhere, since their service is left out.
     absent: Vec<Absent>,
 }
@@ -84,6 +86,8 @@ async fn ground(session: &Session, loaded: &Loaded) -> Result<Ground, Error> {
     match survey(session, loaded).await {
         Ok(survey) => Ok(Ground {
             absent: absent(&loaded.platform, &survey),
+            applications: (survey.cluster.observed.is_some() && !survey.leaves_cluster_alone())
+                .then(|| applications_address(survey.block).into()),
             tls: survey.tls(),
             engine: Ok(survey.engine),
             platform: survey.platform,
@@ -103,6 +107,7 @@ async fn ground(session: &Session, loaded: &Loaded) -> Result<Ground, Error> {
                 subnet: None,
                 containers: Vec::new(),
                 container_addresses: false,
+                applications: None,
                 absent: Vec::new(),
             })
         }
@@ -207,7 +212,7 @@ pub async fn validate(
     // what people and the cluster's applications have written is answered by the same resolver
     let more = async {
         let found = match tokio::time::timeout(LISTING, written_records(session, loaded)).await {
-            Ok(Ok(listed)) => written(&listed, ground.block, &own),
+            Ok(Ok(listed)) => written(&listed, ground.applications, &own),
             // without it only the platform's own names are there
             Ok(Err(_)) => Vec::new(),
             Err(_) => {
@@ -234,7 +239,7 @@ const MOST_WRITTEN: usize = 200;
 
 /// Names of PowerDNS that are none of the platform's own: those of the cluster's applications, which answer at
 /// their address on HTTP, and those of people, of which nothing is known but where they lead.
-fn written(listed: &[ListedRecord], block: Block, own: &[Target]) -> Vec<Target> {
+fn written(listed: &[ListedRecord], applications: Option<IpAddr>, own: &[Target]) -> Vec<Target> {
     let mut found: BTreeMap<&str, Target> = BTreeMap::new();
     let theirs = listed.iter().filter(|record| record.source == RecordSource::PowerDns);
     for record in theirs.filter(|record| ["A", "AAAA", "CNAME"].contains(&record.rtype.as_str())) {
@@ -248,7 +253,7 @@ fn written(listed: &[ListedRecord], block: Block, own: &[Target]) -> Vec<Target>
         // of several addresses any will do
         let address: Option<IpAddr> = record.value.parse().ok();
         target.address = if record.rtype == "A" && target.address.is_none() { address } else { None };
-        if address == Some(applications_address(block).into()) {
+        if address.is_some() && address == applications {
             target.ports = vec![80];
         }
     }
@@ -323,6 +328,7 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
         tls: seen.tls(),
         containers: seen.observed.containers.clone(),
         container_addresses: seen.facts.container_addresses,
+        applications: None,
         absent: Vec::new(),
     };
     let evidence = walk(session, &ground, left.clone(), ready(Vec::new()), None).await;
@@ -398,6 +404,11 @@ pub async fn trace_name(session: &Session, loaded: &Loaded, name: &str) -> Resul
             fault.cause = left_out();
         }
     }
+    if let Some(rebound) = path.as_ref().and_then(Trace::rebound) {
+        for fault in verdict.faults.iter_mut().filter(|fault| matches!(fault.cause, Cause::NoSuchName { .. })) {
+            fault.cause = Cause::NotPassedOn { name: rebound.to_owned() };
+        }
+    }
     Ok(Traced { evidence, verdict, path })
 }
 
@@ -449,7 +460,8 @@ mod tests {
             record("*.apps.macula.local", "A", "127.0.0.10", RecordSource::PowerDns),
         ];
         let own = [foreign("grafana.macula.local")];
-        let found = written(&listed, Block::DEFAULT, &own);
+        let applications: IpAddr = applications_address(Block::DEFAULT).into();
+        let found = written(&listed, Some(applications), &own);
         let seen: Vec<String> = found
             .iter()
             .map(|target| format!("{} ({}) {:?} {:?}", target.name, target.asked, target.address, target.ports))
@@ -460,6 +472,9 @@ mod tests {
         hello.macula.local (hello.macula.local) Some(127.0.0.10) [80]
         www.macula.local (www.macula.local) None []
         ");
+        // nothing answers there without a cluster
+        let found = written(&listed, None, &own);
+        assert_eq!((found.len(), found.iter().all(|target| target.ports.is_empty())), (4, true));
     }
 
     #[test]

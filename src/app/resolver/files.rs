@@ -209,8 +209,9 @@ pub struct Process {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::resolver::agree;
     use crate::host::fake::FakeHost;
-    use crate::model::Zone;
+    use crate::model::{Platform, Zone};
 
     #[test]
     fn each_file_has_its_place() {
@@ -295,6 +296,18 @@ mod tests {
         {
             assert_eq!(files.receiving_of(&host, name).await, receiving, "{name}");
             assert_eq!(files.asked(&host, name).await, asked, "{name}");
+        }
+        // a domain leads to one platform; changes of its own are nobody else's
+        let taken = async |name: &PlatformName, domain: &str| {
+            let platform = Platform { domain: domain.to_owned(), ..Platform::new(name.clone(), Vec::new()) };
+            agree(&host, &platform).await.err().map(|error| error.to_string())
+        };
+        insta::assert_snapshot!(
+            taken(&gone, "shop.test").await.unwrap(),
+            @"shop.test is the domain of the platform shop, which is up: its names would lead to this one"
+        );
+        for (name, domain) in [(&shop, "shop.test"), (&gone, "gone.test"), (&gone, "more.shop.test")] {
+            assert_eq!(taken(name, domain).await, None, "{name} {domain}");
         }
         // whatever is there, as it is
         let recorded = files.recorded(&host).await;

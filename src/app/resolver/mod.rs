@@ -80,7 +80,8 @@ pub async fn ensure(session: &Session, survey: &Survey) -> Result<Status, Error>
     let wants = agree(host, &survey.platform).await?;
     let kept = ZoneFile { format: FORMAT, entry: entry.clone(), settings, receiving, asked };
     let path = files.zone(&survey.platform.name);
-    if read::<ZoneFile>(host, &path).await.ok().flatten().as_ref() != Some(&kept) {
+    let former = read::<ZoneFile>(host, &path).await.ok().flatten();
+    if former.as_ref() != Some(&kept) {
         write(host, &path, &kept).await?;
     }
     let mut client = running(session, &files, &wants).await?;
@@ -91,6 +92,10 @@ pub async fn ensure(session: &Session, survey: &Survey) -> Result<Status, Error>
             session.events.info(format!("the resolver does not answer containers: {reason}"));
         }
         added => added.map_err(ResolverError::from)?,
+    }
+    let former = former.map(|former| former.entry.zone.apex);
+    if let Some(former) = former.filter(|former| *former != survey.platform.domain) {
+        take_out(host, &files, &mut client, &former).await?;
     }
     fed(session, &mut client, &survey.platform.domain).await
 }
@@ -121,7 +126,8 @@ async fn fed(session: &Session, client: &mut Client, domain: &str) -> Result<Sta
 fn entry(survey: &Survey, receiving: Option<&Receiving>) -> ZoneEntry {
     let platform = &survey.platform;
     let mut zone = zone(platform, survey.block, survey.subnet, survey.tls(), survey.cluster.ingress_node());
-    name_as_the_domain(&mut zone, receiving.into_iter().flat_map(Receiving::names).map(|(name, _)| name));
+    let names = receiving.into_iter().flat_map(Receiving::names);
+    name_as_the_domain(&mut zone, names.map(|(name, address)| (name, Some(address))));
     ZoneEntry {
         zone,
         feed: feed(platform, survey.block),
@@ -165,7 +171,16 @@ fn local_addresses(text: &str) -> Vec<IpNet> {
 
 /// What all platforms want of the resolver once `platform` has its names; an error when that cannot be.
 pub async fn agree(host: &dyn Host, platform: &Platform) -> Result<Wants, Error> {
-    let mut all = ResolverFiles::of(host).settings(host).await;
+    let files = ResolverFiles::of(host);
+    let taken = files
+        .entries(host)
+        .await
+        .into_iter()
+        .find(|(name, entry)| *name != platform.name && entry.zone.apex == platform.domain.as_str());
+    if let Some((other, entry)) = taken {
+        return Err(ResolverError::SameDomain { domain: entry.zone.apex, other: other.to_string() }.into());
+    }
+    let mut all = files.settings(host).await;
     all.retain(|(name, _)| *name != platform.name);
     all.push((platform.name.clone(), platform.dns.clone()));
     Ok(Wants::together(all.iter().map(|(name, settings)| (name, settings)))?)
@@ -216,6 +231,22 @@ pub(super) async fn until_free(session: &Session, addresses: &[(SocketAddr, Prot
     }
 }
 
+/// Takes a zone out that a platform no longer has; how many are left, where that is known. Earlier versions let several
+/// platforms have one domain: then it is the other's now.
+async fn take_out(
+    host: &dyn Host,
+    files: &ResolverFiles,
+    client: &mut Client,
+    apex: &str,
+) -> Result<Option<usize>, Error> {
+    let other = files.entries(host).await.into_iter().find(|(_, entry)| entry.zone.apex == apex);
+    let left = match other {
+        Some((_, entry)) => client.add(entry).await.map(|()| None),
+        None => client.remove(apex).await,
+    };
+    Ok(left.map_err(ResolverError::from)?)
+}
+
 /// Takes the platform's names out, and stops the resolver when they were the last. Needs no resolver
 /// that runs.
 pub async fn release(session: &Session, platform: &PlatformName) -> Result<(), Error> {
@@ -230,14 +261,12 @@ pub async fn release(session: &Session, platform: &PlatformName) -> Result<(), E
     host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
     let Ok(mut client) = Client::connect(&files.control()).await else { return Ok(()) };
     let left = match kept {
-        Some(kept) => client.remove(&kept.entry.zone.apex).await.map_err(ResolverError::from)?,
+        Some(kept) => take_out(host, &files, &mut client, &kept.entry.zone.apex).await?,
         None => None,
     };
     let by_up = files.last_process(host).await.is_some_and(|process| process.started_by == StartedBy::Up);
-    let last = match left {
-        Some(left) => left == 0,
-        None => files.entries(host).await.is_empty(),
-    };
+    // the names of programs count, too, and so do platforms that it was not told of
+    let last = left.is_none_or(|left| left == 0) && files.entries(host).await.is_empty();
     if !by_up {
         return Ok(());
     }
@@ -320,9 +349,12 @@ pub fn own_address(status: &Status) -> Option<SocketAddr> {
 mod tests {
     use super::*;
     use crate::app::testing::session;
+    use crate::dns::{Config, Server};
     use crate::engine::fake::FakeEngine;
+    use crate::host::Folders;
     use crate::host::fake::FakeHost;
-    use crate::model::EngineKind;
+    use crate::model::{EngineKind, Record, RecordData, Zone};
+    use crate::telemetry::remote::Places;
 
     #[test]
     fn containers_ask_where_nobody_else_answers() {
@@ -414,6 +446,48 @@ mod tests {
         assert_eq!(line(&[], false).await, " &");
         assert_eq!(line(&["127.0.0.9:5399"], true).await, " --listen=127.0.0.9:5399 &");
         assert_eq!(line(&[], true).await, " --listen=127.0.0.9:0 &");
+    }
+
+    #[tokio::test]
+    async fn a_zone_is_taken_out_unless_another_platform_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = FakeHost::new();
+        let folders = Folders { data: folder.path().to_owned(), ..host.folders() };
+        let host = host.with_folders(folders);
+        let files = ResolverFiles::of(&host);
+        std::fs::create_dir(files.folder()).unwrap();
+        let entry = |domain: &str, address: &str| {
+            let mut entry = ZoneEntry::new(Zone::new(domain, 1));
+            entry.zone.records.push(Record::new(format!("ns.{domain}"), RecordData::A(address.parse().unwrap())));
+            entry
+        };
+        let [shop, blog] = ["shop", "blog"].map(|name| PlatformName::new(name).unwrap());
+        for (name, address) in [(&blog, "127.70.1.1"), (&shop, "127.70.2.1")] {
+            let kept = ZoneFile {
+                format: FORMAT,
+                entry: entry("dev.example.com", address),
+                settings: DnsSettings::default(),
+                receiving: None,
+                asked: Places::default(),
+            };
+            host.put(files.zone(name), serde_json::to_vec(&kept).unwrap());
+        }
+        let config = Config {
+            zones: vec![entry("dev.example.com", "127.70.1.1"), entry("old.example.com", "127.70.1.1")],
+            workers: 1,
+            control: Some(files.control()),
+            ..Config::default()
+        };
+        let resolver = Server::start(config).unwrap();
+        let answer = async || resolver.trace("ns.dev.example.com", 1, View::Host).await.unwrap().answers;
+        let session = session(host.clone(), &FakeEngine::new(), "macula down");
+        release(&session, &blog).await.unwrap();
+        assert_eq!(answer().await, ["ns.dev.example.com. 30 IN A 127.70.2.1"]);
+        // the domain that it had before
+        let mut client = Client::connect(&files.control()).await.unwrap();
+        assert_eq!(take_out(&host, &files, &mut client, "old.example.com").await.unwrap(), Some(1));
+        release(&session, &shop).await.unwrap();
+        assert!(resolver.status().zones.is_empty());
     }
 
     #[tokio::test]

@@ -78,7 +78,7 @@ impl Receiving {
         Limits { size: self.size, age: self.age }
     }
 
-    /// The names below the domain that lead there through the ingress.
+    /// The names below the domain that lead there: on this machine at once, in containers through the ingress.
     pub fn names(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
         let otlp = self.otlp.map(|address| ("otlp", address));
         otlp.into_iter().chain(self.loki.map(|address| ("loki", address)))

@@ -3,6 +3,7 @@
 
 mod engines;
 mod files;
+mod jobs;
 mod passwords;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,8 @@ use files::{
     keep_services, read_services, write_services,
 };
 pub(super) use files::{read, write};
+pub use jobs::Job;
+pub(super) use jobs::Left;
 pub(super) use passwords::complete_secrets;
 
 /// Bytes; what is longer was not written by `up`.
@@ -124,6 +127,13 @@ impl State {
         kept.map(|kept| kept.choices).unwrap_or_default()
     }
 
+    /// The file of the choices, where it cannot be understood.
+    pub fn damaged_choices(&self, files: &dyn Files) -> Option<PathBuf> {
+        let file = self.choices_file();
+        let text = files.read(&file, CHOICES_LIMIT).ok()?;
+        serde_json::from_slice::<ChoicesFile>(&text).is_err().then_some(file)
+    }
+
     /// What the last `up` was told. As in [`State::remembered`], a file that cannot be understood holds no choice; one of a
     /// newer macula is not replaced.
     pub(super) async fn choices(&self, host: &dyn Host) -> Result<Choices, Error> {
@@ -149,7 +159,7 @@ impl State {
 
     /// Services that were brought up and not taken down: one that has no container any more is missed. What cannot be
     /// understood names none.
-    pub(super) async fn brought(&self, host: &dyn Host) -> BTreeSet<String> {
+    pub async fn brought(&self, host: &dyn Host) -> BTreeSet<String> {
         read_services(host, &self.brought_file()).await.unwrap_or_default()
     }
 
@@ -462,6 +472,7 @@ impl State {
     /// passwords that stay. The caller has the lock: who waits for it sees that the file is gone, and makes another.
     pub async fn forget(&self, host: &dyn Host, cluster_stays: bool, lasting: &Secrets) -> Result<(), Error> {
         self.forget_engine_paths(host).await?;
+        self.forget_jobs(host).await?;
         let mut own = vec![self.stopped_file(), self.runs_file()];
         match lasting.0.is_empty() {
             true => own.extend([self.secrets_file(), self.outside_file()]),

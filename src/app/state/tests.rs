@@ -11,14 +11,18 @@ use crate::model::ObservedVolume;
 async fn choices_that_cannot_be_understood_are_none() {
     let state = State::new(Path::new("/data"), &PlatformName::default());
     let remembered = |text: &str| state.remembered(&MemoryFiles::default().with(state.choices_file(), text));
+    let damaged = |text: &str| state.damaged_choices(&MemoryFiles::default().with(state.choices_file(), text));
+    assert_eq!(state.damaged_choices(&MemoryFiles::default()), None);
     let kept = async |text: &str| state.choices(&FakeHost::new().file(state.choices_file(), text)).await;
     for text in ["{", r#"{"format": 1, "choices": {"images": "x"}}"#] {
         assert_eq!((remembered(text), kept(text).await.unwrap()), (Choices::default(), Choices::default()), "{text}");
+        assert_eq!(damaged(text), Some(state.choices_file()), "{text}");
     }
     let newer = r#"{"format": 9, "choices": {"profiles": ["x"]}}"#;
     assert_eq!(remembered(newer), Choices::default());
     assert!(matches!(kept(newer).await, Err(Error::NewerState { found: 9, .. })));
     let good = r#"{"format": 1, "choices": {"profiles": ["x"]}}"#;
+    assert_eq!((damaged(newer), damaged(good)), (None, None));
     assert_eq!(
         (remembered(good).profiles, kept(good).await.unwrap().profiles),
         (vec!["x".to_owned()], vec!["x".to_owned()])
@@ -282,7 +286,7 @@ fn a_password_that_data_was_made_with_is_missed() {
     let volume = |name: String, owner: &str| ObservedVolume {
         name,
         labels: [(label::PLATFORM.to_owned(), owner.to_owned())].into(),
-        made_at: None,
+        ..ObservedVolume::default()
     };
     let known = |values: &[(&str, &str)]| {
         let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -1,8 +1,7 @@
 //! What the user's files say, as each command needs them.
 
 use std::path::{Path, PathBuf};
-
-use anyhow::Context as _;
+use std::sync::atomic::Ordering;
 
 use crate::app::{self, Choices, Condition, Session, State};
 use crate::cli::error::{CliError, ErrorKind};
@@ -25,6 +24,15 @@ enum Purpose {
     Join,
 }
 
+/// The folder that the command was typed in.
+pub fn current_folder() -> Result<PathBuf, CliError> {
+    std::env::current_dir().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => CliError::usage("the current folder has been removed or moved away")
+            .hint("change to a folder that is there (`cd`), and try again"),
+        _ => CliError::io("find the current folder", &error),
+    })
+}
+
 impl Context {
     /// What is looked at meanwhile for who asks how services are.
     pub fn services_of(&self, options: &impl LoadOptions) -> LookAhead {
@@ -33,7 +41,7 @@ impl Context {
 
     /// What the command line says of the files that are to be read.
     pub fn request(&self, options: &impl LoadOptions) -> Result<config::Request, CliError> {
-        let folder = std::env::current_dir().context("find the current folder")?;
+        let folder = current_folder()?;
         let mut env = self.host.environment();
         // a shell may have come here through links, and its word may be of another folder
         let is_here = |pwd: &String| Path::new(pwd).canonicalize().is_ok_and(|real| real == folder);
@@ -65,9 +73,12 @@ impl Context {
     /// Everything that the user's files say, for Swarm or Kubernetes: what an engine has no use for counts there.
     pub fn load_orchestrated(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
         let mut request = self.request(options)?;
+        // the choices are those made in this worktree
+        let here = config::platform_name(&request, &DiskFiles).0;
+        request.orchestrated = true;
         let name = config::platform_name(&request, &DiskFiles).0;
-        State::new(&self.host.folders().data, &name).remembered(&DiskFiles).apply(&mut request, &DiskFiles);
-        let request = config::Request { name: request.name.or(Some(name)), orchestrated: true, ..request };
+        State::new(&self.host.folders().data, &here).remembered(&DiskFiles).apply(&mut request, &DiskFiles);
+        let request = config::Request { name: request.name.or(Some(name)), ..request };
         let loaded =
             config::load(&request, &DiskFiles).map_err(|errors| config_error(&errors.0, self.excerpt_room()))?;
         for warning in &loaded.warnings {
@@ -105,10 +116,15 @@ impl Context {
         let told = purpose != Purpose::Look || self.global.verbose > 0;
         let mut request = self.request(options)?;
         let name = config::platform_name(&request, &DiskFiles).0;
+        let state = State::new(&self.host.folders().data, &name);
         let mut remembered = match forgets.all {
             true => Choices::default(),
-            false => State::new(&self.host.folders().data, &name).remembered(&DiskFiles),
+            false => state.remembered(&DiskFiles),
         };
+        if let Some(file) = state.damaged_choices(&DiskFiles).filter(|_| !forgets.all) {
+            let file = file.display();
+            self.events().warn(format!("the options of the last `up` cannot be read ({file}): going on without them"));
+        }
         remembered.no_cluster &= !forgets.cluster;
         let (last_project, kept) = (remembered.project.clone(), remembered.folder.is_some());
         let applied = match purpose {
@@ -149,7 +165,9 @@ impl Context {
         }
         // once for each platform: from then on it is as it was
         let is_new = |project: &&PathBuf| last_project.as_ref() != Some(*project) || self.global.verbose > 0;
-        if let Some(project) = loaded.discovered.as_ref().filter(is_new) {
+        if let Some(project) = loaded.discovered.as_ref().filter(is_new)
+            && !self.project_told.swap(true, Ordering::Relaxed)
+        {
             let file = project.display();
             self.events().info(format!("the project's stack is {file} (`--no-discover` leaves it out)"));
         }
@@ -189,7 +207,19 @@ impl Context {
 
     /// The name of the platform for commands that need no file. Trouble in macula.yaml is only worth a word.
     pub fn platform_name(&self) -> Result<PlatformName, CliError> {
-        let request = self.request(&StackOptions::default())?;
+        // a folder that is gone says nothing about a platform that was named
+        if let (Some(name), Err(_)) = (&self.name, current_folder()) {
+            return Ok(name.clone());
+        }
+        self.name_for(self.request(&StackOptions::default())?)
+    }
+
+    /// The same for what was deployed to a swarm or a cluster.
+    pub fn name_of_deployed(&self) -> Result<PlatformName, CliError> {
+        self.name_for(config::Request { orchestrated: true, ..self.request(&StackOptions::default())? })
+    }
+
+    fn name_for(&self, request: config::Request) -> Result<PlatformName, CliError> {
         // of a file that is not there nobody knows which platform it means: no other one is to be touched for it
         if request.name.is_none() {
             self.config_file(&request)?;

@@ -30,7 +30,7 @@ use super::ui::{self, Stream, Streams, Style, Tally, Terminal};
 mod loading;
 mod options;
 
-pub use loading::why_left_out;
+pub use loading::{current_folder, why_left_out};
 pub use options::{
     Forgets, Global, ImageOptions, LoadOptions, OfServices, Output, ScaleOptions, StackOptions, Upping, given,
     typed_scale,
@@ -55,6 +55,8 @@ pub struct Context {
     annotated: AtomicBool,
     /// Nobody reads the results any more.
     reader_gone: AtomicBool,
+    /// Which project's stack was found has been told: a command may read the files twice.
+    project_told: AtomicBool,
 }
 
 /// What is asked of an engine before the files are read.
@@ -103,6 +105,7 @@ impl Context {
             answered: AtomicBool::new(false),
             annotated: AtomicBool::new(false),
             reader_gone: AtomicBool::new(false),
+            project_told: AtomicBool::new(false),
         }
     }
 

@@ -23,7 +23,7 @@ pub struct Global {
     /// Platform to work on; each has its own containers, volumes, addresses and names
     #[arg(long, global = true, env = "MACULA_NAME", value_name = "NAME")]
     pub name: Option<String>,
-    /// macula.yaml to read (default: ./macula.yaml, then the one in the configuration folder)
+    /// macula.yaml to read (default: of the project, the last `up`, or the configuration folder)
     #[arg(long, global = true, env = "MACULA_FILE", value_name = "PATH")]
     pub file: Option<PathBuf>,
     /// Format of results on standard output

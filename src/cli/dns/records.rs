@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::app::{add_record, list_records, remove_record};
+use crate::app::{Error, ResolverError, add_record, list_records, remove_record};
 use crate::model::macula;
 
 use crate::cli::context::{Context, LookAhead, StackOptions};
@@ -17,7 +17,7 @@ pub struct ListArgs {
 
 /// Add a record; it is kept in PowerDNS, and answers within a second
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  macula dns add shop A 127.0.0.10\n  macula dns add '*.shop' CNAME shop\n  \
+#[command(after_help = "Examples:\n  macula dns add shop A 127.0.0.50\n  macula dns add '*.shop' CNAME shop\n  \
                   macula dns add shop TXT \"hello there\"\n  macula dns add @ MX \"10 mail\"")]
 pub struct AddArgs {
     /// Below the platform's domain: `shop`, or `shop.macula.local`; `@` is the domain itself
@@ -49,11 +49,15 @@ pub async fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
     let session = session.await;
     let (records, failed) = list_records(&session, &loaded).await?;
     if let Some(error) = failed {
+        let slow = matches!(&error, Error::Resolver(ResolverError::Records(error)) if error.is_timeout());
         let error = CliError::from(error);
         let why = error.causes.last().and_then(|cause| cause.split(" (os error").next());
         let why = why.map(|cause| format!(" ({cause})")).unwrap_or_default();
-        let up = context.line(macula("up powerdns"));
-        context.events().warn(format!("your own records are not shown: {error}{why}; `{up}` starts it"));
+        let more = match slow {
+            true => format!("`{}` says more", context.line(macula("logs powerdns"))),
+            false => format!("`{}` starts it", context.line(macula("up powerdns"))),
+        };
+        context.events().warn(format!("your own records are not shown: {error}{why}; {more}"));
     }
     if context.json() {
         return context.print_json(&records);
@@ -82,11 +86,10 @@ pub async fn add(context: &Context, args: AddArgs) -> Result<(), CliError> {
     let session = context.session_without_engine("dns add");
     let value = args.value.join(" ");
     let domain = &loaded.platform.domain;
-    let (bare, whole) = (args.record.trim_end_matches('.'), args.record.ends_with('.'));
-    if bare.contains('.') && !whole && bare != domain && !bare.ends_with(&format!(".{domain}")) {
-        context.events().info(format!(
-            "{bare} is taken as a name below {domain}, the only one that is answered for; end it with a dot to mean it as it stands"
-        ));
+    let known = |name: &str| loaded.platform.service(name).is_some() || loaded.platform.service_of_host(name).is_some();
+    if seems_whole(&args.record, domain, known) {
+        let name = &args.record;
+        context.events().info(format!("{name} is taken as a name below {domain}, the only one that is answered for"));
     }
     let added = add_record(&session, &loaded, &args.record, &args.rtype, &value, args.ttl).await?;
     if context.json() {
@@ -104,6 +107,13 @@ pub async fn add(context: &Context, args: AddArgs) -> Result<(), CliError> {
     context.print(&format!("{} {} {} {}: {done}{seen}\n", added.name, added.ttl, added.rtype, added.value))
 }
 
+/// Whether a name that is taken as one below the domain may have been meant as a name of its own.
+fn seems_whole(name: &str, domain: &str, known: impl Fn(&str) -> bool) -> bool {
+    let Some((rest, last)) = name.rsplit_once('.') else { return false };
+    let below = name == domain || name.ends_with(&format!(".{domain}"));
+    !last.is_empty() && !below && !rest.starts_with(['*', '_']) && !last.starts_with('_') && !known(last)
+}
+
 pub async fn remove(context: &Context, args: RemoveArgs) -> Result<(), CliError> {
     let loaded = context.load(&StackOptions::default())?;
     let session = context.session_without_engine("dns remove");
@@ -117,4 +127,26 @@ pub async fn remove(context: &Context, args: RemoveArgs) -> Result<(), CliError>
         return Err(error.suggest(macula("dns list")));
     }
     context.print(&format!("{name}: {} removed\n", text::count(count, "record")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_dots_may_be_meant_as_it_stands() {
+        for (name, whole) in [
+            ("shop", false),
+            ("shop.example.com", true),
+            ("shop.macula.local", false),
+            ("macula.local", false),
+            ("*.shop", false),
+            ("_http._tcp", false),
+            ("_sip._tcp.shop", false),
+            ("www.prometheus", false),
+            ("shop.example.com.", false),
+        ] {
+            assert_eq!(seems_whole(name, "macula.local", |name| name == "prometheus"), whole, "{name}");
+        }
+    }
 }

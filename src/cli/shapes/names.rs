@@ -93,7 +93,11 @@ pub(super) static RECORD: Object = Object {
         f("type", Text, "`A`, `TXT`, ..."),
         f("value", Text, "As in a zone file."),
         f("ttl", Whole, "Seconds."),
-        f("source", Text, "`platform`, `powerdns`, or how its service is: `left out`, `not started`, `stopped`."),
+        f(
+            "source",
+            Text,
+            "`platform`, `powerdns`, `macula` (telemetry), or how its service is: `left out`, `not started`, `stopped`.",
+        ),
     ],
 };
 
@@ -132,7 +136,7 @@ static QUERY_STEP: Object = Object {
             "step",
             Word(&[
                 "zone", "not_ours", "found", "wildcard", "alias", "no_data", "no_name", "minimal", "too_long", "cache",
-                "upstream", "refused",
+                "upstream", "failed", "rebound", "refused",
             ]),
             "Which.",
         ),
@@ -143,6 +147,8 @@ static QUERY_STEP: Object = Object {
         maybe("target", Text, "Where an alias leads."),
         maybe("state", Text, "Of the cache's answer: `fresh` or `stale`."),
         maybe("servers", TEXTS, "Who is asked."),
+        maybe("server", Text, "Who had no answer of use."),
+        maybe("reason", Text, "Why."),
     ],
 };
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::render::{Form, tell};
+use super::render::{Form, check_namespace, tell};
 use crate::app::{
     self, ClusterDeployed, Deployed, InCluster, Session, StackDeploy, StackRequest, deploy_to_cluster, deploy_to_swarm,
     translate_stack,
@@ -15,6 +15,7 @@ use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::interrupt;
 use crate::cli::ui::text::count;
 use crate::compile::targets::{SwarmAct, Target};
+use crate::model::Remedy;
 use crate::words;
 
 /// Run a stack on a swarm or a cluster, and keep it as its files say
@@ -83,15 +84,25 @@ impl Place {
         }
     }
 
+    /// Command lines of kubectl's ask the cluster that was asked.
+    pub fn in_context(&self, mut error: CliError) -> CliError {
+        let (On::Kubernetes, Some(context)) = (self.target, &self.context) else { return error };
+        for hint in &mut error.hints {
+            if let Remedy::Shell(line) = hint
+                && let Some(rest) = line.strip_prefix("kubectl ").filter(|rest| !rest.starts_with("config "))
+            {
+                *line = format!("kubectl --context {} {rest}", words::shell_word(context));
+            }
+        }
+        error
+    }
+
     /// # Errors
     /// A namespace on a swarm.
     pub fn check_namespace(&self, namespace: Option<&str>) -> Result<(), CliError> {
-        match (self.target, namespace) {
-            (On::Swarm, Some(_)) => Err(CliError::usage(
-                "`--namespace` is for Kubernetes: on a swarm everything bears the name of the stack",
-            )
-            .hint("give the stack another name in its file: `name: NAME`")),
-            _ => Ok(()),
+        match self.target {
+            On::Swarm => check_namespace(Target::Swarm, namespace),
+            On::Kubernetes => check_namespace(Target::Kubernetes, namespace),
         }
     }
 
@@ -143,8 +154,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             false => context.session_as("stack deploy", None).await,
         };
         let place = args.place.in_cluster(loaded.platform.name.as_str(), &args.which, args.form.namespace.as_deref());
-        let deployed =
-            deploy_to_cluster(&session, place, &request).await.map_err(|error| broken(context, begun, error))?;
+        let deployed = deploy_to_cluster(&session, place, &request).await;
+        let deployed = deployed.map_err(|error| args.place.in_context(broken(context, begun, error)))?;
         if context.json() {
             let (stack, dry_run) = (&args.which, args.dry_run);
             return context.print_json(&json!({"stack": stack, "dry_run": dry_run, "changes": deployed}));

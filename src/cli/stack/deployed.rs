@@ -96,15 +96,15 @@ fn number(text: &str) -> Result<(String, u64), String> {
 
 pub async fn status(context: &Context, StatusArgs { which: args }: StatusArgs) -> Result<(), CliError> {
     args.place.check_namespace(args.namespace.as_deref())?;
-    let platform = context.platform_name()?;
+    let platform = context.name_of_deployed()?;
     let session = args.place.session(context, "stack status").await;
     if args.place.target == On::Kubernetes {
         let (platform, namespace) = (platform.as_str(), args.namespace.as_deref());
         let rows = match &args.which {
-            Some(stack) => status_on_cluster(&session, args.place.in_cluster(platform, stack, namespace)).await?,
-            None => all_on_cluster(&session, platform, namespace, args.place.context.as_deref()).await?,
+            Some(stack) => status_on_cluster(&session, args.place.in_cluster(platform, stack, namespace)).await,
+            None => all_on_cluster(&session, platform, namespace, args.place.context.as_deref()).await,
         };
-        return in_cluster(context, &rows);
+        return in_cluster(context, &rows.map_err(|error| args.place.in_context(error.into()))?);
     }
     let rows = status_on_swarm(&session, args.which.as_deref(), platform.as_str()).await?;
     match context.json() {
@@ -154,7 +154,7 @@ fn shown(context: &Context, rows: &[DeployedService]) -> String {
 pub async fn scale(context: &Context, args: ScaleArgs) -> Result<(), CliError> {
     args.place.check_namespace(args.namespace.as_deref())?;
     let begun = Instant::now();
-    let platform = context.platform_name()?;
+    let platform = context.name_of_deployed()?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = args.place.session(context, "stack scale").await;
     let numbers: BTreeMap<String, u64> = args.services.into_iter().collect();
@@ -166,7 +166,7 @@ pub async fn scale(context: &Context, args: ScaleArgs) -> Result<(), CliError> {
             scale_on_cluster(&session, place, &numbers, patience).await
         }
     };
-    scaled.map_err(|error| broken(context, begun, error))?;
+    scaled.map_err(|error| args.place.in_context(broken(context, begun, error)))?;
     if context.json() {
         return context.print_json(&numbers);
     }
@@ -178,7 +178,7 @@ pub async fn scale(context: &Context, args: ScaleArgs) -> Result<(), CliError> {
 pub async fn remove(context: &Context, args: RemoveArgs) -> Result<(), CliError> {
     args.place.check_namespace(args.namespace.as_deref())?;
     let begun = Instant::now();
-    let platform = context.platform_name()?;
+    let platform = context.name_of_deployed()?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     if args.volumes && args.place.target == On::Swarm {
         return Err(CliError::usage("`--volumes` is for clusters; the volumes of a swarm are on its nodes").shell([
@@ -198,7 +198,7 @@ pub async fn remove(context: &Context, args: RemoveArgs) -> Result<(), CliError>
             }
         }
         let removed = remove_from_cluster(&session, place, args.volumes).await;
-        let removed = removed.map_err(|error| broken(context, begun, error))?;
+        let removed = removed.map_err(|error| args.place.in_context(broken(context, begun, error)))?;
         if context.json() {
             return context.print_json(&removed);
         }

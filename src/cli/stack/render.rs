@@ -80,7 +80,20 @@ impl From<Orchestrator> for Target {
     }
 }
 
+/// # Errors
+/// A namespace on a swarm.
+pub fn check_namespace(target: Target, namespace: Option<&str>) -> Result<(), CliError> {
+    match (target, namespace) {
+        (Target::Swarm, Some(_)) => {
+            Err(CliError::usage("`--namespace` is for Kubernetes: on a swarm everything bears the name of the stack")
+                .hint("give the stack another name in its file: `name: NAME`"))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    check_namespace(args.target.into(), args.form.namespace.as_deref())?;
     let loaded = context.load_orchestrated(&args.stacks)?;
     let session = context.session_without_engine("stack render");
     let request = StackRequest {

@@ -36,9 +36,14 @@ pub(in crate::cli) fn explained(error: &DeployError) -> CliError {
                 SwarmKind::Config | SwarmKind::Service => new.shell(["docker", "config", "create", name, "FILE"]),
             })
         }
-        DeployError::Foreign { stack, .. } => of(ErrorKind::Conflict)
+        DeployError::Foreign { by: Some(by), .. } => of(ErrorKind::Conflict)
+            .hint(format!("`--name {by}`, in front of `stack`, works on it as that platform"))
+            .hint("or give this stack another name: `name:` at the top of its Compose file"),
+        DeployError::Foreign { stack, by: None, .. } => of(ErrorKind::Conflict)
             .hint("give this stack another name: `name:` at the top of its Compose file")
             .hint(format!("what deployed {stack} can also remove it")),
+        DeployError::Taken { .. } => of(ErrorKind::Conflict)
+            .hint("give this stack a namespace of its own (`--namespace`), or its services and volumes other names"),
         DeployError::Images { missing, nodes } => {
             let mut new = of(ErrorKind::Image);
             new.details = missing.iter().map(|(image, why)| format!("{image}: {why}")).collect();
@@ -46,7 +51,7 @@ pub(in crate::cli) fn explained(error: &DeployError) -> CliError {
                 1 => new.hint("this swarm is one node: an image that its engine has is enough"),
                 _ => new.hint("build and push it to a registry that every node reaches; `--registry HOST` names it"),
             };
-            new.suggest(macula("images build"))
+            new.suggest(macula("images build").why("where the stack builds it"))
         }
         DeployError::NotRunning { failed, .. } => {
             let mut new = of(ErrorKind::NotHealthy);
@@ -111,17 +116,46 @@ fn kubernetes(error: &KubernetesError) -> CliError {
                     .suggest(macula("cluster kubeconfig").why("to have that of the platform's own cluster")),
             }
         }
-        KubernetesError::Unreachable { source, .. } if format!("{source:#}").contains("certificate") => of(ErrorKind::Cluster)
-            .hint("who answers there is not whom `certificate-authority-data` of this context vouches for: get the kubeconfig again"),
+        KubernetesError::Unreachable { source, .. } if format!("{source:#}").contains("certificate") => {
+            of(ErrorKind::Cluster).hint(about_certificate(&format!("{source:#}")))
+        }
+        KubernetesError::Unreachable { source, .. } if format!("{source:#}").contains("fatal alert: Certificate") => {
+            of(ErrorKind::Cluster).hint("who answers there does not take this context's client certificate: renew it")
+        }
         KubernetesError::Unreachable { .. } => {
             contexts(of(ErrorKind::Cluster).hint("`--context` names another context of the kubeconfig"))
         }
         KubernetesError::Refused { code, object, message, .. } => {
             refused(of(ErrorKind::Cluster), *code, object, message)
         }
+        KubernetesError::Login { install, .. } => {
+            let new =
+                of(ErrorKind::Cluster).hint("renew the login of this context, or name another one with `--context`");
+            match install {
+                Some(install) => new.hint(install.trim()),
+                None => new,
+            }
+        }
         KubernetesError::Answer { .. } => of(ErrorKind::Cluster).hint("what answers may be no API server"),
         KubernetesError::Manifest { .. } => of(ErrorKind::Unexpected),
     }
+}
+
+/// What to do about the certificate of whoever answers.
+fn about_certificate(said: &str) -> &'static str {
+    if ["certificate expired", "not valid yet"].iter().any(|words| said.contains(words)) {
+        "the API server's certificate is not valid now: who runs the cluster renews it, unless this machine's clock is wrong"
+    } else if said.contains("not valid for name") {
+        "the certificate is for other names than that of `server` in this context: `tls-server-name` of the cluster says which one it has"
+    } else {
+        "who answers there is not whom `certificate-authority-data` of this context vouches for: get the kubeconfig again"
+    }
+}
+
+/// `-n shop` of `Service shop/web`, for kubectl.
+fn in_its_namespace(object: &str) -> Vec<String> {
+    let namespace = object.split_once(' ').and_then(|(_, name)| name.split_once('/'));
+    namespace.map(|(namespace, _)| vec!["-n".to_owned(), namespace.to_owned()]).unwrap_or_default()
 }
 
 /// A claim that is there and would have to be another one, or a smaller one, or a larger one of a class that does not grow.
@@ -132,11 +166,18 @@ fn is_about_what_was(message: &str) -> bool {
 /// By what the API server says: its codes are the same for rights, quotas and rules.
 fn refused(new: CliError, code: u16, object: &str, message: &str) -> CliError {
     let says = |words: &str| message.contains(words);
+    let kubectl = |words: &str| -> Vec<String> {
+        let words = words.split(' ').map(str::to_owned);
+        std::iter::once("kubectl".to_owned()).chain(words).chain(in_its_namespace(object)).collect()
+    };
     match code {
         401 => new.hint("the login of this context is not valid any more: renew it"),
-        _ if says("exceeded quota") || says("maximum ") && says(" usage per ") => new
+        _ if says("exceeded quota") => new
             .hint("a quota of the namespace is used up: raise it, or lower what the stack asks for")
-            .shell(["kubectl", "describe", "quota", "--all-namespaces"]),
+            .shell(kubectl("describe quota")),
+        _ if says("imum ") && says(" usage per ") || says("limit to request ratio per ") => new
+            .hint("a limit range of the namespace does not allow so much, or so little: change it, or what the stack asks for")
+            .shell(kubectl("describe limitrange")),
         _ if says("failed calling webhook") => new
             .hint("a webhook of this cluster does not answer, and what it is to be asked about is not taken meanwhile")
             .shell(["kubectl", "get", "validatingwebhookconfigurations,mutatingwebhookconfigurations"]),
@@ -159,15 +200,23 @@ fn refused(new: CliError, code: u16, object: &str, message: &str) -> CliError {
             CliError { kind: ErrorKind::Config, ..new }
                 .hint("a claim is data and is never replaced: say what it was, or give the volume another name")
         }
+        403 if says("at the cluster scope") => {
+            new.hint("the user of this context may not look into all namespaces: name the stack or a `--namespace`")
+        }
         403 => new
             .hint("the user of this context may not do that: ask for a role that may, or name another context")
-            .shell(["kubectl", "auth", "can-i", "--list"]),
-        400 | 422 => CliError { kind: ErrorKind::Config, ..new }.hint("the cluster does not take what the files say"),
+            .shell(kubectl("auth can-i --list")),
+        400 | 413 | 422 => CliError { kind: ErrorKind::Config, ..new }.hint("the cluster does not take what the files say"),
         // server-side apply, of a field that it does not know, of an item that is there twice, of a value that is none
-        500 if says("failed to create typed patch object") || says("failed to convert new object") => {
+        500 if says("failed to create typed patch object")
+            || says("failed to convert new object")
+            || says("request is too large") =>
+        {
             CliError { kind: ErrorKind::Config, ..new }.hint("the cluster does not take what the files say")
         }
+        _ if says("the answer is ") && code < 500 => new.hint("what answers may be no API server"),
         404 => new.hint("this cluster does not know such objects: it may be too old for them"),
+        429 | 502..=504 => new.hint("the API server, or what stands in front of it, takes no requests now: try again in a moment"),
         _ => new,
     }
 }
@@ -175,6 +224,20 @@ fn refused(new: CliError, code: u16, object: &str, message: &str) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stack_of_another_platform_names_it() {
+        let told = |by: Option<&str>| {
+            let by = by.map(str::to_owned);
+            let error = DeployError::Foreign { stack: "shop".to_owned(), names: vec!["shop_web".to_owned()], by };
+            format!("{error} {:?}", explained(&error).hints)
+        };
+        let known = told(Some("w2"));
+        assert!(known.starts_with("shop is there and was deployed by the platform w2: shop_web"), "{known}");
+        assert!(known.contains("`--name w2`"), "{known}");
+        let unknown = told(None);
+        assert!(unknown.starts_with("shop is there and was not deployed by this platform: shop_web"), "{unknown}");
+    }
 
     /// As API servers say it (1.36).
     #[test]
@@ -231,11 +294,53 @@ mod tests {
                 ErrorKind::Cluster,
                 "the pods that use it keep it",
             ),
+            (
+                403,
+                "PersistentVolumeClaim shop/data",
+                "persistentvolumeclaims \"data\" is forbidden: maximum storage usage per PersistentVolumeClaim is 1Gi, but request is 5Gi",
+                ErrorKind::Cluster,
+                "kubectl describe limitrange -n shop",
+            ),
+            (
+                403,
+                "Deployment shop/web",
+                "deployments.apps \"web\" is forbidden: exceeded quota: small, requested: count/deployments.apps=1, used: count/deployments.apps=2, limited: count/deployments.apps=2",
+                ErrorKind::Cluster,
+                "kubectl describe quota -n shop",
+            ),
+            (
+                403,
+                "deployments",
+                "deployments.apps is forbidden: User \"me\" cannot list resource \"deployments\" in API group \"apps\" at the cluster scope",
+                ErrorKind::Cluster,
+                "`--namespace`",
+            ),
+            (
+                413,
+                "ConfigMap shop/files",
+                "Request entity too large: limit is 3145728",
+                ErrorKind::Config,
+                "does not take what the files say",
+            ),
+            (429, "the version", "Too many requests, please try again later.", ErrorKind::Cluster, "in a moment"),
+            (404, "the version", "the answer is 404 Not Found", ErrorKind::Cluster, "may be no API server"),
+            (502, "the version", "the answer is 502 Bad Gateway", ErrorKind::Cluster, "in a moment"),
             (409, "Service shop/web-public", "it is still being deleted", ErrorKind::Cluster, "wait until it is gone"),
         ] {
             let (found, hints) = hint(code, object, message);
             assert_eq!(found, kind, "{message}");
             assert!(hints.contains(words), "{message}: {hints}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_fit_tells_why() {
+        for (said, words) in [
+            ("invalid peer certificate: certificate expired: verification time 2 (UNIX)", "renews it"),
+            ("invalid peer certificate: certificate not valid for name \"127.0.0.1\"", "`tls-server-name`"),
+            ("invalid peer certificate: UnknownIssuer", "`certificate-authority-data`"),
+        ] {
+            assert!(about_certificate(said).contains(words), "{said}");
         }
     }
 }

@@ -31,13 +31,16 @@ pub struct Args {
 
 pub async fn run(context: &Context, Args { which: args }: Args) -> Result<(), CliError> {
     args.place.check_namespace(args.namespace.as_deref())?;
-    let platform = context.platform_name()?;
+    let platform = context.name_of_deployed()?;
     let session = args.place.session(context, "stack validate").await;
     let (platform, stack, namespace) = (platform.as_str(), args.which.as_deref(), args.namespace.as_deref());
     let docker_or_kubectl = args.place.context.as_deref();
     let all = match args.place.target {
         On::Swarm => validate_on_swarm(&session, stack, platform, docker_or_kubectl).await?,
-        On::Kubernetes => validate_on_cluster(&session, platform, (stack, namespace), docker_or_kubectl).await?,
+        On::Kubernetes => {
+            let all = validate_on_cluster(&session, platform, (stack, namespace), docker_or_kubectl).await;
+            all.map_err(|error| args.place.in_context(error.into()))?
+        }
     };
     let failed = all.iter().filter(|check| check.state == Checked::Failed).count();
     if context.json() {

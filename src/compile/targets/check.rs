@@ -10,6 +10,7 @@ use super::kubernetes::{
     taken_names,
 };
 use super::loss::Loss;
+use super::swarm::is_plain;
 use super::{Options, Part, Scene, Target, written};
 use crate::config::Said;
 use crate::model::{Condition, Mount, Service, Stack, is_dns_label, to_dns_label};
@@ -301,6 +302,11 @@ pub(super) fn losses(target: Target, scene: &Scene<'_>, said: &[Said]) -> Vec<Lo
     let mut lose = |path: String, behavior: bool, why: String| {
         all.push(Loss { place: place(said, &path), path, why, behavior });
     };
+    let sized = scene.stack.volumes.iter().filter(|(_, volume)| volume.driver_opts.contains_key("size"));
+    for (key, _) in sized.filter(|(_, volume)| target == Target::Swarm && is_plain(volume)) {
+        let why = "`size` is left out: a volume of a node is as large as its disk".to_owned();
+        lose(format!("volumes.{key}.driver_opts"), false, why);
+    }
     for part in &scene.parts {
         let path = format!("services.{}", part.name);
         // a job is healthy when it has ended well
@@ -310,6 +316,12 @@ pub(super) fn losses(target: Target, scene: &Scene<'_>, said: &[Said]) -> Vec<Lo
             Condition::ServiceHealthy => is_job(name),
             Condition::ServiceStarted => false,
         });
+        if part.service.entrypoint.as_ref().is_some_and(Vec::is_empty)
+            && part.words().0.is_none_or(<[String]>::is_empty)
+        {
+            let why = "an empty entrypoint leaves the image's own out only with a `command` in its place; write one";
+            lose(format!("{path}.entrypoint"), true, why.to_owned());
+        }
         if target == Target::Kubernetes && scene.options.waiting.is_some() {
             for (name, _) in ends {
                 let name = scene.short(name);
@@ -371,6 +383,8 @@ pub(super) fn losses(target: Target, scene: &Scene<'_>, said: &[Said]) -> Vec<Lo
                 Mount::Volume { source: Some(source), no_copy: false, .. } => Some(source),
                 _ => None,
             });
+            // one that is external is there already
+            let filled = filled.filter(|key| scene.stack.volumes.get(*key).is_none_or(|volume| !volume.external));
             for volume in filled.collect::<BTreeSet<_>>() {
                 let why = format!("the volume {volume} begins empty, also where the image has files in its place");
                 lose(format!("{path}.volumes"), false, why);

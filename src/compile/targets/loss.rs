@@ -41,9 +41,18 @@ pub(super) fn losses(target: Target, said: &[Said]) -> Vec<Loss> {
         bound && one.text().is_some_and(|path| ENGINE_SOCKETS.contains(&path))
     };
     let sockets: Vec<&str> = said.iter().filter(socket).filter_map(|one| one.path.strip_suffix("source")).collect();
+    // a port of the nodes, or of a LoadBalancer, keeps its number
+    let is_open = |one: &&Said| match one.key.as_str() {
+        "services.*.ports[].mode" => one.text() == Some("host"),
+        "services.*.ports[].host_ip" => one.text().is_some_and(|address| ["0.0.0.0", "::"].contains(&address)),
+        _ => false,
+    };
+    let ports = said.iter().filter(is_open).filter(|_| target == Target::Kubernetes);
+    let ports: Vec<&str> = ports.filter_map(|one| Some(one.path.rsplit_once('.')?.0)).collect();
     let is_there = |one: &Said| {
-        let below = |mount: &&str| one.path.strip_prefix(*mount);
+        let below = |whole: &&str| one.path.strip_prefix(*whole);
         sockets.iter().filter_map(below).any(|key| matches!(key, "type" | "bind.create_host_path"))
+            || ports.iter().filter_map(below).any(|key| key == ".published")
     };
     for one in said {
         let Some(rule) = rule_of(&one.key) else { continue };

@@ -128,6 +128,16 @@ impl Part<'_> {
         self.spec.readiness.one_shot || self.service.deploy.mode.is_job()
     }
 
+    /// What is run in place of the image's entrypoint, and with which arguments. To both targets an empty entrypoint is
+    /// that of the image; in the files it is none, so that the command is all that is run.
+    fn words(&self) -> (Option<&[String]>, Option<&[String]>) {
+        let (entrypoint, command) = (self.service.entrypoint.as_deref(), self.service.command.as_deref());
+        match entrypoint {
+            Some([]) => (command, None),
+            entrypoint => (entrypoint, command),
+        }
+    }
+
     /// Whether a variable's value is known to nobody but the platform.
     fn is_secret(&self, variable: &str) -> bool {
         let extension = &self.service.extension;
@@ -240,6 +250,9 @@ pub fn translate(
         }
     }
     let mut losses = loss::losses(target, &said);
+    // a job is tried again as it says
+    let jobs: Vec<String> = scene.parts.iter().filter(|part| part.is_job()).map(|part| part.name.to_owned()).collect();
+    losses.retain(|loss| !jobs.iter().any(|job| loss.path == format!("services.{job}.restart")));
     losses.extend(check::losses(target, &scene, &said));
     if target == Target::Swarm && options.waiting.is_none() {
         kept_in_order(&mut losses);

@@ -39,6 +39,28 @@ fn is_alias(text: &str) -> bool {
     text.split_once(['=', ':']).is_some_and(|(_, address)| address.parse::<std::net::IpAddr>().is_ok())
 }
 
+/// What every kubelet lets a pod set (<https://kubernetes.io/docs/tasks/administer-cluster/sysctl-cluster/>).
+const SAFE_SYSCTLS: &[&str] = &[
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
+fn sysctls_are_safe(said: &Said) -> bool {
+    let names = said.value.as_object().into_iter().flat_map(|map| map.keys().map(String::as_str));
+    let listed = texts(said).filter_map(|text| text.split('=').next());
+    names.chain(listed).all(|name| SAFE_SYSCTLS.contains(&name))
+}
+
 macro_rules! choice {
     ($name:ident, $takes:expr, $then:expr, $otherwise:expr) => {
         static $name: Choice = Choice { takes: $takes, then: $then, otherwise: $otherwise };
@@ -113,6 +135,18 @@ choice!(
     |said| is(said, &["0.0.0.0", "::"]),
     As("a Service of type LoadBalancer"),
     Lost("the port is open inside the cluster only; `kubectl port-forward` leads to it")
+);
+choice!(
+    SWARM_HOST_IP,
+    |said| is(said, &["0.0.0.0", "::"]),
+    As("every address of the nodes"),
+    Breaks("Swarm publishes on every address of the nodes; leave the port out, or put an edge proxy in front")
+);
+choice!(
+    SYSCTLS,
+    sysctls_are_safe,
+    Kept,
+    Lost("nodes refuse pods that set it, unless their kubelet was started with `--allowed-unsafe-sysctls`")
 );
 choice!(FAILURE, |said| is(said, &["pause", "continue", "rollback"]), Kept, Breaks("there is no such action"));
 choice!(BACK, |said| is(said, &["pause", "continue"]), Kept, Breaks("there is no such action"));
@@ -350,7 +384,7 @@ pub(super) static RULES: &[Rule] = &[
     rule("services.*.platform", As("nodes of that platform"), As("nodes of that platform")),
     rule("services.*.ports[].name", Kept, Kept),
     rule("services.*.ports[].mode", Kept, As("`hostPort`")),
-    rule("services.*.ports[].host_ip", Breaks("Swarm publishes on every address of the nodes; leave the port out, or put an edge proxy in front"), Value(&POD_HOST_IP)),
+    rule("services.*.ports[].host_ip", Value(&SWARM_HOST_IP), Value(&POD_HOST_IP)),
     rule("services.*.ports[].target", Kept, As("a port of the Service")),
     rule("services.*.ports[].published", Kept, Lost("the port is open inside the cluster only, under its number in the container; an ingress rule or `kubectl port-forward` leads to it")),
     rule("services.*.ports[].protocol", Kept, Kept),
@@ -372,7 +406,7 @@ pub(super) static RULES: &[Rule] = &[
     rule("services.*.stop_grace_period", Kept, As("`terminationGracePeriodSeconds`")),
     rule("services.*.stop_signal", Kept, Breaks("pods get the image's own: write STOPSIGNAL in the Dockerfile")),
     rule("services.*.storage_opt", NO_WORD, NO_WORD),
-    rule("services.*.sysctls", Kept, Kept),
+    rule("services.*.sysctls", Kept, Value(&SYSCTLS)),
     rule("services.*.tmpfs", Kept, As("an `emptyDir` in memory")),
     rule("services.*.tty", Kept, Kept),
     rule("services.*.ulimits", Kept, NODE_SETTING),

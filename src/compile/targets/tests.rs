@@ -904,3 +904,73 @@ fn a_claim_is_as_large_as_docker_would_make_it() {
         assert_eq!(claim["spec"]["resources"]["requests"]["storage"], size, "{said}");
     }
 }
+
+/// Its ports, volumes and names are not those of where a stack runs, whatever the platform here is called.
+#[test]
+fn what_this_machine_has_changes_nothing_of_a_stack() {
+    let text = "name: edge\nservices:\n  edge:\n    image: x\n    \
+                ports: [\"80:80\", \"0.0.0.0:443:8443\", \"0.0.0.0:5432:5432\", \"127.0.0.1:9000:9000\"]\n    \
+                volumes: [\"postgres:/p\", \"grafana:/g\"]\n    x-macula: {ingress: {host: edge, port: 80}}\n  \
+                api: {image: x, expose: [\"9001\"]}\nvolumes: {postgres: , grafana: }\n";
+    for name in ["macula", "w2"] {
+        let name = crate::model::PlatformName::near(name);
+        let request = Request { name, stacks: Vec::new(), only_own: false, discover: true, ..request("") };
+        let loaded = load(&request, &sample_files(text)).unwrap_or_else(|errors| panic!("{errors}"));
+        let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert!(!told.iter().any(|line| line.contains("compose.yaml")), "{told:?}");
+        let Rendered::Swarm(stack) = translated(&loaded, Target::Swarm, &OPTIONS).unwrap().rendered else { panic!() };
+        let edge = stack.services.iter().find(|service| service["Name"] == "edge_edge").unwrap();
+        let all = |at: &str, key: &str| -> Vec<Value> {
+            edge.pointer(at).unwrap().as_array().unwrap().iter().map(|one| one[key].clone()).collect()
+        };
+        assert_eq!(all("/EndpointSpec/Ports", "PublishedPort"), [80, 443, 5432, 9000]);
+        assert_eq!(all("/TaskTemplate/ContainerSpec/Mounts", "Source"), ["edge_postgres", "edge_grafana"]);
+        let Rendered::Kubernetes(objects) = translated(&loaded, Target::Kubernetes, &OPTIONS).unwrap().rendered else {
+            panic!()
+        };
+        let names = |kind: &str| -> Vec<&str> {
+            let objects = objects.iter().filter(|object| object["kind"] == kind);
+            objects.filter_map(|object| object["metadata"]["name"].as_str()).collect()
+        };
+        assert_eq!(names("PersistentVolumeClaim"), ["grafana", "postgres"]);
+        // nobody asked for one for the port that is only exposed
+        assert_eq!(names("Ingress"), ["edge"]);
+        let public = objects.iter().find(|object| object["metadata"]["name"] == "edge-public").unwrap();
+        let ports = public["spec"]["ports"].as_array().unwrap().iter().map(|port| port["port"].clone());
+        assert_eq!(ports.collect::<Vec<_>>(), [443, 5432]);
+    }
+}
+
+#[test]
+fn what_a_target_does_as_said_is_no_loss() {
+    let text = |said: &str| {
+        format!("name: l\nservices: {{web: {{image: x, {said}}}}}\nvolumes: {{there: {{external: true}}}}\n")
+    };
+    let stops = "stops services.web.entrypoint";
+    for (said, swarm, kubernetes) in [
+        ("restart: 'no', x-macula: {once: true}", "", ""),
+        ("restart: 'on-failure:3', x-macula: {once: true}", "", ""),
+        ("ports: [{target: 9100, published: '9101', mode: host}]", "", ""),
+        ("ports: ['0.0.0.0:7777:7777']", "", ""),
+        ("volumes: ['there:/d']", "note services.web.volumes", ""),
+        ("sysctls: {net.ipv4.tcp_syncookies: 1}", "", ""),
+        ("sysctls: {net.core.somaxconn: 1024}", "", "note services.web.sysctls"),
+        ("entrypoint: [], command: [sleep, '9']", "", ""),
+        ("entrypoint: []", stops, stops),
+    ] {
+        let told = RULED.map(|target| lost(&of(&text(said), target)).join(", "));
+        assert_eq!(told, [swarm, kubernetes], "{said}");
+    }
+}
+
+/// To Docker and Kubernetes an empty list is the image's own.
+#[test]
+fn an_empty_entrypoint_leaves_the_command_alone() {
+    let text = "name: l\nservices: {web: {image: x, entrypoint: [], command: [sleep, '9']}}\n";
+    let Rendered::Swarm(stack) = of(text, Target::Swarm).rendered else { panic!("not a swarm's") };
+    let container = &stack.services[0]["TaskTemplate"]["ContainerSpec"];
+    let words = serde_json::json!(["sleep", "9"]);
+    assert_eq!((&container["Command"], &container["Args"]), (&words, &Value::Null));
+    let container = &of_kind(text, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!((&container["command"], &container["args"]), (&words, &Value::Null));
+}

@@ -37,6 +37,8 @@ pub(super) fn check(
     }
     shared::containers(stacks, report);
     shared::published(stacks, ingress, report);
+    shared::never_done(stacks, report);
+    shared::unpublished(stacks, report);
     shared::said_twice(stacks);
     shared::hosts(stacks, domain, report);
     shared::inside(stacks, report);

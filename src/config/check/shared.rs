@@ -7,8 +7,8 @@ use crate::config::loaded::Loaded;
 use crate::config::selection::Selection;
 use crate::config::yaml::{Report, Span, listed, suggestion};
 use crate::model::{
-    IngressSettings, Inside, NetworkDecl, Origin, PlatformName, Protocol, PublishedPort, Role, SecretSource, Service,
-    Shadowed, Volume, fully_qualified,
+    Condition, IngressSettings, Inside, NetworkDecl, Origin, PlatformName, Protocol, PublishedPort, Restart, Role,
+    SecretSource, Service, Shadowed, Volume, fully_qualified,
 };
 
 /// No two services call their containers by the same name.
@@ -59,8 +59,12 @@ pub(super) fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &m
     let gateway = stacks
         .iter()
         .flat_map(|loaded| loaded.stack.services.values())
-        .find(|service| service.extension.role == Some(Role::Ingress));
+        .find(|service| service.extension.role == Some(Role::Ingress) && !report.orchestrated);
     for loaded in stacks {
+        // where it is to run nothing of another stack is in its way
+        if report.orchestrated {
+            taken.clear();
+        }
         for (name, service) in &loaded.stack.services {
             for (index, port) in service.ports.iter().enumerate() {
                 let Some(number) = port.published else { continue };
@@ -126,6 +130,9 @@ pub(super) fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
     let mut taken: HashMap<(String, &str), (&str, Option<u32>, Span)> = HashMap::new();
     let mut ingress: Option<(&str, Span)> = None;
     for loaded in stacks {
+        if report.orchestrated {
+            taken.clear();
+        }
         for (name, service) in &loaded.stack.services {
             if service.extension.role == Some(Role::Ingress) {
                 let span = loaded.at_key(name, &["x-macula", "role"]);
@@ -172,6 +179,9 @@ pub(super) fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
 /// host:port is the same inside the network as on this machine. What we bring along is: several take
 /// the same protocol on the same port.
 pub(super) fn inside(stacks: &[Loaded], report: &mut Report) {
+    if report.orchestrated {
+        return;
+    }
     let built_in = |name: &str| stacks.iter().any(|loaded| loaded.built_in && loaded.stack.services.contains_key(name));
     for found in Inside::of(stacks.iter().flat_map(|loaded| loaded.stack.services.values())).shadowed {
         let Shadowed { service, by, port, web } = found;
@@ -213,6 +223,10 @@ pub(super) fn resources(stacks: &[Loaded], platform: &PlatformName, report: &mut
     let mut volumes: HashMap<String, (&Volume, &str, Span)> = HashMap::new();
     let mut networks: HashMap<String, (&NetworkDecl, &str, Span)> = HashMap::new();
     for loaded in stacks {
+        if report.orchestrated {
+            volumes.clear();
+            networks.clear();
+        }
         let stack = loaded.stack.name.as_str();
         let at = |kind: &str, key: &str| {
             let section = loaded.project.root.get(kind).and_then(|section| section.as_map());
@@ -351,6 +365,58 @@ pub(super) fn access_keys(stacks: &[Loaded], report: &mut Report) {
                         "services.{name} and services.{other} have the access key `{key}`, each with another secret"
                     ),
                     "give one of them another AWS_ACCESS_KEY_ID, or the secret of the other by `from`",
+                );
+            }
+        }
+    }
+}
+
+/// Who waits for the end of a service that is started again whenever it ends waits in vain.
+pub(super) fn never_done(stacks: &[Loaded], report: &mut Report) {
+    let ends = |name: &str| {
+        let mut services = stacks.iter().flat_map(|loaded| loaded.stack.services.iter());
+        let waits = |other: &Service| {
+            let dependency = other.depends_on.get(name);
+            dependency.is_some_and(|dependency| dependency.condition == Condition::ServiceCompletedSuccessfully)
+        };
+        services.find(|(_, other)| waits(other)).map(|(other, _)| other)
+    };
+    for loaded in stacks {
+        for (name, service) in &loaded.stack.services {
+            if !matches!(service.options.restart, Restart::Always | Restart::UnlessStopped) {
+                continue;
+            }
+            let Some(other) = ends(name) else { continue };
+            report.warn(
+                loaded.at_key(name, &["restart"]),
+                format!("services.{name}: {other} waits for its end, and its restart policy starts it again each time"),
+                "say `restart: \"no\"` for a job",
+            );
+        }
+    }
+}
+
+/// Engines publish nothing of a container that is on internal networks alone.
+pub(super) fn unpublished(stacks: &[Loaded], report: &mut Report) {
+    for loaded in stacks {
+        let networks = &loaded.stack.networks;
+        let is_internal = |key: &String| networks.get(key).is_some_and(|network| network.internal && !network.external);
+        for (name, service) in &loaded.stack.services {
+            // these are on the platform's network, too
+            let extension = &service.extension;
+            let reached = extension.role.is_some()
+                || !extension.ingress.is_empty()
+                || !extension.metrics.is_empty()
+                || !extension.databases.is_empty()
+                || !extension.needs.is_empty();
+            let inside = !service.networks.is_empty() && service.networks.keys().all(is_internal);
+            if inside && !reached && !service.ports.is_empty() {
+                report.warn(
+                    loaded.at_key(name, &["ports"]),
+                    format!(
+                        "services.{name}.ports: nothing is published, since all networks of the service are `internal`"
+                    ),
+                    "add a network that is not `internal`, or leave `ports` out",
                 );
             }
         }

@@ -181,7 +181,9 @@ fn platform_name(text: &str) -> Option<(String, String)> {
 }
 
 fn domain(text: &str) -> Option<(String, String)> {
-    (!is_dns_name(text) || !text.contains('.'))
+    // what ends with a number is an address to a browser
+    let number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    (!is_dns_name(text) || !text.contains('.') || number)
         .then(|| (format!("`{text}` is not a valid domain"), "for example macula.local or dev.example.com".to_owned()))
 }
 
@@ -408,6 +410,11 @@ fn settings(root: &Node) -> Settings {
             overrides: images
                 .entries("overrides")
                 .filter_map(|(from, entry)| Some((from.to_owned(), entry.node.as_text()?.to_owned())))
+                .collect(),
+            named: root
+                .entries("services")
+                .filter(|(_, entry)| entry.node.get_text("image").is_some())
+                .map(|(name, _)| name.to_owned())
                 .collect(),
         },
         ingress: IngressSettings {

@@ -204,6 +204,7 @@ fn services_are_changed_or_left_out_by_macula_yaml() {
     let web = platform.service("web").unwrap().1;
     assert!(web.extension.environment.is_empty());
     assert_eq!(web.image.as_deref(), Some("own"));
+    assert_eq!(platform.images.named, ["web".to_owned()].into());
     assert_eq!(web.environment, [("B".to_owned(), "2".to_owned()), ("C".to_owned(), "3".to_owned())].into());
     assert_eq!(web.options.resources.memory, Some(1 << 30));
     assert!(web.depends_on.is_empty());
@@ -342,6 +343,9 @@ fn a_linked_worktree_has_a_platform_of_its_own() {
         let loaded = run(&request, &files).unwrap();
         let found = loaded.platform.name.to_string();
         assert_eq!(platform_name(&request, &files).0.to_string(), found);
+        // a stack elsewhere is the same from each of them
+        let elsewhere = run(&Request { orchestrated: true, ..request }, &files).unwrap().platform;
+        assert_eq!(elsewhere.name.as_str(), if file == "name: mine" { "mine" } else { "macula" });
         format!("{found} {}", loaded.platform.domain)
     };
     let linked = "gitdir: /shop/.git/worktrees/Fix_Login\n";

@@ -596,3 +596,25 @@ fn what_is_not_acted_on_is_named() {
         take it away
     "#);
 }
+
+#[test]
+fn what_engines_do_not_do_with_a_file_is_a_warning() {
+    let told = |text: &str| {
+        let (request, files) = with_stack(text);
+        lines(&run(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).warnings)
+    };
+    let inside =
+        "services: {db: {image: x, networks: [back], ports: ['5433:5432']}}\nnetworks: {back: {internal: true}}\n";
+    insta::assert_snapshot!(told(inside), @r"
+    compose.yaml:1:45: services.db.ports: nothing is published, since all networks of the service are `internal`
+        add a network that is not `internal`, or leave `ports` out
+    ");
+    assert_eq!(told(&inside.replace("[back]", "[back, default]")), "");
+    assert_eq!(told(&inside.replace("true", "false")), "");
+    let again = "services: {job: {image: x, restart: always}, web: {image: x, depends_on: {job: {condition: service_completed_successfully}}}}\n";
+    insta::assert_snapshot!(told(again), @r#"
+    compose.yaml:1:28: services.job: web waits for its end, and its restart policy starts it again each time
+        say `restart: "no"` for a job
+    "#);
+    assert_eq!(told(&again.replace("always", "on-failure")), "");
+}

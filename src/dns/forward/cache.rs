@@ -32,6 +32,8 @@ pub struct Entry {
     pub expires: u32,
     /// It says that there is nothing: no such name, or no record of the type.
     pub denies: bool,
+    /// The server's answer leads to this machine, and is not passed on.
+    pub rebound: bool,
     /// May be shown after it expired.
     pub keep_stale: bool,
     /// Upstream failed; until then the stale answer is given without asking again.
@@ -58,6 +60,7 @@ impl Entry {
             stored,
             expires: stored.saturating_add(lifetime),
             denies: false,
+            rebound: false,
             keep_stale: false,
             retry_at: AtomicU32::new(0),
             used: AtomicBool::new(false),

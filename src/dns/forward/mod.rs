@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use hickory_proto::op::ResponseCode;
 use ipnet::IpNet;
 use serde::Serialize;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -97,6 +98,8 @@ struct Health {
     down_until: Option<Instant>,
     asked: u64,
     failed: u64,
+    /// Why it had no answer of use the last time.
+    reason: Option<String>,
 }
 
 /// A server as `status` shows it.
@@ -177,6 +180,11 @@ impl Forwarder {
             Cached::Stale(_) => Some("stale"),
             Cached::Nothing => None,
         }
+    }
+
+    /// Whether the answer was kept back since it leads to this machine: for `trace`.
+    pub fn was_rebound(&self, ask: &Ask) -> bool {
+        matches!(self.cache.get(&ask.key(), self.now()), Cached::Fresh(entry) if entry.rebound)
     }
 
     /// The answer from cache or upstream; none when nobody has one.
@@ -348,6 +356,7 @@ impl Forwarder {
             began: Instant::now(),
             patience: self.patience(server),
             ended: None,
+            reason: None,
         };
         let Ok(_socket) = self.sockets.acquire().await else { return None };
         let message = match ask.exchange(server, self.settings.mix_case).await {
@@ -355,6 +364,10 @@ impl Forwarder {
             Err(error) => {
                 tracing::debug!(%server, name = %ask.name, %error, "asking upstream");
                 verdict.ended = Some(false);
+                verdict.reason = Some(match error {
+                    ExchangeError::Io(source) => source.kind().to_string(),
+                    other => other.to_string(),
+                });
                 return None;
             }
         };
@@ -362,6 +375,7 @@ impl Forwarder {
         verdict.ended = Some(true);
         let rcode = message.get(3).map_or(SERVFAIL, |flags| flags & 0xF);
         if rcode != 0 && rcode != NXDOMAIN {
+            verdict.reason = Some(format!("answers {}", ResponseCode::from(0, rcode)));
             return None;
         }
         let entry = ask.entry(&message, self.now())?;
@@ -370,7 +384,7 @@ impl Forwarder {
             tracing::warn!(name = %ask.name, %server, "an outside name leads to this machine: no answer is passed on");
             // after a refusal a program asks its next server, and gets them there
             let mut nothing = Entry::new(NOERROR, entry.name_length, self.now(), SHORT_TTL);
-            nothing.denies = true;
+            (nothing.denies, nothing.rebound) = (true, true);
             return Some(nothing);
         }
         Some(entry)
@@ -392,10 +406,11 @@ impl Forwarder {
         servers
     }
 
-    fn judge(&self, server: SocketAddr, good: Option<Duration>) {
+    fn judge(&self, server: SocketAddr, good: Option<Duration>, reason: Option<String>) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let health = health.entry(server).or_default();
         health.asked += 1;
+        health.reason = reason;
         match good {
             Some(time) => {
                 health.failures = 0;
@@ -410,6 +425,12 @@ impl Forwarder {
                 }
             }
         }
+    }
+
+    /// Why a server had no answer of use the last time; none: it had one, or was not asked.
+    pub fn reason(&self, server: SocketAddr) -> Option<String> {
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.get(&server).and_then(|health| health.reason.clone())
     }
 
     /// It lost a race after this time. Names that it has to look up itself take longer than others: no failure.
@@ -526,6 +547,8 @@ struct Verdict<'a> {
     patience: Duration,
     /// Whether it answered, once that is known.
     ended: Option<bool>,
+    /// Why the answer is of no use.
+    reason: Option<String>,
 }
 
 impl Drop for Verdict<'_> {
@@ -535,10 +558,13 @@ impl Drop for Verdict<'_> {
         }
         let time = self.began.elapsed();
         match self.ended {
-            Some(true) => self.forwarder.judge(self.server, Some(time)),
+            Some(true) => self.forwarder.judge(self.server, Some(time), self.reason.take()),
             None if time < self.patience => {}
             None if time < PATIENCE_RANGE.1 => self.forwarder.wait_longer(self.server, time),
-            Some(false) | None => self.forwarder.judge(self.server, None),
+            Some(false) | None => {
+                let reason = self.reason.take().unwrap_or_else(|| ExchangeError::Timeout.to_string());
+                self.forwarder.judge(self.server, None, Some(reason));
+            }
         }
     }
 }

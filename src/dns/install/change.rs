@@ -25,6 +25,8 @@ pub const BEGIN: &str = "# >>> macula dns: put here by `macula dns install`, tak
 pub const END: &str = "# <<< macula dns";
 /// The folder below that of what points the system at the resolver, for what makes it a service.
 pub const SERVICE: &str = "service";
+/// Followed one after the other, as the kernel does.
+const LINKS: usize = 40;
 /// In front of a line of the file that is out of force for as long as our part is there.
 const MUTED: &str = "#macula# ";
 
@@ -172,9 +174,13 @@ impl Receipt {
             folders: Vec::new(),
         };
         for want in wanted {
-            let path = &want.path;
-            let mut before = read(host, path).await?;
+            let mut path = want.path.clone();
+            let mut before = read(host, &path).await?;
             let whole = matches!(want.content, Content::Whole(_));
+            if before.is_none() && !whole {
+                path = end_of_links(host, path).await;
+            }
+            let path = &path;
             if let (Some(there), true) = (&before, whole) {
                 if !String::from_utf8_lossy(there).contains(HEADER) {
                     return Err(InstallError::Foreign { path: path.clone() });
@@ -309,6 +315,22 @@ impl Receipt {
         let path = Self::path(folder);
         host.remove(&path).await.map_err(io(&path))
     }
+}
+
+/// Where a file comes to lie that is written to a path with nothing behind it: the path may be a link to what another
+/// program has not made yet. That link is not ours to remove.
+async fn end_of_links(host: &dyn Host, mut path: PathBuf) -> PathBuf {
+    for _ in 0..LINKS {
+        let command = Command::new("readlink", [path.to_string_lossy().into_owned()]).may_fail();
+        let Ok(said) = host.run(&command).await else { break };
+        let said = said.stdout();
+        let to = said.trim_end_matches('\n');
+        if to.is_empty() {
+            break;
+        }
+        path = path.parent().unwrap_or(Path::new("/")).join(to);
+    }
+    path
 }
 
 /// What is to be told.

@@ -179,20 +179,29 @@ impl Machine {
 impl Machine {
     /// A better way that was out of reach.
     pub fn better(&self, rung: Rung, target: &Target) -> Option<String> {
-        // without systemd there is nothing that would start it there
-        let plain = self.systemd && !self.macos && self.resolved.is_none() && !self.dnsmasq;
+        let plain = !self.macos && self.resolved.is_none() && !self.dnsmasq;
         if rung != Rung::Hosts || !plain {
             return None;
         }
-        if target.address.port() != 53 {
-            let there = "with the resolver on port 53 all names would resolve: `macula dns install --service system` \
-                         starts it there";
-            return Some(there.to_owned());
-        }
-        (self.mixes() && !self.service).then(|| {
-            "with the resolver as a service of the system all names would resolve: `macula dns install --service system`"
-                .to_owned()
-        })
+        let better = match (target.address.port(), self.systemd) {
+            (53, _) if !self.mixes() || self.service => return None,
+            (53, true) => {
+                "with the resolver as a service of the system all names would resolve: `macula dns install --service system`"
+            }
+            // without systemd nothing starts it with the machine
+            (53, false) if self.musl => {
+                "/etc/resolv.conf was left as it is: this machine's C library (musl) asks all of its servers at once"
+            }
+            (53, false) => {
+                "/etc/resolv.conf was left as it is: its `options rotate` spreads questions over all servers; without \
+                 `rotate` all names would resolve"
+            }
+            (_, true) => {
+                "with the resolver on port 53 all names would resolve: `macula dns install --service system` starts it there"
+            }
+            (_, false) => return None,
+        };
+        Some(better.to_owned())
     }
 }
 

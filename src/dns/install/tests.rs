@@ -115,6 +115,30 @@ async fn a_plain_resolv_conf_gets_our_server_first_and_is_put_back() {
     assert_eq!(uninstall(&host, folder()).await.unwrap(), None);
 }
 
+/// Its target comes when the network does: a link that leads nowhere yet is as good as any other.
+#[tokio::test]
+async fn a_link_that_leads_nowhere_stays() {
+    let host = FakeHost::new()
+        .folder("/run/r")
+        .answer("readlink *", 1, "", "")
+        .answer("readlink /etc/resolv.conf", 0, "../etc/there.conf\n", "")
+        .answer("readlink /etc/../etc/there.conf", 0, "/run/r/resolv.conf\n", "");
+    let host = resolving(host, "/run/r/resolv.conf", "nameserver 127.0.0.9\n");
+    let installed = install(&host, folder(), &target(53), Method::Auto).await.unwrap();
+    assert_eq!((installed.rung, installed.tried.len()), (Rung::ResolvConf, 0));
+    assert_eq!(uninstall(&host, folder()).await.unwrap(), Some((Rung::ResolvConf, vec![])));
+    assert_eq!(host.paths(), [] as [PathBuf; 0]);
+    insta::assert_snapshot!(host.journal().join("\n"), @r"
+    readlink /etc/resolv.conf
+    readlink /etc/../etc/there.conf
+    readlink /run/r/resolv.conf
+    sudo tee /run/r/resolv.conf
+    sudo chmod 644 /run/r/resolv.conf
+    readlink -f /etc/resolv.conf
+    sudo rm -f /run/r/resolv.conf
+    ");
+}
+
 /// As 0.1 wrote it: the names of its keys are those of every later version.
 #[tokio::test]
 async fn a_receipt_of_an_older_version_is_read_and_undone() {
@@ -210,6 +234,15 @@ async fn servers_are_not_put_out_of_force_for_a_resolver_that_comes_and_goes() {
     let note = installed.notes.last().unwrap();
     assert!(
         note.ends_with("as a service of the system all names would resolve: `macula dns install --service system`")
+    );
+    // where nothing starts a service it says what is in the way
+    let bare = FakeHost::new().file("/etc/resolv.conf", text).file("/etc/hosts", "127.0.0.1 localhost\n");
+    let bare = resolving(bare.facts_with(|facts| facts.systemd = false), "/etc/hosts", "127.0.0.9 ns.macula.local\n");
+    let installed = install(&bare, folder(), &target(53), Method::Auto).await.unwrap();
+    assert_eq!(
+        installed.notes.last().unwrap(),
+        "/etc/resolv.conf was left as it is: its `options rotate` spreads questions over all servers; without `rotate` \
+         all names would resolve"
     );
     // one that was put into the file all the same is replaced
     let muted = format!("{BEGIN}\nnameserver 127.0.0.9\n{END}\noptions rotate\n#macula# nameserver 192.0.2.1\n");

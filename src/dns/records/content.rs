@@ -94,6 +94,7 @@ pub fn content(rtype: &str, typed: &str, domain: &str) -> Result<String, Content
         }
         ("CAA", _) => Err(fail("flags, a tag and a value are expected, such as `0 issue ca.example`")),
         ("HTTPS" | "SVCB" | "SSHFP" | "TLSA", [_, _, ..]) => Ok(words.join(" ")),
+        ("A" | "AAAA", [_, _, ..]) => Err(fail("add one address at a time")),
         _ => Err(fail("it has the wrong number of words")),
     }
 }
@@ -227,7 +228,7 @@ mod tests {
         insta::assert_snapshot!(shown, @r#"
         A 127.0.0.5 -> 127.0.0.5
         A 127.0.0.500 -> `127.0.0.500` is not a valid A record: an IPv4 address is expected, such as 127.0.0.1
-        A 127.0.0.1 127.0.0.2 -> `127.0.0.1 127.0.0.2` is not a valid A record: it has the wrong number of words
+        A 127.0.0.1 127.0.0.2 -> `127.0.0.1 127.0.0.2` is not a valid A record: add one address at a time
         AAAA 0:0::1 -> ::1
         AAAA 127.0.0.1 -> `127.0.0.1` is not a valid AAAA record: an IPv6 address is expected, such as ::1
         CNAME Web -> web.macula.local.

@@ -60,6 +60,13 @@ pub struct Records {
     zone: String,
 }
 
+impl RecordsError {
+    /// What was asked for may have been done.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Unreachable { source, .. } if source.is_timeout())
+    }
+}
+
 impl Records {
     pub fn new(api: SocketAddr, key: impl Into<String>, zone: impl Into<String>) -> Self {
         let client = plain_http().timeout(WAIT);

@@ -102,7 +102,7 @@ pub(in crate::doctor) async fn running(context: &Context<'_>) -> Verdict {
     });
     match program(context) {
         None if refused(context, |refusal| *refusal != Refusal::Absent).is_none() => {
-            Verdict::skipped("none is installed")
+            Verdict::skipped("none is installed").detail(tried)
         }
         Some(PODMAN) => Verdict::failed("Podman is installed, but does not listen")
             .detail(tried)

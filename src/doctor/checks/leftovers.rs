@@ -6,7 +6,7 @@ use super::some_of;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict};
 use crate::host::{Held, temporary_writer};
-use crate::model::{ContainerState, Invocation, MaculaCommand, PlatformName, macula};
+use crate::model::{ContainerState, Invocation, MaculaCommand, ObservedContainer, PlatformName, label, macula};
 
 /// How deep our own folders go: `<name>/secrets/<file>`.
 const DEPTH: usize = 4;
@@ -50,9 +50,11 @@ pub(in crate::doctor) async fn leftovers(context: &Context<'_>) -> Verdict {
     // between create and start a container is `created`: only of interest when nobody is at work
     if !at_work {
         let ours = context.ours().await.as_ref().map(Vec::as_slice).unwrap_or_default();
-        let stuck = |state| matches!(state, ContainerState::Created | ContainerState::Dead | ContainerState::Removing);
-        let names: Vec<String> =
-            ours.iter().filter(|container| stuck(container.state)).map(|container| container.name.clone()).collect();
+        let stuck = |container: &&ObservedContainer| match container.state {
+            ContainerState::Created => !waits_for_failed(container, ours),
+            state => matches!(state, ContainerState::Dead | ContainerState::Removing),
+        };
+        let names: Vec<String> = ours.iter().filter(stuck).map(|container| container.name.clone()).collect();
         if !names.is_empty() {
             lines.push(format!("never started or half removed: {}", some_of(&names, SHOWN)));
             advise(format!("`{}` brings them up", context.line(macula("up"))));
@@ -79,6 +81,15 @@ pub(in crate::doctor) async fn leftovers(context: &Context<'_>) -> Verdict {
         text: advice.join("; "),
         actions,
         safe: true,
+    })
+}
+
+/// It was not started, since something that it depends on has failed: that is no work of an interrupted run.
+fn waits_for_failed(container: &ObservedContainer, ours: &[ObservedContainer]) -> bool {
+    let needs: Vec<&str> = container.label(label::DEPENDS_ON).unwrap_or_default().split(',').collect();
+    ours.iter().any(|other| {
+        let failed = other.state == ContainerState::Exited && other.exit_code.is_some_and(|code| code != 0);
+        failed && other.label(label::SERVICE).is_some_and(|service| needs.contains(&service))
     })
 }
 

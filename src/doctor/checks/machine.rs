@@ -19,34 +19,40 @@ const ROOM_FOR_IMAGES: u64 = 4 << 30;
 const ROOM_FOR_FILES: u64 = 512 << 20;
 
 pub(in crate::doctor) async fn disk(context: &Context<'_>) -> Verdict {
-    let mut places = vec![("our files", context.host.folders().data, ROOM_FOR_FILES)];
+    let data = context.host.folders().data;
+    let ours = format!(
+        "free space on the disk of {0} (`du -xhd1 ~ | sort -h` shows what takes it), or set XDG_DATA_HOME to a folder on \
+         another one before the first `up`",
+        data.display()
+    );
+    let mut places = vec![("our files", data, ROOM_FOR_FILES, ours)];
     if let Ok(facts) = context.facts().await
         && let Some(root) = facts.data_root.as_ref().filter(|_| !context.remote())
         && context.host.exists(Path::new(root)).await
     {
-        places.insert(0, ("the engine", root.into(), context.want.disk.max(ROOM_FOR_IMAGES)));
+        let prune = "`docker system df` shows what the engine keeps; `docker image prune` and `docker builder prune` free \
+                     what is used by nothing";
+        places.insert(0, ("the engine", root.into(), context.want.disk.max(ROOM_FOR_IMAGES), prune.to_owned()));
     }
     let mut lines = Vec::new();
-    let (mut low, mut none) = (false, false);
-    for (whose, path, needed) in places {
+    let mut advice = Vec::new();
+    let mut none = false;
+    for (whose, path, needed, remedy) in places {
         match context.host.disk(&path).await {
             Ok(disk) => {
-                low |= disk.available < needed;
                 none |= disk.available < NO_ROOM;
+                advice.extend((disk.available < needed).then_some(remedy));
                 let free = words::memory(disk.available);
                 lines.push(format!("{free} free for {whose} ({}), {} wanted", path.display(), words::memory(needed)));
             }
             Err(error) => lines.push(error.to_string()),
         }
     }
-    if !low && !none {
+    if advice.is_empty() {
         return Verdict::ok(lines.join("; "));
     }
     let verdict = if none { Verdict::failed("the disk is full") } else { Verdict::warning("little space is left") };
-    verdict.detail(lines).fix(Fix::advice(
-        "`docker system df` shows what the engine keeps; `docker image prune` and `docker builder prune` free what is \
-         used by nothing",
-    ))
+    verdict.detail(lines).fix(Fix::advice(advice.join("; ")))
 }
 
 const LEAVE_OUT: &str = "leave services out: `services: {NAME: {enabled: false}}` in macula.yaml";

@@ -8,6 +8,7 @@ pub(super) mod machine;
 pub(super) mod names;
 pub(super) mod network;
 pub(super) mod ports;
+pub(super) mod state_files;
 
 /// `a, b and 3 more`
 fn some_of(things: &[String], shown: usize) -> String {

@@ -1,7 +1,7 @@
 //! Addresses, bridges, subnets and proxies.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ pub(in crate::doctor) async fn bridges(context: &Context<'_>) -> Verdict {
         Ok(routes) => routes,
         Err(reason) => return Verdict::skipped(reason.clone()),
     };
-    let mut lacking = Vec::new();
+    let (mut lacking, mut down) = (Vec::new(), Vec::new());
     let mut seen = 0;
     for network in networks {
         let interface = interface(network);
@@ -110,10 +110,18 @@ pub(in crate::doctor) async fn bridges(context: &Context<'_>) -> Verdict {
             continue;
         }
         seen += 1;
+        // without routes, whether it has its address or not
+        if is_down(context, &interface).await {
+            down.push((network, interface));
+            continue;
+        }
         let has = |route: &Route| route.interface == interface && route.network == subnet.trunc();
         if !routes.iter().any(has) {
             lacking.push((network, interface, subnet));
         }
+    }
+    if !down.is_empty() {
+        return set_down(context, &down);
     }
     if lacking.is_empty() {
         return match seen {
@@ -130,9 +138,7 @@ pub(in crate::doctor) async fn bridges(context: &Context<'_>) -> Verdict {
         Verdict::warning(summary)
     };
     let add = |(network, interface, subnet): &(&ObservedNetwork, String, Ipv4Net)| {
-        // the engine takes the first address of a subnet unless it was told another
-        let first = || subnet.hosts().next().unwrap_or(subnet.addr());
-        let address = format!("{}/{}", network.gateway.unwrap_or_else(first), subnet.prefix_len());
+        let address = format!("{}/{}", gateway(network, *subnet), subnet.prefix_len());
         Action::Change(Change::address(interface, &address))
     };
     // of somebody else's network nobody here knows what it is meant to be
@@ -158,6 +164,43 @@ pub(in crate::doctor) async fn bridges(context: &Context<'_>) -> Verdict {
     verdict.detail(["something else on this machine (a network manager, a VPN) has taken it away"]).fix(fix)
 }
 
+/// The engine takes the first address of a subnet unless it was told another.
+fn gateway(network: &ObservedNetwork, subnet: Ipv4Net) -> Ipv4Addr {
+    network.gateway.unwrap_or_else(|| subnet.hosts().next().unwrap_or(subnet.addr()))
+}
+
+/// By its flags: its state is `down` too while nothing is attached to it.
+async fn is_down(context: &Context<'_>, interface: &str) -> bool {
+    const IFF_UP: u32 = 1;
+    let path = Path::new("/sys/class/net").join(interface).join("flags");
+    let flags = context.host.read(&path).await.unwrap_or_default();
+    let flags = String::from_utf8_lossy(&flags).trim().trim_start_matches("0x").to_owned();
+    u32::from_str_radix(&flags, 16).is_ok_and(|flags| flags & IFF_UP == 0)
+}
+
+/// Bridges that somebody has switched off. What else they lack is seen once they are up.
+fn set_down(context: &Context<'_>, down: &[(&ObservedNetwork, String)]) -> Verdict {
+    let names: Vec<&str> = down.iter().map(|(_, interface)| interface.as_str()).collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    let summary = format!("{} {verb} down: containers there reach nothing", names.join(", "));
+    let verdict = match down.iter().any(|(network, _)| is_ours(context, network)) {
+        true => Verdict::failed(summary),
+        false => Verdict::warning(summary),
+    };
+    let up = |(_, interface): &(&ObservedNetwork, String)| {
+        let command = Command::new("ip", ["link", "set", interface.as_str(), "up"]).privileged();
+        Action::Change(Change::passing(command, format!("{interface} was switched on")))
+    };
+    // of somebody else's network nobody here knows what it is meant to be
+    let known = |(network, _): &&(&ObservedNetwork, String)| is_ours(context, network) || is_default(network);
+    let actions: Vec<Action> = down.iter().filter(known).map(up).collect();
+    let fix = match actions.is_empty() {
+        true => Fix::advice("restart the engine, which switches its bridges on, unless they are meant to be down"),
+        false => Fix { text: "switch them on; restarting the engine would do it too".into(), actions, safe: true },
+    };
+    verdict.detail(["something else on this machine (a network manager, a person) has switched it off"]).fix(fix)
+}
+
 pub(in crate::doctor) async fn subnet(context: &Context<'_>) -> Verdict {
     let none = Vec::new();
     let networks = context.networks().await.as_ref().unwrap_or(&none);
@@ -171,11 +214,15 @@ pub(in crate::doctor) async fn subnet(context: &Context<'_>) -> Verdict {
     };
     let overlap = |other: &Ipv4Net| other.contains(&subnet) || subnet.contains(other);
     let own = existing.map(interface);
-    // Podman numbers its bridges; the exact subnet on one of them is ours
+    // Podman numbers its bridges, and a container of the platform's network has an interface in it: the exact subnet on
+    // one of them is ours
+    let joined = context.host.facts().container;
     let is_own = |route: &Route| {
         existing.is_some()
             && (own.as_deref() == Some(&route.interface)
-                || route.network == subnet && route.interface.starts_with("podman"))
+                || route.network == subnet && (joined || route.interface.starts_with("podman"))
+                // the machine's own address in it, of a bridge that is down
+                || existing.is_some_and(|own| route.network == Ipv4Net::from(gateway(own, subnet))))
     };
     // the longer prefix of the platform's network wins over a route to much more than it
     let wide = |route: &Route| route.network.contains(&subnet) && is_wide(route.network);

@@ -8,7 +8,7 @@ use crate::changes::Change;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict, WantedPort};
 use crate::host::{Command, Host};
-use crate::model::{ContainerState, EngineKind, Listener, ObservedContainer, Protocol, macula};
+use crate::model::{EngineKind, Listener, ObservedContainer, Protocol, macula};
 
 /// Wanted addresses that are named one by one.
 const SHOWN: usize = 3;
@@ -108,7 +108,7 @@ async fn really_collides(context: &Context<'_>, listener: &Listener, want: &Want
 }
 
 fn publisher<'c>(containers: &'c [ObservedContainer], listener: &Listener) -> Option<&'c ObservedContainer> {
-    containers.iter().filter(|container| container.state == ContainerState::Running).find(|container| {
+    containers.iter().filter(|container| container.holds_ports()).find(|container| {
         container.ports.iter().any(|port| {
             let here =
                 port.host_ip == listener.address || port.host_ip.is_unspecified() && listener.address.is_unspecified();
@@ -222,7 +222,7 @@ pub(in crate::doctor) async fn low(context: &Context<'_>) -> Verdict {
 }
 
 fn is_published(containers: &[ObservedContainer], want: &WantedPort) -> bool {
-    containers.iter().filter(|container| container.state == ContainerState::Running).any(|container| {
+    containers.iter().filter(|container| container.holds_ports()).any(|container| {
         container.ports.iter().any(|port| {
             let here = port.host_ip == want.address || port.host_ip.is_unspecified();
             port.host_port == Some(want.port) && port.protocol == want.protocol && here

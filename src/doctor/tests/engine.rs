@@ -114,7 +114,11 @@ async fn engine_running() {
         || vec![attempt("tcp://192.0.2.7:2375", Source::DockerHost, Err(Refusal::Other("timed out".into())))];
     assert_snapshot!(without_engine(FakeHost::new(), elsewhere()).find("engine-running").await, @"skipped: engine-running: DOCKER_HOST names tcp://192.0.2.7:2375: see docker-context");
     assert_snapshot!(without_engine(FakeHost::new(), elsewhere()).find("engine-installed").await, @"skipped: engine-installed: DOCKER_HOST names tcp://192.0.2.7:2375, so none is looked for");
-    assert_snapshot!(without_engine(FakeHost::new(), none()).find("engine-running").await, @"skipped: engine-running: none is installed");
+    assert_snapshot!(without_engine(FakeHost::new(), none()).find("engine-running").await, @r"
+    skipped: engine-running: none is installed
+      unix:///var/run/docker.sock (Docker): no such socket
+      unix:///run/user/1000/podman/podman.sock (Podman of this user): no such socket
+    ");
     // there is an endpoint, but asking it fails
     let hangs = Case { attempts: used(), ..without_engine(host(), none()) };
     assert_snapshot!(hangs.find("engine-running").await, @r"

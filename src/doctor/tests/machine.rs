@@ -17,7 +17,7 @@ async fn disk_space() {
     assert_snapshot!(case(full).find("disk-space").await, @r"
     failed: disk-space: the disk is full
       0 bytes free for our files (/home/dev/.local/share/macula), 512 MiB wanted
-      fix: `docker system df` shows what the engine keeps; `docker image prune` and `docker builder prune` free what is used by nothing
+      fix: free space on the disk of /home/dev/.local/share/macula (`du -xhd1 ~ | sort -h` shows what takes it), or set XDG_DATA_HOME to a folder on another one before the first `up`
     ");
     let enough = FakeHost::new().folder("/var/lib/docker");
     assert_snapshot!(case(enough).find("disk-space").await, @"ok: disk-space: 100 GiB free for the engine (/var/lib/docker), 4 GiB wanted; 100 GiB free for our files (/home/dev/.local/share/macula), 512 MiB wanted");
@@ -234,9 +234,49 @@ async fn leftovers() {
     let found = Case { want, ..case(both) }.find("leftovers").await;
     assert!(found.contains("or `macula --name shop --file ci/macula.yaml up`, takes up"), "{found}");
     assert!(found.contains("or `macula --name macula up`, takes up"), "{found}");
+    // what was never started waits for a job that has failed
+    let labelled = |name: &str, state, exit_code, key: &str, value: &str| ObservedContainer {
+        labels: [(key.to_owned(), value.to_owned())].into(),
+        exit_code,
+        ..container(name, state, &[])
+    };
+    let after = |code| {
+        vec![
+            labelled("macula-job-1", ContainerState::Exited, Some(code), label::SERVICE, "job"),
+            labelled("macula-app-1", ContainerState::Created, None, label::DEPENDS_ON, "db,job"),
+        ]
+    };
+    let failed = Case { ours: after(4), ..case(FakeHost::new()) }.find("leftovers").await;
+    assert_snapshot!(failed, @"ok: leftovers: no leftovers of an interrupted run");
+    let done = Case { ours: after(0), ..case(FakeHost::new()) }.find("leftovers").await;
+    assert!(done.contains("never started or half removed: macula-app-1"), "{done}");
     // somebody is at work: what is created will be started
     let busy = FakeHost::new().file(format!("{data}/macula/lock"), lock(1));
     assert_snapshot!(Case { ours, ..case(busy) }.find("leftovers").await, @"ok: leftovers: no leftovers of an interrupted run");
+}
+
+#[tokio::test]
+async fn state_files() {
+    let data = "/home/dev/.local/share/macula/macula";
+    let with = |name: &str, text: &str| case(FakeHost::new().file(format!("{data}/{name}"), text));
+    for case in [case(FakeHost::new()), with("platform.json", r#"{"format": 99}"#)] {
+        assert_eq!(case.find("state-files").await, "ok: state-files: the files of the platform can be read");
+    }
+    assert_snapshot!(with("platform.json", r#"{"version":1,"trunc"#).find("state-files").await, @r"
+    failed: state-files: a file of the platform cannot be read
+      /home/dev/.local/share/macula/macula/platform.json: EOF while parsing a string at line 1 column 19
+      fix: move it away: the next `up` writes it again, with other addresses perhaps
+    ");
+    assert_snapshot!(with("secrets/secrets.json", "{}").find("state-files").await, @r"
+    failed: state-files: a file of the platform cannot be read
+      /home/dev/.local/share/macula/macula/secrets/secrets.json: it names no format
+      fix: restore it from a backup; without one nothing opens the data any more: move the file away, and `down --volumes` removes the data, too
+    ");
+    assert_snapshot!(with("engines.json", "").find("state-files").await, @r"
+    failed: state-files: a file of the platform cannot be read
+      /home/dev/.local/share/macula/macula/engines.json: EOF while parsing a value at line 1 column 0
+      fix: it was edited by hand or copied incompletely: restore it from a backup, or move it away
+    ");
 }
 
 #[tokio::test]

@@ -186,6 +186,7 @@ async fn a_healthy_machine() {
     skipped: ingress-controller: no cluster is wanted
     ok: clock: right, and kept so by the network
     ok: leftovers: no leftovers of an interrupted run
+    ok: state-files: the files of the platform can be read
     ok: home-writable: /home/dev/.local/share/macula and /home/dev/.cache/macula can be written
     ");
 }
@@ -269,6 +270,15 @@ async fn a_fix_does_what_it_says_and_looks_again() {
     changes::undo(&host).await.unwrap();
     assert_eq!(host.sysctl("fs.inotify.max_user_watches").await.unwrap(), "8192");
     assert_eq!(host.text("/etc/sysctl.d/99-macula.conf"), None);
+
+    // what did not help is not done
+    let deaf = FakeHost::new().program("chmod").setting("fs.inotify.max_user_watches", "8192");
+    let deaf = System::fake(deaf.answer("sudo *", 0, "", ""), None);
+    let told = std::sync::Arc::new(Heard::default());
+    let found = run(&deaf, &want, Selection::named(&["inotify"]).unwrap()).await;
+    fix(&deaf, &want, &found[0], &Events::new(told.clone())).await.unwrap();
+    let last = told.0.lock().unwrap().last().cloned().unwrap_or_default();
+    assert!(last.starts_with("failed: too few file watches for a cluster"), "{last}");
 
     // nothing to do is said, and so is what fails
     let error = fix(&system, &want, &fixed.finding, &events).await.err().unwrap();

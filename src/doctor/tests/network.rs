@@ -192,7 +192,31 @@ async fn docker0_address() {
       fix: give the bridges their addresses back; restarting the engine would do it too
         sudo ip addr replace 172.18.5.1/24 dev br-fedcba987654
     ");
-    let both = host().route("172.17.0.0/16", "docker0").route("172.18.5.0/24", "br-fedcba987654");
+    // switched off, with its address and without it
+    for route in ["172.18.5.1/32", "192.0.2.0/24"] {
+        let off = host().file("/sys/class/net/br-fedcba987654/flags", "0x1002\n").route(route, "");
+        let off = Case { networks: Some(vec![bridge.clone(), own.clone()]), ..case(off) };
+        let found = off.find("docker0-address").await;
+        insta::allow_duplicates! {
+            assert_snapshot!(found, @r"
+            failed: docker0-address: br-fedcba987654 is down: containers there reach nothing
+              something else on this machine (a network manager, a person) has switched it off
+              fix: switch them on; restarting the engine would do it too
+                sudo ip link set br-fedcba987654 up
+            ");
+        }
+    }
+    let off = FakeHost::new()
+        .folder("/sys/class/net/br-0a0b0c0d0e0f")
+        .file("/sys/class/net/br-0a0b0c0d0e0f/flags", "0x1002\n");
+    let theirs = Some(vec![network("lab", "0a0b0c0d0e0f0a0b", "172.19.0.0/16", false)]);
+    assert_snapshot!(Case { networks: theirs, ..case(off) }.find("docker0-address").await, @r"
+    warning: docker0-address: br-0a0b0c0d0e0f is down: containers there reach nothing
+      something else on this machine (a network manager, a person) has switched it off
+      fix: restart the engine, which switches its bridges on, unless they are meant to be down
+    ");
+    let both = host().file("/sys/class/net/br-fedcba987654/flags", "0x1003\n");
+    let both = both.route("172.17.0.0/16", "docker0").route("172.18.5.0/24", "br-fedcba987654");
     let networks = || Some(vec![bridge.clone(), own.clone()]);
     assert_snapshot!(Case { networks: networks(), ..case(both) }.find("docker0-address").await, @"ok: docker0-address: the engine's 2 bridges have their addresses");
     // the engine says which address it is
@@ -309,6 +333,11 @@ async fn subnet() {
     let alone =
         Case { networks: Some(vec![own.clone()]), ..case(FakeHost::new().route("10.8.0.0/24", "br-fedcba987654")) };
     assert_snapshot!(alone.find("subnet").await, @"ok: subnet: 10.8.0.0/24 is free");
+    let inside = FakeHost::new().facts_with(|facts| facts.container = true).route("10.8.0.0/24", "eth1");
+    let joined = Case { networks: Some(vec![own.clone()]), ..case(inside) };
+    assert_snapshot!(joined.find("subnet").await, @"ok: subnet: 10.8.0.0/24 is free");
+    let off = Case { networks: Some(vec![own.clone()]), ..case(FakeHost::new().route("10.8.0.1/32", "")) };
+    assert_snapshot!(off.find("subnet").await, @"ok: subnet: 10.8.0.0/24 is free");
     // the route of a VPN to much more than the subnet leaves room for it
     let wide = Case { want: fixed(), ..case(FakeHost::new().route("10.0.0.0/8", "wg0")) };
     assert_snapshot!(wide.find("subnet").await, @"ok: subnet: 10.8.0.0/24 is free");

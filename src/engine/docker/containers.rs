@@ -215,7 +215,13 @@ impl Containers for Docker {
     async fn start(&self, container: &str) -> Result<(), EngineError> {
         let operation = operation::start(container);
         let container = self.exact(&operation, container).await?;
-        self.call(&operation, CHANGE, self.client.start_container(&container, None)).await
+        let started = self.call(&operation, CHANGE, self.client.start_container(&container, None)).await;
+        let Err(refused) = started else { return Ok(()) };
+        // who starts one that is paused wants it to run, which engines only refuse
+        if !self.raw_inspect(&container).await.is_ok_and(|found| found.state.status == "paused") {
+            return Err(refused);
+        }
+        self.call(&operation, CHANGE, self.client.unpause_container(&container)).await
     }
 
     async fn stop(&self, container: &str, grace: Option<Duration>) -> Result<(), EngineError> {

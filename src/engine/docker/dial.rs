@@ -147,7 +147,7 @@ impl Endpoint {
                 let stream = connect(address).await?;
                 Box::pin(TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await?)
             }
-            Self::Ssh(words) => Box::pin(Ssh::start(words)?),
+            Self::Ssh(words) => Box::pin(Ssh::start("ssh", words)?),
         })
     }
 }
@@ -202,19 +202,20 @@ fn ssh_words(target: &str) -> Option<Vec<String>> {
 /// error.
 struct Ssh {
     child: Child,
-    input: ChildStdin,
+    /// `None` once our side has ended: a pipe has no other end than that.
+    input: Option<ChildStdin>,
     output: ChildStdout,
     heard: bool,
     said: Option<Pin<Box<dyn Future<Output = String> + Send>>>,
 }
 
 impl Ssh {
-    fn start(words: &[String]) -> io::Result<Self> {
-        let mut command = Command::new("ssh");
+    fn start(program: &str, words: &[String]) -> io::Result<Self> {
+        let mut command = Command::new(program);
         command.args(words).kill_on_drop(true);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let missing = || io::Error::from(io::ErrorKind::BrokenPipe);
-        let input = child.stdin.take().ok_or_else(missing)?;
+        let input = Some(child.stdin.take().ok_or_else(missing)?);
         let output = child.stdout.take().ok_or_else(missing)?;
         let said = child.stderr.take().map(|stderr| {
             let said = async move {
@@ -252,15 +253,24 @@ impl AsyncRead for Ssh {
 
 impl AsyncWrite for Ssh {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.input).poll_write(cx, bytes)
+        match &mut self.input {
+            Some(input) => Pin::new(input).poll_write(cx, bytes),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.input).poll_flush(cx)
+        match &mut self.input {
+            Some(input) => Pin::new(input).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.input).poll_shutdown(cx)
+        let flushed = std::task::ready!(self.as_mut().poll_flush(cx));
+        // what is called the shutdown of a pipe of a program leaves it open
+        self.input = None;
+        Poll::Ready(flushed)
     }
 }
 
@@ -289,6 +299,8 @@ pub(super) async fn request(endpoint: Arc<Endpoint>, mut request: BollardRequest
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     #[test]
@@ -311,6 +323,20 @@ mod tests {
         for bad in ["", "me@", "-oProxyCommand=x", "me@-oProxyCommand=x", "-x@host", "a b", "/run/docker.sock"] {
             assert_eq!(words(bad), None, "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_what_is_written_reaches_the_other_side_of_ssh() {
+        let mut stream = Ssh::start("cat", &[]).unwrap();
+        stream.write_all(b"a dump").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, "a dump");
+        let error = stream.write_all(b"more").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        stream.flush().await.unwrap();
+        stream.shutdown().await.unwrap();
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bollard::models::{
     EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkConnectRequest, NetworkCreateRequest,
-    NetworkDisconnectRequest, VolumeCreateRequest,
+    NetworkDisconnectRequest, Volume, VolumeCreateRequest,
 };
 use bollard::query_parameters::{InspectNetworkOptions, RemoveVolumeOptions};
 
@@ -186,8 +186,7 @@ impl Networks for Docker {
             labels: Some(hash_map(labels)),
             ..VolumeCreateRequest::default()
         };
-        let operation = operation::create_volume(name);
-        let volume = self.call(&operation, CHANGE, self.client.create_volume(request)).await?;
+        let volume = self.made_or_there(&operation::create_volume(name), name, request).await?;
         Ok(volume.labels.into_iter().collect())
     }
 
@@ -243,7 +242,22 @@ impl Docker {
         }
     }
 
-    /// The engine gives back a volume that is there already: one of somebody else's is a conflict.
+    /// The engine gives back a volume that is there already.
+    async fn made_or_there(
+        &self,
+        operation: &str,
+        name: &str,
+        request: VolumeCreateRequest,
+    ) -> Result<Volume, EngineError> {
+        let volume = self.call(operation, CHANGE, self.client.create_volume(request)).await?;
+        // Docker that was started again has not read the labels of one that it was not asked for
+        match volume.labels.is_empty() {
+            true => self.call(operation, READ, self.client.inspect_volume(name)).await,
+            false => Ok(volume),
+        }
+    }
+
+    /// One of somebody else's is a conflict.
     pub(super) async fn ensure_volume(
         &self,
         name: &str,
@@ -259,7 +273,7 @@ impl Docker {
             labels: (!labels.is_empty()).then(|| hash_map(labels)),
             cluster_volume_spec: None,
         };
-        let volume = self.call(&operation, CHANGE, self.client.create_volume(request)).await?;
+        let volume = self.made_or_there(&operation, name, request).await?;
         let owner = labels.get(label::PLATFORM);
         if owner.is_some() && volume.labels.get(label::PLATFORM) != owner {
             let message = format!("volume {name} already exists and is not of this platform");

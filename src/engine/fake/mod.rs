@@ -350,7 +350,9 @@ impl FakeEngine {
     pub fn with_volume(self, name: &str, labels: &[(&str, &str)]) -> Self {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         self.change(|world| {
-            world.volumes.insert(name.to_owned(), ObservedVolume { name: name.into(), labels, made_at: None });
+            world
+                .volumes
+                .insert(name.to_owned(), ObservedVolume { name: name.into(), labels, ..ObservedVolume::default() });
         })
     }
 

@@ -110,7 +110,7 @@ impl Networks for FakeEngine {
     ) -> Result<BTreeMap<String, String>, EngineError> {
         self.gate().await;
         let mut world = self.act(&operation::create_volume(name))?;
-        let fresh = ObservedVolume { name: name.to_owned(), labels: labels.clone(), made_at: None };
+        let fresh = ObservedVolume { name: name.to_owned(), labels: labels.clone(), ..ObservedVolume::default() };
         Ok(world.volumes.entry(name.to_owned()).or_insert(fresh).labels.clone())
     }
 
@@ -133,7 +133,7 @@ pub(super) fn add_volume(
     name: &str,
     labels: &BTreeMap<String, String>,
 ) -> Result<(), EngineError> {
-    let fresh = ObservedVolume { name: name.to_owned(), labels: labels.clone(), made_at: None };
+    let fresh = ObservedVolume { name: name.to_owned(), labels: labels.clone(), ..ObservedVolume::default() };
     let volume = world.volumes.entry(name.to_owned()).or_insert(fresh);
     let owner = labels.get(label::PLATFORM);
     if owner.is_some() && volume.labels.get(label::PLATFORM) != owner {

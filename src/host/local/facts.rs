@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::host::HostFacts;
+use crate::host::holder::user_name;
 
 pub(super) fn read(environment: &BTreeMap<String, String>) -> HostFacts {
     let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -44,15 +45,6 @@ pub(super) fn read(environment: &BTreeMap<String, String>) -> HostFacts {
 fn os_release(text: &str) -> BTreeMap<String, String> {
     let assignments = text.lines().filter_map(|line| line.trim().split_once('='));
     assignments.map(|(name, value)| (name.to_owned(), value.trim_matches(['"', '\'']).to_owned())).collect()
-}
-
-/// passwd(5): `name:password:uid:...`
-fn user_name(passwd: &str, uid: u32) -> Option<String> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
 }
 
 /// group(5): `name:password:gid:member,member`

@@ -107,9 +107,14 @@ async fn only_what_we_made_and_no_longer_want_is_taken_away() {
         json!({"metadata": metadata})
     };
     let list = |items: Vec<Value>| json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items});
+    let mut busy = true;
     let server = Server::start(move |request| {
         if let Some(answer) = discovery(request) {
             return answer;
+        }
+        // an API server that has just started again
+        if request.method == "DELETE" && std::mem::take(&mut busy) {
+            return no(503, "ServiceUnavailable", "the server is currently unable to handle the request");
         }
         match (request.method.as_str(), request.path()) {
             ("GET", "/api/v1/configmaps") => json_answer(
@@ -144,7 +149,7 @@ async fn only_what_we_made_and_no_longer_want_is_taken_away() {
     assert_eq!(gone, ["ConfigMap space/old"]);
     let deletions: Vec<Request> =
         server.requests.lock().unwrap().iter().filter(|request| request.method == "DELETE").cloned().collect();
-    assert_eq!(deletions.len(), 2);
+    assert_eq!(deletions.len(), 3);
     assert_eq!(deletions[0].path(), "/api/v1/namespaces/space/configmaps/old");
     assert_eq!(deletions[0].body["preconditions"], json!({"uid": "old"}));
     assert_eq!(deletions[0].body["propagationPolicy"], "Background");

@@ -125,6 +125,23 @@ async fn an_object_that_is_being_deleted_is_waited_for_and_made_again() {
     }
 }
 
+/// A controller tells how an object stands whenever it likes.
+#[tokio::test]
+async fn what_is_told_of_an_object_in_the_meantime_does_not_change_it() {
+    let server = Server::start(|request| {
+        let mut there = config_map("one");
+        let (version, ready) = if request.method == "GET" { ("1", 0) } else { ("2", 1) };
+        there["metadata"]["resourceVersion"] = json!(version);
+        there["status"] = json!({"ready": ready});
+        json_answer(200, there)
+    })
+    .await;
+    let addon = addon(vec![config_map("one")]);
+    for applied in [server.kubernetes.apply(&addon).await.unwrap(), server.kubernetes.drift(&addon).await.unwrap()] {
+        assert!(applied.is_nothing(), "{applied:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_does_not_pass_is_said_at_once() {
     let server = Server::start(|request| match request.method.as_str() {

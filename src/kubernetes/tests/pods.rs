@@ -133,5 +133,8 @@ async fn an_old_generation_is_not_ready() {
     })
     .await;
     let error = server.kubernetes.ready(&addon(vec![]), Duration::ZERO).await.unwrap_err();
-    assert_eq!(error.to_string(), "Deployment space/app: 1 of 1 pods are ready");
+    assert_eq!(
+        error.to_string(),
+        "Deployment space/app: 1 of 1 pods are ready, and some are of an older specification"
+    );
 }

@@ -26,6 +26,7 @@ mod receipt;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -412,6 +413,15 @@ pub async fn uninstall(
 pub async fn recorded(host: &dyn Host, authorities: &Path) -> Result<Vec<Place>, TrustError> {
     let receipt = Receipt::load(host, &folder(authorities)).await?;
     Ok(receipt.entries_to_undo(None).into_iter().map(|entry| entry.place).collect())
+}
+
+/// The domains whose roots an [`install()`] has put into stores and no [`uninstall()`] has taken out of all of them yet.
+///
+/// # Errors
+/// When the receipt cannot be read.
+pub async fn domains(host: &dyn Host, authorities: &Path) -> Result<BTreeSet<String>, TrustError> {
+    let receipt = Receipt::load(host, &folder(authorities)).await?;
+    Ok(receipt.entries().iter().map(|entry| entry.anchor.domain.clone()).collect())
 }
 
 async fn undo(host: &dyn Host, receipt: &Receipt, entry: &Entry) -> Result<(), StoreError> {

@@ -91,6 +91,22 @@ async fn debian_there_and_back() {
 }
 
 #[tokio::test]
+async fn roots_of_other_domains_are_known_as_long_as_they_are_there() {
+    let (host, ca) = (debian(), Path::new(AUTHORITIES));
+    let other = Authority::create("dev.example.com", 1_790_000_000).unwrap().anchor();
+    for anchor in [&anchor(), &other] {
+        install(&host, ca, anchor).await.unwrap();
+    }
+    let known = async || domains(&host, ca).await.unwrap().into_iter().collect::<Vec<_>>();
+    assert_eq!(known().await, ["dev.example.com", "macula.local"]);
+    uninstall(&host, ca, Some("macula.local"), None).await.unwrap();
+    assert_eq!(known().await, ["dev.example.com"]);
+    // its authority may be gone
+    uninstall(&host, ca, Some("dev.example.com"), None).await.unwrap();
+    assert_eq!(known().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn fedora_arch_and_suse_have_their_own_folders() {
     let anchor = anchor();
     let mut all = Vec::new();

@@ -8,7 +8,7 @@ use crate::model::{
 };
 use crate::plan::{Action, Cause, ImageUse, StepId, Verb, turns};
 
-use super::ports::holds;
+use super::ports::{holds, shares_data};
 use super::verdict::{Verdict, shares};
 use super::{Planner, dependents, wanted_services};
 
@@ -25,6 +25,28 @@ impl Planner<'_> {
         let needs = wanted_services(self.wish);
         let rank = |spec: &ContainerSpec| dependents(spec, &needs);
         turns::take(&mut self.steps, &replaced, &self.wish.resources.routes, self.wish.supply, &rank);
+    }
+
+    /// What runs goes on until the jobs and tasks are done that its new container waits for: where one of them fails, it is
+    /// still there. Not where a job works on its data.
+    pub(super) fn outlast_jobs(&mut self, wanted: &[&ContainerSpec], verdicts: &BTreeMap<String, Verdict>) {
+        let mut edges: Vec<(StepId, StepId)> = Vec::new();
+        for spec in wanted.iter().filter(|spec| !spec.readiness.one_shot && !self.stands_in(spec, verdicts)) {
+            let Some(Verdict::Recreate(_)) = verdicts.get(&spec.name) else { continue };
+            let Some(found) = self.observed.container(&spec.name) else { continue };
+            let start = Verb::Start.container(&spec.name);
+            let Some(start) = self.steps.iter().find(|step| step.id == start) else { continue };
+            let is_job = |id: &&StepId| {
+                self.steps.iter().filter(|step| step.id == **id).any(|step| match &step.action {
+                    Action::RunTask { .. } => true,
+                    Action::AwaitReady { spec: job, readiness } => readiness.one_shot && !shares_data(found, job),
+                    _ => false,
+                })
+            };
+            let jobs = start.after.iter().filter(is_job);
+            edges.extend(jobs.map(|job| (job.clone(), Verb::Stop.container(&spec.name))));
+        }
+        turns::put_off(&mut self.steps, &edges);
     }
 
     pub(super) fn containers(&mut self, wanted: &[&ContainerSpec], verdicts: &BTreeMap<String, Verdict>) {

@@ -50,6 +50,19 @@ fn about(resource: &ResourceId, said: bool) -> String {
     if said { String::new() } else { format!("{resource}: ") }
 }
 
+const ANOTHER_NAME: &str = "choose another name for this platform with `--name`";
+
+/// To whom something belongs that is not ours.
+fn whose(labels: &BTreeMap<String, String>) -> String {
+    if let Some(other) = labels.get(label::PLATFORM) {
+        let stack = labels.get(label::STACK).map(|stack| format!(", to its stack {stack}")).unwrap_or_default();
+        return format!("belongs to the platform {other}{stack}");
+    }
+    let project = labels.get(label::COMPOSE_PROJECT);
+    let maker = project.map(|project| format!("; it belongs to the Compose project {project}")).unwrap_or_default();
+    format!("exists and was not made by macula{maker}")
+}
+
 /// The services of these containers, each once.
 fn services<'a>(containers: impl Iterator<Item = &'a &'a ContainerSpec>) -> BTreeSet<&'a str> {
     containers.map(|container| container.service.as_str()).collect()
@@ -92,6 +105,7 @@ pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Obser
     planner.move_networks();
     // who has to leave a network waits for nobody; last, since a turn is taken only where nothing else is against it
     if planner.replaced.is_empty() {
+        planner.outlast_jobs(&wanted, &verdicts);
         planner.take_turns(&wanted, &verdicts);
     }
     if planner.conflicts.is_empty() {
@@ -160,31 +174,42 @@ impl Planner<'_> {
     }
 
     fn foreign(&mut self, resource: ResourceId, labels: &BTreeMap<String, String>) {
-        let another_name = Remedy::say("or choose another name for this platform with `--name`");
-        let (message, mut remedies) = match labels.get(label::PLATFORM) {
-            Some(other) => (format!("belongs to the platform {other}"), Vec::new()),
-            None => {
-                let maker = labels
-                    .get("com.docker.compose.project")
-                    .map(|project| format!("; it belongs to the Compose project {project}"))
-                    .unwrap_or_default();
-                let name = resource.name.as_str();
-                let remedies = match resource.kind {
-                    ResourceKind::Container => {
-                        vec![Remedy::shell(["docker", "rename", name, &format!("{name}-old")])]
-                    }
-                    kind => {
-                        let what = if kind == ResourceKind::Network { "network" } else { "volume" };
-                        vec![
-                            Remedy::say(format!("remove the {what} if nothing needs it")),
-                            Remedy::shell(["docker", what, "rm", name]),
-                        ]
-                    }
-                };
-                (format!("exists and was not made by macula{maker}"), remedies)
-            }
+        let name = resource.name.as_str();
+        let mut remedies = match resource.kind {
+            _ if labels.contains_key(label::PLATFORM) => Vec::new(),
+            ResourceKind::Container => vec![Remedy::shell(["docker", "rename", name, &format!("{name}-old")])],
+            // what is in it may be somebody's data: there is nothing to type that removes it
+            ResourceKind::Volume => vec![Remedy::say("remove the volume if nothing needs it")],
+            _ => vec![
+                Remedy::say("remove the network if nothing needs it"),
+                Remedy::shell(["docker", "network", "rm", name]),
+            ],
         };
-        remedies.push(another_name);
+        let or = if remedies.is_empty() { "" } else { "or " };
+        remedies.push(Remedy::say(format!("{or}{ANOTHER_NAME}")));
+        let message = whose(labels);
+        self.conflicts.push(Conflict { resource, message, port: None, external: false, remedies });
+    }
+
+    /// A volume of a user's file may be meant to be just that one. No other name for the platform helps where the file
+    /// names it.
+    fn foreign_volume(&mut self, resource: ResourceId, spec: &VolumeSpec, labels: &BTreeMap<String, String>) {
+        let (Some(key), true) = (spec.labels.get(label::NAME), spec.labels.contains_key(label::CONFIG_FILES)) else {
+            return self.foreign(resource, labels);
+        };
+        let prefix = spec.labels.get(label::COMPOSE_PROJECT).map_or("", String::as_str);
+        let is_named = !spec.name.starts_with(&format!("{prefix}-"));
+        // two platforms that met by their names: each is to have data of its own
+        if labels.contains_key(label::PLATFORM) && !is_named {
+            return self.foreign(resource, labels);
+        }
+        let mut remedies = vec![Remedy::say(format!(
+            "to use it as it is, say `external: true`, and macula never removes it: `volumes: {{{key}: {{name: {}, \
+             external: true}}}}`",
+            spec.name
+        ))];
+        remedies.extend((!is_named).then(|| Remedy::say(format!("or {ANOTHER_NAME}"))));
+        let message = whose(labels);
         self.conflicts.push(Conflict { resource, message, port: None, external: false, remedies });
     }
 
@@ -311,7 +336,7 @@ impl Planner<'_> {
                         && spec.name.strip_prefix(&user.name).is_some_and(|rest| rest.starts_with('-')) => {}
                 Some(found) if !self.is_ours(&found.labels) => {
                     let labels = found.labels.clone();
-                    self.foreign(id, &labels);
+                    self.foreign_volume(id, spec, &labels);
                 }
                 // a run that was interrupted may have left it half full: whoever has it got it whole. To fill one again that
                 // was whole changes nothing, since nobody writes to it

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::model::{
-    ContainerSpec, ContainerState, Forward, Listener, MountSpec, ObservedContainer, Remedy, ResourceId, ResourceKind,
-    label, macula,
+    ContainerSpec, Forward, Listener, MountSpec, ObservedContainer, Remedy, ResourceId, ResourceKind, label, macula,
 };
 use crate::plan::{Action, Verb};
 
@@ -114,6 +113,12 @@ fn data<'f>(
     found.writes.iter().filter(move |place| has(other, place) && !keeps(place))
 }
 
+/// The container writes to what the other one mounts, other than source code.
+pub(super) fn shares_data(found: &ObservedContainer, other: &ContainerSpec) -> bool {
+    let is_source = |place: &str| label::has_project(Path::new(place), &other.labels);
+    found.writes.iter().any(|place| has(other, place) && !is_source(place))
+}
+
 /// The volume, or the folder of the host, is mounted.
 fn has(spec: &ContainerSpec, place: &str) -> bool {
     let folder = |mount: &MountSpec| matches!(mount, MountSpec::Bind { source, .. } if source == Path::new(place));
@@ -145,7 +150,7 @@ pub fn holder_of(neighbours: &[ObservedContainer], listener: &Listener) -> Strin
 
 /// The container that a proxy of the engine's listens for.
 fn publisher<'o>(neighbours: &'o [ObservedContainer], listener: &Listener) -> Option<&'o ObservedContainer> {
-    neighbours.iter().filter(|found| found.state == ContainerState::Running).find(|found| {
+    neighbours.iter().filter(|found| found.holds_ports()).find(|found| {
         found.ports.iter().any(|port| {
             let here =
                 port.host_ip == listener.address || port.host_ip.is_unspecified() && listener.address.is_unspecified();
@@ -159,7 +164,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::model::{PortBinding, Protocol, StoppedBy};
+    use crate::model::{ContainerState, PortBinding, Protocol, StoppedBy};
 
     fn binding(at: &str, protocol: Protocol) -> PortBinding {
         let at: SocketAddr = at.parse().unwrap();
@@ -208,6 +213,7 @@ mod tests {
             container("names", ContainerState::Running, "127.0.0.1:80", Protocol::Udp),
             container("web", ContainerState::Running, "127.0.0.1:80", Protocol::Tcp),
             container("all", ContainerState::Running, "0.0.0.0:81", Protocol::Tcp),
+            container("resting", ContainerState::Paused, "127.0.0.1:83", Protocol::Tcp),
         ];
         let process = "another process, which only root can see";
         for (at, expected) in [
@@ -219,6 +225,7 @@ mod tests {
             // one socket for both families
             ("[::]:81", "the container all"),
             ("127.0.0.1:82", process),
+            ("127.0.0.1:83", "the container resting"),
         ] {
             let at: SocketAddr = at.parse().unwrap();
             let listener = |pid, name: Option<&str>, stopped_by| Listener {

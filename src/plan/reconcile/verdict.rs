@@ -220,6 +220,10 @@ impl Planner<'_> {
             (Verdict::Start | Verdict::Again(_) | Verdict::Restart(_), Some(network)) => {
                 Verdict::Recreate(Cause::Replaces { what: format!("network {network}") })
             }
+            // as Compose: nobody who looks for it there finds it
+            (Verdict::Right | Verdict::Await | Verdict::Hooks, _) if left_network(spec, found) => {
+                Verdict::Recreate(Cause::Changed { what: vec!["networks".into()] })
+            }
             (verdict, _) => verdict,
         }
     }
@@ -253,6 +257,14 @@ impl Planner<'_> {
         let mut followed = spec.depends_on.iter().filter(|dependency| dependency.restart);
         followed.find(|dependency| newer(&dependency.service)).map(|dependency| dependency.service.clone())
     }
+}
+
+/// Whether somebody has taken a running container off a network that it is to be on.
+fn left_network(spec: &ContainerSpec, found: &ObservedContainer) -> bool {
+    let Some(attached) = found.attached.as_ref().filter(|_| found.state == ContainerState::Running) else {
+        return false;
+    };
+    spec.networks.iter().any(|attachment| !attached.contains(&attachment.network))
 }
 
 /// Containers that are about to be made.

@@ -94,7 +94,7 @@ fn changed_files_are_another_copy_and_the_old_one_goes_with_the_last_that_has_it
     + create container macula-migrate-1 (changed: files of ./site) after copy files into volume NEW, create volume NEW, remove container macula-migrate-1
     + start container macula-migrate-1 (changed: files of ./site) after create container macula-migrate-1
       await container macula-migrate-1 (changed: files of ./site) after start container macula-migrate-1
-    - stop container macula-web-1 (changed: files of ./site) after copy files into volume NEW, create volume NEW
+    - stop container macula-web-1 (changed: files of ./site) after await container macula-migrate-1, copy files into volume NEW, create volume NEW
     - remove container macula-web-1 (changed: files of ./site) after stop container macula-web-1
     + create container macula-web-1 (changed: files of ./site) after copy files into volume NEW, create volume NEW, remove container macula-web-1
     + start container macula-web-1 (changed: files of ./site) after await container macula-migrate-1, create container macula-web-1

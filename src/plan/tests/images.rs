@@ -102,6 +102,56 @@ fn auto_stays_with_the_provider_that_wrote_the_data() {
 }
 
 #[test]
+fn an_image_that_macula_yaml_names_is_not_passed_over_in_silence() {
+    let mut platform = platform();
+    let mut world = right_world(&platform);
+    world.volumes[0].labels.insert(label::PROVIDER.into(), "db-1".into());
+    let told = |platform: &Platform, world: &Observed| {
+        let volumes_of = |service: &Service| service_volumes(platform, service);
+        let supply = supply(platform, &image_specs(platform), world, false, &volumes_of).0;
+        unheeded(platform, &resources(platform), &supply, world, &volumes_of).join("\n")
+    };
+    assert_eq!(told(&platform, &world), "", "where only the stack names it, its build is as good");
+    platform.images.named = ["db".to_owned()].into();
+    assert_snapshot!(plan_of(&platform, &world), @"service db: the volume macula-db-data was written by db-1, which only the build opens (db-1), and services.db.image in macula.yaml names another one");
+    world.images.remove("db:1");
+    assert!(plan_of(&platform, &world).contains("build image db"), "{}", plan_of(&platform, &world));
+    assert_snapshot!(told(&platform, &world), @"service db: services.db.image has no effect: the volume macula-db-data was written by the build (db-1), and no other server opens it");
+}
+
+#[test]
+fn a_volume_keeps_what_it_was_made_with() {
+    for (driver, options, wanted, differ) in [
+        (None, "", "o", ""),
+        (Some("local"), "", "", ""),
+        (Some("local"), "o", "o", ""),
+        (Some("local"), "", "o", "driver_opts.o"),
+        (Some("local"), "o type", "o device", "driver_opts.device and driver_opts.type"),
+        (Some("rclone:latest"), "o", "", "driver and driver_opts.o"),
+    ] {
+        let of = |names: &str| -> BTreeMap<String, String> {
+            names.split_whitespace().map(|name| (name.to_owned(), "secret".to_owned())).collect()
+        };
+        let mut platform = platform();
+        let mut world = right_world(&platform);
+        (world.volumes[0].driver, world.volumes[0].driver_opts) = (driver.map(str::to_owned), of(options));
+        platform.stacks[0].volumes.get_mut("db-data").unwrap().driver_opts = of(wanted);
+        let volumes_of = |service: &Service| service_volumes(&platform, service);
+        let supply = supply(&platform, &image_specs(&platform), &world, false, &volumes_of).0;
+        let told = unheeded(&platform, &resources(&platform), &supply, &world, &volumes_of).join("\n");
+        let expected = match differ {
+            "" => String::new(),
+            differ => format!(
+                "volume macula-db-data was made with other settings ({differ}) and keeps them, since its data would be \
+                 lost: one with another `name` has those of the file, and begins empty"
+            ),
+        };
+        assert_eq!(told, expected, "{driver:?} {options} {wanted}");
+        assert_eq!(plan_of(&platform, &world), "nothing to do\n");
+    }
+}
+
+#[test]
 fn a_build_that_is_only_missing_is_no_data_of_another_version() {
     let mut platform = platform();
     platform.images.policy = ImagePolicy::Local;

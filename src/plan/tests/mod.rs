@@ -107,7 +107,7 @@ fn right_world(platform: &Platform) -> Observed {
         if let Some(provider) = &spec.provider {
             labels.insert(label::PROVIDER.into(), provider.image.clone());
         }
-        world.volumes.push(ObservedVolume { name: spec.name.clone(), labels, made_at: None });
+        world.volumes.push(ObservedVolume { name: spec.name.clone(), labels, ..ObservedVolume::default() });
     }
     for spec in &resources.containers {
         world.containers.push(as_wanted(spec));

@@ -163,7 +163,7 @@ fn data_in_a_volume_that_is_called_after_its_container_is_told_where_it_is_left_
     };
     let mut world = right_world(&shop("db", None));
     let labels = [(label::PLATFORM.to_owned(), "macula".to_owned())].into();
-    let own = ObservedVolume { name: "macula-db-1-var-lib-rows".into(), labels, made_at: None };
+    let own = ObservedVolume { name: "macula-db-1-var-lib-rows".into(), labels, ..ObservedVolume::default() };
     container(&mut world, "macula-db-1").writes = vec![own.name.clone(), "/srv/rows".into()];
     world.volumes.push(own);
     let told = |next: &Platform| {
@@ -188,7 +188,8 @@ fn nothing_foreign_is_touched() {
     world.volumes[0].labels.clear();
     container(&mut world, "macula-web-1").labels =
         [("com.docker.compose.project".to_owned(), "shop".to_owned())].into();
-    container(&mut world, "macula-db-1").labels = [(label::PLATFORM.to_owned(), "pr-1".to_owned())].into();
+    container(&mut world, "macula-db-1").labels =
+        [(label::PLATFORM.to_owned(), "pr-1".to_owned()), (label::STACK.to_owned(), "shop".to_owned())].into();
     assert_snapshot!(plan_of(&platform(), &world), @"
     network macula: exists and was not made by macula
       remove the network if nothing needs it
@@ -196,13 +197,72 @@ fn nothing_foreign_is_touched() {
       or choose another name for this platform with `--name`
     volume macula-db-data: exists and was not made by macula
       remove the volume if nothing needs it
-      docker volume rm macula-db-data
       or choose another name for this platform with `--name`
-    container macula-db-1: belongs to the platform pr-1
-      or choose another name for this platform with `--name`
+    container macula-db-1: belongs to the platform pr-1, to its stack shop
+      choose another name for this platform with `--name`
     container macula-web-1: exists and was not made by macula; it belongs to the Compose project shop
       docker rename macula-web-1 macula-web-1-old
       or choose another name for this platform with `--name`
+    ");
+}
+
+/// A project that ran under docker compose, whose volumes have its name.
+fn of_docker_compose(name: &str) -> ObservedVolume {
+    let labels = [(label::COMPOSE_PROJECT.to_owned(), "shop".to_owned())].into();
+    ObservedVolume { name: name.into(), labels, ..ObservedVolume::default() }
+}
+
+#[test]
+fn data_that_docker_compose_has_is_named_when_an_empty_volume_is_made() {
+    let mut project = platform();
+    project.stacks[0].name = "shop".into();
+    project.stacks[0].origin = Origin::File("/shop/compose.yaml".into());
+    let told = |platform: &Platform, volume: ObservedVolume, mut world: Observed| {
+        world.volumes.push(volume);
+        let plan = try_plan(platform, &world, None).unwrap();
+        of_compose(&plan, &world).iter().map(OfCompose::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let empty = Observed::default;
+    let of_compose = || of_docker_compose("shop_db-data");
+    assert_snapshot!(told(&project, of_compose(), empty()), @"shop_db-data has data of shop from docker compose, and db-data begins with an empty macula-db-data (to use the data, stop `docker compose` and mount it: `volumes: {db-data: {name: shop_db-data, external: true}}`)");
+    // it has data of its own by now, it is not the project's, and it is ours
+    let mut ours = of_compose();
+    ours.labels.insert(label::PLATFORM.into(), "shop".into());
+    let mut other = of_compose();
+    other.labels.insert(label::COMPOSE_PROJECT.into(), "blog".into());
+    let mut built_in = project.clone();
+    built_in.stacks[0].origin = Origin::BuiltIn;
+    let silent = [
+        told(&project, of_compose(), right_world(&project)),
+        told(&project, other, empty()),
+        told(&project, ours, empty()),
+        told(&built_in, of_compose(), empty()),
+    ];
+    assert_eq!(silent, ["", "", "", ""]);
+}
+
+#[test]
+fn a_volume_of_docker_composes_is_used_and_never_removed() {
+    let mut project = platform();
+    project.stacks[0].name = "shop".into();
+    project.stacks[0].origin = Origin::File("/shop/compose.yaml".into());
+    let world = |name: &str| Observed { volumes: vec![of_docker_compose(name)], ..Observed::default() };
+    assert_snapshot!(plan_of(&project, &world("macula-db-data")), @"
+    volume macula-db-data: exists and was not made by macula; it belongs to the Compose project shop
+      to use it as it is, say `external: true`, and macula never removes it: `volumes: {db-data: {name: macula-db-data, external: true}}`
+      or choose another name for this platform with `--name`
+    ");
+    // another platform's, which has met it by its name alone
+    let mut theirs = world("macula-db-data");
+    theirs.volumes[0].labels.insert(label::PLATFORM.into(), "pr-1".into());
+    assert_snapshot!(plan_of(&project, &theirs), @"
+    volume macula-db-data: belongs to the platform pr-1
+      choose another name for this platform with `--name`
+    ");
+    project.stacks[0].volumes.get_mut("db-data").unwrap().name = Some("shop_rows".into());
+    assert_snapshot!(plan_of(&project, &world("shop_rows")), @"
+    volume shop_rows: exists and was not made by macula; it belongs to the Compose project shop
+      to use it as it is, say `external: true`, and macula never removes it: `volumes: {db-data: {name: shop_rows, external: true}}`
     ");
 }
 
@@ -229,10 +289,9 @@ fn what_a_container_mounts_without_a_name_is_its_own_with_or_without_labels() {
     assert_snapshot!(plan_of(&platform, &world), @"
     volume macula-web-10: exists and was not made by macula
       remove the volume if nothing needs it
-      docker volume rm macula-web-10
       or choose another name for this platform with `--name`
     volume macula-db-1-var-lib-rows: belongs to the platform pr-1
-      or choose another name for this platform with `--name`
+      choose another name for this platform with `--name`
     ");
 }
 
@@ -345,6 +404,22 @@ fn a_network_goes_after_those_that_leave_it() {
     };
     let plan = try_plan(&on(&["front"]), &right_world(&on(&["front", "back"])), None).unwrap();
     assert_eq!(plan.index()["remove network macula-app-back"].after, ["remove container macula-web-1"]);
+}
+
+#[test]
+fn who_was_taken_off_a_network_is_made_again() {
+    let network = resources(&platform()).networks[0].name.clone();
+    let others: BTreeSet<String> = ["bridge".to_owned()].into();
+    for (attached, made) in [(None, false), (Some([network].into()), false), (Some(others), true)] {
+        let mut world = right_world(&platform());
+        container(&mut world, "macula-web-1").attached = attached.clone();
+        let plan = try_plan(&platform(), &world, None).unwrap();
+        assert_eq!(plan.index().contains_key("create container macula-web-1"), made, "{attached:?}");
+        // of one that has ended, engines say what was
+        container(&mut world, "macula-migrate-1").attached = attached.clone();
+        let plan = try_plan(&platform(), &world, None).unwrap();
+        assert!(!plan.index().contains_key("create container macula-migrate-1"), "{attached:?}");
+    }
 }
 
 #[test]

@@ -151,6 +151,39 @@ fn update_config_says_how_many_are_replaced_at_once_and_in_which_order() {
 }
 
 #[test]
+fn what_runs_goes_on_until_the_job_is_done_that_its_new_container_waits_for() {
+    let with = |version: &str, shared: bool, start_first: bool| {
+        let mut platform = platform();
+        for name in ["web", "migrate"] {
+            change(&mut platform, name, |service| {
+                service.environment.insert("VERSION".into(), version.into());
+                service.update.start_first = start_first;
+                if shared {
+                    *service = with_volume(service.clone(), "db-data");
+                }
+            });
+        }
+        platform
+    };
+    let stop = |shared: bool, start_first: bool, network: &str| {
+        let mut world = right_world(&with("1", shared, start_first));
+        if shared {
+            container(&mut world, "macula-web-1").writes = vec!["macula-db-data".to_owned()];
+        }
+        if !network.is_empty() {
+            world.networks[0].labels.insert(label::FINGERPRINT.into(), network.into());
+        }
+        let plan = try_plan(&with("2", shared, start_first), &world, None).unwrap();
+        plan.index()["stop container macula-web-1"].after.join(", ")
+    };
+    assert_eq!(stop(false, false, ""), "await container macula-migrate-1");
+    // it works on the same data, all leave the network, and the new one is ready before
+    assert_eq!(stop(true, false, ""), "");
+    assert_eq!(stop(false, false, "old"), "");
+    assert_eq!(stop(false, true, ""), "await container macula-web-1");
+}
+
+#[test]
 fn ports_that_shift_within_a_group_are_free_first() {
     let cells = |first: u16| {
         let mut platform = platform();

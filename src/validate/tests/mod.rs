@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use super::*;
 use crate::dns::{Config, Listen, Server, ZoneEntry};
 use crate::host::fake::FakeHost;
-use crate::model::{Health, Invocation, Protocol, View, macula};
+use crate::model::{Health, Invocation, Protocol, Record, RecordData, View, macula};
 use crate::pki::Authority;
 
 mod causes;

@@ -111,6 +111,27 @@ async fn powerdns_is_down() {
 }
 
 #[tokio::test]
+async fn an_own_name_without_an_address_is_nobody_elses_fault() {
+    let told = async |name: &str| {
+        let mut world = with(|world| {
+            world.serve_dns(|config| {
+                let six = RecordData::Aaaa(Ipv6Addr::LOCALHOST);
+                let bare = RecordData::Txt(vec!["x".into()]);
+                let records = [Record::new("six.macula.local", six), Record::new("bare.macula.local", bare)];
+                config.zones[0].zone.records.extend(records);
+            });
+            world.install("resolv_conf", world.resolver_address(), &[]);
+            machine(world, |host| host.name("six.macula.local", [Ipv6Addr::LOCALHOST.into()]));
+        });
+        let (_, verdict) = world.look_with(vec![foreign(name)]).await;
+        verdict.faults.into_iter().map(|fault| fault.cause).collect::<Vec<_>>()
+    };
+    assert_eq!(told("six.macula.local").await, []);
+    let none = || "there is neither A nor AAAA".to_owned();
+    assert_eq!(told("bare.macula.local").await, [Cause::NoAddress { reason: none() }]);
+}
+
+#[tokio::test]
 async fn names_that_are_known_late_keep_no_other_waiting() {
     let mut world = World::new();
     let (evidence, _) = world.look_with(vec![foreign("late.macula.local")]).await;

@@ -77,12 +77,12 @@ pub struct ClusterRemoved {
     pub ending: Vec<String>,
 }
 
-/// Before anything was written.
+/// Before anything was applied, and where nothing is.
 fn before(source: KubernetesError) -> Error {
     DeployError::Kubernetes { source, applied: false }.into()
 }
 
-/// When something of it may be there.
+/// When something of a deployment may be there.
 fn midway(source: KubernetesError) -> Error {
     DeployError::Kubernetes { source, applied: true }.into()
 }
@@ -131,8 +131,13 @@ pub async fn deploy_to_cluster(
     let kubernetes = unless_cancelled(session, server(session, place.context)).await??;
     let looks = async {
         let found = kubernetes.foreign(place.owner(), objects).await.map_err(before)?;
+        if !found.stacks.is_empty() {
+            let (stack, namespace) = (place.stack.to_owned(), place.namespace.to_owned());
+            return Err(DeployError::Taken { stack, namespace, names: found.objects, stacks: found.stacks }.into());
+        }
         if !found.objects.is_empty() {
-            return Err(DeployError::Foreign { stack: place.stack.to_owned(), names: found.objects }.into());
+            let (stack, by) = (place.stack.to_owned(), None);
+            return Err(DeployError::Foreign { stack, names: found.objects, by }.into());
         }
         if !found.missing.is_empty() {
             let (namespace, missing) = (place.namespace.to_owned(), found.missing);
@@ -356,11 +361,11 @@ pub async fn remove_from_cluster(
 ) -> Result<ClusterRemoved, Error> {
     let work = async {
         let kubernetes = server(session, place.context).await?;
-        let gone = kubernetes.remove_stack(place.owner(), place.namespace, volumes).await.map_err(midway)?;
+        let gone = kubernetes.remove_stack(place.owner(), place.namespace, volumes).await.map_err(before)?;
         if gone.removed.is_empty() {
             return Err(unknown(&kubernetes, place).await);
         }
-        let ending = kubernetes.ended(place.owner(), place.namespace, LEAVING).await.map_err(midway)?;
+        let ending = kubernetes.ended(place.owner(), place.namespace, LEAVING).await.map_err(before)?;
         let StackRemoved { removed, kept, others, unseen } = gone;
         Ok(ClusterRemoved { removed, kept, others, unseen, ending })
     };
@@ -431,7 +436,7 @@ pub async fn scale_on_cluster(
             let id = workload.to_string();
             steps.start(&id);
             let scaled = kubernetes.scale(workload, *number).await;
-            scaled.inspect_err(|error| steps.failed(&id, error)).map_err(midway)?;
+            scaled.inspect_err(|error| steps.failed(&id, error)).map_err(before)?;
         }
         let waits = chosen.iter().map(|(workload, _)| async {
             let not_ready = rolled_out(&kubernetes, &steps, workload, (patience, true)).await;

@@ -212,6 +212,7 @@ pub(super) mod tests {
                 owner: None,
                 at_work: None,
                 up_seconds: None,
+                elsewhere: std::collections::BTreeSet::new(),
             };
             let (total, counts) = (TopTotal::default(), Counts::default());
             let mut top = Top { platform, machine: None, total, services: vec![row("web"), row("db")], counts };

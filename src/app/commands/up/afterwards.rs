@@ -7,6 +7,7 @@ use crate::app::commands::validate::astray;
 use crate::app::survey::Survey;
 use crate::app::{Prepared, Session};
 use crate::apply::{Failure, Outcome, StepError, last_words};
+use crate::event::Event;
 use crate::host::until;
 use crate::model::{ContainerState, Observed, ObservedContainer};
 use crate::plan::Action;
@@ -37,8 +38,12 @@ pub(super) async fn look_for_ended(session: &Session, prepared: &Prepared, now: 
         if let Some(found) = ended {
             let reason = match found.restart_count {
                 0 => format!("stopped after its start (exit code {})", found.exit_code.unwrap_or_default()),
-                times => format!("crashes again and again: it was restarted {}", text_times(times)),
+                _ => again_and_again(found),
             };
+            // it was told as started
+            let took = outcome.ran.iter().find(|ran| ran.step == step.id).map(|ran| ran.duration).unwrap_or_default();
+            let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            session.events.emit(Event::StepFailed { id: step.id.clone(), millis, error: reason.clone() });
             let log_tail = last_words(&*prepared.survey.engine, found).await;
             let error = StepError::NotReady { service: spec.service.clone(), reason, log_tail };
             outcome.failed.push(Failure { step: step.id.clone(), group: step.group.clone(), error });
@@ -56,6 +61,19 @@ pub(super) async fn reached(session: &Session, now: &Survey, options: &UpOptions
             false => StepError::Unreached { name, reason, remedies },
         };
         outcome.failed.push(Failure { step: format!("reach {}", lost.name), group: lost.service, error });
+    }
+}
+
+/// Of one that its restart policy has brought back. What runs does not say how it ended before.
+fn again_and_again(found: &ObservedContainer) -> String {
+    let times = text_times(found.restart_count);
+    match found.exit_code.filter(|_| found.state != ContainerState::Running) {
+        Some(0) => format!(
+            "ends with exit code 0 and is started again by its restart policy, {times} so far (a job needs `restart: \
+             \"no\"`)"
+        ),
+        Some(code) => format!("crashes again and again: exit code {code}, it was restarted {times}"),
+        None => format!("crashes again and again: it was restarted {times}"),
     }
 }
 
@@ -78,4 +96,26 @@ async fn wait_stable(session: &Session, survey: &Survey, container: &str) -> Opt
         }
     });
     looked.await.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_started_again_and_again_is_told_with_its_exit_code() {
+        let told = |state, code| {
+            let exit_code = Some(code);
+            again_and_again(&ObservedContainer { state, exit_code, restart_count: 7, ..ObservedContainer::default() })
+        };
+        assert_eq!(
+            told(ContainerState::Restarting, 0),
+            "ends with exit code 0 and is started again by its restart policy, 7 times so far (a job needs `restart: \"no\"`)"
+        );
+        assert_eq!(
+            told(ContainerState::Restarting, 3),
+            "crashes again and again: exit code 3, it was restarted 7 times"
+        );
+        assert_eq!(told(ContainerState::Running, 0), "crashes again and again: it was restarted 7 times");
+    }
 }

@@ -111,6 +111,18 @@ fn what_is_taken_down_does_not_count_as_up() {
 }
 
 #[test]
+fn what_ended_after_its_start_is_not_up() {
+    let mut run = run(vec![info("start web", "web", Doing::Start, &[]), info("await web", "web", Doing::Await, &[])]);
+    for id in ["start web", "await web"] {
+        start(&mut run, id, 1);
+        done(&mut run, id, 1);
+    }
+    assert_eq!((run.tally().done, run.tally().failed), (1, 0));
+    run.hear(&Event::StepFailed { id: "await web".into(), error: "stopped after its start".into(), millis: 1 }, at(2));
+    assert_eq!((run.tally().done, run.tally().failed), (0, 1));
+}
+
+#[test]
 fn what_was_changed_is_told_by_what_came_of_it() {
     let steps = |doings: &'static [(&'static str, &'static [Doing])]| {
         let steps = doings.iter().flat_map(|(name, doings)| {

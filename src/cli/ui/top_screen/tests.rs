@@ -83,6 +83,7 @@ fn top() -> Top {
             owner: None,
             at_work: None,
             up_seconds: Some(750),
+            elsewhere: std::collections::BTreeSet::new(),
         },
         machine: Some(MachineUsage {
             cpus: 2,

@@ -208,6 +208,7 @@ fn container(part: &Part<'_>, mounts: Vec<Value>) -> Value {
         let number = port.published?;
         Some(json!({"containerPort": port.target, "hostPort": number, "protocol": port.protocol.to_string().to_uppercase()}))
     });
+    let (command, arguments) = part.words();
     json!({
         "name": part.name,
         "image": part.image,
@@ -216,8 +217,8 @@ fn container(part: &Part<'_>, mounts: Vec<Value>) -> Value {
             PullPolicy::Never => Some("Never"),
             PullPolicy::Missing | PullPolicy::Build => None,
         },
-        "command": service.entrypoint.as_ref().map(|words| escaped(words)),
-        "args": service.command.as_ref().map(|words| escaped(words)),
+        "command": command.map(escaped),
+        "args": arguments.map(escaped),
         "workingDir": options.working_dir,
         "env": some(environment(part)),
         "ports": some(ports.collect::<Vec<_>>()),

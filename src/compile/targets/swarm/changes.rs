@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::standing::is_live;
+use super::standing::{Running, is_live, nodes_done};
 use super::{IMAGE_LABEL, PREDEFINED, SwarmStack};
 use crate::compile::targets::hash;
 use crate::model::{ObservedSwarm, SwarmKind, SwarmService, SwarmTask, label};
@@ -133,12 +133,13 @@ fn service_change(body: &Value, observed: &ObservedSwarm, pins: &BTreeMap<String
         return change(SwarmAct::Replace, Some(body), vec!["mode".to_owned()]);
     }
     let same = found.labels.get(label::FINGERPRINT).map(String::as_str) == fingerprint(&body);
-    let same = same && holds(&there, &body);
+    let differences = differences(&there, &body);
+    let same = same && holds(&there, &body) && differences.is_empty();
     let again = same && has_failed(found, observed);
     if same && !again {
         return change(SwarmAct::Keep, None, Vec::new());
     }
-    let what = if again { vec!["run again".to_owned()] } else { differences(&there, &body) };
+    let what = if again { vec!["run again".to_owned()] } else { differences };
     let mut body = body;
     // who asked for a restart is not answered by another one; a job runs once more with each update
     let forced = there.pointer("/TaskTemplate/ForceUpdate").cloned();
@@ -161,12 +162,15 @@ fn has_failed(job: &SwarmService, observed: &ObservedSwarm) -> bool {
         return false;
     }
     let tasks: Vec<&SwarmTask> = observed.tasks_of(job).filter(|task| task.iteration == job.iteration).collect();
-    let wanted = mode.pointer("/ReplicatedJob/TotalCompletions").and_then(Value::as_u64).unwrap_or(1);
-    let done = tasks.iter().filter(|task| task.state == "complete").count();
+    let Running { running: done, wanted } = match mode.pointer("/ReplicatedJob/TotalCompletions") {
+        Some(wanted) => Running {
+            running: tasks.iter().filter(|task| task.state == "complete").count(),
+            wanted: wanted.as_u64().and_then(|wanted| usize::try_from(wanted).ok()).unwrap_or(1),
+        },
+        None => nodes_done(tasks.iter().copied(), &observed.nodes),
+    };
     let failed = |task: &SwarmTask| matches!(task.state.as_str(), "failed" | "rejected" | "orphaned");
-    u64::try_from(done).is_ok_and(|done| done < wanted)
-        && tasks.iter().any(|task| failed(task))
-        && !tasks.iter().any(|task| is_live(task))
+    done < wanted && tasks.iter().any(|task| failed(task)) && !tasks.iter().any(|task| is_live(task))
 }
 
 /// What a service has for itself: volumes, and ports of the nodes.
@@ -279,7 +283,17 @@ const PARTS: &[(&str, &str)] = &[
     ("/TaskTemplate/ContainerSpec/Command", "entrypoint"),
     ("/TaskTemplate/ContainerSpec/Args", "command"),
     ("/TaskTemplate/ContainerSpec/HealthCheck", "healthcheck"),
-    ("/TaskTemplate/Resources", "resources"),
+    ("/TaskTemplate/ContainerSpec/User", "user"),
+    ("/TaskTemplate/ContainerSpec/ReadOnly", "read_only"),
+    ("/TaskTemplate/ContainerSpec/CapabilityAdd", "cap_add"),
+    ("/TaskTemplate/ContainerSpec/CapabilityDrop", "cap_drop"),
+    ("/TaskTemplate/ContainerSpec/Hosts", "extra_hosts"),
+    ("/TaskTemplate/Resources/Limits/NanoCPUs", "resources"),
+    ("/TaskTemplate/Resources/Limits/MemoryBytes", "resources"),
+    ("/TaskTemplate/Resources/Limits/Pids", "resources"),
+    ("/TaskTemplate/Resources/Reservations/NanoCPUs", "resources"),
+    ("/TaskTemplate/Resources/Reservations/MemoryBytes", "resources"),
+    ("/TaskTemplate/Resources/Reservations/GenericResources", "resources"),
     ("/TaskTemplate/RestartPolicy", "restart policy"),
     ("/TaskTemplate/Placement", "placement"),
     ("/TaskTemplate/Networks", "networks"),
@@ -287,6 +301,7 @@ const PARTS: &[(&str, &str)] = &[
     ("/UpdateConfig", "update_config"),
     ("/RollbackConfig", "rollback_config"),
     ("/EndpointSpec", "ports"),
+    ("/EndpointSpec/Ports", "ports"),
 ];
 
 fn differences(there: &Value, wanted: &Value) -> Vec<String> {
@@ -314,8 +329,7 @@ fn differences(there: &Value, wanted: &Value) -> Vec<String> {
 
 /// What the engine says of a service that says nothing of it.
 fn is_default(pointer: &str, there: &Value) -> bool {
-    let generous =
-        ["/TaskTemplate/RestartPolicy", "/UpdateConfig", "/RollbackConfig", "/EndpointSpec", "/TaskTemplate/Resources"];
+    let generous = ["/TaskTemplate/RestartPolicy", "/UpdateConfig", "/RollbackConfig", "/EndpointSpec"];
     is_empty(there)
         || generous.contains(&pointer)
         || (pointer == "/TaskTemplate/Placement" && there.get("Constraints").is_none())

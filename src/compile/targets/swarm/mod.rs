@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::rules::{Security, security};
 use super::{Part, Scene, hash};
-use crate::model::{FileSpec, Mount, NetworkDecl, Restart, RestartPolicy, Rollout, label};
+use crate::model::{FileSpec, Mount, NetworkDecl, Restart, RestartPolicy, Rollout, Volume, label};
 
 mod changes;
 mod checks;
@@ -19,7 +19,7 @@ mod standing;
 
 pub use changes::{Pin, SwarmAct, SwarmChange, SwarmChanges, foreign, held, scaled, swarm_changes, with_ids};
 pub use checks::{Check, Checked, SwarmPort, swarm_checks, swarm_ports};
-pub use standing::{Running, Standing, SwarmLook};
+pub use standing::{Running, Standing, SwarmLook, is_failure, is_leaving};
 
 /// By which `docker stack` knows what belongs together.
 pub const STACK_LABEL: &str = "com.docker.stack.namespace";
@@ -344,11 +344,12 @@ fn container(scene: &Scene<'_>, part: &Part<'_>) -> Value {
     let dns = json!({
         "Nameservers": some(&options.dns), "Search": some(&options.dns_search), "Options": some(&options.dns_opt),
     });
+    let (command, arguments) = part.words();
     known(json!({
         "Image": part.image,
         "Labels": labels,
-        "Command": service.entrypoint,
-        "Args": service.command,
+        "Command": command,
+        "Args": arguments,
         "Hostname": options.hostname,
         "Env": some(&part.spec.env),
         "Dir": options.working_dir,
@@ -425,8 +426,11 @@ fn mounts(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
                     });
                     let driver = declared
                         .filter(|volume| !external && (volume.driver.is_some() || !volume.driver_opts.is_empty()));
-                    let driver = driver
-                        .map(|volume| known(json!({"Name": volume.driver, "Options": some(&volume.driver_opts)})));
+                    let driver = driver.map(|volume| {
+                        let options = volume.driver_opts.iter().filter(|(key, _)| *key != "size" || !is_plain(volume));
+                        let options: BTreeMap<&String, &String> = options.collect();
+                        known(json!({"Name": volume.driver, "Options": some(options)}))
+                    });
                     json!({
                         "Type": "volume",
                         "Source": source.as_ref().map(|key| volume_name(scene, key)),
@@ -453,10 +457,16 @@ fn mounts(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
     all
 }
 
+/// A folder of its node's engine, of which most cannot limit its size.
+pub(super) fn is_plain(volume: &Volume) -> bool {
+    let mounts = ["type", "device", "o"].iter().any(|key| volume.driver_opts.contains_key(*key));
+    volume.driver.as_deref().is_none_or(|driver| driver == "local") && !mounts
+}
+
 fn volume_name(scene: &Scene<'_>, key: &str) -> String {
     match scene.stack.volumes.get(key) {
         Some(declared) if declared.external => declared.name.clone().unwrap_or_else(|| key.to_owned()),
-        Some(crate::model::Volume { name: Some(name), .. }) => name.clone(),
+        Some(Volume { name: Some(name), .. }) => name.clone(),
         _ => scoped(scene, key),
     }
 }

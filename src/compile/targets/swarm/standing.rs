@@ -61,8 +61,7 @@ impl SwarmLook<'_> {
     }
 
     fn is_job(&self) -> bool {
-        let mode = &self.service.spec["Mode"];
-        mode.get("ReplicatedJob").is_some() || mode.get("GlobalJob").is_some()
+        is_job(self.service)
     }
 
     fn is_global(&self) -> bool {
@@ -72,6 +71,9 @@ impl SwarmLook<'_> {
 
     /// Of tasks as the service is now: those that run, or of a job those that have done their work.
     pub fn running(&self) -> Running {
+        if self.service.spec["Mode"].get("GlobalJob").is_some() {
+            return nodes_done(self.current(), self.nodes);
+        }
         let goal = if self.is_job() { "complete" } else { "running" };
         let mode = &self.service.spec["Mode"];
         let number = |pointer: &str| mode.pointer(pointer).and_then(Value::as_u64);
@@ -80,16 +82,15 @@ impl SwarmLook<'_> {
         let running = self.current().filter(there).count();
         let wanted = match wanted {
             Some(wanted) => usize::try_from(wanted).unwrap_or(usize::MAX),
-            None if self.is_global() => self.current().filter(|task| is_live(task) || task.state == goal).count(),
+            None if self.is_global() => self.current().filter(|task| is_live(task)).count(),
             None => 1,
         };
         Running { running, wanted }
     }
 
     fn failures(&self) -> Vec<&SwarmTask> {
-        let failed = |task: &&SwarmTask| matches!(task.state.as_str(), "failed" | "rejected" | "orphaned");
-        let mut all: Vec<&SwarmTask> =
-            self.current().filter(failed).filter(|task| !self.old.contains(&task.id)).collect();
+        let failed = |task: &&SwarmTask| is_failure(self.service, task) && !self.old.contains(&task.id);
+        let mut all: Vec<&SwarmTask> = self.current().filter(failed).collect();
         all.sort_by(|a, b| a.since.cmp(&b.since));
         all
     }
@@ -107,7 +108,13 @@ impl SwarmLook<'_> {
     }
 
     fn told(&self, task: &SwarmTask) -> String {
-        let error = if task.error.is_empty() { &task.state } else { &task.error };
+        let error = match task.error.as_str() {
+            "" if task.state == "complete" => {
+                "it ended by itself (exit code 0); a service has to go on running, a job is `deploy.mode: replicated-job`"
+            }
+            "" => task.state.as_str(),
+            error => error,
+        };
         format!("{}: {error}", self.called(task))
     }
 
@@ -129,13 +136,8 @@ impl SwarmLook<'_> {
     /// A swarm makes the next task at once, and the port of a node, or the node, is free for it when the one before it has
     /// ended: as long as one is ending, a task that no node takes may yet be taken.
     fn has_no_place(&self, task: &SwarmTask) -> bool {
-        let is_leaving = |task: &&SwarmTask| {
-            // what a node was running when it went away is never seen to end
-            let is_up = self.nodes.get(&task.node).is_none_or(|node| node.state != "down");
-            task.desired == "shutdown" && task.state == "running" && is_up
-        };
         let waited = self.pending.get(&task.id).copied().unwrap_or(self.waited);
-        waited > UNPLACED && !self.tasks.iter().any(is_leaving)
+        waited > UNPLACED && !self.tasks.iter().any(|task| is_leaving(task, self.nodes))
     }
 
     pub fn standing(&self) -> Standing {
@@ -143,7 +145,7 @@ impl SwarmLook<'_> {
         let last = failures.last().copied();
         // after a rollback the failed tasks are those of another specification
         let latest = || {
-            let failed = self.tasks.iter().copied().filter(|task| matches!(task.state.as_str(), "failed" | "rejected"));
+            let failed = self.tasks.iter().copied().filter(|task| is_failure(self.service, task));
             failed.filter(|task| !self.old.contains(&task.id)).max_by(|a, b| a.since.cmp(&b.since))
         };
         let updating = match self.update() {
@@ -173,7 +175,9 @@ impl SwarmLook<'_> {
             return self.failed(None, last);
         }
         let waiting = self.current().any(|task| is_live(task) && task.state != "running");
-        if running < wanted && !waiting && updating.is_none() && last.is_some() {
+        // one that is still to run has not come to the manager's notice yet: it makes the next one, or lets it be
+        let noticed = last.is_some_and(|task| task.desired != "running");
+        if running < wanted && !waiting && updating.is_none() && noticed {
             // its restart policy lets it be
             return self.failed(None, last);
         }
@@ -196,10 +200,50 @@ impl SwarmLook<'_> {
     }
 }
 
+/// Of the tasks of a job that each node runs: nodes that have done it, of those that have it to do. What a node had to do
+/// when it went away is not waited for.
+pub(super) fn nodes_done<'a>(
+    tasks: impl Iterator<Item = &'a SwarmTask>,
+    nodes: &BTreeMap<String, SwarmNode>,
+) -> Running {
+    let mut done: BTreeMap<&str, bool> = BTreeMap::new();
+    for task in tasks {
+        *done.entry(&task.node).or_default() |= task.state == "complete";
+    }
+    done.retain(|node, done| *done || nodes.get(*node).is_none_or(|node| node.state != "down"));
+    Running { running: done.values().filter(|done| **done).count(), wanted: done.len() }
+}
+
+fn is_job(service: &SwarmService) -> bool {
+    let mode = &service.spec["Mode"];
+    mode.get("ReplicatedJob").is_some() || mode.get("GlobalJob").is_some()
+}
+
+/// It did not do what it is for: of a service that is no job to go on running.
+pub fn is_failure(service: &SwarmService, task: &SwarmTask) -> bool {
+    match task.state.as_str() {
+        "failed" | "rejected" | "orphaned" => true,
+        "complete" => !is_job(service),
+        _ => false,
+    }
+}
+
+/// It is to end, and has not. What a node was running when it went away is never seen to end.
+pub fn is_leaving(task: &SwarmTask, nodes: &BTreeMap<String, SwarmNode>) -> bool {
+    let is_up = nodes.get(&task.node).is_none_or(|node| node.state != "down");
+    // one that waits for a node has none to leave
+    let begun = !matches!(task.state.as_str(), "new" | "pending");
+    matches!(task.desired.as_str(), "shutdown" | "remove") && begun && !is_over(task) && is_up
+}
+
+/// It does not run any more.
+fn is_over(task: &SwarmTask) -> bool {
+    matches!(task.state.as_str(), "complete" | "shutdown" | "failed" | "rejected" | "remove" | "orphaned")
+}
+
 /// It runs, or is on its way there.
 pub(super) fn is_live(task: &SwarmTask) -> bool {
-    let over = ["complete", "shutdown", "failed", "rejected", "remove", "orphaned"];
-    !over.contains(&task.state.as_str()) && !matches!(task.desired.as_str(), "shutdown" | "remove")
+    !is_over(task) && !matches!(task.desired.as_str(), "shutdown" | "remove")
 }
 
 /// Where a task may run is no reason for a swarm to make another one, as long as it may run where it is. What it runs

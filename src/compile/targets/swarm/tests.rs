@@ -147,6 +147,24 @@ fn a_job_that_failed_runs_again_and_one_that_is_done_does_not() {
         };
         assert_eq!(told, wanted, "{:?}", there.tasks);
     }
+    // each node has it to do, but one that went away
+    let down = SwarmNode { state: "down".into(), ..SwarmNode::default() };
+    let at = |node: &str, state: &str| SwarmTask { node: node.into(), slot: None, ..run(state, 7) };
+    let mut each = files.clone();
+    each.services[0]["Mode"] = json!({"GlobalJob": {}});
+    let mut on_each = made(&swarm_changes(&each, &ObservedSwarm::default(), &BTreeMap::new()));
+    on_each.services[0].iteration = 7;
+    on_each.nodes = [("away".to_owned(), down)].into();
+    for (tasks, again) in [
+        (vec![at("a", "complete"), at("b", "complete")], false),
+        (vec![at("a", "complete"), at("b", "failed")], true),
+        (vec![at("a", "complete"), at("b", "failed"), at("b", "complete")], false),
+        (vec![at("a", "complete"), at("away", "orphaned")], false),
+    ] {
+        let there = ObservedSwarm { tasks, ..on_each.clone() };
+        let act = swarm_changes(&each, &there, &BTreeMap::new()).all.last().unwrap().act;
+        assert_eq!(act, if again { SwarmAct::Update } else { SwarmAct::Keep }, "{:?}", there.tasks);
+    }
     // one that does not end is none
     let mut there = made(&swarm_changes(&stack("web:1"), &ObservedSwarm::default(), &BTreeMap::new()));
     there.tasks = vec![SwarmTask { service: there.services[0].id.clone(), ..task("1", "shutdown", "failed", "") }];
@@ -191,6 +209,33 @@ fn what_others_changed_comes_back_and_what_is_no_longer_wanted_goes() {
     assert_eq!(wider["Mode"]["Replicated"]["Replicas"], 7);
     there.services[0].spec["Mode"] = json!({"Global": {}});
     assert!(scaled(&there.services[0], 7).is_none());
+}
+
+/// Also what the files say nothing of.
+#[test]
+fn what_somebody_else_added_goes() {
+    type Add = fn(&mut Value);
+    let pins = BTreeMap::new();
+    let made = made(&swarm_changes(&stack("web:1"), &ObservedSwarm::default(), &pins));
+    let added: [(Add, &str); 7] = [
+        (|spec| spec["TaskTemplate"]["Resources"] = json!({"Limits": {}, "Reservations": {}}), ""),
+        (|spec| spec["TaskTemplate"]["Placement"] = json!({"Platforms": [{"OS": "linux"}]}), ""),
+        (|spec| spec["TaskTemplate"]["ContainerSpec"]["Env"] = json!(["A=1", "X=2"]), "environment"),
+        (
+            |spec| spec["TaskTemplate"]["ContainerSpec"]["Mounts"] = json!([{"Type": "tmpfs", "Target": "/t"}]),
+            "volumes",
+        ),
+        (|spec| spec["TaskTemplate"]["ContainerSpec"]["User"] = json!("1000"), "user"),
+        (|spec| spec["TaskTemplate"]["Resources"] = json!({"Limits": {"MemoryBytes": 67_108_864}}), "resources"),
+        (|spec| spec["EndpointSpec"]["Ports"] = json!([{"TargetPort": 80, "PublishedPort": 8080}]), "ports"),
+    ];
+    for (add, what) in added {
+        let mut there = made.clone();
+        add(&mut there.services[0].spec);
+        let change = swarm_changes(&stack("web:1"), &there, &pins).all.pop().unwrap();
+        let act = if what.is_empty() { SwarmAct::Keep } else { SwarmAct::Update };
+        assert_eq!((change.act, change.what.join(", ").as_str()), (act, what));
+    }
 }
 
 fn service(mode: Value, update: Option<(&str, &str)>) -> SwarmService {
@@ -273,6 +318,19 @@ fn a_service_is_ready_when_its_tasks_are_those_of_its_specification() {
         failed(stands(&job, &[task("1", "complete", "failed", "task: non-zero exit (2)")], 0)),
         "shop_web.1 on node1: task: non-zero exit (2)"
     );
+    let each = service(json!({"GlobalJob": {}}), None);
+    let at = |node: &str, state: &str| SwarmTask {
+        node: node.into(),
+        slot: None,
+        ..task(&format!("{node}{state}"), "complete", state, "task: non-zero exit (2)")
+    };
+    assert_eq!(stands(&each, &[at("m", "complete"), at("n", "running")], 0), Standing::Waiting("1 of 2 done".into()));
+    assert_eq!(stands(&each, &[at("m", "complete"), at("n", "complete")], 0), Standing::Ready);
+    assert_eq!(stands(&each, &[at("n", "complete"), at("away", "failed")], 0), Standing::Ready);
+    assert_eq!(
+        failed(stands(&each, &[at("m", "complete"), at("n", "failed")], 0)),
+        "shop_web on node1: task: non-zero exit (2)"
+    );
 }
 
 #[test]
@@ -289,6 +347,14 @@ fn a_task_that_fails_is_told_in_its_own_words() {
     assert_eq!(failed(stands(&one, &thrice, 0)), "shop_web.1 on node1: task: non-zero exit (1)");
     // its restart policy makes no other one
     assert_eq!(failed(stands(&one, &[crash("1")], 0)), "shop_web.1 on node1: task: non-zero exit (1)");
+    // a service has to go on running, and a job does not
+    let done = ["1", "2", "3"].map(|id| task(id, "shutdown", "complete", ""));
+    insta::assert_snapshot!(
+        failed(stands(&one, &[done.to_vec(), vec![next.clone()]].concat(), 0)),
+        @"shop_web.1 on node1: it ended by itself (exit code 0); a service has to go on running, a job is `deploy.mode: replicated-job`"
+    );
+    let job = service(json!({"ReplicatedJob": {"TotalCompletions": 3}}), None);
+    assert_eq!(stands(&job, &done, 0), Standing::Ready);
     // what failed before is no news
     let old = SwarmTask { id: "old".into(), ..crash("1") };
     assert_eq!(stands(&one, &[old, next], 0), Standing::Waiting("0 of 1 running".into()));
@@ -312,6 +378,11 @@ fn a_task_waits_for_the_one_that_it_follows() {
     let both = [leaving.clone(), next.clone()];
     let waiting = Standing::Waiting(format!("0 of 1 running; shop_web.1 on node1: {taken}"));
     assert_eq!(stands(&one, &both, 60), waiting);
+    // of a smaller number of replicas, or one that has not come to run
+    for (desired, state) in [("remove", "running"), ("shutdown", "starting")] {
+        let leaving = SwarmTask { desired: desired.into(), state: state.into(), ..leaving.clone() };
+        assert_eq!(stands(&one, &[leaving, next.clone()], 60), waiting, "{desired} {state}");
+    }
     let ended = [SwarmTask { state: "shutdown".into(), ..leaving.clone() }, next.clone()];
     assert!(failed(stands(&one, &ended, 60)).starts_with("no node takes it"));
     // a node that went away never says that a task ended

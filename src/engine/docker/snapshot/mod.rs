@@ -126,6 +126,7 @@ impl Docker {
         };
         let wanted =
             |volume: &Volume| is_ours(Some(&volume.labels), &query.platform) || query.volumes.contains(&volume.name);
+        let podman = self.podman();
         let mut found: Vec<ObservedVolume> = list
             .volumes
             .unwrap_or_default()
@@ -135,6 +136,9 @@ impl Docker {
                 made_at: volume.created_at.as_deref().and_then(seconds),
                 name: volume.name,
                 labels: sorted(Some(volume.labels)),
+                // Podman adds options of its own
+                driver: (!podman).then_some(volume.driver),
+                driver_opts: sorted(Some(volume.options)),
             })
             .collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -290,6 +294,7 @@ fn from_list(listed: &Listed) -> Option<ObservedContainer> {
             .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.parse().ok()?)))
             .collect(),
         networks: networks().filter_map(network_id).collect(),
+        attached: attached(&listed.state, listed.network_settings.networks.as_ref()),
         ports,
         writes: writes(listed.mounts.as_deref()),
         reads: reads(listed.mounts.as_deref()),
@@ -310,6 +315,11 @@ fn network_id((network, endpoint): (&String, &Endpoint)) -> Option<(String, Stri
     let id = &endpoint.network_id;
     let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_id.then(|| (network.clone(), id.clone()))
+}
+
+/// Of one that does not run, not every engine says it.
+fn attached(state: &str, networks: Option<&BTreeMap<String, Endpoint>>) -> Option<BTreeSet<String>> {
+    networks.filter(|_| state == "running").map(|networks| networks.keys().cloned().collect())
 }
 
 /// `Up 3 seconds (healthy)`: one that is started again and again looks so, too.
@@ -387,6 +397,7 @@ pub(super) fn observed_container(inspected: &Inspected, podman: bool, health_che
             .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.parse().ok()?)))
             .collect(),
         networks: networks().filter_map(network_id).collect(),
+        attached: attached(&state.status, inspected.network_settings.networks.as_ref()),
         ports: ports(inspected),
         writes: writes(inspected.mounts.as_deref()),
         reads: reads(inspected.mounts.as_deref()),

@@ -91,6 +91,12 @@ fn a_container_is_read_from_what_the_engine_says() {
         networks: {
             "macula": "abababababababababababababababababababababababababababababababab",
         },
+        attached: Some(
+            {
+                "down",
+                "macula",
+            },
+        ),
         ports: [
             PortBinding {
                 host_ip: 127.0.0.2,
@@ -400,6 +406,12 @@ fn a_container_that_runs_is_read_from_the_list() {
                 "macula": 10.3.0.9,
             },
             networks: {},
+            attached: Some(
+                {
+                    "down",
+                    "macula",
+                },
+            ),
             ports: [
                 PortBinding {
                     host_ip: 127.0.0.2,

@@ -111,10 +111,19 @@ pub async fn deploy_to_swarm(session: &Session, name: &str, request: &StackDeplo
 /// What a swarm has of a stack, if all of it is this platform's.
 fn ours(observed: ObservedSwarm, stack: &str, platform: &str) -> Result<ObservedSwarm, Error> {
     let names = foreign(&observed, platform);
-    match names.is_empty() {
-        true => Ok(observed),
-        false => Err(DeployError::Foreign { stack: stack.to_owned(), names }.into()),
+    if names.is_empty() {
+        return Ok(observed);
     }
+    let objects = observed.networks.iter().chain(&observed.secrets).chain(&observed.configs);
+    let labels = objects.map(|object| &object.labels).chain(observed.services.iter().map(|service| &service.labels));
+    let by = labels.map(|labels| labels.get(label::DEPLOYED_BY));
+    let by: BTreeSet<Option<&String>> = by.filter(|by| by.is_none_or(|by| by != platform)).collect();
+    let by = by
+        .into_iter()
+        .collect::<Option<Vec<_>>>()
+        .filter(|by| by.len() == 1)
+        .and_then(|by| by.first().copied().cloned());
+    Err(DeployError::Foreign { stack: stack.to_owned(), names, by }.into())
 }
 
 fn changes(

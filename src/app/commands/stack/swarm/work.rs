@@ -9,7 +9,9 @@ use serde_json::json;
 use super::stack_filter;
 use crate::app::commands::stack::steps::{Steps, step};
 use crate::app::{DeployError, Error, Session};
-use crate::compile::targets::{Standing, SwarmAct, SwarmChange, SwarmChanges, SwarmLook, held, with_ids};
+use crate::compile::targets::{
+    Standing, SwarmAct, SwarmChange, SwarmChanges, SwarmLook, held, is_failure, is_leaving, with_ids,
+};
 use crate::engine::{Engine, EngineError, LogOptions, Swarm};
 use crate::event::Doing;
 use crate::host::pause;
@@ -49,7 +51,7 @@ pub(super) struct Begun {
     pending: BTreeMap<String, Instant>,
     /// Since when it has been ready.
     steady: Option<Instant>,
-    /// Nothing was sent: it need not show that it goes on running.
+    /// Nothing was sent, and it has run all the time: it need not show that it goes on running.
     kept: bool,
     last: String,
 }
@@ -294,7 +296,9 @@ impl Work<'_> {
             Some(service) => {
                 let unplaced = observed.tasks_of(service).filter(|task| task.state == "pending");
                 let now = Instant::now();
-                let first = |id: &String| begun.pending.get(id).copied().unwrap_or(now);
+                // its time begins when nothing is in its way any more
+                let busy = observed.tasks_of(service).any(|task| is_leaving(task, &observed.nodes));
+                let first = |id: &String| begun.pending.get(id).copied().filter(|_| !busy).unwrap_or(now);
                 begun.pending = unplaced.map(|task| (task.id.clone(), first(&task.id))).collect();
                 let seen = begun.pending.iter().map(|(id, since)| (id.clone(), since.elapsed()));
                 let pending: BTreeMap<String, Duration> = seen.collect();
@@ -311,7 +315,7 @@ impl Work<'_> {
                 }
             }
             Standing::Waiting(reason) => {
-                begun.steady = None;
+                (begun.steady, begun.kept) = (None, false);
                 match waited > self.patience {
                     true => Standing::Failed {
                         reason: format!("not running after {}: {reason}", crate::words::duration(self.patience)),
@@ -446,15 +450,18 @@ fn begin(all: &[Watched], index: usize) -> Option<Next> {
 }
 
 fn begun(observed: &ObservedSwarm, found: Option<&SwarmService>, kept: bool) -> Begun {
-    let failed = found.into_iter().flat_map(|service| observed.tasks_of(service));
-    let failed = failed.filter(|task| matches!(task.state.as_str(), "failed" | "rejected" | "orphaned"));
+    let failed = found.into_iter().flat_map(|service| {
+        observed.tasks_of(service).filter(move |task| is_failure(service, task)).map(|task| task.id.clone())
+    });
+    let old: BTreeSet<String> = failed.collect();
     Begun {
         since: Instant::now(),
         before: found.and_then(|service| service.update.as_ref()).map(|update| update.started.clone()),
-        old: failed.map(|task| task.id.clone()).collect(),
+        // what ended again and again happens to run now and then
+        kept: kept && old.is_empty(),
+        old,
         pending: BTreeMap::new(),
         steady: None,
-        kept,
         last: String::new(),
     }
 }

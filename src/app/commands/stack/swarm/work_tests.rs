@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -179,4 +179,28 @@ async fn what_cannot_be_freed_is_told() {
     let DeployError::NotRunning { failed, .. } = error else { panic!("{error:?}") };
     let why = "what it ran before has not ended: a task on node1";
     assert_eq!(failed, [("shop_web".to_owned(), why.to_owned())]);
+}
+
+#[tokio::test]
+async fn what_ended_before_has_to_go_on_running_again() {
+    let memory = Memory::default();
+    let fake = FakeEngine::new();
+    let session = session(FakeHost::new(), &fake, "macula stack deploy");
+    let engine: Arc<dyn Engine> = Arc::new(fake.clone());
+    let patience = Duration::from_secs(60);
+    let work = Work { session: &session, engine: &engine, swarm: &memory, stack: "shop", patience };
+    for (ended, watched) in [(false, true), (false, false), (true, true)] {
+        if ended {
+            let mut there = memory.there.lock().unwrap();
+            let task = there.tasks[0].clone();
+            let (desired, state) = ("shutdown".into(), "complete".into());
+            there.tasks.push(SwarmTask { id: "ended".into(), desired, state, ..task });
+        }
+        let observed = memory.stacks("").await.unwrap();
+        let changes = swarm_changes(&stack("web -"), &observed, &BTreeMap::new());
+        let begun = Instant::now();
+        work.carry_out(changes, &BTreeMap::new()).await.unwrap();
+        assert_eq!(begun.elapsed() >= Duration::from_secs(2), watched, "{ended}");
+    }
+    assert_eq!(*memory.asked.lock().unwrap(), ["create shop_web"]);
 }
