@@ -27,7 +27,7 @@ use crate::host::{Host, Unmet, until};
 use crate::model::{DnsSettings, Facts, NameServer, Platform, PlatformName, Protocol, View};
 
 use super::error::ResolverError;
-use super::state::{read, write};
+use super::state::{State, read, write};
 use super::survey::Survey;
 use super::{Error, Session};
 
@@ -172,13 +172,12 @@ fn local_addresses(text: &str) -> Vec<IpNet> {
 /// What all platforms want of the resolver once `platform` has its names; an error when that cannot be.
 pub async fn agree(host: &dyn Host, platform: &Platform) -> Result<Wants, Error> {
     let files = ResolverFiles::of(host);
-    let taken = files
-        .entries(host)
-        .await
-        .into_iter()
-        .find(|(name, entry)| *name != platform.name && entry.zone.apex == platform.domain.as_str());
-    if let Some((other, entry)) = taken {
-        return Err(ResolverError::SameDomain { domain: entry.zone.apex, other: other.to_string() }.into());
+    for (other, entry) in files.entries(host).await {
+        let same = other != platform.name && entry.zone.apex == platform.domain;
+        // names of one whose files were removed by hand are nobody's
+        if same && State::new(&host.folders().data, &other).is_known(host).await {
+            return Err(ResolverError::SameDomain { domain: entry.zone.apex, other: other.to_string() }.into());
+        }
     }
     let mut all = files.settings(host).await;
     all.retain(|(name, _)| *name != platform.name);
