@@ -27,7 +27,7 @@ const PLACEHOLDERS: [(&str, &str); 7] = [
 const NO_COMMANDS: [&str; 3] = ["macula COMMAND --help", "macula passwords", "macula stats"];
 
 /// Options of other programs.
-const OF_OTHERS: [&str; 2] = ["--link", "--network"];
+const OF_OTHERS: [&str; 3] = ["--allowed-unsafe-sysctls", "--link", "--network"];
 
 #[test]
 fn every_line_has_its_place() {
