@@ -118,7 +118,7 @@ impl Bench {
         let macula = Tool::new(&binary, &["--name", PLATFORM], &home)?;
         let bench = Self { macula, docker, home };
         bench.clean();
-        bench.project(&bench.home)?;
+        bench.project()?;
         bench.import(&scratch.join("root"), Path::new(&binary)).context("make the image")?;
         Ok(bench)
     }
@@ -133,16 +133,17 @@ impl Bench {
     }
 
     /// One service, and nothing that is built in.
-    fn project(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder)?;
+    fn project(&self) -> Result<()> {
+        let folder = &self.home;
         let ports = [serve::ECHO, serve::SINK, serve::SOURCE].map(|port| format!("'{port}:{port}'")).join(", ");
         let datagrams = serve::DATAGRAMS;
         let stack = format!(
             "services:\n  peer:\n    image: {IMAGE}\n    command: [{PROGRAM}, serve]\n    stop_signal: SIGKILL\n    \
              ports: [{ports}, '{datagrams}:{datagrams}/udp']\n"
         );
-        std::fs::write(folder.join("compose.yaml"), stack)?;
+        // before the project's own is there, which is listed as well
         let built_in: Value = serde_json::from_str(&self.macula.text(&["stack", "list", "-o", "json"])?)?;
+        std::fs::write(folder.join("compose.yaml"), stack)?;
         let stacks = built_in.as_array().into_iter().flatten();
         let names = stacks.flat_map(|stack| stack.get("services").and_then(Value::as_array).into_iter().flatten());
         let off: String =
@@ -157,7 +158,11 @@ impl Bench {
             std::fs::create_dir_all(root.join(folder))?;
         }
         std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
-        self.project(&root.join(PROJECT.trim_start_matches('/')))?;
+        let project = root.join(PROJECT.trim_start_matches('/'));
+        std::fs::create_dir_all(&project)?;
+        for name in ["compose.yaml", "macula.yaml"] {
+            std::fs::copy(self.home.join(name), project.join(name))?;
+        }
         let own = std::env::current_exe()?;
         std::fs::copy(&own, root.join(PROGRAM.trim_start_matches('/')))?;
         std::fs::copy(macula, root.join("macula"))?;
@@ -201,8 +206,9 @@ impl Bench {
     /// From a container that has the engine's socket, as a CI job has it.
     fn direct(&self) -> Result<Figures> {
         let socket = format!("{SOCKET}:{SOCKET}");
-        let run = ["run", "--detach", "--name", JOB, "--env", "HOME=/root", "--workdir", PROJECT, "--volume", &socket];
-        self.docker.run(&[&run[..], &[IMAGE, PROGRAM, "serve"]].concat())?;
+        let run = ["run", "--detach", "--interactive", "--name", JOB, "--env", "HOME=/root", "--workdir", PROJECT];
+        // it waits for what nobody types, and listens nowhere
+        self.docker.run(&[&run[..], &["--volume", &socket, IMAGE, PROGRAM, "echo"]].concat())?;
         let job = self.docker.with(&["exec", JOB]);
         let macula = job.with(&["/macula", "--name", PLATFORM]);
         let figures = (|| {

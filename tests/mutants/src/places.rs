@@ -226,6 +226,11 @@ impl<'ast> Visit<'ast> for Finder<'_> {
             }
             let range = chain::changed(&chain, &own, &mutant.replacement);
             let text = self.edited(range, operator.clone(), &mutant.replacement);
+            // `a as u64 < b` begins the arguments of a type
+            if syn::parse_str::<syn::Expr>(&text).is_err() {
+                self.leave(&[mutant], &Reason::DoesNotCompile("not an expression".into()));
+                continue;
+            }
             self.push(range.clone(), Kind::Expression, vec![(mutant.id, text)]);
         }
         let strength = chain::strength(&self.source[operator]);

@@ -136,6 +136,14 @@ mod tests {
     }
 
     #[test]
+    fn what_would_begin_the_arguments_of_a_type_is_not_written() {
+        let refused = Err(Reason::DoesNotCompile("not an expression".into()));
+        assert_eq!(replaced("a as u64 > b", ">", 0, "<"), refused);
+        assert!(replaced("(a as u64) > b", ">", 0, "<").is_ok());
+        assert!(replaced("a as u64 > b", ">", 0, "==").is_ok());
+    }
+
+    #[test]
     fn a_let_in_a_chain_takes_no_or() {
         let refused = Err(Reason::DoesNotCompile("`||` in a chain with `let`".into()));
         for at in 0..2 {
