@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Files, Request, Scale, project_compose_file};
-use crate::model::{ImagePolicy, Moves};
+use crate::config::{Files, Loaded, Request, Scale, config_file, project_compose_file};
+use crate::model::{ImagePolicy, Moves, Origin};
 use crate::words;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,11 @@ pub struct Choices {
     pub remap: bool,
     /// `--scale`, by service.
     pub scale: BTreeMap<String, u32>,
+    /// Of those services that belong to one project alone, the file that brings them in: its Compose file, or the
+    /// macula.yaml that lists them.
+    pub scale_files: BTreeMap<String, PathBuf>,
+    /// `--scale` of the other projects on the platform, by that file.
+    pub scale_elsewhere: BTreeMap<PathBuf, BTreeMap<String, u32>>,
     /// Published ports that somebody else had, and where they went.
     pub moves: Moves,
     /// Optional services whose image every source refused. They are not tried again until somebody asks for it.
@@ -90,7 +95,7 @@ impl Choices {
     }
 
     /// Puts into a request what the command line did not say.
-    pub fn apply(self, request: &mut Request, files: &dyn Files) -> Applied {
+    pub fn apply(mut self, request: &mut Request, files: &dyn Files) -> Applied {
         let mut applied = Applied::default();
         let here = || ["macula.yaml", "macula.yml"].iter().any(|name| files.exists(&request.cwd.join(name)));
         if request.file.is_none() && !here() {
@@ -105,6 +110,7 @@ impl Choices {
             applied.from_last.extend(told.map(|file| format!("file {}", file.display())));
             request.file = last;
         }
+        self.part_numbers(request, files);
         request.project = self.project;
         if request.stacks.is_empty() {
             let (there, gone): (Vec<PathBuf>, Vec<PathBuf>) =
@@ -160,6 +166,8 @@ impl Choices {
             no_discover: !request.discover,
             remap: request.remap,
             scale,
+            scale_files: self.scale_files,
+            scale_elsewhere: self.scale_elsewhere,
             moves: request.moves.clone(),
             refused: self.refused,
             out_of_reach: self.out_of_reach,
@@ -180,8 +188,59 @@ impl Choices {
         if is_near || self.no_discover || !request.discover {
             return false;
         }
-        let own = project(&request.cwd);
-        own.is_some() && own != self.folder.as_deref().and_then(project)
+        let (Some(own), Some(last)) = (project(&request.cwd), self.folder.as_deref()) else { return false };
+        if let Some(other) = project(last) {
+            return own != other;
+        }
+        // where that folder has no project, a file that was found by itself is what it has instead of one; a file
+        // that was named holds for whoever has none
+        let general = request.config_folder.as_deref();
+        let has_own = || config_file(request, files).ok().flatten().is_some_and(|found| found.parent() != general);
+        file.parent().is_none_or(|place| last.starts_with(place) || Some(place) == general) || has_own()
+    }
+
+    /// Numbers of containers hold in the project that they were said in: those of another one are set aside, and those
+    /// of this one count again.
+    fn part_numbers(&mut self, request: &Request, files: &dyn Files) {
+        let discovers = request.discover && !self.no_discover;
+        let project = || project_compose_file(request, files).or_else(|| self.project.clone());
+        let settings = config_file(request, files).ok().flatten();
+        let own: Vec<PathBuf> = settings.into_iter().chain(discovers.then(project).flatten()).collect();
+        let (here, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.scale_files).into_iter().partition(|(_, file)| own.contains(file));
+        self.scale_files = here;
+        for (service, file) in others {
+            if let Some(count) = self.scale.remove(&service) {
+                self.scale_elsewhere.entry(file).or_default().insert(service, count);
+            }
+        }
+        for file in own {
+            for (service, count) in self.scale_elsewhere.remove(&file).unwrap_or_default() {
+                self.scale_files.insert(service.clone(), file.clone());
+                self.scale.insert(service, count);
+            }
+        }
+    }
+
+    /// With what is known only now that the files are read.
+    pub fn read_from(mut self, loaded: &Loaded) -> Self {
+        let file_of = |service: &String| {
+            // it may wait for a profile
+            let Some((stack, _)) = loaded.platform.service(service) else {
+                return self.scale_files.get(service).cloned();
+            };
+            let Origin::File(path) = &stack.origin else { return None };
+            if let Some(project) = loaded.discovered.as_ref().filter(|project| project.parent() == path.parent()) {
+                return Some(project.clone());
+            }
+            // `--stack` holds for every project
+            let is_for_all = self.stacks.iter().any(|given| path.starts_with(given));
+            loaded.config_file.clone().filter(|_| !is_for_all)
+        };
+        let files = self.scale.keys().filter_map(|service| Some((service.clone(), file_of(service)?))).collect();
+        self.scale_files = files;
+        (self.file, self.project) = (loaded.config_file.clone(), loaded.discovered.clone());
+        self
     }
 }
 
@@ -202,7 +261,7 @@ fn word(policy: ImagePolicy) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::MemoryFiles;
+    use crate::config::{MemoryFiles, load};
 
     fn last() -> Choices {
         Choices {
@@ -236,6 +295,7 @@ mod tests {
             .with("/p/compose.yaml", "")
             .with("/q/compose.yaml", "")
             .with("/ci/macula.yaml", "")
+            .with("/s/macula.yaml", "")
             .with("/r/notes", "");
         let taken = |file: &str, folder: &str, cwd: &str| {
             let last = Choices { file: Some(file.into()), folder: Some(folder.into()), ..Choices::default() };
@@ -250,6 +310,9 @@ mod tests {
             // one that was named, for the project in the folder
             ("/ci/macula.yaml", "/q", "/q", (true, true)),
             ("/ci/macula.yaml", "/q", "/p/a", (false, false)),
+            // the same where the last folder had no project; one that was found there is that folder's
+            ("/ci/macula.yaml", "/r", "/q", (true, true)),
+            ("/s/macula.yaml", "/s", "/q", (false, false)),
         ];
         for (file, folder, cwd, expected) in rows {
             assert_eq!(taken(file, folder, cwd), expected, "{file} of {folder} in {cwd}");
@@ -326,6 +389,43 @@ mod tests {
         let last = request(&[("api", Scale::Asked(0)), ("db", Scale::Back), ("web", Scale::Kept(3))]);
         assert_eq!(later.scale, last.scale);
         assert_eq!(applied.choices.scale, BTreeMap::from([("api".to_owned(), 0), ("web".to_owned(), 3)]));
+    }
+
+    #[test]
+    fn numbers_of_containers_stay_in_their_project() {
+        let project = |image: &str| format!("services: {{web: {{image: {image}}}}}");
+        let files = MemoryFiles::default()
+            .with("/p/compose.yaml", project("p"))
+            .with("/q/compose.yaml", project("q"))
+            .with("/common/compose.yaml", "services: {api: {image: a}}")
+            .with("/r/notes", "");
+        let up = |last: Choices, cwd: &str, scale: &[(&str, Scale)]| {
+            let scale = scale.iter().map(|(name, scale)| ((*name).to_owned(), *scale)).collect();
+            let stacks = vec!["/common".into()];
+            let mut request =
+                Request { cwd: cwd.into(), discover: true, only_own: true, scale, stacks, ..Request::default() };
+            let applied = last.apply(&mut request, &files);
+            let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+            let number = |name: &str| loaded.platform.service(name).map(|(_, service)| service.replicas);
+            let numbers = (number("web"), number("api"));
+            (applied.choices.read_from(&loaded), applied.from_last.join(", "), numbers)
+        };
+        let first = [("web", Scale::Asked(3)), ("api", Scale::Asked(2))];
+        let (last, _, numbers) = up(Choices::default(), "/p", &first);
+        assert_eq!(numbers, (Some(3), Some(2)));
+        let (last, told, numbers) = up(last, "/q", &[]);
+        assert_eq!((told.as_str(), numbers), ("scale api=2", (Some(1), Some(2))), "the stack is that of both");
+        // both have one of their own
+        let (last, _, numbers) = up(last, "/q", &[("web", Scale::Asked(5))]);
+        assert_eq!(numbers, (Some(5), Some(2)));
+        let (last, told, numbers) = up(last, "/p", &[]);
+        assert_eq!((told.as_str(), numbers), ("scale api=2, scale web=3", (Some(3), Some(2))));
+        // a folder without a project has the last one's
+        let (last, _, numbers) = up(last, "/r", &[("web", Scale::Back)]);
+        assert_eq!(numbers, (Some(1), Some(2)));
+        let (last, _, numbers) = up(last, "/p", &[]);
+        assert_eq!(numbers, (Some(1), Some(2)));
+        assert_eq!(up(last, "/q", &[]).2, (Some(5), Some(2)));
     }
 
     #[test]

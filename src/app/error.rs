@@ -257,6 +257,8 @@ pub enum DeployError {
     NotRunning { stack: String, failed: Vec<(String, String)> },
     #[error("there is no stack {name}")]
     UnknownStack { name: String, known: Vec<String> },
+    #[error("{stack} has no service {service}")]
+    UnknownService { stack: String, service: String, known: Vec<String> },
     #[error("{service} has no number of replicas: it is a job, or runs once on each node")]
     NoReplicas { service: String },
     #[error("an autoscaler decides how many replicas {service} has")]
@@ -298,6 +300,9 @@ pub enum CopyError {
     Circle { place: String },
     #[error("{place} is not valid UTF-8, which the engine's API requires")]
     NotText { place: String },
+    /// `folder`: the tmpfs.
+    #[error("{place} lies in memory (a tmpfs at {}), and the engine copies only what lies on disk", folder.display())]
+    InMemory { service: String, place: String, folder: PathBuf },
     /// With what the engine said.
     #[error("{place} cannot be written to: it is read-only")]
     ReadOnly { place: String, message: String },

@@ -171,6 +171,7 @@ pub(super) async fn prepare_without(
     let ahead = if wanted.ahead { reach::ahead(session, &loaded.platform).await? } else { None };
     let taken = resolver::taken_for(session.host(), &loaded.platform.name).await;
     let look = Look {
+        tells: false,
         strict: wanted.strict,
         dns: wanted.dns,
         build: wanted.build,
@@ -259,8 +260,10 @@ async fn plan_of(
         }
     }
     let Survey { platform, resources, supply, observed, .. } = &survey;
-    for message in unheeded(platform, resources, supply, observed, &|service| service_volumes(platform, service)) {
-        session.events.warn(message);
+    for one in unheeded(platform, resources, supply, observed, &|service| service_volumes(platform, service)) {
+        if selection.as_ref().is_none_or(|chosen| !one.services.is_disjoint(chosen)) {
+            session.events.warn(one.said);
+        }
     }
     for unseen in apart::unseen_by_the_engine(session.host(), &survey.facts, &survey.platform, selection.as_ref()).await
     {

@@ -300,6 +300,28 @@ async fn attached(engine: &dyn Engine, container: &str) -> Result<BTreeSet<Strin
     Ok(engine.inspect(container).await?.addresses.into_keys().collect())
 }
 
+/// The way by which a platform was brought up, where its file is gone: then nobody passes anything on.
+pub(super) async fn lost(session: &Session, survey: &Survey) -> Option<Way> {
+    // what others have written down is in their own folder
+    if survey.reach.is_some() || survey.foreign.is_some() {
+        return None;
+    }
+    let (observed, platform) = (&survey.observed, &survey.platform.name);
+    let relay = observed.container(&relay_name(platform));
+    if relay.is_some_and(|found| found.label(label::PLATFORM) == Some(platform.as_str())) {
+        return Some(Way::Relay);
+    }
+    let specs = survey.resources.containers.iter().filter(|spec| !spec.ports.is_empty() || !spec.forwards.is_empty());
+    let found = specs.filter_map(|spec| observed.container(&spec.name));
+    let running: Vec<&ObservedContainer> = found.filter(|found| found.state == ContainerState::Running).collect();
+    if running.is_empty() || running.iter().any(|found| !found.ports.is_empty()) {
+        return None;
+    }
+    let home = home(&*survey.engine, session.host()).await?;
+    let joined = attached(&*survey.engine, &home).await.ok()?;
+    joined.contains(&platform.network()).then_some(Way::Direct)
+}
+
 /// What is passed on for a platform that was looked at.
 pub(super) fn table(survey: &Survey) -> Option<Table> {
     let table = survey.reach.as_ref().filter(|table| table.way != Way::Published)?;

@@ -53,6 +53,8 @@ pub struct Survey {
     pub secrets: Secrets,
     /// Passwords were made that are not recorded yet.
     pub new_secrets: bool,
+    /// Why those that are recorded could not be read: it is not known what an `up` would change.
+    pub unread: Option<Error>,
     /// The ingress's certificate, which may live in memory only; the error: why it serves no HTTPS.
     pub(super) certificate: Result<Current, String>,
     /// The same, as the ingress has it.
@@ -92,6 +94,8 @@ pub type KeptStacks = BTreeMap<String, BTreeSet<String>>;
 /// How a look is to go.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Look<'a> {
+    /// Somebody is told of it, and no more: passwords that cannot be read are no error.
+    pub tells: bool,
     /// Nothing may be left out.
     pub strict: bool,
     /// As [`super::Wanted::dns`].
@@ -251,6 +255,11 @@ pub async fn survey(session: &Session, loaded: &Loaded) -> Result<Survey, Error>
     survey_with(session, loaded, Look::default()).await
 }
 
+/// The same for whoever does nothing with it but to say how everything is.
+pub(super) async fn survey_to_tell(session: &Session, loaded: &Loaded) -> Result<Survey, Error> {
+    survey_with(session, loaded, Look { tells: true, ..Look::default() }).await
+}
+
 /// What the engine has and what of it is chosen; nothing is compiled, and no service asked how it is.
 struct Stock {
     engine: Arc<dyn Engine>,
@@ -368,9 +377,12 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     };
     let copies = copy(session, &facts, reach.as_ref(), &own, &mut platform).await?;
     mounts::translate(&own, &mut platform);
-    let mut secrets = state.secrets(host).await?;
+    let (mut secrets, unread) = match state.secrets(host).await {
+        Err(error) if how.tells => (Secrets::default(), Some(error)),
+        read => (read?, None),
+    };
     let foreign = owner::other(Owner::read(host).await?.as_ref(), &full.name, &observed);
-    if foreign.is_none() {
+    if foreign.is_none() && unread.is_none() {
         state.check_lost(&platform, &secrets, &observed, &|service| written_volumes(full, service))?;
     }
     // a restart of the engine may have given the nodes other addresses
@@ -448,6 +460,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         subnet,
         secrets,
         new_secrets,
+        unread,
         certificate,
         served,
         resources,

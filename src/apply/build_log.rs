@@ -255,10 +255,82 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_before_the_program_is_not_its_name() {
+        for (command, program) in
+            [("sudo DEBIAN_FRONTEND=noninteractive apt-get -y install x", "apt-get"), ("make", "make"), ("A=1", "A=1")]
+        {
+            let failure = of_program(&[], command, "status 2");
+            assert_eq!(failure.what, format!("`{program}` ended with status 2"));
+            assert_eq!((failure.instruction.as_deref(), failure.lines.len()), (Some(command), 0));
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_line_of_a_file_or_of_the_stack() {
+        let said = lines("STEP 2/2: RUN make\nmake: nothing to do\n");
+        let dockerfile = ("FROM base\nRUN make\n".to_owned(), None);
+        let failure = of_builder(&said, "building at STEP \"RUN make\": exit status 2", Some(&dockerfile));
+        let place = failure.place.unwrap();
+        assert_eq!((place.line(), place.to_string().as_str()), (2, "line 2 of its dockerfile_inline"));
+        assert_eq!((failure.what.as_str(), failure.lines.len()), ("step 2 of 2 ended with exit code 2", 1));
+        let file = BuildPlace::Dockerfile { path: "Dockerfile".into(), line: 7 };
+        assert_eq!((file.line(), file.to_string().as_str()), (7, "Dockerfile:7"));
+        // no step, and no number
+        let failure = of_builder(&lines("no such image\n"), "pulling failed", Some(&dockerfile));
+        assert_eq!((failure.what.as_str(), failure.place, failure.instruction), ("pulling failed", None, None));
+        assert_eq!(failure.lines, ["no such image"]);
+        let failure = of_builder(&said, "killed", None);
+        assert_eq!((failure.what.as_str(), failure.place), ("step 2 of 2 failed: killed", None));
+    }
+
+    #[test]
+    fn of_a_long_output_its_end_is_shown_and_what_speaks_of_an_error() {
+        let output = |count: usize, error: Option<usize>| {
+            let line = |at: usize| if Some(at) == error { format!("error {at}") } else { format!("line {at}") };
+            let all: Vec<String> = (0..count).map(line).collect();
+            telling(&all.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let numbered = |first: usize, end: usize| (first..end).map(|at| format!("line {at}"));
+        assert_eq!(output(SHOWN, None), numbered(0, 14).collect::<Vec<_>>());
+        let cut: Vec<String> = ["… 3 lines".to_owned()].into_iter().chain(numbered(3, 15)).collect();
+        assert_eq!(output(15, None), cut);
+        let around = ["… 2 lines", "error 2", "… 1 line"].map(str::to_owned);
+        let cut: Vec<String> = around.into_iter().chain(numbered(4, 15)).collect();
+        assert_eq!(output(15, Some(2)), cut);
+        for (line, speaks) in [
+            ("src/a.c:1: error: expected", true),
+            ("FATAL: no", true),
+            ("a.c: undefined reference to `b'", true),
+            ("sh: no such file", true),
+            ("make: not found", true),
+            ("Permission denied", true),
+            ("thread panicked", true),
+            ("3 tests failed", true),
+            ("  E: Unable to locate package x", true),
+            ("compiling E: x", false),
+            ("done", false),
+        ] {
+            assert_eq!(speaks_of_an_error(line), speaks, "{line}");
+        }
+        for (line, noise) in [
+            (" ---> 12ab", true),
+            ("--> 12ab", true),
+            ("Removing intermediate container a8", true),
+            ("a ---> b", false),
+            ("-> b", false),
+        ] {
+            assert_eq!(is_noise(line), noise, "{line}");
+        }
+    }
+
+    #[test]
     fn both_builders_are_understood() {
         assert_eq!(step("STEP 2/4: RUN x").map(|step| (step.number, step.of)), Some((2, 4)));
         assert!(step("Step by step").is_none());
         assert_eq!(exit_code("building at STEP \"RUN x\": while running runtime: exit status 127"), Some(127));
+        assert_eq!(exit_code("did not complete successfully: exit code: 12"), Some(12));
+        assert_eq!(exit_code("The command 'x' returned a non-zero code: 1 (again)"), Some(1));
+        assert_eq!(exit_code("exit status unknown"), None);
         assert_eq!(exit_code("the build ended without an image"), None);
         let at = |number, of, instruction: &str| {
             line_of("FROM a\nARG B\nRUN b\n", &Instruction { number, of, instruction: instruction.into() })

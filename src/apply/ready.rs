@@ -182,10 +182,11 @@ fn is_command(test: &[String]) -> bool {
 }
 
 /// The engine has given up on a health check, after so many tries where that is known. A service with a probe is asked
-/// from outside, whatever the engine thinks of it, and so is one that this run gives more time than its file does.
+/// from outside, whatever the engine thinks of it, and so is one that this run gives more time than its file does, or
+/// macula.yaml more than is usual.
 fn used_up(found: &ObservedContainer, spec: &ContainerSpec, readiness: &Readiness) -> Option<Option<u32>> {
     let given_more = readiness.timeout > spec.readiness.timeout;
-    let asked = readiness.probe.is_some() || readiness.one_shot || given_more;
+    let asked = readiness.probe.is_some() || readiness.one_shot || given_more || readiness.patient;
     let unhealthy = !asked && found.health == Health::Unhealthy;
     // Docker's own number where none is given; an image's may have another one
     unhealthy.then(|| spec.healthcheck.as_ref().map(|check| check.retries.unwrap_or(3)))
@@ -474,6 +475,8 @@ mod tests {
             let readiness = Readiness { timeout, ..Readiness::default() };
             assert_eq!(used_up(&found, &spec, &readiness).is_some(), given_up, "`--timeout` gives more: {more}");
         }
+        let patient = Readiness { patient: true, ..Readiness::default() };
+        assert_eq!(used_up(&found, &spec, &patient), None, "`timeouts.healthy` gives more");
     }
 
     #[test]

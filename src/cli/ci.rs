@@ -12,6 +12,9 @@ use crate::words;
 
 use super::error::CliError;
 
+/// In the environment of the command of a job that is to clean up: an `up` in it is the job's.
+pub const JOB_VARIABLE: &str = "MACULA_CI_JOB";
+
 /// The system that this run belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ci {

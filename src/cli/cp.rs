@@ -9,7 +9,7 @@ use crate::app::{
     Copied, CopyError, CopyOptions, Error, Inside, LogSource, Session, ToldCopied, archive_of, copy_from, copy_to,
     pack_from, unpack_to,
 };
-use crate::model::Again;
+use crate::model::{Again, macula};
 
 use super::containers::Containers;
 use super::context::Context;
@@ -292,6 +292,26 @@ pub(super) fn explained(error: &CopyError) -> CliError {
             of(ErrorKind::Usage)
                 .hint("macula does not replace one with the other: choose another name, or remove it yourself")
         }
+        CopyError::InMemory { service, folder, .. } => {
+            let (exec, folder) = (macula("exec -T").arg(service).arg("tar"), folder.to_string_lossy());
+            of(ErrorKind::Usage)
+                .suggest(
+                    exec.clone()
+                        .arg("-cf")
+                        .arg("-")
+                        .arg("-C")
+                        .arg(&*folder)
+                        .arg(".")
+                        .why("an archive of what is in it; unpack it here with `| tar -xf -` behind"),
+                )
+                .suggest(
+                    exec.arg("-xf")
+                        .arg("-")
+                        .arg("-C")
+                        .arg(folder)
+                        .why("copies a file into it, with `tar -cf - FILE |` in front"),
+                )
+        }
         CopyError::ReadOnly { message, .. } => {
             let mut new = of(ErrorKind::Unexpected);
             new.push_cause(message.clone());
@@ -375,5 +395,10 @@ mod tests {
         let message = "container rootfs is marked read-only".to_owned();
         let locked = explained(&CopyError::ReadOnly { place: "web:/".into(), message });
         assert_eq!((locked.causes.len(), locked.hints.len()), (1, 1));
+        let place = "web:/run/x".to_owned();
+        let memory = explained(&CopyError::InMemory { service: "web".into(), place, folder: "/run".into() });
+        assert_eq!(memory.kind, ErrorKind::Usage);
+        let told = "web:/run/x lies in memory (a tmpfs at /run), and the engine copies only what lies on disk";
+        assert_eq!((memory.message.as_str(), memory.hints.len()), (told, 2));
     }
 }

@@ -15,7 +15,8 @@ use super::excerpt::located;
 /// Print the connection settings of the services
 ///
 /// The settings of your own stacks are included when they are given: with --stack, or under `stacks`
-/// in macula.yaml.
+/// in macula.yaml. Without SERVICE they include NODE_EXTRA_CA_CERTS, by which Node.js trusts the
+/// platform's certificates in addition to others, unless that is set already.
 ///
 /// GitHub reads files in a format of its own and shows values in the log unless it is told to mask
 /// them: `--format github` appends the settings to $GITHUB_ENV (where that is not set, it prints them)

@@ -145,7 +145,7 @@ async fn list(context: &Context, stacks: &ImageOptions) -> Result<(), CliError> 
         let age = age(row, context.host.now());
         let state = match (row.source, row.can_build) {
             _ if row.left_out.is_some() => "left out".to_owned(),
-            (Some(ImageSource::Build), _) => age.map_or("built here".to_owned(), |age| format!("built here {age} ago")),
+            (Some(ImageSource::Build), _) => age.map_or("built".to_owned(), |age| format!("built {age} ago")),
             (Some(ImageSource::Image), _) => "present".to_owned(),
             (None, true) => "missing, can be built".to_owned(),
             (None, false) => "missing".to_owned(),
@@ -189,8 +189,7 @@ fn sums(rows: &[ImageRow], helper: impl Fn(&str) -> bool) -> Vec<String> {
         let services: Vec<String> = missing.iter().flat_map(|row| row.services.iter().cloned()).collect();
         sum.push_str(&format!(", {} missing: {}", missing.len(), text::some(&services, 4)));
     }
-    let left = rows.iter().filter_map(|row| Some((row, row.left_out.as_ref()?)));
-    let left = left.flat_map(|(row, reason)| row.services.iter().map(move |service| (service.as_str(), reason)));
+    let left = rows.iter().flat_map(|row| &row.without).map(|left| (left.service.as_str(), &left.reason));
     std::iter::once(sum).chain(causes(left, helper)).collect()
 }
 
@@ -368,7 +367,7 @@ async fn get(
                 (0, _) if !unavailable.is_empty() => {
                     "nothing to do: the engine has every image that is available".to_owned()
                 }
-                (0, _) => "nothing to do: the engine has every image".to_owned(),
+                (0, _) => "nothing to do: there is nothing to pull".to_owned(),
                 (count, _) => text::count(count, "image"),
             };
             context.finished(begun, true, false, summary);

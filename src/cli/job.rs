@@ -12,7 +12,7 @@ use crate::host::Command;
 use crate::model::Again;
 use crate::words;
 
-use super::ci::markdown;
+use super::ci::{JOB_VARIABLE, markdown};
 use super::consent::{Asker, with_engine};
 use super::context::{Context, Forgets, ImageOptions, ScaleOptions, Upping};
 use super::error::{CliError, ErrorKind};
@@ -178,7 +178,8 @@ async fn up_and_run(
     let options = UpOptions { wanted, no_dns: args.no_dns.then_some(true), choices };
     bring_up_for(context, session, loaded, &options, noting).await?;
     let _in_use = session.in_use(&loaded.platform.name);
-    let environment = environment_of(session, loaded, &needs).await?;
+    let mut environment = environment_of(session, loaded, &needs).await?;
+    environment.extend(noting.job().map(|job| (JOB_VARIABLE.to_owned(), job.to_owned())));
     // from here on a signal is the command's
     context.finish();
     let Some((executable, arguments)) = args.command.split_first() else {
@@ -229,13 +230,19 @@ async fn end(
             let who = held.describe(context.host.now());
             context.events().info(format!("{name} is used by another {who}, which takes it down"));
         }
-        Ok(JobEnd::Stays) if before.is_some() => {
-            let gone = app::status_at_a_glance(&session, loaded).await.is_ok_and(|rows| rows.is_empty());
-            let now = if gone { "and was taken down meanwhile" } else { "so it stays up" };
-            context.events().info(format!("{name} was up before, {now}"));
+        Ok(JobEnd::Stays) => {
+            // else it has changed nothing
+            if let Some(before) = before {
+                let gone = app::status_at_a_glance(&session, loaded).await.is_ok_and(|rows| rows.is_empty());
+                let why = match (before.running, gone) {
+                    (_, true) => "was taken down meanwhile",
+                    (true, false) => "was up before, so it stays up",
+                    (false, false) => "was asked for by another `macula up` meanwhile, so it stays up",
+                };
+                context.events().info(format!("{name} {why}"));
+            }
         }
-        // it has changed nothing
-        Ok(JobEnd::Stays) => {}
+        Ok(JobEnd::Nothing) => {}
         Err(error) => return Err(super::down::broken(context, begun, error)),
     }
     Ok(false)

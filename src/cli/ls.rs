@@ -7,8 +7,8 @@ use super::ui::table::{Cell, Fit, Table};
 /// List all platforms of this user
 ///
 /// Shows each platform with its state, its domain, the address of its ingress, and the folder from which it was
-/// started last. What others run on the same engine is there too, with whose it is. `macula down --gone` takes
-/// down those whose folder no longer exists.
+/// started last, with the number of other projects that run on it. What others run on the same engine is there
+/// too, with whose it is. `macula down --gone` takes down those whose folder no longer exists.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -25,10 +25,14 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     let mut table = Table::new(columns.into_iter().chain([("FOLDER", Fit::Shrink)]).collect::<Vec<_>>());
     for row in &rows {
         let folder = row.folder.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default();
+        let more = match row.other_folders.len() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
         let folder = match &row.owner {
             Some(owner) => format!("(of {owner})"),
-            None if row.gone => format!("{folder} (gone)"),
-            None => folder,
+            None if row.gone => format!("{folder} (gone){more}"),
+            None => format!("{folder}{more}"),
         };
         table.row(vec![
             Cell::from(row.name.as_str()),

@@ -164,14 +164,23 @@ fn near(typed: &str, known: &[String]) -> Vec<String> {
     {
         return vec![(*one).clone()];
     }
-    // nearly every word of two letters is as near to one of three
-    let most = match typed.chars().count() {
-        0..=2 => return Vec::new(),
-        3..=4 => 1,
-        _ => 2,
+    let length = typed.chars().count();
+    let swapped = |name: &&String| length == 2 && name.chars().rev().eq(typed.chars());
+    if let Some(name) = known.iter().find(swapped)
+        && !HARMFUL.contains(&name.as_str())
+    {
+        return vec![name.clone()];
+    }
+    // nearly every word of two letters is as near to one of three, and to any other that ends as it does
+    let may_be = |name: &&String| match length {
+        0 | 1 => false,
+        2 => name.chars().count() == 2 && name.chars().next() == typed.chars().next(),
+        _ => true,
     };
+    let most = if length <= 4 { 1 } else { 2 };
     let mut all: Vec<(usize, &String)> = known
         .iter()
+        .filter(may_be)
         .map(|name| (strsim::damerau_levenshtein(typed, name), name))
         .filter(|(distance, name)| *distance <= most && (!HARMFUL.contains(&name.as_str()) || is_slip(typed, name)))
         .collect();
@@ -223,6 +232,9 @@ mod tests {
         assert_eq!(answer("dow"), ["down"]);
         assert_eq!(answer("restrat"), ["restart"]);
         assert_eq!(answer("lgos"), ["logs"]);
+        assert_eq!(answer("pu"), ["up"]);
+        assert_eq!(answer("uo"), ["up"]);
+        assert_eq!(answer("u"), [""; 0]);
         assert_eq!(answer("dns qurey"), ["dns query"]);
         assert_eq!(answer("stat"), ["status"], "the beginning of a word is that word");
         assert_eq!(answer("zz"), [""; 0]);

@@ -113,6 +113,7 @@ fn only(mut status: Status, services: &[String]) -> Result<Status, CliError> {
         status.processes.retain(|row| services.contains(&row.name));
         status.tasks.retain(|row| services.contains(&row.job));
         status.changes.retain(|name| services.contains(name));
+        status.unheeded.retain(|one| one.services.iter().any(|name| services.contains(name)));
     }
     Ok(status)
 }
@@ -249,6 +250,7 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     let mut screen = Screen { head: head(status), invocation: context.invocation(), ..Screen::default() };
     screen.notes.extend(platform.owner.as_deref().map(belongs));
     screen.notes.extend(platform.at_work.as_deref().map(at_work));
+    screen.notes.extend(platform.unread.as_deref().map(unread));
     let mut out: Vec<(&str, &Reason)> = Vec::new();
     let nameless = !(status.dns.healthy && status.dns.installed);
     let is_task = |name: &str| status.tasks.iter().any(|task| task.job == name);
@@ -311,6 +313,7 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     if platform.owner.is_none() {
         screen.notes.extend(names_note(status));
     }
+    screen.notes.extend(status.unheeded.iter().map(|one| (one.said.clone(), None)));
     if !status.changes.is_empty() {
         let note = format!("`up` changes {}; to see how first:", text::some(&status.changes, 4));
         screen.notes.push((note, Some(macula("plan"))));
@@ -341,6 +344,11 @@ fn belongs(owner: &str) -> Note {
     (format!("it belongs to {owner}: `up` and `down` of this user leave it alone"), None)
 }
 
+/// Nobody knows whether what runs has them.
+fn unread(why: &str) -> Note {
+    (format!("the passwords could not be read: {why}"), Some(macula("doctor state-files")))
+}
+
 /// What stands below is on its way.
 fn at_work(command: &str) -> Note {
     (format!("{command} is at work on it"), None)
@@ -352,7 +360,9 @@ fn head(status: &Status) -> Vec<String> {
     let since =
         status.platform.up_seconds.map_or("up".to_owned(), |seconds| format!("up {}", text::short_age(seconds)));
     let drift = match status.changes.len() {
-        _ if status.platform.incomplete => "what `up` would change is unknown".to_owned(),
+        _ if status.platform.incomplete || status.platform.unread.is_some() => {
+            "what `up` would change is unknown".to_owned()
+        }
         // it is what `up` would still bring up that is listed below
         0 if !status.drift.is_empty() && status.services.iter().any(|row| row.condition == Condition::Missing) => {
             "nothing to change in what runs".to_owned()
@@ -520,7 +530,8 @@ pub(super) fn unlisted(names: &[String]) -> Option<String> {
 
 fn image(service: &ServiceStatus) -> String {
     match service.image_source {
-        Some(ImageSource::Build) => "built here".to_owned(),
+        // here, or where its bundle was written
+        Some(ImageSource::Build) => "a build".to_owned(),
         _ => service.image.clone().unwrap_or_default(),
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn supply(problems: &[SupplyProblem], image: Option<&str>) -> CliErro
     new.details = together(problems).into_iter().map(|group| group.text).collect();
     if other {
         return new
-            .hint("dump the data with the service's own tools and restore it into the new one, or go back to the image that wrote it (remove `services.NAME.image` from macula.yaml)")
+            .hint("dump the data with the service's own tools and restore it into the new one, or go back to the image that wrote it (remove `services.NAME.image`, or its line of `images.overrides`, from macula.yaml)")
             .hint("--images build|local|auto selects where images come from")
             .suggest(macula("images list").why("to see which images are available"));
     }

@@ -32,6 +32,9 @@ enum Action {
         /// Another domain whose authority was added, such as one that the platform had before
         #[arg(value_name = "DOMAIN")]
         domain: Option<String>,
+        /// Take out the authorities of all domains, those of other and of former platforms too
+        #[arg(long, conflicts_with = "domain")]
+        all: bool,
     },
     /// Show which stores trust it
     Status,
@@ -62,14 +65,18 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             ));
             report(context, &outcomes)
         }
-        Action::Uninstall { domain: other } => {
+        Action::Uninstall { domain: other, all } => {
             let anchor = match other {
                 Some(_) => None,
                 None => Authority::load(host, &folder, domain, host.now()).await.ok().flatten(),
             };
             let (domain, anchor) = (other.as_deref().unwrap_or(domain), anchor.map(|authority| authority.anchor()));
-            let outcomes = trust::uninstall(host, &folder, Some(domain), anchor.as_ref()).await.map_err(Error::from)?;
-            others(context, &folder, domain).await?;
+            let only = (!all).then_some(domain);
+            let outcomes = trust::uninstall(host, &folder, only, anchor.as_ref()).await.map_err(Error::from)?;
+            // what could not be taken out of a store stands in the report
+            if !all {
+                others(context, &folder, domain).await?;
+            }
             report(context, &outcomes)
         }
         Action::Status => {

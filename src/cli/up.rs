@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use crate::app::{
-    self, Choices, Condition, Consent, NO_CLUSTER, Prepared, ProcessStatus, Session, UpOptions, UpResult, Wanted,
+    self, Choices, Condition, Consent, Counts, NO_CLUSTER, Noting, Prepared, Session, UpOptions, UpResult, Wanted,
     WatchOptions, looks_after, split_processes,
 };
 use crate::apply::{Timing, critical_path};
@@ -17,7 +17,7 @@ use crate::plan::CLUSTER_GROUP;
 use crate::plan::forecast::Forecast;
 use crate::words;
 
-use super::ci::markdown_table;
+use super::ci::{JOB_VARIABLE, markdown_table};
 use super::consent::{Asker, with_engine_of};
 use super::context::{Context, Forgets, ImageOptions, LookAhead, ScaleOptions, StackOptions, Upping, given};
 use super::error::{CliError, ErrorKind};
@@ -27,6 +27,10 @@ use super::ui::up_screen::{self, Entry, Notice};
 use super::ui::waterfall::{Span, by_group, waterfall};
 use super::ui::{Tally, Tone, left_out, text};
 use super::{interrupt, lease, plan, status};
+
+/// What `up` does before it has anything to say.
+const CONNECTING: &str = "looking for a container engine";
+const PREPARING: &str = "looking at the engine and the images";
 
 /// Start the platform, or whatever part of it is not running
 ///
@@ -227,7 +231,13 @@ async fn bring_up(
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     // a process that is not there is told before anything is done
     let mut asked = lease::Asked::of(&*context.host, args.lease, args.lease_of, args.idle).await?;
-    let session = with_engine_of(context, &loaded, session.await).await?;
+    let drawn = |what: &str| {
+        let spinner = context.err_style().spinner(begun.elapsed());
+        vec![format!("{spinner} {what}  {}", text::duration(begun.elapsed()))]
+    };
+    let session = context.while_silent(session, async { Some(CONNECTING.to_owned()) });
+    let session = context.while_looking(session, async {}, || drawn(CONNECTING)).await;
+    let session = with_engine_of(context, &loaded, session).await?;
     let options = UpOptions { wanted, no_dns, choices };
     let settings = &loaded.platform.lease;
     let from_file = asked.is_nothing() && *settings != LeaseSettings::default();
@@ -240,13 +250,18 @@ async fn bring_up(
     let before = state.lease(host).await?;
     let renews = before.is_some() && (args.reset || !asked.is_nothing());
     let asker = Renewing { asker: Asker { context }, session: &session, renews, planned: AtomicBool::new(false) };
-    let up = app::up(&session, &loaded, &options, &asker);
-    // until there is a plan, which may take a container and answers of registries
-    let preparing = || {
-        let spinner = context.err_style().spinner(begun.elapsed());
-        vec![format!("{spinner} looking at the engine and the images  {}", text::duration(begun.elapsed()))]
+    // until there is a plan, which may take a container and answers of registries; whoever waits for another run has
+    // said so
+    let said = async {
+        let waits = state.at_work(host).await.is_some_and(|held| held.pid != Some(std::process::id()));
+        (!waits && !asker.planned.load(Ordering::Relaxed)).then(|| PREPARING.to_owned())
     };
-    let mut result = match context.while_looking(up, async {}, preparing).await {
+    // whoever asks for it keeps it from the end of a job that has started it, but for that job itself
+    let keeping = Noting::new(&asker, &session, None);
+    let of_a_job = host.env(JOB_VARIABLE).is_some_and(|job| !job.is_empty());
+    let consent: &dyn Consent = if of_a_job { &asker } else { &keeping };
+    let up = context.while_silent(app::up(&session, &loaded, &options, consent), said);
+    let mut result = match context.while_looking(up, async {}, || drawn(PREPARING)).await {
         Ok(result) => result,
         Err(error) => {
             // what works is kept, for as long as was asked for; a run that was refused changes no lease
@@ -278,12 +293,11 @@ async fn bring_up(
     state.note_use(host, host.now()).await;
     drop(in_use);
     let lease = state.lease(host).await?.filter(|_| kept);
-    let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
     let took = text::duration(begun.elapsed());
     let name = &loaded.platform.name;
     let dot = context.err_style().symbol("·", "-");
     let steps = result.steps + result.processes.len();
-    let what = what_runs(running, &result.now.processes);
+    let what = what_runs(Counts::running(&result.now.services, &result.now.processes));
     let summary = match steps {
         0 if nothing_to_start(&loaded) => {
             let own = loaded.platform.stacks.iter().any(|stack| matches!(stack.origin, Origin::File(_)));
@@ -392,9 +406,9 @@ fn shared_ports(loaded: &Loaded, result: &UpResult) -> Vec<u16> {
 }
 
 /// `3 services and 2 processes`
-fn what_runs(services: usize, processes: &[ProcessStatus]) -> String {
+fn what_runs((services, processes): (usize, usize)) -> String {
     let services = text::count(services, "service");
-    match processes.iter().filter(|row| row.runs()).count() {
+    match processes {
         0 => services,
         1 => format!("{services} and 1 process"),
         count => format!("{services} and {count} processes"),

@@ -260,8 +260,8 @@ fn named(platform: &Platform, absent: &[Absent], name: Option<&str>, rows: &[Row
     let Some(name) = name.filter(|name| matching(rows, Some(name), domain).is_err()) else { return Ok(()) };
     let whole = format!("{name}.{domain}");
     let found = absent.iter().find(|absent| absent.service == name || absent.name == name || absent.name == whole);
-    if let Some(Absent { service, reason, .. }) = found {
-        let error = CliError::not_healthy(format!("{service} is left out, so that none of its names work: {reason}"));
+    if let Some(Absent { name, service, reason }) = found {
+        let error = CliError::not_healthy(format!("{name} does not work, since {service} is left out: {reason}"));
         return Err(error.suggest(macula("up").arg(service).why("to try its image again")));
     }
     let service = platform.service(name).map(|(_, service)| service).or_else(|| platform.service_of_host(name));

@@ -107,6 +107,9 @@ fn failure(results: &[Waited], want: WaitFor, took: Duration) -> Option<CliError
     }
     let logged = unmet.iter().find(|one| !one.log.is_empty());
     let due = unmet.iter().find(|one| one.task == Some(false));
+    if let Some(one) = unmet.iter().find(|one| one.stopped) {
+        return Some(error.suggest(macula("start").arg(&one.target)));
+    }
     Some(match (due, logged) {
         (Some(one), _) => error.suggest(macula("task").arg(&one.target).why("to run it now, with what it waits for")),
         (None, Some(one)) => error.suggest(macula("logs").arg(&one.target)),
@@ -126,6 +129,7 @@ mod tests {
             reason: reason.map(str::to_owned),
             log: log.iter().map(|line| (*line).to_owned()).collect(),
             task: None,
+            stopped: false,
         }
     }
 
@@ -147,5 +151,9 @@ mod tests {
         let three = failure(&[task], WaitFor::Healthy, took).unwrap();
         assert_eq!(three.message, "seed is not done after 3.0s: it has not run yet");
         assert!(format!("{three:?}").contains("task"), "{three:?}");
+        let halted = Waited { stopped: true, ..waited("web", false, Some("it was stopped by the user"), &[]) };
+        let four = failure(&[halted], WaitFor::Healthy, took).unwrap();
+        assert_eq!(four.message, "web is not healthy after 3.0s: it was stopped by the user");
+        assert!(format!("{four:?}").contains("start"), "{four:?}");
     }
 }

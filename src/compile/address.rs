@@ -241,5 +241,39 @@ mod tests {
         assert_eq!(dynamic_range(subnet).unwrap().to_string(), "10.222.7.128/25");
         assert_eq!(gateway(subnet).to_string(), "10.222.7.1");
         assert_eq!(ingress_address(subnet).to_string(), "10.222.7.2");
+        assert_eq!(arrivals_address(subnet).to_string(), "10.222.7.9");
+        assert_eq!(inside_address(subnet, 77).to_string(), "10.222.7.77");
+        // halves of fewer than eight addresses are none
+        for (subnet, upper) in [("10.0.0.16/28", Some("10.0.0.24/29")), ("10.0.0.16/29", None), ("10.0.0.1/32", None)] {
+            let half = dynamic_range(subnet.parse().unwrap()).map(|half| half.to_string());
+            assert_eq!(half.as_deref(), upper, "{subnet}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_published_on_the_address_of_its_own_or_of_its_service() {
+        use crate::model::{Origin, Stack, testing};
+        let mut service = Service { name: "db".into(), ..Service::default() };
+        service.extension.address = Some(Ipv4Addr::new(127, 0, 0, 6));
+        let given = crate::model::PublishedPort {
+            host_ip: Some("127.0.0.1".parse().unwrap()),
+            ..testing::published(5433, 5432)
+        };
+        let chosen = crate::model::PublishedPort { published: None, ..testing::published(1, 80) };
+        service.ports = vec![testing::published(5432, 5432), given, chosen];
+        let stack = Stack {
+            scoped: false,
+            name: "app".into(),
+            origin: Origin::BuiltIn,
+            services: [("db".to_owned(), service)].into(),
+            networks: Default::default(),
+            volumes: Default::default(),
+        };
+        let platform = Platform::new(PlatformName::default(), vec![stack]);
+        for (third, own) in [(0, "127.0.0.6:5432"), (9, "127.0.9.6:5432")] {
+            let block = Block::new(Ipv4Addr::new(127, 0, third, 0)).unwrap();
+            let expected = BTreeSet::from(["127.0.0.1:5433".to_owned(), own.to_owned()]);
+            assert_eq!(published_addresses(&platform, block), expected);
+        }
     }
 }

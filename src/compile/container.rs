@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     Condition, ContainerOptions, ContainerSpec, CopiedFolder, DependsOn, FileSpec, Fingerprint, Healthcheck, MountSpec,
-    Origin, Platform, PortBinding, Readiness, Role, Service, TaskInputs, TaskSpec, label,
+    Origin, Platform, PortBinding, Readiness, Role, Service, TaskInputs, TaskSpec, Timeouts, label,
 };
 
 use super::attachments::{attachments, holds_names, names, network_mode, network_name, searched};
@@ -192,6 +192,7 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
                 .and_then(|probe| probe.timeout)
                 .or(service.extension.task.as_ref().map(|task| task.timeout))
                 .unwrap_or_else(|| patience(platform.timeouts.healthy, service.healthcheck.as_ref())),
+            patient: platform.timeouts.healthy > Timeouts::default().healthy,
         },
         update: service.update.clone(),
         depends_on: service
@@ -247,7 +248,7 @@ fn task(platform: &Platform, service: &Service, copies: &BTreeMap<String, Copied
     for folder in copies.values().filter(|_| job.changed.is_empty()) {
         inputs.0.entry(format!("files of {}", folder.shown)).or_default().push_str(&folder.volume());
     }
-    Some(TaskSpec { name: job.name.clone(), inputs, otherwise: job.otherwise })
+    Some(TaskSpec { name: job.name.clone(), inputs, otherwise: job.otherwise, by_image: job.changed.is_empty() })
 }
 
 fn environment(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -> Vec<String> {

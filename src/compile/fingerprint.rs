@@ -185,5 +185,58 @@ mod tests {
         };
         assert_eq!(of(&spec(), &[file(true)]), of(&spec(), &[]));
         assert_ne!(of(&spec(), &[file(false)]).0, of(&spec(), &[]).0);
+        // everything of one that is fixed counts
+        let all = [
+            file(false),
+            FileSpec { path: "/etc/y".into(), ..file(false) },
+            FileSpec { content: b"y".to_vec(), ..file(false) },
+            FileSpec { uid: 1, ..file(false) },
+            FileSpec { gid: 1, ..file(false) },
+            FileSpec { mode: 0o600, ..file(false) },
+        ];
+        let hashes: BTreeSet<String> = all.iter().map(|file| of(&spec(), std::slice::from_ref(file)).0.0).collect();
+        assert_eq!(hashes.len(), all.len());
+    }
+
+    #[test]
+    fn what_a_label_holds_is_compared_by_the_plan_alone() {
+        use crate::model::{NetworkAttachment, PortBinding, Protocol};
+        let gate = |aliases: &[&str], names: Option<&str>, port: u16, ports: Option<&str>| {
+            let mut spec = spec();
+            spec.networks = vec![NetworkAttachment {
+                network: "macula".into(),
+                aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+                links: Vec::new(),
+                ipv4: None,
+                ipv6: None,
+            }];
+            spec.ports = vec![PortBinding {
+                host_ip: std::net::Ipv4Addr::LOCALHOST.into(),
+                host_port: Some(port),
+                container_port: 80,
+                protocol: Protocol::Tcp,
+            }];
+            let labels = [(label::NAMES, names), (label::PORTS, ports)];
+            spec.labels.extend(labels.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?.to_owned()))));
+            of(&spec, &[])
+        };
+        let held = gate(&["gate", "a"], Some("a"), 80, Some("p"));
+        assert_eq!(gate(&["gate", "a", "b"], Some("a,b"), 81, Some("q")), held);
+        // a name that it has for another reason
+        assert_ne!(gate(&["gate", "a", "b"], Some("a"), 80, Some("p")), held);
+        // where there is no label, everything is what it is made with
+        let plain = gate(&["gate"], None, 80, None);
+        let parts = |other: (Fingerprint, String)| Fingerprint::changed_parts(&plain.1, &other.1);
+        assert_eq!(parts(gate(&["gate", "b"], None, 80, None)), ["networks"]);
+        assert_eq!(parts(gate(&["gate"], None, 81, None)), ["ports"]);
+        // hooks are read from their labels, and differ with them
+        let hooked = |key: &str| {
+            let mut spec = spec();
+            spec.labels.insert(key.to_owned(), "[]".to_owned());
+            of(&spec, &[]).0
+        };
+        let without = of(&spec(), &[]).0;
+        assert!(hooked(label::POST_START) != without && hooked(label::PRE_STOP) != without);
+        assert_eq!(hooked(label::SERVICE), without);
     }
 }

@@ -169,6 +169,55 @@ mod tests {
     }
 
     #[test]
+    fn what_another_service_has_and_what_a_further_one_lets_go_changes_nothing() {
+        let of = |service: &str, share: Share| Held {
+            service: service.into(),
+            replica: share.replica,
+            fingerprint: String::new(),
+            ports: share.ports,
+            names: share.names,
+        };
+        let first = || of("ingress", share(1, &[A], &[]));
+        let both = [share(1, &[A], &[]), share(2, &[B], &[])];
+        let divided = |held: &[Held]| divide(share(1, &[A, B], &[]), "ingress", held, &|_| false);
+        assert_eq!(divided(&[first(), of("other", share(1, &[B, GUARDED], &[]))]), both);
+        assert_eq!(divided(&[first(), of("ingress", share(2, &[B, GUARDED], &[]))]), both);
+    }
+
+    #[test]
+    fn containers_say_what_they_hold() {
+        use crate::model::ObservedContainer;
+        let found = |platform: &str, replica: &str, more: &[(&str, &str)]| ObservedContainer {
+            labels: [(label::PLATFORM, platform), (label::SERVICE, "ingress"), (label::REPLICA, replica)]
+                .iter()
+                .chain(more)
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..ObservedContainer::default()
+        };
+        let (ports, names) = ((label::PORTS, "127.0.0.1:80>80,,nonsense"), (label::NAMES, "a,b,"));
+        let whole = (label::FINGERPRINT, "f");
+        let containers = vec![
+            found("macula", "2", &[whole, names]),
+            found("macula", "1", &[whole, ports, names]),
+            // of another platform, without anything, and half labelled
+            found("other", "1", &[whole, ports]),
+            found("macula", "3", &[whole]),
+            found("macula", "4", &[ports]),
+            found("macula", "x", &[whole, ports]),
+        ];
+        let observed = Observed { containers, ..Observed::default() };
+        let of = |share: Share| Held {
+            service: "ingress".into(),
+            replica: share.replica,
+            fingerprint: "f".into(),
+            ports: share.ports,
+            names: share.names,
+        };
+        assert_eq!(held(&observed, "macula"), [share(1, &[A], &["a", "b"]), share(2, &[], &["a", "b"])].map(of));
+    }
+
+    #[test]
     fn too_many_become_one() {
         let names: Vec<String> = (1..=9).map(|number| format!("n{number}")).collect();
         let one = |number: usize| share(u32::try_from(number).unwrap(), &[], &[&names[number - 1]]);

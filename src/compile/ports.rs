@@ -110,14 +110,17 @@ pub(super) fn forwards(
     ports.iter().filter_map(forward).collect()
 }
 
-/// The block's .1 and every address that a service has of its own.
-fn ingress_addresses(scene: &Scene<'_>) -> std::collections::BTreeSet<std::net::Ipv4Addr> {
-    let block = scene.site.block;
-    scene
-        .platform
-        .services()
-        .filter(|(_, service)| service.extension.address.is_some())
-        .map(|(_, service)| loopback_address(block, service.extension.address))
-        .chain([block.address(1)])
-        .collect()
+/// The block's .1, every address that a service has of its own, and those of the names behind which the background process
+/// takes telemetry.
+fn ingress_addresses(scene: &Scene<'_>) -> BTreeSet<Ipv4Addr> {
+    let (platform, block) = (scene.platform, scene.site.block);
+    let addressed = platform.services().filter(|(_, service)| service.extension.address.is_some());
+    let own = block.address(1);
+    let mut all: BTreeSet<Ipv4Addr> =
+        addressed.map(|(_, service)| loopback_address(block, service.extension.address)).chain([own]).collect();
+    // an engine that publishes a number at one address only is not made to pass everything on for these alone
+    if scene.site.resolver && all.len() > 1 {
+        all.extend(super::received(platform, block).into_iter().map(|received| received.address));
+    }
+    all
 }

@@ -52,6 +52,26 @@ async fn compiled(certificate: Option<&Served>) -> Vec<(String, Vec<String>, Vec
 }
 
 #[tokio::test]
+async fn more_than_the_usual_time_is_given_also_by_who_has_a_health_check() {
+    let facts = FakeEngine::new().facts().await.unwrap();
+    let secrets = Secrets::default();
+    for (settings, expected) in [
+        ("name: shop\n", (120, false)),
+        ("timeouts: {healthy: 1m}\n", (60, false)),
+        ("timeouts: {healthy: 5m}\n", (300, true)),
+    ] {
+        let stack = "services: {web: {image: 'x:1', healthcheck: {test: [CMD, ask], interval: 1s, retries: 1}}}\n";
+        let files = MemoryFiles::default().with("/w/macula.yaml", settings).with("/w/app/compose.yaml", stack);
+        let request = Request { cwd: "/w".into(), stacks: vec!["/w/app".into()], ..Request::default() };
+        let mut platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+        platform.stacks.retain(|stack| stack.name == "app");
+        let resources = compile(&platform, &site(&facts, &secrets)).unwrap();
+        let readiness = &resources.containers[0].readiness;
+        assert_eq!((readiness.timeout.as_secs(), readiness.patient), expected, "{settings}");
+    }
+}
+
+#[tokio::test]
 async fn the_authority_goes_to_those_that_ask() {
     let served = Served { chain: "c".into(), key: "k".into(), root: "ROOT".into(), bundle: "ALL".into() };
     insta::assert_debug_snapshot!(compiled(Some(&served)).await, @r#"
@@ -365,6 +385,28 @@ async fn ports_that_no_foreign_page_may_reach_are_held_by_the_ingress() {
     let without = of("").await;
     let (store, guarded) = ports(&without, "store");
     assert!(store.contains(&"127.0.0.9:5001:5000/tcp".to_owned()) && guarded.is_empty(), "{store:?}");
+}
+
+/// On this machine, too, a name behind which the background process takes telemetry answers on the ports of the ingress.
+#[tokio::test]
+async fn the_ingress_has_the_addresses_of_names_that_no_service_has() {
+    let published = async |address: &str| {
+        let stack = format!(
+            "services:\n  edge: {{image: 'e:1', x-macula: {{role: ingress}}}}\n  \
+             store: {{image: 's:1', ports: ['9000:9000'], x-macula: {{address: {address}}}}}\n"
+        );
+        let files = MemoryFiles::default().with("/w/app/compose.yaml", stack);
+        let found = resources(&files, &["/w/app"]).await;
+        let edge = found.containers.into_iter().find(|spec| spec.service == "edge").unwrap();
+        let web = edge.ports.into_iter().filter(|port| port.container_port == 80);
+        web.map(|port| port.host_ip.to_string()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let all = |addresses: &[&str]| -> std::collections::BTreeSet<String> {
+        addresses.iter().map(|last| format!("127.0.0.{last}")).collect()
+    };
+    assert_eq!(published("127.0.0.105").await, all(&["1", "3", "12", "105"]));
+    // not every engine publishes a number at a second address
+    assert_eq!(published("127.0.0.1").await, all(&["1"]));
 }
 
 /// An isolated network that was dropped would have a way out.

@@ -261,3 +261,92 @@ pub(super) fn built_in_source<'a>(
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{MemoryFiles, load_with};
+
+    const WEB: &str = "services: {web: {image: x}}\n";
+
+    fn request(cwd: &str) -> Request {
+        Request { cwd: cwd.into(), config_folder: Some("/home/u/.config/macula".into()), ..Request::default() }
+    }
+
+    #[test]
+    fn files_that_nobody_looks_for_are_named() {
+        let word = |names: &[&str]| {
+            let with = |all: MemoryFiles, name: &&str| all.with(format!("/p/{name}"), "services:\n");
+            let files = names.iter().fold(MemoryFiles::default(), with);
+            passed_over(&request("/p"), &files).map(|(word, first)| format!("{first}; {word}"))
+        };
+        assert_eq!(word(&[]), None);
+        assert_eq!(word(&["dev.compose.yaml", "compose.yaml"]), None);
+        let one = "a.compose.yml; a.compose.yml: Compose does not look for that name by itself";
+        assert_eq!(word(&["a.compose.yml", "notes.yml"]).as_deref(), Some(one));
+        let all = ["a.compose.yml", "b.compose.yml", "c.compose.yml", "d.compose.yml", "e.compose.yml"];
+        for (count, listed) in [
+            (2, "a.compose.yml and b.compose.yml"),
+            (3, "a.compose.yml, b.compose.yml and c.compose.yml"),
+            (4, "a.compose.yml, b.compose.yml, c.compose.yml and 1 more"),
+            (5, "a.compose.yml, b.compose.yml, c.compose.yml and 2 more"),
+        ] {
+            let expected = format!("a.compose.yml; {listed}: Compose does not look for those names by itself");
+            assert_eq!(word(&all[..count]), Some(expected));
+        }
+    }
+
+    #[test]
+    fn the_projects_file_is_called_as_from_the_folder_of_the_request() {
+        let files = MemoryFiles::default().with("/p/.git/HEAD", "").with("/p/compose.yaml", WEB);
+        for (cwd, name) in [
+            ("/p", Some("compose.yaml")),
+            ("/p/a", Some("../compose.yaml")),
+            ("/p/a/b", Some("../../compose.yaml")),
+            ("/q", None),
+        ] {
+            assert_eq!(project_compose_name(&request(cwd), &files).as_deref(), name, "{cwd}");
+        }
+    }
+
+    #[test]
+    fn the_projects_file_is_a_stack_unless_a_file_says_otherwise() {
+        let stacks = |request: Request, macula: &[(&str, &str)]| {
+            let files = MemoryFiles::default().with("/shop/.git/HEAD", "").with("/shop/compose.yaml", WEB);
+            let files = macula.iter().fold(files, |files, (path, text)| files.with(path, *text));
+            let loaded = load_with(&request, &files, &[]).unwrap_or_else(|errors| panic!("{errors}"));
+            loaded.platform.stacks.len()
+        };
+        let asked = || Request { discover: true, ..request("/shop/web") };
+        let (own, general) = ("/shop/macula.yaml", "/home/u/.config/macula/macula.yaml");
+        assert_eq!(stacks(asked(), &[]), 1);
+        assert_eq!(stacks(request("/shop"), &[]), 0);
+        assert_eq!(stacks(Request { only_built_in: true, ..asked() }, &[]), 0);
+        assert_eq!(stacks(asked(), &[(own, "name: x\n")]), 0);
+        assert_eq!(stacks(asked(), &[(own, "discover: true\n")]), 1);
+        assert_eq!(stacks(asked(), &[(general, "domain: dev.test\n")]), 1);
+        assert_eq!(stacks(asked(), &[(general, "discover: false\n")]), 0);
+        // one that is named, as a file or by its folder, is there once
+        assert_eq!(stacks(asked(), &[(general, "stacks: [/shop]\n")]), 1);
+        assert_eq!(stacks(asked(), &[(general, "stacks: [/shop/compose.yaml]\n")]), 1);
+        // elsewhere the one of the last `up`, as long as it is there
+        let last = |file: &str| Request { project: Some(file.into()), discover: true, ..request("/elsewhere") };
+        assert_eq!(stacks(last("/shop/compose.yaml"), &[]), 1);
+        assert_eq!(stacks(last("/gone/compose.yaml"), &[]), 0);
+    }
+
+    #[test]
+    fn of_two_files_in_a_folder_the_one_that_is_not_read_is_told() {
+        let told = |other: &str| {
+            let files = MemoryFiles::default().with("/p/compose.yaml", WEB).with("/p/docker-compose.yml", other);
+            let request = Request { stacks: vec!["/p".into()], ..request("/p") };
+            let loaded = load_with(&request, &files, &[]).unwrap_or_else(|errors| panic!("{errors}"));
+            let warnings = loaded.warnings.iter();
+            warnings.map(|one| format!("{}: {}", one.file.display(), one.message)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(WEB), [""; 0]);
+        let expected = "docker-compose.yml: docker-compose.yml is not read: compose.yaml lies in the same folder and \
+                        goes before it";
+        assert_eq!(told("services: {api: {image: y}}\n"), [expected]);
+    }
+}

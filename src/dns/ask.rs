@@ -64,3 +64,28 @@ fn address(data: &RData) -> Option<IpAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_wants_recursion() {
+        let expected = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x01b\0\0\x1c\0\x01";
+        assert_eq!(question([0x12, 0x34], "A.b", 28).as_deref(), Ok(expected.as_slice()));
+        assert!(question([0, 0], "a..b", 1).is_err());
+    }
+
+    #[test]
+    fn the_addresses_of_an_answer_are_read() {
+        let mut answer = b"\0\0\x81\x80\0\0\0\x03\0\0\0\0".to_vec();
+        answer.extend_from_slice(b"\0\0\x05\0\x01\0\0\0\x3c\0\x03\x01x\0");
+        answer.extend_from_slice(b"\0\0\x01\0\x01\0\0\0\x3c\0\x04\x7f\0\0\x02");
+        answer.extend_from_slice(b"\0\0\x1c\0\x01\0\0\0\x3c\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01");
+        let found: Vec<IpAddr> = vec!["127.0.0.2".parse().unwrap(), "::1".parse().unwrap()];
+        assert_eq!(addresses(&answer), Ok(found));
+        let none = b"\0\0\x81\x83\0\0\0\0\0\0\0\0";
+        assert_eq!(addresses(none), Err("answers Non-Existent Domain".to_owned()));
+        assert!(addresses(b"noise").unwrap_err().starts_with("answers with no message of DNS: "));
+    }
+}

@@ -151,8 +151,26 @@ mod tests {
         let first = check(&secret, client, 10_000, &[1; 8]).unwrap();
         let later = |seconds: u32| check(&secret, client, 10_000 + seconds, &first.reply).unwrap();
         assert_eq!(later(60), Cookie { reply: first.reply, proven: true });
-        assert!(later(2000).proven && later(2000).reply != first.reply);
-        assert!(!later(4000).proven);
+        // to the second: after half of the time a new one comes, and a clock may have been set back for five minutes
+        for (now, proven, renewed) in [
+            (11_800, true, false),
+            (11_801, true, true),
+            (13_600, true, true),
+            (13_601, false, true),
+            (9_700, true, false),
+            (9_699, false, true),
+        ] {
+            let found = check(&secret, client, now, &first.reply).unwrap();
+            assert_eq!((found.proven, found.reply != first.reply), (proven, renewed), "{now}");
+        }
+        // what is not as long as ours is somebody else's (RFC 9018 4), and one for one address proves no other
+        let longer = [first.reply.as_slice(), &[0; 16]].concat();
+        let proven = [16, 23, 25, 40].map(|length| check(&secret, client, 10_000, &longer[..length]).unwrap().proven);
+        assert_eq!(proven, [false; 4]);
+        let [one, other] = ["fd00::1", "fd00:0:0:0:1::1"].map(|address| address.parse().unwrap());
+        let of_one = check(&secret, one, 10_000, &[1; 8]).unwrap().reply;
+        assert!(check(&secret, one, 10_000, &of_one).unwrap().proven);
+        assert!(!check(&secret, other, 10_000, &of_one).unwrap().proven);
         assert!(!check(&secret, "127.0.0.2".parse().unwrap(), 10_000, &first.reply).unwrap().proven);
         assert_eq!([0, 7, 9, 15, 41].map(|length| check(&secret, client, 0, &[0; 64][..length])), [None; 5]);
     }

@@ -181,3 +181,106 @@ pub fn asked_type(message: &[u8]) -> u16 {
 pub fn epoch() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::model::{Record, RecordData, Zone};
+
+    /// Without a forwarder.
+    fn core(query_log: Option<QueryLog>) -> Core {
+        let mut zone = Zone::new("m.local", 1);
+        zone.records.push(Record::new("a.m.local", RecordData::A([127, 0, 0, 2].into())));
+        Core {
+            snapshot: Swap::new(Snapshot::build(&[&zone], &BTreeMap::new()).unwrap()),
+            secret: Secret([1; 16]),
+            forwarder: None,
+            networks: Swap::new(Vec::new()),
+            metrics: Metrics::default(),
+            query_log,
+            clock: Clock::start(),
+        }
+    }
+
+    /// `a.m.local A` with these flags and of this class.
+    fn question(flags: u8, class: u8) -> Vec<u8> {
+        let mut message = vec![0x12, 0x34, flags, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        message.extend_from_slice(b"\x01a\x01m\x05local\0\0\x01\0");
+        message.push(class);
+        message
+    }
+
+    fn arrival(transport: Transport) -> Arrival {
+        Arrival { client: ([127, 0, 0, 1], 4711).into(), view: View::Host, transport }
+    }
+
+    #[test]
+    fn loopback_and_the_platforms_networks_are_answered() {
+        let core = core(None);
+        let networks: Vec<IpNet> = vec!["172.31.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
+        for (client, admitted) in [
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("172.31.0.9", true),
+            ("172.31.1.9", false),
+            ("fd00::9", true),
+            ("fd00:0:0:1::9", false),
+            ("192.0.2.1", false),
+        ] {
+            let client: IpAddr = client.parse().unwrap();
+            assert_eq!(core.admits(&networks, client), admitted, "{client}");
+            assert_eq!(core.admits(&[], client), client.is_loopback(), "{client}");
+        }
+    }
+
+    #[test]
+    fn a_message_goes_the_shortest_way_that_there_is() {
+        let core = core(None);
+        let step = |message: &[u8]| {
+            let snapshot = core.snapshot.load();
+            let context = core.context(&arrival(Transport::Udp), 1000);
+            let mut buffer = [0; 512];
+            buffer[..message.len()].copy_from_slice(message);
+            match core.step(snapshot.view(View::Host), &context, 0, &mut buffer, message.len()) {
+                Step::Drop => "drop".to_owned(),
+                Step::InPlace(length, way) => format!("{way:?} {length}"),
+                Step::Message(message) => format!("message {}", message.len()),
+                Step::Forward(_) => "forward".to_owned(),
+            }
+        };
+        assert_eq!(step(&question(1, 1)), "Fast 43");
+        assert_eq!(step(&question(1, 3)), "message 27");
+        assert_eq!(step(&question(1, 1)[..20]), "message 12");
+        assert_eq!(step(&question(0x81, 1)), "drop");
+        assert_eq!(step(b""), "drop");
+    }
+
+    #[test]
+    fn the_query_log_hears_question_and_answer() {
+        let heard: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let log = Arc::clone(&heard);
+        let log: QueryLog = Arc::new(move |asked| log.lock().unwrap().push(asked.clone()));
+        let core = core(Some(log));
+        let tcp = arrival(Transport::Tcp);
+        core.log(&tcp, &question(1, 1), &[0x12, 0x34, 0x81, 0x83], Way::Full);
+        core.log(&arrival(Transport::Udp), b"noise", b"", Way::Dropped);
+        let first = Asked {
+            client: tcp.client,
+            view: View::Host,
+            tcp: true,
+            name: "a.m.local".to_owned(),
+            qtype: 1,
+            rcode: 3,
+            way: Way::Full,
+        };
+        let second = Asked { tcp: false, name: String::new(), qtype: 0, rcode: 0, way: Way::Dropped, ..first.clone() };
+        assert_eq!(*heard.lock().unwrap(), [first, second]);
+        assert_eq!((asked_type(&question(1, 1)), asked_type(&question(1, 1)[..22]), asked_type(b"")), (1, 0, 0));
+        // later than 2020
+        assert!(epoch() > 1_577_836_800);
+    }
+}

@@ -208,6 +208,25 @@ fn response(status: StatusCode, headers: &[(header::HeaderName, &str)], body: Ve
 mod tests {
     use super::*;
 
+    #[test]
+    fn an_answer_may_be_kept_as_long_as_its_shortest_record() {
+        // addresses of the root, with these lifetimes, in answer and authority
+        let message = |answers: &[u8], authority: &[u8]| {
+            let mut message = vec![0, 0, 0x81, 0x80, 0, 0, 0, answers.len() as u8, 0, authority.len() as u8, 0, 0];
+            for ttl in answers.iter().chain(authority) {
+                message.extend_from_slice(&[0, 0, 1, 0, 1, 0, 0, 0, *ttl, 0, 4, 127, 0, 0, 1]);
+            }
+            message
+        };
+        let none: &[u8] = &[];
+        for (answers, authority, seconds) in
+            [(&[60, 30, 90][..], none, 30), (&[60], &[20], 20), (none, &[20], 20), (none, none, 0)]
+        {
+            assert_eq!(lifetime(&message(answers, authority)), seconds, "{answers:?} {authority:?}");
+        }
+        assert_eq!(lifetime(b"noise"), 0);
+    }
+
     #[tokio::test]
     async fn a_connection_is_read_as_far_as_its_version_shows() {
         let one = b"GET / HTTP/1.1\r\n\r\n";

@@ -194,3 +194,30 @@ pub fn answer(snapshot: &ViewSnapshot, context: &Context<'_>, common: &Common, b
         None => Outcome::Full,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cookie::Secret;
+    use super::super::forward::Ask;
+    use super::super::wire::Name;
+    use super::*;
+
+    #[test]
+    fn both_paths_find_an_answer_by_the_same_key() {
+        let client = std::net::Ipv4Addr::LOCALHOST.into();
+        let context = Context { client, transport: Transport::Udp, now: 1, secret: &Secret([1; 16]), recursion: true };
+        let all = [(false, false, 0), (false, true, 1), (true, false, 2), (true, true, 3)];
+        for (dnssec_ok, checking_disabled, bits) in all {
+            let flags = if checking_disabled { 0x10 } else { 0 };
+            let mut message = vec![0, 0, 1, flags, 0, 1, 0, 0, 0, 0, 0, 1];
+            message.extend_from_slice(b"\x03WWW\x01x\0\x01\x01\0\x01");
+            message.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, u8::from(dnssec_ok) << 7, 0, 0, 0]);
+            let mut common = Common::parse(&context, &message).unwrap();
+            assert_eq!(common.name(), b"\x03www\x01x\0");
+            let key = [b"\x03www\x01x\0\x01\x01".as_slice(), &[bits]].concat();
+            assert_eq!(common.cache_key(), key);
+            let ask = Ask { name: Name::parse("www.x").unwrap(), qtype: 257, dnssec_ok, checking_disabled };
+            assert_eq!(ask.key(), key);
+        }
+    }
+}

@@ -24,6 +24,8 @@ const REST: Duration = Duration::from_secs(2);
 const AWAKE: Duration = Duration::from_secs(60);
 /// A server that has not answered so many times is away for longer.
 const AWAY: u32 = 60;
+/// A server that is silent at first may be busy: it is given so many looks before the zone is answered without it.
+const FIRST_LOOKS: u32 = 3;
 /// The zone is transferred anyway after so many looks: a zone that was made without SOA-EDIT-API
 /// changes without its serial moving.
 const TRANSFER_EVERY: u32 = 60;
@@ -67,22 +69,33 @@ pub struct Source {
 }
 
 impl Source {
-    /// Watches the source for ever, handing each new copy to `publish`. `asked`: how many questions there were so far.
-    pub async fn follow(self, status: Arc<Mutex<FeedStatus>>, asked: impl Fn() -> u64, publish: impl Fn(FedZone)) {
+    /// Watches the source, handing each new copy to `publish`; none where the first looks brought none. `asked`: how many
+    /// questions there were so far. It does not end.
+    pub async fn follow(
+        self,
+        status: Arc<Mutex<FeedStatus>>,
+        asked: impl Fn() -> u64,
+        publish: impl Fn(Option<FedZone>),
+    ) {
         let mut have: Option<FedZone> = None;
-        let mut looks = 0;
+        let (mut looks, mut first_looks) = (0, FIRST_LOOKS);
         let mut pace = Pace::new(asked());
         loop {
             looks = (looks + 1) % TRANSFER_EVERY;
             let serial = have.as_ref().filter(|_| looks != 0).map(|zone| zone.serial);
             let result = self.look(serial).await;
-            let answered = result.is_ok();
-            let news = note(&status, result).filter(|zone| have.as_ref() != Some(zone));
+            let (answered, silent) = (result.is_ok(), matches!(result, Err(FeedError::Timeout { .. })));
+            let news = result.as_ref().ok().and_then(Option::as_ref).filter(|zone| have.as_ref() != Some(*zone));
             let pause = pace.next(Instant::now(), asked(), answered, news.is_some());
-            if let Some(zone) = news {
-                publish(zone.clone());
-                have = Some(zone);
+            let given_up = first_looks == 1 || (first_looks > 0 && !silent);
+            if news.is_some() || given_up {
+                publish(news.cloned());
+                first_looks = 0;
             }
+            first_looks = first_looks.saturating_sub(1);
+            // last: what is written down is answered
+            note(&status, &result);
+            have = result.ok().flatten().or(have);
             sleep(pause).await;
         }
     }
@@ -169,18 +182,16 @@ impl Pace {
     }
 }
 
-/// Writes down how a look went; the new copy, if there is one.
-fn note(status: &Mutex<FeedStatus>, result: Result<Option<FedZone>, FeedError>) -> Option<FedZone> {
+/// Writes down how a look went.
+fn note(status: &Mutex<FeedStatus>, result: &Result<Option<FedZone>, FeedError>) {
     let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
     match result {
         Ok(None) => status.error = None,
         Ok(Some(zone)) => {
             *status = FeedStatus { serial: Some(zone.serial), records: zone.records.len(), error: None };
-            return Some(zone);
         }
-        Err(error) => status.error = Some(chain(&error)),
+        Err(error) => status.error = Some(chain(error)),
     }
-    None
 }
 
 /// Takes the records of one message of a transfer; counts the SOAs that begin and end it. None when
@@ -247,6 +258,84 @@ mod tests {
         let source = Source { zone: Name::parse("macula.local").unwrap(), server };
         let error = source.transfer().await.unwrap_err();
         assert!(matches!(error, FeedError::Refused { rcode: 5, .. }), "{error}");
+    }
+
+    /// `m A` or `m SOA` with this serial, behind a header that counts questions and answers.
+    fn message(questions: u8, records: &[&str]) -> Vec<u8> {
+        let mut message = vec![0, 0, 0x80, 0, 0, questions, 0, records.len() as u8, 0, 0, 0, 0];
+        for _ in 0..questions {
+            message.extend_from_slice(b"\x01m\0\0\xfc\0\x01");
+        }
+        for record in records {
+            message.extend_from_slice(b"\x01m\0");
+            match record.strip_prefix("soa ") {
+                Some(serial) => {
+                    message.extend_from_slice(b"\0\x06\0\x01\0\0\0\x3c\0\x16\0\0");
+                    message.extend_from_slice(&serial.parse::<u32>().unwrap().to_be_bytes());
+                    message.extend_from_slice(&[0; 16]);
+                }
+                None => {
+                    message.extend_from_slice(b"\0\x01\0\x01\0\0\0\x3c\0\x04\x7f\0\0");
+                    message.push(record.parse().unwrap());
+                }
+            }
+        }
+        message
+    }
+
+    /// RFC 5936 2.2: a zone begins and ends with its SOA.
+    #[test]
+    fn a_transfer_is_read_from_one_soa_to_the_next() {
+        // whether each message was in order, then serial, SOAs and the last bytes of the addresses
+        let took = |messages: &[Vec<u8>]| {
+            let (mut fed, mut ends) = (FedZone::default(), 0);
+            let right: Vec<bool> =
+                messages.iter().map(|message| take(message, &mut fed, &mut ends).is_some()).collect();
+            let addresses = fed.records.iter().map(|record| match &record.data {
+                Rdata::Bytes(bytes) => bytes[3],
+                other => panic!("{other:?}"),
+            });
+            (right, fed.serial, ends, addresses.collect::<Vec<u8>>())
+        };
+        let whole = message(1, &["soa 7", "1", "2", "soa 7"]);
+        assert_eq!(took(std::slice::from_ref(&whole)), (vec![true], 7, 2, vec![1, 2]));
+        let parts = [message(1, &["soa 7"]), message(0, &["1"]), message(2, &["2", "soa 7"])];
+        assert_eq!(took(&parts), (vec![true; 3], 7, 2, vec![1, 2]));
+        // nothing behind the end, and nothing before the beginning
+        assert_eq!(took(&[message(0, &["soa 7", "soa 7", "1"])]), (vec![true], 7, 2, vec![]));
+        assert_eq!(took(&[message(0, &["1", "soa 7"])]), (vec![false], 0, 0, vec![]));
+        assert_eq!(took(&[message(1, &[])]), (vec![false], 0, 0, vec![]));
+        for length in [whole.len() - 1, 13] {
+            assert_eq!(took(&[whole[..length].to_vec()]).0, [false], "{length}");
+        }
+        let mut fed = FedZone::default();
+        take(&whole, &mut fed, &mut 0).unwrap();
+        let name = Name::parse("m").unwrap();
+        assert_eq!(fed.records[0], FedRecord { name, rtype: 1, ttl: 60, data: Rdata::a([127, 0, 0, 1].into()) });
+    }
+
+    #[test]
+    fn a_look_is_written_down() {
+        let status = Mutex::new(FeedStatus::default());
+        let now = || status.lock().unwrap().clone();
+        let (zone, server) = ("m".to_owned(), "127.0.0.8:53".parse().unwrap());
+        let mut fed = FedZone { serial: 7, records: Vec::new() };
+        take(&message(0, &["soa 7", "1", "soa 7"]), &mut fed, &mut 0).unwrap();
+        note(&status, &Ok(Some(fed)));
+        let good = FeedStatus { serial: Some(7), records: 1, error: None };
+        assert_eq!(now(), good);
+        // what there was goes on to serve
+        note(&status, &Err(FeedError::Timeout { zone, server }));
+        let error = Some("no answer from 127.0.0.8:53 about m".to_owned());
+        assert_eq!(now(), FeedStatus { error, ..good.clone() });
+        note(&status, &Ok(None));
+        assert_eq!(now(), good);
+    }
+
+    #[test]
+    fn a_transfer_is_asked_for_with_its_length_before_it() {
+        let source = Source { zone: Name::parse("m").unwrap(), server: "127.0.0.8:53".parse().unwrap() };
+        assert_eq!(source.question(), b"\0\x13\0\0\0\0\0\x01\0\0\0\0\0\0\x01m\0\0\xfc\0\x01");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::rdata::Rdata;
 use super::tree::{Answer, End, Found, RrSet, Tree};
 use super::wire::{
     BADVERS, CLASS_IN, FLAG_AA, FLAG_CD, FLAG_QR, FLAG_RA, FLAG_RD, FLAG_TC, FORMERR, HEADER, NOERROR, NOTIMP,
-    NXDOMAIN, Name, NotAQuery, OPCODE_MASK, Query, REFUSED, TYPE_ANY, TYPE_CNAME, TYPE_HINFO, TYPE_OPT, TYPE_SOA,
-    UDP_SIZE, is_meta, u16_at,
+    NXDOMAIN, Name, NotAQuery, OPCODE_MASK, Query, REFUSED, SERVFAIL, TYPE_ANY, TYPE_CNAME, TYPE_HINFO, TYPE_OPT,
+    TYPE_SOA, UDP_SIZE, is_meta, u16_at,
 };
 use super::writer::Writer;
 
@@ -91,6 +91,10 @@ impl Context<'_> {
                 return Reply::Forward(Forward { name, qtype: query.qtype, chain: Vec::new() });
             }
         };
+        if matches!(answer.end, End::Awaited(_)) {
+            // soon it is known; a program asks again, or its next server
+            return Reply::Message(self.say(&query, SERVFAIL.into()));
+        }
         if let End::Leaves(target) = &answer.end
             && self.recursion
             && query.recursion_desired()
@@ -204,7 +208,7 @@ impl Body {
             body.set(owner, set);
         }
         match &answer.end {
-            End::Data | End::Leaves(_) | End::TooLong => {}
+            End::Data | End::Leaves(_) | End::TooLong | End::Awaited(_) => {}
             End::Minimal => body.minimal(name),
             End::NoData(zone) | End::NxDomain(zone) => {
                 if matches!(answer.end, End::NxDomain(_)) {
@@ -239,5 +243,127 @@ impl Body {
 
     fn minimal(&mut self, owner: &Name) {
         self.record(0, owner, TYPE_HINFO, ANY_TTL, &Rdata::Bytes(ANY_DATA.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::{Record, RecordData, View, Zone};
+
+    const SECRET: Secret = Secret([1; 16]);
+
+    fn context(client: &str, transport: Transport, recursion: bool) -> Context<'static> {
+        Context { client: client.parse().unwrap(), transport, now: 1000, secret: &SECRET, recursion }
+    }
+
+    fn tree() -> Tree {
+        let mut zone = Zone::new("m.local", 1);
+        zone.records.push(Record::new("out.m.local", RecordData::Cname("example.com".into())));
+        for number in 0..40 {
+            zone.records.push(Record::new("large.m.local", RecordData::A([127, 0, 2, number].into())));
+        }
+        Tree::build(&[&zone], &BTreeMap::new(), View::Host).unwrap()
+    }
+
+    fn question(flags: u16, name: &str, qtype: u16, class: u16) -> Vec<u8> {
+        let mut message = vec![0x12, 0x34];
+        message.extend_from_slice(&flags.to_be_bytes());
+        message.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
+        message.extend_from_slice(Name::parse(name).unwrap().wire());
+        message.extend_from_slice(&qtype.to_be_bytes());
+        message.extend_from_slice(&class.to_be_bytes());
+        message
+    }
+
+    #[test]
+    fn what_cannot_be_read_gets_a_header_back_or_nothing() {
+        let answer = |message: &[u8]| context("127.0.0.1", Transport::Udp, true).answer(&tree(), message);
+        // id, operation and RD come back, and nothing else of the header (RFC 1035 4.1.1)
+        let update = [0x12, 0x34, 0x29, 0x70, 0, 1, 0, 2, 0, 3, 0, 4];
+        let refused = [0x12, 0x34, 0xA9, NOTIMP, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(answer(&update), Reply::Message(refused.to_vec()));
+        let nothing = [0x12, 0x34, 1, 0x30, 0, 0, 0, 0, 0, 0, 0, 0];
+        let malformed = [0x12, 0x34, 0x81, FORMERR, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(answer(&nothing), Reply::Message(malformed.to_vec()));
+        assert_eq!(answer(&malformed), Reply::Drop);
+        assert_eq!(answer(&nothing[..11]), Reply::Drop);
+    }
+
+    #[test]
+    fn others_are_asked_only_where_both_sides_want_it() {
+        let tree = tree();
+        // the flags and the number of answers
+        let asked = |recursion: bool, flags: u16, name: &str, qtype: u16, class: u16| {
+            let message = question(flags, name, qtype, class);
+            match context("127.0.0.1", Transport::Udp, recursion).answer(&tree, &message) {
+                Reply::Message(reply) => format!("{:04x} {}", u16_at(&reply, 2).unwrap(), u16_at(&reply, 6).unwrap()),
+                other => format!("{other:?}"),
+            }
+        };
+        let away = "Forward(Forward { name: example.com, qtype: 1, chain: [] })";
+        let alias = "Forward(Forward { name: example.com, qtype: 1, chain: [(out.m.local, 30, example.com)] })";
+        for (recursion, flags, name, qtype, class, expected) in [
+            (true, FLAG_RD, "example.com", 1, 1, away),
+            (true, 0, "example.com", 1, 1, "8085 0"),
+            (false, FLAG_RD, "example.com", 1, 1, "8105 0"),
+            (false, FLAG_CD, "example.com", 1, 1, "8015 0"),
+            (true, FLAG_RD, "out.m.local", 1, 1, alias),
+            (true, 0, "out.m.local", 1, 1, "8480 1"),
+            (false, FLAG_RD, "out.m.local", 1, 1, "8500 1"),
+            (true, FLAG_RD, "example.com", TYPE_ANY, 1, "8180 1"),
+            (true, FLAG_RD, "out.m.local", TYPE_ANY, 1, "8580 1"),
+            // another class, a transfer
+            (true, FLAG_RD, "example.com", 1, 3, "8185 0"),
+            (true, FLAG_RD, "m.local", 252, 1, "8185 0"),
+            (true, FLAG_RD, "none.m.local", 1, 1, "8583 0"),
+        ] {
+            assert_eq!(asked(recursion, flags, name, qtype, class), expected, "{recursion} {flags:x} {name} {qtype}");
+        }
+    }
+
+    /// 31 bytes of header and question, 16 a record, 11 of OPT, 28 of a cookie.
+    #[test]
+    fn what_is_cut_off_leaves_space_for_what_comes_behind() {
+        let tree = tree();
+        let sizes = |client: &str, transport: Transport, edns: Option<(u16, &[u8])>| {
+            let context = context(client, transport, true);
+            let mut message = question(0, "large.m.local", 1, 1);
+            if let Some((size, cookie)) = edns {
+                message[11] = 1;
+                message.extend_from_slice(&[0, 0, 41]);
+                message.extend_from_slice(&size.to_be_bytes());
+                message.extend_from_slice(&[0, 0, 0, 0]);
+                let option = if cookie.is_empty() { 0 } else { 4 + cookie.len() as u16 };
+                message.extend_from_slice(&option.to_be_bytes());
+                if !cookie.is_empty() {
+                    message.extend_from_slice(&[0, 10, 0, cookie.len() as u8]);
+                    message.extend_from_slice(cookie);
+                }
+            }
+            let Reply::Message(reply) = context.answer(&tree, &message) else { panic!() };
+            let count = |at| u16_at(&reply, at).unwrap();
+            (reply.len(), count(6), count(10), count(2) & FLAG_TC != 0)
+        };
+        let own = [3; 8];
+        let proven = |client: &str| cookie::check(&SECRET, client.parse().unwrap(), 1000, &own).unwrap().reply;
+        let here = "127.0.0.1";
+        assert_eq!(sizes(here, Transport::Udp, None), (511, 30, 0, true));
+        assert_eq!(sizes(here, Transport::Udp, Some((512, &[]))), (506, 29, 1, true));
+        assert_eq!(sizes(here, Transport::Udp, Some((512, &own))), (502, 27, 1, true));
+        assert_eq!(sizes(here, Transport::Udp, Some((1232, &own))), (710, 40, 1, false));
+        // exactly as much as there is space for, and a byte less
+        assert_eq!(sizes(here, Transport::Udp, Some((682, &[]))), (682, 40, 1, false));
+        assert_eq!(sizes(here, Transport::Udp, Some((681, &[]))), (666, 39, 1, true));
+        // three times the question, for whoever has not shown who it is
+        let there = "10.0.0.1";
+        assert_eq!(sizes(there, Transport::Udp, None), (79, 3, 0, true));
+        assert_eq!(sizes(there, Transport::Udp, Some((512, &[]))), (122, 5, 1, true));
+        assert_eq!(sizes(there, Transport::Udp, Some((512, &own))), (150, 5, 1, true));
+        assert_eq!(sizes(there, Transport::Udp, Some((512, &proven(there)))), (502, 27, 1, true));
+        assert_eq!(sizes(there, Transport::Udp, Some((512, &proven(here)))), (198, 8, 1, true));
+        assert_eq!(sizes(there, Transport::Tcp, None), (671, 40, 0, false));
     }
 }

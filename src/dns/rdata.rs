@@ -184,6 +184,105 @@ fn service(priority: u16, target: &str, params: &[(u16, Vec<u8>)]) -> Result<Rda
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::wire::HEADER;
+
+    #[test]
+    fn each_type_is_written_as_its_rfc_has_it() {
+        let written = |data: &RecordData| {
+            let (rtype, data) = Rdata::from_model(data)?;
+            let mut writer = Writer::new(&[], None);
+            data.write(&mut writer);
+            Ok::<_, DataError>((rtype, writer.finish().split_off(HEADER)))
+        };
+        let caa = |critical, tag: &str, value: &str| RecordData::Caa { critical, tag: tag.into(), value: value.into() };
+        let https = |params: &[(u16, &[u8])]| RecordData::Https {
+            priority: 1,
+            target: ".".into(),
+            params: params.iter().map(|(key, value)| (*key, value.to_vec())).collect(),
+        };
+        let other = |number, length| RecordData::Other { number, data: vec![7; length] };
+        let txt = |strings: &[&str]| RecordData::Txt(strings.iter().map(|string| (*string).to_owned()).collect());
+        let loopback6 = b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01".as_slice();
+        let tag = "x".repeat(16);
+        for (data, rtype, bytes) in [
+            (RecordData::A([127, 0, 0, 2].into()), TYPE_A, b"\x7f\0\0\x02".as_slice()),
+            (RecordData::Aaaa(Ipv6Addr::LOCALHOST), TYPE_AAAA, loopback6),
+            (RecordData::Cname("B.x".into()), TYPE_CNAME, b"\x01b\x01x\0"),
+            (RecordData::Ns("b".into()), TYPE_NS, b"\x01b\0"),
+            (RecordData::Ptr("b".into()), TYPE_PTR, b"\x01b\0"),
+            (RecordData::Mx { preference: 258, exchange: "b".into() }, TYPE_MX, b"\x01\x02\x01b\0"),
+            // no string at all is an empty one (RFC 1035 3.3.14)
+            (txt(&[]), TYPE_TXT, b"\0"),
+            (txt(&["a", "bc"]), TYPE_TXT, b"\x01a\x02bc"),
+            (
+                RecordData::Srv { priority: 1, weight: 2, port: 258, target: "b".into() },
+                TYPE_SRV,
+                b"\0\x01\0\x02\x01\x02\x01b\0",
+            ),
+            (caa(true, "issue", "ca"), TYPE_CAA, b"\x80\x05issueca"),
+            (caa(false, &tag[1..], ""), TYPE_CAA, b"\0\x0fxxxxxxxxxxxxxxx"),
+            (
+                https(&[(1, b"\x02h2"), (4, &[127, 0, 0, 1])]),
+                TYPE_HTTPS,
+                b"\0\x01\0\0\x01\0\x03\x02h2\0\x04\0\x04\x7f\0\0\x01",
+            ),
+            (RecordData::Svcb { priority: 0, target: "b".into(), params: vec![] }, TYPE_SVCB, b"\0\0\x01b\0"),
+            (other(99, 2), 99, &[7, 7]),
+        ] {
+            assert_eq!(written(&data), Ok((rtype, bytes.to_vec())), "{data:?}");
+        }
+        assert_eq!(written(&txt(&["x".repeat(255).as_str()])).map(|(_, bytes)| bytes.len()), Ok(256));
+        assert_eq!(written(&other(99, 65_535)).map(|(_, bytes)| bytes.len()), Ok(65_535));
+        for (data, error) in [
+            (caa(false, "", "x"), DataError::CaaTag),
+            (caa(false, &tag, "x"), DataError::CaaTag),
+            (caa(false, "is-sue", "x"), DataError::CaaTag),
+            (https(&[(1, b""), (1, b"")]), DataError::ParameterOrder),
+            (https(&[(4, b""), (1, b"")]), DataError::ParameterOrder),
+            (https(&[(1, &[0; 65_536])]), DataError::TooLong),
+            (other(99, 65_536), DataError::TooLong),
+            (other(TYPE_SOA, 0), DataError::Type(TYPE_SOA)),
+            (other(46, 0), DataError::Type(46)),
+        ] {
+            assert_eq!(written(&data), Err(error));
+        }
+    }
+
+    #[test]
+    fn names_in_data_are_decompressed_and_end_with_it() {
+        // the record of `a`, and `z` behind it
+        let read = |rtype: u16, data: &[u8]| {
+            let mut message = b"\x01a\0".to_vec();
+            message.extend_from_slice(&rtype.to_be_bytes());
+            message.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, data.len() as u8]);
+            message.extend_from_slice(data);
+            message.extend_from_slice(b"\x01z\0");
+            Rdata::from_wire(&message, &RawRecord::read(&message, 0)?)
+        };
+        let name = |text: &str| Name::parse(text).unwrap();
+        for rtype in [TYPE_CNAME, TYPE_NS, TYPE_PTR] {
+            assert_eq!(read(rtype, b"\x01b\xc0\0"), Some(Rdata::Name(name("b.a"))));
+            assert_eq!((read(rtype, b"\x01b\xc0\0?"), read(rtype, b"\x01b")), (None, None));
+        }
+        assert_eq!(read(TYPE_MX, b"\x01\x02\xc0\0"), Some(Rdata::Mx(258, name("a"))));
+        assert_eq!((read(TYPE_MX, b"\x01\x02\xc0\0?"), read(TYPE_MX, b"\x01\x02")), (None, None));
+        let bytes = |bytes: &[u8]| Some(Rdata::Bytes(bytes.into()));
+        assert_eq!(
+            read(TYPE_SRV, b"\0\x01\0\x02\x01\x02\xc0\0"),
+            bytes(b"\0\x01\0\x02\x01\x02\x01a\0"),
+            "read all the same (RFC 3597 4)"
+        );
+        assert_eq!(read(TYPE_SRV, b"\0\x01\0"), None);
+        for (rtype, length) in [(TYPE_A, 4), (TYPE_AAAA, 16)] {
+            let whole = vec![1; length];
+            assert_eq!(read(rtype, &whole), bytes(&whole));
+            assert_eq!((read(rtype, &whole[1..]), read(rtype, &[1; 17])), (None, None));
+        }
+        assert_eq!((read(99, b"\xc0\0"), read(99, b"")), (bytes(b"\xc0\0"), bytes(b"")));
+        let soa = b"\xc0\0\x01m\xc0\0\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\x01\x02\x03\x04";
+        let expected = SoaData { primary: name("a"), mailbox: name("m.a"), numbers: [1, 2, 3, 4, 0x0102_0304] };
+        assert_eq!(read(TYPE_SOA, soa), Some(Rdata::Soa(Box::new(expected))));
+    }
 
     #[test]
     fn a_soa_ends_with_its_numbers() {

@@ -74,3 +74,56 @@ async fn show(core: &Core, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> i
     stream.write_all(format!("{head}{shown}").as_bytes()).await?;
     stream.shutdown().await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::clock::Clock;
+    use super::super::cookie::Secret;
+    use super::super::metrics::Metrics;
+    use super::super::snapshot::{Snapshot, Swap};
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_but_the_counters_is_shown() {
+        let core = Core {
+            snapshot: Swap::new(Snapshot::build(&[], &BTreeMap::new()).unwrap()),
+            secret: Secret([1; 16]),
+            forwarder: None,
+            networks: Swap::new(Vec::new()),
+            metrics: Metrics::default(),
+            query_log: None,
+            clock: Clock::start(),
+        };
+        let said = async |request: &str| {
+            let (mut client, server) = tokio::io::duplex(1 << 16);
+            client.write_all(request.as_bytes()).await.unwrap();
+            client.shutdown().await.unwrap();
+            show(&core, server).await.unwrap();
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.unwrap();
+            text
+        };
+        let counters = core.exposition();
+        let answer = |status: &str, length: usize, body: &str| {
+            format!(
+                "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
+                 Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )
+        };
+        let all = counters.len();
+        let long = format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(10_000));
+        for (request, expected) in [
+            ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", answer("200 OK", all, &counters)),
+            ("HEAD /metrics HTTP/1.1\r\n\r\n", answer("200 OK", all, "")),
+            ("GET / HTTP/1.1\r\n\r\n", answer("404 Not Found", 24, "only /metrics is served\n")),
+            ("POST /metrics HTTP/1.1\r\n\r\n", answer("405 Method Not Allowed", 9, "only GET\n")),
+            // cut short, and more than anybody needs to ask
+            ("GET /metrics HTTP/1.1\r\nHost: x\r\n", String::new()),
+            (&long, String::new()),
+        ] {
+            assert_eq!(said(request).await, expected, "{request}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The running parts and how they change: what handle and control socket act on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -100,6 +100,8 @@ struct State {
     programs: BTreeMap<Name, Zone>,
     fed: BTreeMap<Name, Arc<FedZone>>,
     feeds: BTreeMap<Name, Feed>,
+    /// Zones whose feed was looked at, whatever came of it.
+    heard: BTreeSet<Name>,
     listeners: Vec<Listener>,
     /// Where the counters are shown for a platform's Prometheus, and what ends that.
     metrics: BTreeMap<SocketAddr, CancellationToken>,
@@ -277,7 +279,7 @@ impl Shared {
         let mut entries = state.entries.clone();
         entries.insert(apex, entry.clone());
         // nothing changes when the new zone is bad, or an address cannot be had
-        let snapshot = self.build(&entries, &state.programs, &state.fed)?;
+        let snapshot = self.build(&entries, &state.programs, &state)?;
         for listen in entry.listen {
             self.listen(&mut state, listen, false)?;
         }
@@ -292,7 +294,7 @@ impl Shared {
         let mut state = self.state();
         let mut programs = state.programs.clone();
         programs.insert(host, zone);
-        let snapshot = self.build(&state.entries, &programs, &state.fed)?;
+        let snapshot = self.build(&state.entries, &programs, &state)?;
         state.programs = programs;
         self.core.snapshot.store(snapshot);
         Ok(())
@@ -307,7 +309,7 @@ impl Shared {
         if !known {
             return Ok(None);
         }
-        self.core.snapshot.store(self.build(&state.entries, &state.programs, &state.fed)?);
+        self.core.snapshot.store(self.build(&state.entries, &state.programs, &state)?);
         self.settle(&mut state);
         // a program that has a name needs the resolver, too
         Ok(Some(state.entries.len() + state.programs.len()))
@@ -324,7 +326,7 @@ impl Shared {
             };
             entries.insert(apex, entry);
         }
-        self.core.snapshot.store(self.build(&entries, &state.programs, &state.fed)?);
+        self.core.snapshot.store(self.build(&entries, &state.programs, &state)?);
         state.entries = entries;
         self.settle(&mut state);
         Ok(())
@@ -334,11 +336,13 @@ impl Shared {
         &self,
         entries: &BTreeMap<Name, ZoneEntry>,
         programs: &BTreeMap<Name, Zone>,
-        fed: &BTreeMap<Name, Arc<FedZone>>,
+        state: &State,
     ) -> Result<Snapshot, ServerError> {
+        let fed = entries.iter().filter(|(_, entry)| entry.feed.is_some()).map(|(apex, _)| apex);
+        let awaited: BTreeSet<Name> = fed.filter(|apex| !state.heard.contains(*apex)).cloned().collect();
         let laid = with_programs(entries.iter().map(|(apex, entry)| (apex, &entry.zone)), programs);
         let zones: Vec<&Zone> = laid.iter().map(|zone| &**zone).collect();
-        Ok(Snapshot::build(&zones, fed)?)
+        Ok(Snapshot::awaiting(&zones, &state.fed, &awaited)?)
     }
 
     /// Makes networks, feeds and addresses follow the entries.
@@ -361,6 +365,7 @@ impl Shared {
             stays
         });
         state.fed.retain(|apex, _| wanted.contains_key(apex));
+        state.heard.retain(|apex| wanted.contains_key(apex));
         for (apex, server) in wanted {
             state.feeds.entry(apex.clone()).or_insert_with(|| self.follow(apex, server));
         }
@@ -409,15 +414,18 @@ impl Shared {
         let (shared, status, stop) = (Arc::downgrade(self), Arc::clone(&feed.status), feed.stop.clone());
         let source = Source { zone: apex.clone(), server };
         let guard = stop.clone();
-        let publish = move |zone: FedZone| {
+        let publish = move |zone: Option<FedZone>| {
             let Some(shared) = shared.upgrade() else { return };
             let mut state = shared.state();
             // taken out while the transfer ran
             if guard.is_cancelled() {
                 return;
             }
-            state.fed.insert(apex.clone(), Arc::new(zone));
-            match shared.build(&state.entries, &state.programs, &state.fed) {
+            state.heard.insert(apex.clone());
+            if let Some(zone) = zone {
+                state.fed.insert(apex.clone(), Arc::new(zone));
+            }
+            match shared.build(&state.entries, &state.programs, &state) {
                 Ok(snapshot) => shared.core.snapshot.store(snapshot),
                 Err(error) => tracing::warn!(zone = %apex, %error, "a transferred zone cannot be served"),
             }
@@ -478,6 +486,7 @@ impl Shared {
             upstreams: forwarder.map(|forwarder| forwarder.status()).unwrap_or_default(),
             dropped_upstreams: forwarder.map(|forwarder| forwarder.dropped()).unwrap_or_default(),
             questions: self.core.metrics.answered(),
+            kept_back: forwarder.map(|forwarder| forwarder.kept_back()).unwrap_or_default(),
             uptime_seconds: self.core.now().into(),
         }
     }

@@ -25,7 +25,20 @@ pub struct Snapshot {
 impl Snapshot {
     /// From the zones and what PowerDNS has for them.
     pub fn build(zones: &[&Zone], fed: &BTreeMap<Name, Arc<FedZone>>) -> Result<Self, ZoneError> {
-        let view = |view| Ok(ViewSnapshot::new(Tree::build(zones, fed, view)?));
+        Self::awaiting(zones, fed, &BTreeSet::new())
+    }
+
+    /// The same; of the zones in `awaited` PowerDNS may have more, and was not asked yet.
+    pub fn awaiting(
+        zones: &[&Zone],
+        fed: &BTreeMap<Name, Arc<FedZone>>,
+        awaited: &BTreeSet<Name>,
+    ) -> Result<Self, ZoneError> {
+        let view = |view| {
+            let mut tree = Tree::build(zones, fed, view)?;
+            tree.await_rest(awaited);
+            Ok(ViewSnapshot::new(tree))
+        };
         Ok(Self { host: view(View::Host)?, container: view(View::Container)? })
     }
 
@@ -185,7 +198,7 @@ impl<'a> Builder<'a> {
     fn build(mut self) -> Answers {
         let tree = self.tree;
         for zone in tree.zones() {
-            let missing = self.negative(zone, false);
+            let missing = if zone.awaited { NONE } else { self.negative(zone, false) };
             for (name, node) in zone.nodes() {
                 let entry = self.entry(name, node, missing);
                 self.made.index.insert(name.wire().into(), self.made.entries.len() as u32);
@@ -232,7 +245,7 @@ impl<'a> Builder<'a> {
         let Found::Answer(answer) = self.tree.resolve(name, qtype) else { return NONE };
         let alone = answer.chain.is_empty();
         match &answer.end {
-            End::Leaves(_) => NONE,
+            End::Leaves(_) | End::Awaited(_) => NONE,
             End::NoData(zone) if alone => self.negative(zone, true),
             End::NxDomain(zone) if alone => self.negative(zone, false),
             End::Minimal if alone => {
@@ -328,5 +341,21 @@ impl<T> Reader<'_, T> {
             self.value = self.swap.load();
         }
         &self.value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_reads_has_the_newest_value() {
+        let swap = Swap::new(1);
+        let (mut early, mut late) = (swap.reader(), swap.reader());
+        assert_eq!((**early.get(), *swap.load()), (1, 1));
+        swap.store(2);
+        assert_eq!((**early.get(), *swap.load(), **swap.reader().get()), (2, 2, 2));
+        swap.store(3);
+        assert_eq!((**early.get(), **late.get()), (3, 3));
     }
 }

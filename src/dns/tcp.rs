@@ -324,3 +324,116 @@ impl Drop for Guest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::clock::Clock;
+    use super::super::cookie::Secret;
+    use super::super::metrics::Metrics;
+    use super::super::snapshot::{Snapshot, Swap};
+    use super::*;
+    use crate::model::{Record, RecordData, Zone};
+
+    fn acceptor(connections: usize, per_client: usize) -> Acceptor {
+        let mut zone = Zone::new("m.local", 1);
+        zone.records.push(Record::new("a.m.local", RecordData::A([127, 0, 0, 2].into())));
+        let core = Core {
+            snapshot: Swap::new(Snapshot::build(&[&zone], &BTreeMap::new()).unwrap()),
+            secret: Secret([1; 16]),
+            forwarder: None,
+            networks: Swap::new(Vec::new()),
+            metrics: Metrics::default(),
+            query_log: None,
+            clock: Clock::start(),
+        };
+        Acceptor {
+            core: Arc::new(core),
+            view: View::Host,
+            limits: TcpLimits { connections, per_client, ..TcpLimits::default() },
+            slots: Arc::new(Semaphore::new(connections)),
+            stop: CancellationToken::new(),
+            leaving: CancellationToken::new(),
+        }
+    }
+
+    #[test]
+    fn answers_stand_one_behind_the_other_with_their_lengths() {
+        let mut output = Output::default();
+        output.push(b"one");
+        // an answer that there is not, and one that cannot be said
+        output.push(b"");
+        output.push(&[0; 65_536]);
+        assert_eq!((output.written(), output.last()), (b"\0\x03one".as_slice(), b"one".as_slice()));
+        let buffer = output.room(b"two");
+        assert_eq!((buffer.len(), &buffer[..3]), (BUFFER, b"two".as_slice()));
+        buffer[3] = b'!';
+        output.keep(4);
+        assert_eq!((output.written(), output.last()), (b"\0\x03one\0\x04two!".as_slice(), b"two!".as_slice()));
+        output.push(&[7; 65_535]);
+        assert_eq!((output.written().len(), output.last().len()), (11 + 2 + 65_535, 65_535));
+    }
+
+    #[test]
+    fn a_client_has_so_many_connections_and_gives_them_back() {
+        let clients: Arc<Mutex<HashMap<IpAddr, usize>>> = Arc::default();
+        let enter = |address: [u8; 4]| Guest::enter(&clients, address.into(), 2);
+        let (one, two) = (enter([127, 0, 0, 1]).unwrap(), enter([127, 0, 0, 1]).unwrap());
+        assert!(enter([127, 0, 0, 1]).is_none());
+        let other = enter([127, 0, 0, 2]).unwrap();
+        assert_eq!((one.count(), other.count()), (2, 1));
+        drop(two);
+        assert_eq!(one.count(), 1);
+        drop((one, other));
+        assert!(clients.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn where_few_connections_are_left_nobody_may_be_idle_for_long() {
+        let clients: Arc<Mutex<HashMap<IpAddr, usize>>> = Arc::default();
+        let enter = || Guest::enter(&clients, [127, 0, 0, 1].into(), 8).unwrap();
+        let (of_one, of_all) = (acceptor(100, 8), acceptor(8, 100));
+        let idle = TcpLimits::default().idle;
+        let guests: Vec<Guest> = (0..6).map(|_| enter()).collect();
+        assert_eq!(of_one.patience(&guests[0]), idle);
+        let last = enter();
+        assert_eq!(of_one.patience(&last), CROWDED);
+        // and those of everybody together
+        let held = of_all.slots.try_acquire_many(6).unwrap();
+        assert_eq!(of_all.patience(&last), idle);
+        let more = of_all.slots.try_acquire().unwrap();
+        assert_eq!(of_all.patience(&last), CROWDED);
+        drop((held, more));
+        // never longer than without a crowd
+        let limits = TcpLimits { idle: Duration::from_millis(5), ..of_one.limits };
+        assert_eq!(Acceptor { limits, ..of_one }.patience(&last), limits.idle);
+    }
+
+    #[test]
+    fn whole_messages_are_answered_and_the_rest_is_waited_for() {
+        let acceptor = acceptor(8, 8);
+        let client = ([127, 0, 0, 1], 4711).into();
+        let arrival = Arrival { client, view: View::Host, transport: Transport::Tcp };
+        // `a.m.local A` of this class, with its length
+        let question = |class: u8| {
+            let mut framed = vec![0, 27, 0x12, class, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            framed.extend_from_slice(b"\x01a\x01m\x05local\0\0\x01\0");
+            framed.push(class);
+            framed
+        };
+        let (right, other) = (question(1), question(3));
+        let mut input = [right.as_slice(), &other, b"\0\x03???", &right[..5]].concat();
+        let mut output = Output::default();
+        assert_eq!(acceptor.answer_all(&arrival, &mut input, &mut output).map(|forwards| forwards.len()), Some(0));
+        assert_eq!(input, right[..5]);
+        // the address, and a refusal
+        let written = output.written();
+        assert_eq!(written.len(), 2 + 43 + 2 + 27);
+        assert_eq!(written[..4], [0, 43, 0x12, 1]);
+        assert_eq!(written[41..49], [127, 0, 0, 2, 0, 27, 0x12, 3]);
+        assert_eq!((output.last().len(), acceptor.core.metrics.answered()), (27, 2));
+        assert_eq!(acceptor.core.metrics.ways().map(|(_, count)| count), [1, 1, 0, 0, 1]);
+        assert!(acceptor.answer_all(&arrival, &mut vec![0, 0, 1], &mut output).is_none());
+    }
+}

@@ -97,6 +97,9 @@ pub struct Status {
     #[serde(default)]
     pub dropped_upstreams: Vec<String>,
     pub questions: u64,
+    /// Answers from outside that were not passed on (DNS rebinding).
+    #[serde(default)]
+    pub kept_back: u64,
     pub uptime_seconds: u64,
 }
 
@@ -138,5 +141,29 @@ pub fn listen_error(address: SocketAddr, source: io::Error) -> ServerError {
         io::ErrorKind::AddrInUse => ServerError::AddressInUse { address },
         io::ErrorKind::PermissionDenied => ServerError::NotPermitted { address },
         _ => ServerError::Listen { address, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_bound_says_why() {
+        let address: SocketAddr = "127.0.0.1:53".parse().unwrap();
+        for (kind, said) in [
+            (io::ErrorKind::AddrInUse, "127.0.0.1:53 is taken by another process"),
+            (io::ErrorKind::PermissionDenied, "127.0.0.1:53 needs a privilege that this process lacks"),
+            (io::ErrorKind::AddrNotAvailable, "listening on 127.0.0.1:53"),
+        ] {
+            assert_eq!(listen_error(address, kind.into()).to_string(), said);
+        }
+    }
+
+    /// As they are registered with IANA.
+    #[test]
+    fn each_protocol_has_its_names_in_the_handshake() {
+        assert_eq!(Encrypted::Dot.alpn(), [b"dot"]);
+        assert_eq!(Encrypted::Doh.alpn(), [b"h2".as_slice(), b"http/1.1"]);
     }
 }

@@ -52,6 +52,8 @@ pub enum Hop {
     Minimal,
     /// A chain of CNAMEs that is too long.
     TooLong,
+    /// PowerDNS, which may know more of the zone, has not been asked yet.
+    Awaited { zone: String },
     /// The cache has it: `fresh` or `stale`.
     Cache { state: String },
     /// To be asked of one of these.
@@ -186,6 +188,7 @@ fn tell(answer: &Answer<'_>, path: &mut Vec<Hop>) {
         End::NxDomain(zone) => path.push(Hop::NoName { zone: zone.apex.to_string() }),
         End::Minimal => path.push(Hop::Minimal),
         End::TooLong => path.push(Hop::TooLong),
+        End::Awaited(zone) => path.push(Hop::Awaited { zone: zone.apex.to_string() }),
     }
 }
 
@@ -196,6 +199,11 @@ impl Trace {
             Hop::Rebound { name } => Some(name.as_str()),
             _ => None,
         })
+    }
+
+    /// Whether the platform's wildcard answers it: the name is nobody's.
+    pub fn is_from_wildcard(&self) -> bool {
+        self.path.iter().any(|hop| matches!(hop, Hop::Wildcard { layer: Layer::Wildcard, .. }))
     }
 
     /// Whether a record of PowerDNS's answers it.
@@ -229,6 +237,7 @@ impl std::fmt::Display for Hop {
             Self::NoName { zone } => write!(f, "there is no such name in {zone}"),
             Self::Minimal => f.write_str("ANY is answered with as little as possible (RFC 8482)"),
             Self::TooLong => f.write_str("the aliases do not come to an end"),
+            Self::Awaited { zone } => write!(f, "the records of {zone} in PowerDNS have not been read yet"),
             Self::Cache { state } => write!(f, "the cache has it ({state})"),
             Self::Upstream { servers } => {
                 let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
@@ -242,5 +251,107 @@ impl std::fmt::Display for Hop {
             ),
             Self::Refused => f.write_str("nobody is known who could be asked"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_and_codes_have_names() {
+        let types = [("aaaa", Some(28)), ("TYPE28", Some(28)), ("type65280", Some(65280)), ("TYPEX", None), ("", None)];
+        for (text, number) in types {
+            assert_eq!(record_type(text), number, "{text}");
+        }
+        assert_eq!([28, 65, 65280].map(type_name), ["AAAA", "HTTPS", "TYPE65280"]);
+        assert_eq!([0, 2, 3, 5].map(code_name), ["NOERROR", "SERVFAIL", "NXDOMAIN", "REFUSED"]);
+    }
+
+    #[test]
+    fn each_step_is_told_in_words() {
+        let (name, zone) = ("a.m.local".to_owned(), "m.local".to_owned());
+        let server = "192.0.2.1:53".parse().unwrap();
+        let found = |layer| Hop::Found { name: name.clone(), layer };
+        let wildcard = |layer| Hop::Wildcard { wildcard: "*.m.local".to_owned(), layer };
+        let alias = |layer| Hop::Alias { name: name.clone(), target: "b.m.local".to_owned(), layer };
+        for (hop, told, of_feed) in [
+            (Hop::Zone { zone: zone.clone() }, "lies in the zone m.local", false),
+            (Hop::NotOurs, "lies in no zone of ours", false),
+            (found(Layer::Own), "a.m.local has such records (the platform's own)", false),
+            (found(Layer::Fed), "a.m.local has such records (written into PowerDNS)", true),
+            (found(Layer::Special), "a.m.local has such records (reserved by an RFC)", false),
+            (
+                wildcard(Layer::Wildcard),
+                "there is no such name, so *.m.local stands for it (the platform's wildcard)",
+                false,
+            ),
+            (wildcard(Layer::Fed), "there is no such name, so *.m.local stands for it (written into PowerDNS)", true),
+            (alias(Layer::Own), "a.m.local leads on to b.m.local (the platform's own)", false),
+            (alias(Layer::Fed), "a.m.local leads on to b.m.local (written into PowerDNS)", true),
+            (Hop::NoData { zone: zone.clone() }, "the name exists in m.local, without records of this type", false),
+            (Hop::NoName { zone: zone.clone() }, "there is no such name in m.local", false),
+            (Hop::Awaited { zone }, "the records of m.local in PowerDNS have not been read yet", false),
+            (Hop::Minimal, "ANY is answered with as little as possible (RFC 8482)", false),
+            (Hop::TooLong, "the aliases do not come to an end", false),
+            (Hop::Cache { state: "stale".to_owned() }, "the cache has it (stale)", false),
+            (Hop::Upstream { servers: vec![server, server] }, "asked of 192.0.2.1:53, 192.0.2.1:53", false),
+            (Hop::Failed { server, reason: "no answer in time".into() }, "192.0.2.1:53: no answer in time", false),
+            (Hop::Refused, "nobody is known who could be asked", false),
+        ] {
+            assert_eq!(hop.to_string(), told);
+            let (rtype, rcode) = ("A".to_owned(), "NOERROR".to_owned());
+            let (name, path) = (name.clone(), vec![Hop::NotOurs, hop]);
+            let (answers, authority) = (Vec::new(), Vec::new());
+            let nobodys = told.ends_with("stands for it (the platform's wildcard)");
+            let trace = Trace { name, rtype, view: View::Host, path, rcode, answers, authority };
+            assert_eq!(trace.is_from_wildcard(), nobodys, "{told}");
+            assert_eq!((trace.is_from_feed(), trace.rebound()), (of_feed, None), "{told}");
+        }
+    }
+
+    /// What `dns query` tells of an answer of the zones.
+    #[test]
+    fn the_steps_of_an_answer_are_in_their_order() {
+        use crate::dns::tree::Tree;
+        use crate::model::{Record, RecordData, Zone};
+
+        let mut zone = Zone::new("m.local", 1);
+        let address = |last| RecordData::A([127, 0, 0, last].into());
+        let alias = |target: &str| RecordData::Cname(target.to_owned());
+        for (owner, data) in [
+            ("a.m.local", address(1)),
+            ("*.m.local", address(2)),
+            ("b.m.local", alias("a.m.local")),
+            ("c.m.local", alias("c.m.local")),
+            ("d.m.local", alias("example.com")),
+            ("e.m.local", alias("x.a.m.local")),
+        ] {
+            zone.records.push(Record::new(owner, data));
+        }
+        let tree = Tree::build(&[&zone], &std::collections::BTreeMap::new(), View::Host).unwrap();
+        let told = |owner: &str, qtype: u16| {
+            let Found::Answer(answer) = tree.resolve(&Name::parse(owner).unwrap(), qtype) else { panic!("{owner}") };
+            let mut path = Vec::new();
+            tell(&answer, &mut path);
+            let path: Vec<String> = path.iter().skip(1).map(ToString::to_string).collect();
+            path.join("; ")
+        };
+        let alias = |owner: &str, target: &str| format!("{owner}.m.local leads on to {target} (the platform's own)");
+        let wildcard = "there is no such name, so *.m.local stands for it (the platform's wildcard)";
+        let nothing = "the name exists in m.local, without records of this type";
+        assert_eq!(told("a.m.local", 1), "a.m.local has such records (the platform's own)");
+        assert_eq!(told("a.m.local", 28), nothing);
+        assert_eq!(told("a.m.local", 255), "ANY is answered with as little as possible (RFC 8482)");
+        assert_eq!(told("z.m.local", 1), format!("{wildcard}; z.m.local has such records (the platform's wildcard)"));
+        assert_eq!(told("z.m.local", 28), format!("{wildcard}; {nothing}"));
+        assert_eq!(told("z.a.m.local", 1), "there is no such name in m.local");
+        let last = "a.m.local has such records (the platform's own)";
+        assert_eq!(told("b.m.local", 1), format!("{}; {last}", alias("b", "a.m.local")));
+        assert_eq!(told("b.m.local", 5), alias("b", "a.m.local"));
+        let circle = alias("c", "c.m.local");
+        assert_eq!(told("c.m.local", 1), format!("{circle}; the aliases do not come to an end"));
+        assert_eq!(told("d.m.local", 1), alias("d", "example.com"));
+        assert_eq!(told("e.m.local", 1), format!("{}; there is no such name in m.local", alias("e", "x.a.m.local")));
     }
 }

@@ -2,7 +2,7 @@
 //! it. It is the reference: what it says, the ready answers of [`super::snapshot`] are made of.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
@@ -109,6 +109,8 @@ pub struct ZoneTree {
     pub negative: Option<(u32, Rdata)>,
     /// Bare `invalid` does not exist either.
     apex_missing: bool,
+    /// See [`Tree::await_rest`].
+    pub awaited: bool,
     nodes: BTreeMap<Name, Node>,
 }
 
@@ -175,12 +177,14 @@ pub enum End<'a> {
     Leaves(Name),
     /// A circle of CNAMEs, or more of them than anybody needs.
     TooLong,
+    /// Only PowerDNS knows, which has not been asked yet for this zone.
+    Awaited(&'a ZoneTree),
 }
 
 impl ZoneTree {
     fn new(apex: Name) -> Self {
         let nodes = BTreeMap::from([(apex.clone(), Node::default())]);
-        Self { apex, negative: None, apex_missing: false, nodes }
+        Self { apex, negative: None, apex_missing: false, awaited: false, nodes }
     }
 
     /// A platform's zone with what PowerDNS has for it, as one view sees it.
@@ -371,6 +375,15 @@ impl Tree {
         Ok(tree)
     }
 
+    /// What PowerDNS has for these zones is not known yet: a name that is none of the platform's own gets no answer. The
+    /// wildcard's would be a wrong address for each name that is written there.
+    pub fn await_rest(&mut self, apexes: &BTreeSet<Name>) {
+        for zone in self.zones.values_mut().filter(|zone| apexes.contains(&zone.apex)) {
+            zone.awaited = true;
+            zone.nodes.retain(|name, _| !name.is_wildcard());
+        }
+    }
+
     /// Removes from each zone what a deeper zone owns.
     fn cut(&mut self) {
         let apexes: Vec<Name> = self.zones.keys().cloned().collect();
@@ -440,7 +453,7 @@ impl Tree {
                     node
                 }
                 Place::Missing => {
-                    answer.end = End::NxDomain(zone);
+                    answer.end = if zone.awaited { End::Awaited(zone) } else { End::NxDomain(zone) };
                     break;
                 }
             };
@@ -456,7 +469,9 @@ impl Tree {
                 Some(Rdata::Name(target)) => Some((set, target.clone())),
                 _ => None,
             }) else {
-                answer.end = End::NoData(zone);
+                // our own name stands alone; others may have more there
+                let open = zone.awaited && (node.sets.is_empty() || name == zone.apex);
+                answer.end = if open { End::Awaited(zone) } else { End::NoData(zone) };
                 break;
             };
             answer.chain.push((name, set));
@@ -508,15 +523,204 @@ mod tests {
     use super::*;
     use crate::model::{Record, RecordData};
 
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    fn a(last: u8) -> RecordData {
+        RecordData::A([127, 0, 0, last].into())
+    }
+
+    fn alias(target: &str) -> RecordData {
+        RecordData::Cname(target.to_owned())
+    }
+
+    fn zone(apex: &str, records: &[(&str, RecordData)]) -> Zone {
+        let mut zone = Zone::new(apex, 7);
+        zone.records.extend(records.iter().map(|(owner, data)| Record::new(*owner, data.clone())));
+        zone
+    }
+
+    /// A line for each set of records and for each name without any, sorted.
+    fn shown(tree: &ZoneTree) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (owner, node) in tree.nodes() {
+            if node.sets.is_empty() {
+                lines.push(format!("{owner} -"));
+            }
+            for RrSet { rtype, ttl, data, layer } in &node.sets {
+                let data: Vec<String> = data
+                    .iter()
+                    .map(|data| match data {
+                        Rdata::Bytes(bytes) => format!("{bytes:?}"),
+                        Rdata::Name(target) => target.to_string(),
+                        Rdata::Mx(preference, host) => format!("{preference} {host}"),
+                        Rdata::Soa(soa) => format!("{} {} {:?}", soa.primary, soa.mailbox, soa.numbers),
+                    })
+                    .collect();
+                lines.push(format!("{owner} {rtype} {ttl} {layer:?} {}", data.join(" ")));
+            }
+        }
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn powerdns_fills_what_the_platform_leaves_open() {
+        let text = |text: &str| RecordData::Txt(vec![text.to_owned()]);
+        let mut ours = zone(
+            "m.local",
+            &[
+                ("m.local", text("o")),
+                ("a.m.local", a(2)),
+                ("a.m.local", a(2)),
+                ("*.m.local", a(3)),
+                ("*.m.local", text("o")),
+                ("*.x.m.local", alias("a.m.local")),
+                ("*.y.m.local", a(4)),
+                // a delegation
+                ("b.m.local", RecordData::Ns("ns.m.local".to_owned())),
+                ("b.c.m.local", a(5)),
+            ],
+        );
+        // the least of a set counts for all of it
+        ours.records.push(Record { ttl: 10, ..Record::new("a.m.local", a(6)) });
+        ours.records.push(Record { ttl: 90, ..Record::new("a.m.local", a(7)) });
+        let soa = Rdata::Soa(Box::new(SoaData { primary: name("p"), mailbox: name("p"), numbers: [3; 5] }));
+        let bytes = |bytes: &[u8]| Rdata::Bytes(bytes.into());
+        let records = [
+            ("m.local", TYPE_SOA, soa),
+            ("m.local", TYPE_NS, Rdata::Name(name("p"))),
+            ("m.local", TYPE_CNAME, Rdata::Name(name("p"))),
+            ("m.local", 16, bytes(b"\x01p")),
+            ("m.local", 15, Rdata::Mx(10, name("p"))),
+            ("a.m.local", 16, bytes(b"\x01p")),
+            ("*.m.local", TYPE_A, bytes(&[9, 0, 0, 3])),
+            ("*.x.m.local", TYPE_A, bytes(&[9, 0, 0, 4])),
+            ("*.y.m.local", TYPE_CNAME, Rdata::Name(name("p"))),
+            // an alias next to other records cannot be meant
+            ("d.m.local", TYPE_CNAME, Rdata::Name(name("p"))),
+            ("d.m.local", TYPE_A, bytes(&[9, 0, 0, 5])),
+            ("d.m.local", TYPE_A, bytes(&[9, 0, 0, 5])),
+            ("e.m.local", TYPE_CNAME, Rdata::Name(name("p"))),
+            ("e.m.local", TYPE_CNAME, Rdata::Name(name("q"))),
+            // a signature, a delegation, a name elsewhere
+            ("f.m.local", 46, bytes(b"?")),
+            ("g.m.local", TYPE_NS, Rdata::Name(name("p"))),
+            ("x.example", TYPE_A, bytes(&[9, 0, 0, 6])),
+        ];
+        let records = records.map(|(owner, rtype, data)| FedRecord { name: name(owner), rtype, ttl: 60, data });
+        let fed = FedZone { serial: 3, records: records.into() };
+        let tree = ZoneTree::build(&ours, Some(&fed), View::Host).unwrap();
+        assert_eq!(
+            shown(&tree),
+            [
+                "*.m.local 1 60 Fed [9, 0, 0, 3]",
+                "*.m.local 16 30 Wildcard [1, 111]",
+                "*.x.m.local 1 60 Fed [9, 0, 0, 4]",
+                "*.y.m.local 5 60 Fed p",
+                "a.m.local 1 10 Own [127, 0, 0, 2] [127, 0, 0, 6] [127, 0, 0, 7]",
+                "b.c.m.local 1 30 Own [127, 0, 0, 5]",
+                "c.m.local -",
+                "d.m.local 1 60 Fed [9, 0, 0, 5]",
+                "e.m.local 5 60 Fed p",
+                "m.local 15 60 Fed 10 p",
+                "m.local 16 30 Own [1, 111]",
+                "m.local 2 30 Own ns.m.local",
+                "m.local 6 30 Own ns.m.local hostmaster.m.local [10, 60, 10, 3600, 30]",
+                "x.m.local -",
+                "y.m.local -",
+            ]
+        );
+        let Some((30, Rdata::Soa(negative))) = &tree.negative else { panic!("{:?}", tree.negative) };
+        assert_eq!(negative.numbers, [10, 60, 10, 3600, 30]);
+    }
+
+    #[test]
+    fn a_question_ends_in_the_zone_that_it_leads_to() {
+        let mut outer = zone("m.local", &[("*.m.local", a(3)), ("to.m.local", alias("away.x.y.m.local"))]);
+        for number in 1..10 {
+            let (owner, next) = (format!("c{number}.m.local"), format!("c{}.m.local", number + 1));
+            outer.records.push(Record::new(owner, alias(&next)));
+        }
+        let inner = zone("x.y.m.local", &[]);
+        let reserved = zone("x.invalid", &[]);
+        let tree = Tree::build(&[&outer, &inner, &reserved], &BTreeMap::new(), View::Host).unwrap();
+        let found = |owner: &str, qtype: u16| match tree.resolve(&name(owner), qtype) {
+            Found::NotOurs => "not ours".to_owned(),
+            Found::Answer(answer) => {
+                let end = match &answer.end {
+                    End::Data => "data".to_owned(),
+                    End::NoData(zone) => format!("nothing in {}", zone.apex),
+                    End::NxDomain(zone) => format!("no name in {}", zone.apex),
+                    End::Minimal => "minimal".to_owned(),
+                    End::Leaves(target) => format!("leaves for {target}"),
+                    End::TooLong => "too long".to_owned(),
+                    End::Awaited(zone) => format!("not known yet in {}", zone.apex),
+                };
+                let wildcard = answer.wildcard.map_or(String::new(), |owner| format!(" by {owner}"));
+                format!("{}: {} {end}{wildcard}", answer.zone.apex, answer.chain.len())
+            }
+        };
+        for (owner, qtype, expected) in [
+            ("z.m.local", TYPE_A, "m.local: 1 data by *.m.local"),
+            ("z.m.local", TYPE_AAAA, "m.local: 0 nothing in m.local by *.m.local"),
+            // what lies above another zone exists (RFC 8020), and no wildcard covers what is below it (RFC 4592 3.3.1)
+            ("y.m.local", TYPE_A, "m.local: 0 nothing in m.local"),
+            ("y.m.local", TYPE_ANY, "m.local: 0 nothing in m.local"),
+            ("z.y.m.local", TYPE_A, "m.local: 0 no name in m.local"),
+            ("x.y.m.local", TYPE_A, "x.y.m.local: 0 nothing in x.y.m.local"),
+            ("z.x.y.m.local", TYPE_A, "x.y.m.local: 0 no name in x.y.m.local"),
+            ("to.m.local", TYPE_A, "m.local: 1 no name in x.y.m.local"),
+            // eight aliases at most
+            ("c2.m.local", TYPE_A, "m.local: 8 too long"),
+            ("c3.m.local", TYPE_A, "m.local: 8 data by *.m.local"),
+            ("invalid", TYPE_A, "invalid: 0 nothing in invalid"),
+            ("z.invalid", TYPE_A, "invalid: 0 no name in invalid"),
+            ("localhost", TYPE_A, "localhost: 1 data"),
+            ("local", TYPE_A, "not ours"),
+            (".", TYPE_A, "not ours"),
+        ] {
+            assert_eq!(found(owner, qtype), expected, "{owner} {qtype}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_only_powerdns_knows_before_it_was_asked() {
+        let to = ("to.m.local", alias("z.m.local"));
+        let own = [("*.m.local", a(1)), ("web.m.local", a(2)), ("*.b.s.m.local", a(3)), to];
+        let (ours, other) = (zone("m.local", &own), zone("n.local", &[("*.n.local", a(4))]));
+        let mut tree = Tree::build(&[&ours, &other], &BTreeMap::new(), View::Host).unwrap();
+        tree.await_rest(&[name("m.local"), name("x.local")].into());
+        let end = |owner: &str, qtype: u16| match tree.resolve(&name(owner), qtype) {
+            Found::Answer(answer) => format!("{} {}", answer.chain.len(), matches!(answer.end, End::Awaited(_))),
+            Found::NotOurs => "not ours".to_owned(),
+        };
+        for (owner, qtype, expected) in [
+            ("web.m.local", TYPE_A, "1 false"),
+            ("web.m.local", TYPE_AAAA, "0 false"),
+            ("z.web.m.local", TYPE_A, "0 true"),
+            ("z.m.local", TYPE_A, "0 true"),
+            ("z.m.local", TYPE_ANY, "0 true"),
+            ("z.b.s.m.local", TYPE_A, "0 true"),
+            ("s.m.local", TYPE_A, "0 true"),
+            ("to.m.local", TYPE_A, "1 true"),
+            ("to.m.local", TYPE_CNAME, "1 false"),
+            ("m.local", TYPE_SOA, "1 false"),
+            ("m.local", 15, "0 true"),
+            ("z.n.local", TYPE_A, "1 false"),
+            ("localhost", TYPE_A, "1 false"),
+        ] {
+            assert_eq!(end(owner, qtype), expected, "{owner} {qtype}");
+        }
+    }
+
     /// RFC 1034 3.6.2: a CNAME stands alone, in whatever order the records come, and never at the apex.
     #[test]
     fn a_cname_shares_its_name_with_nothing() {
-        let alias = |target: &str| RecordData::Cname(target.to_owned());
-        let address = RecordData::A([127, 0, 0, 2].into());
+        let address = a(2);
         let build = |records: &[(&str, RecordData)], view: View| {
-            let mut zone = Zone::new("macula.local", 1);
-            zone.records.extend(records.iter().map(|(name, data)| Record::new(*name, data.clone())));
-            ZoneTree::build(&zone, None, view).map(drop).map_err(|error| error.reason)
+            ZoneTree::build(&zone("macula.local", records), None, view).map(drop).map_err(|error| error.reason)
         };
         for refused in [
             vec![("a.macula.local", alias("b.macula.local")), ("a.macula.local", address.clone())],

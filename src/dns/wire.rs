@@ -64,7 +64,8 @@ pub fn skip_name(bytes: &[u8], at: usize) -> Option<usize> {
             0xC0.. => return (position + 2 <= bytes.len()).then_some(position + 2),
             _ => return None,
         }
-        if position - at > 255 {
+        // with the root's zero a name has 255 bytes at most
+        if position - at > 254 {
             return None;
         }
     }
@@ -258,5 +259,155 @@ impl<'a> Query<'a> {
             None => usize::from(UDP_SIZE_PLAIN),
             Some(edns) => usize::from(edns.size.clamp(UDP_SIZE_PLAIN, UDP_SIZE)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name of labels of these lengths.
+    fn labels(lengths: &[usize]) -> Vec<u8> {
+        let mut wire = Vec::new();
+        for length in lengths {
+            wire.push(*length as u8);
+            wire.resize(wire.len() + length, b'x');
+        }
+        wire.push(0);
+        wire
+    }
+
+    #[test]
+    fn names_are_skipped_without_following_them() {
+        let ends = |bytes: &[u8], at: usize, end: Option<usize>| assert_eq!(skip_name(bytes, at), end, "{bytes:?}");
+        ends(b"??\x01a\0??", 2, Some(5));
+        ends(b"?\x01a\xc0\x02", 1, Some(5));
+        ends(b"?\xff\xff", 1, Some(3));
+        for cut in [b"".as_slice(), b"\x01", b"\x01a", b"\x01a\xc0", b"\x40a\0", b"\x80a\0", b"\xbfa\0"] {
+            ends(cut, 0, None);
+        }
+        // a name that is not compressed ends where it ends for everybody else, and is as long at most (RFC 1035 2.3.4)
+        for lengths in [&[1][..], &[], &[63, 2], &[63, 63, 63, 61], &[63, 63, 63, 62], &[63, 63, 63, 63]] {
+            let bytes = [b"??".as_slice(), &labels(lengths)].concat();
+            assert_eq!(skip_name(&bytes, 2), skip_plain_name(&bytes, 2), "{lengths:?}");
+        }
+        let mut pointing = labels(&[63, 63, 63, 61]);
+        pointing.truncate(254);
+        pointing.extend_from_slice(&[0xC0, 0]);
+        ends(&pointing, 0, Some(256));
+    }
+
+    #[test]
+    fn numbers_and_records_are_read_where_they_lie() {
+        let bytes = [0, 1, 2, 3, 4];
+        assert_eq!((u16_at(&bytes, 1), u32_at(&bytes, 1)), (Some(0x0102), Some(0x0102_0304)));
+        assert_eq!((u16_at(&bytes, 4), u32_at(&bytes, 2)), (None, None));
+
+        let message = b"??\x01a\0\0\x10\0\x03\x01\x02\x03\x04\0\x02hi";
+        let record =
+            RawRecord { start: 2, rtype: TYPE_TXT, class: 3, ttl: 0x0102_0304, ttl_at: 9, data_at: 15, data_len: 2 };
+        assert_eq!(RawRecord::read(message, 2), Some(record));
+        assert_eq!((record.end(), record.data(message)), (17, b"hi".as_slice()));
+        // neither its data nor what stands before it may be cut off
+        for length in 2..17 {
+            assert_eq!(RawRecord::read(&message[..length], 2), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn the_options_of_a_question_follow_each_other() {
+        let read = |options: &'static [u8]| -> Vec<Result<(u16, &'static [u8]), Malformed>> {
+            Edns { size: 512, version: 0, dnssec_ok: false, options }.options().collect()
+        };
+        let first: Result<_, Malformed> = Ok((12, b"ab".as_slice()));
+        assert!(read(b"").is_empty());
+        assert_eq!(read(b"\0\x0c\0\x02ab\0\x0a\0\0"), [first, Ok((10, b"".as_slice()))]);
+        assert_eq!(read(b"\0\x0c\0\x02ab\0\x0a\0"), [first, Err(Malformed)]);
+        assert_eq!(read(b"\0\x0c\0\x03ab"), [Err(Malformed)]);
+    }
+
+    /// The question `A AAAA IN` behind this header, and what comes after it.
+    fn message(flags: u16, counts: [u16; 4], rest: &[u8]) -> Vec<u8> {
+        let mut message = vec![0x12, 0x34];
+        for number in [flags].into_iter().chain(counts) {
+            message.extend_from_slice(&number.to_be_bytes());
+        }
+        message.extend_from_slice(b"\x01A\0\0\x1c\0\x01");
+        message.extend_from_slice(rest);
+        message
+    }
+
+    /// 4096 bytes, DO, no options.
+    const OPT: &[u8] = b"\0\0\x29\x10\0\0\0\x80\0\0\0";
+    const ADDRESS: &[u8] = b"\0\0\x01\0\x01\0\0\0\0\0\x04abcd";
+
+    #[test]
+    fn a_question_is_read_whole() {
+        let edns = Edns { size: 4096, version: 0, dnssec_ok: true, options: &[] };
+        let expected = Query {
+            id: 0x1234,
+            flags: 0x0110,
+            question: b"\x01A\0\0\x1c\0\x01",
+            qtype: TYPE_AAAA,
+            qclass: CLASS_IN,
+            edns: Some(edns),
+        };
+        let all = message(0x0110, [1, 0, 0, 1], OPT);
+        let query = Query::parse(&all).unwrap();
+        assert_eq!(query, expected);
+        assert_eq!((query.qname(), query.name()), (b"\x01A\0".as_slice(), Name::parse("a").ok()));
+        assert!(query.recursion_desired() && !Query { flags: 0xFEFF, ..query }.recursion_desired());
+        // records of other types may stand in every section, and OPT among them in the last
+        let among = message(0, [1, 1, 1, 2], &[ADDRESS, ADDRESS, ADDRESS, OPT].concat());
+        assert_eq!(Query::parse(&among).unwrap().edns, Some(edns));
+        let other = message(0, [1, 0, 0, 1], b"\0\0\x29\0\x64\x07\x03\x7f\xff\0\x04\0\x0a\0\0");
+        let found = Query::parse(&other).unwrap().edns;
+        assert_eq!(found, Some(Edns { size: 100, version: 3, dnssec_ok: false, options: b"\0\x0a\0\0" }));
+
+        let limit = |edns| Query { edns, ..query }.udp_limit();
+        let sized = |size| limit(Some(Edns { size, ..edns }));
+        assert_eq!((limit(None), [100, 512, 1000, 1232, 4096].map(sized)), (512, [512, 512, 1000, 1232, 1232]));
+    }
+
+    #[test]
+    fn what_is_not_a_question_says_which_kind_it_is() {
+        let whole = message(0x0100, [1, 0, 0, 0], b"");
+        assert!(Query::parse(&whole).is_ok());
+        let two = [OPT, OPT].concat();
+        for (why, message, kind) in [
+            ("no header", whole[..11].to_vec(), NotAQuery::Noise),
+            ("next to nothing", whole[..3].to_vec(), NotAQuery::Noise),
+            ("a header alone", whole[..12].to_vec(), NotAQuery::Malformed),
+            ("cut off", whole[..18].to_vec(), NotAQuery::Malformed),
+            ("an answer", message(0x8100, [1, 0, 0, 0], b""), NotAQuery::Noise),
+            ("the answer to an update", message(0xA900, [1, 0, 0, 0], b""), NotAQuery::Noise),
+            ("an update", message(0x2900, [1, 0, 0, 0], b""), NotAQuery::Operation),
+            ("no question", message(0x0100, [0, 0, 0, 0], b""), NotAQuery::Malformed),
+            ("two questions", message(0x0100, [2, 0, 0, 0], b"\x01a\0\0\x01\0\x01"), NotAQuery::Malformed),
+            ("a byte too many", message(0x0100, [1, 0, 0, 0], b"?"), NotAQuery::Malformed),
+            ("no OPT where one is counted", message(0x0100, [1, 0, 0, 1], b""), NotAQuery::Malformed),
+            ("OPT as the answer", message(0x0100, [1, 1, 0, 0], OPT), NotAQuery::Malformed),
+            ("OPT as the authority", message(0x0100, [1, 0, 1, 0], OPT), NotAQuery::Malformed),
+            ("OPT twice", message(0x0100, [1, 0, 0, 2], &two), NotAQuery::Malformed),
+            (
+                "OPT of a name",
+                message(0x0100, [1, 0, 0, 1], &[b"\x01b".as_slice(), OPT].concat()),
+                NotAQuery::Malformed,
+            ),
+            (
+                "an option cut off",
+                message(0x0100, [1, 0, 0, 1], b"\0\0\x29\x10\0\0\0\0\0\0\x01\0"),
+                NotAQuery::Malformed,
+            ),
+        ] {
+            assert_eq!(Query::parse(&message), Err(kind), "{why}");
+        }
+    }
+
+    #[test]
+    fn some_types_name_no_records() {
+        let of = |types: [u16; 5]| types.map(is_meta);
+        assert_eq!(of([41, 128, 249, 252, 254]), [true; 5]);
+        assert_eq!(of([1, 40, 127, 255, 256]), [false; 5]);
     }
 }

@@ -139,3 +139,75 @@ impl Writer {
         self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `A.b A IN`, 21 bytes with the header.
+    const QUESTION: &[u8] = b"\x01A\x01b\0\0\x01\0\x01";
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    #[test]
+    fn names_point_at_the_question_its_zone_and_each_other() {
+        let mut writer = Writer::new(QUESTION, Some(&name("b")));
+        assert_eq!(writer.position(), 21);
+        assert!(writer.record(&name("a.b"), 5, 0x0102_0304, |writer| writer.name(&name("c.b"))));
+        writer.name(&name("x.c.b"));
+        let expected = b"\xc0\x0c\0\x05\0\x01\x01\x02\x03\x04\0\x04\x01c\xc0\x0e\x01x\xc0\x21";
+        assert_eq!(writer.bytes()[21..], *expected);
+        // those that move with the length of the question: not the one at all of it
+        assert_eq!(writer.pointers, [35, 39]);
+        writer.header(0x0102, 3, 4, 5, 6, 7);
+        assert_eq!(writer.bytes()[..HEADER], [1, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7]);
+        // the root is shorter than a pointer at it
+        let mut writer = Writer::new(b"\0\0\x01\0\x01", None);
+        writer.owner(&Name::root());
+        assert_eq!(writer.finish()[17..], [0]);
+    }
+
+    /// A pointer has 14 bits (RFC 1035 4.1.4).
+    #[test]
+    fn nothing_points_further_than_a_pointer_can_say() {
+        let twice = |at: usize| {
+            let mut writer = Writer::new(&[], None);
+            writer.put(&vec![0; at - HEADER]);
+            for _ in 0..2 {
+                writer.name(&name("a.b"));
+            }
+            writer.finish().split_off(at)
+        };
+        assert_eq!(twice(0x3FFF), b"\x01a\x01b\0\xff\xff");
+        assert_eq!(twice(0x4000), b"\x01a\x01b\0\x01a\x01b\0");
+        // the end of the name can be out of reach when its beginning is not
+        let mut writer = Writer::new(&[], None);
+        writer.put(&vec![0; 0x3FFE - HEADER]);
+        for text in ["a.b", "c.b"] {
+            writer.name(&name(text));
+        }
+        assert_eq!(writer.finish().split_off(0x3FFE), b"\x01a\x01b\0\x01c\x01b\0");
+    }
+
+    #[test]
+    fn a_record_that_is_too_long_leaves_nothing_behind() {
+        let mut writer = Writer::new(QUESTION, Some(&name("b")));
+        let before = writer.bytes().to_vec();
+        for owner in ["x.y", "b"] {
+            assert!(!writer.record(&name(owner), 16, 1, |writer| {
+                writer.name(&name("v.w"));
+                writer.put(&[0; 65_535]);
+            }));
+            assert_eq!((writer.bytes(), writer.pointers.len()), (before.as_slice(), 0), "{owner}");
+        }
+        // a name that was given up with it is no place to point at
+        for text in ["x.y", "v.w"] {
+            writer.name(&name(text));
+        }
+        assert_eq!(writer.bytes()[21..], *b"\x01x\x01y\0\x01v\x01w\0");
+        assert!(writer.record(&name("b"), 16, 1, |writer| writer.put(&[0; 65_535])));
+        assert_eq!(writer.bytes()[31..43], *b"\xc0\x0e\0\x10\0\x01\0\0\0\x01\xff\xff");
+    }
+}

@@ -191,6 +191,69 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_takes_the_packets_that_all_of_its_conditions_fit() {
+        let packet = packet("br-1", "eth0", 443);
+        for (rule, target) in [
+            ("-j ACCEPT", Some("ACCEPT")),
+            ("-g OWN", Some("OWN")),
+            ("-i br-1 -j DROP", Some("DROP")),
+            ("-i br-+ -j DROP", Some("DROP")),
+            ("-i br- -j DROP", None),
+            ("-i eth0 -j DROP", None),
+            ("! -i eth0 -j DROP", Some("DROP")),
+            ("! -i br-1 -j DROP", None),
+            ("-o eth+ -j DROP", Some("DROP")),
+            ("-o br-1 -j DROP", None),
+            ("-s 10.222.7.9 -j DROP", Some("DROP")),
+            ("-s 10.222.7.8/31 -j DROP", Some("DROP")),
+            ("-s 10.222.7.5/32 -j DROP", None),
+            ("-d 10.222.7.5/32 -j DROP", Some("DROP")),
+            ("-d 10.222.7.9/32 -j DROP", None),
+            ("-d nowhere -j DROP", None),
+            ("-p tcp -j DROP", Some("DROP")),
+            ("-p all -j DROP", Some("DROP")),
+            ("-p udp -j DROP", None),
+            ("! -p udp -j DROP", Some("DROP")),
+            ("-p tcp -m tcp --dport 443 -j DROP", Some("DROP")),
+            ("-p tcp -m tcp --dport 44 -j DROP", None),
+            ("-p tcp -m tcp ! --dport 44 -j DROP", Some("DROP")),
+            ("-i br-1 ! -o eth0 -p tcp -j DROP", None),
+            ("! -i eth0 -o br-1 -j DROP", None),
+            ("-m conntrack --ctstate NEW,ESTABLISHED -j DROP", Some("DROP")),
+            ("-m conntrack --ctstate RELATED,ESTABLISHED -j DROP", None),
+            ("-m state --state NEW -j DROP", Some("DROP")),
+            ("-m comment --comment \"! -i br-1 -j ACCEPT\" -j DROP", Some("DROP")),
+            ("-j REJECT --reject-with icmp-port-unreachable", Some("REJECT")),
+            ("-j SNAT --to-source 192.0.2.7 --random --persistent", Some("SNAT")),
+            ("-j MASQUERADE --to-ports 1024-65535 --random-fully", Some("MASQUERADE")),
+            ("-j DNAT --to-destination 10.0.0.1:80", Some("DNAT")),
+            // what is not known here, and what is cut off
+            ("-m mark --mark 0x1 -j DROP", None),
+            ("-j DROP -i", None),
+            ("-i br-1", None),
+        ] {
+            assert_eq!(matching(rule, packet), target, "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_target_ends_the_way_or_lets_the_packet_go_on() {
+        let of = |target: &str| {
+            let rules = format!("-P FORWARD ACCEPT\n-A FORWARD -j {target}\n-A FORWARD -i br-1 -j DROP\n");
+            fate(&rules, "FORWARD", packet("br-1", "eth0", 443)).unwrap()
+        };
+        for target in ["ACCEPT", "DROP", "REJECT", "MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP"] {
+            let rule = format!("-A FORWARD -j {target}");
+            let drops = ["DROP", "REJECT"].contains(&target);
+            assert_eq!((of(target).drops(), of(target)), (drops, Fate { target: target.to_owned(), rule }));
+        }
+        assert_eq!(of("LOG").rule, "-A FORWARD -i br-1 -j DROP");
+        assert_eq!(of("RETURN").rule, "-P FORWARD ACCEPT");
+        // a chain of its own that says nothing of it
+        assert_eq!(fate("-A FORWARD -j OWN\n-A OWN -i br-2 -j DROP\n", "FORWARD", packet("br-1", "eth0", 443)), None);
+    }
+
+    #[test]
     fn masquerading_is_found() {
         let nat = "-P POSTROUTING ACCEPT\n-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\n-A POSTROUTING -s 10.222.7.0/24 ! -o br-1 -j MASQUERADE\n";
         assert_eq!(fate(nat, "POSTROUTING", packet("br-1", "eth0", 1)).unwrap().target, "MASQUERADE");

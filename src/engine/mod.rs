@@ -239,6 +239,13 @@ pub trait Containers: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Folders of a container that lie in memory and that the engine's archives do not reach: what an archive has there
+    /// are files of the container's own, which the folder hides from its programs.
+    async fn in_memory(&self, container: &str) -> Result<Vec<PathBuf>, EngineError> {
+        let _ = container;
+        Ok(Vec::new())
+    }
+
     /// The test of a container's health check, its own or its image's, as in a Compose file. Empty: there is none, or the
     /// engine does not say.
     async fn health_test(&self, container: &str) -> Result<Vec<String>, EngineError> {

@@ -33,6 +33,16 @@ impl Applied {
         self.created.is_empty() && self.changed.is_empty()
     }
 
+    /// Together with what another application did.
+    pub fn with(mut self, other: Self) -> Self {
+        self.created.extend(other.created);
+        self.changed.extend(other.changed);
+        self.created.sort();
+        self.changed.sort();
+        self.unchanged += other.unchanged;
+        self
+    }
+
     fn add(&mut self, object: String, outcome: Outcome) {
         match outcome {
             Outcome::Created | Outcome::Homeless => self.created.push(object),

@@ -167,6 +167,12 @@ impl KubernetesError {
                 || message.contains("may not change once set"))
     }
 
+    /// A webhook that the cluster has to ask does not answer.
+    pub(super) fn is_silent_webhook(&self) -> bool {
+        matches!(self, Self::Refused { message, .. }
+            if message.contains("failed calling webhook") && !message.contains("denied the request"))
+    }
+
     /// A webhook cannot say what it would say.
     pub(super) fn is_no_dry_run(&self) -> bool {
         matches!(self, Self::Refused { code: 400, message, .. } if message.contains("does not support dry run"))

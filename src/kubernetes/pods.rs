@@ -132,7 +132,7 @@ impl fmt::Display for Trouble {
                     ImageTrouble::Denied => "may not be pulled without a login",
                     ImageTrouble::RateLimited => "cannot be pulled now, the registry's limit is reached",
                     ImageTrouble::Network => "cannot be pulled, its registry is not reached",
-                    ImageTrouble::Invalid => "is no name of an image",
+                    ImageTrouble::Invalid => "is not a valid image name",
                     ImageTrouble::Tls => "cannot be pulled, no TLS with its registry",
                     ImageTrouble::Other => "cannot be pulled",
                 };

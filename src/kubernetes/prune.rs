@@ -26,6 +26,17 @@ pub(super) struct Unwanted {
     uid: Option<String>,
 }
 
+impl Unwanted {
+    /// Nothing that was made in its place meanwhile.
+    fn how(&self) -> DeleteParams {
+        match &self.uid {
+            Some(uid) => DeleteParams::background()
+                .preconditions(Preconditions { uid: Some(uid.clone()), ..Preconditions::default() }),
+            None => DeleteParams::background(),
+        }
+    }
+}
+
 impl Kubernetes {
     /// Deletes every object of the platform that is in none of the add-ons, and says which. An object
     /// is ours when it bears our labels and was applied by us, was not there before us, and belongs to
@@ -76,12 +87,8 @@ impl Kubernetes {
     /// Deletes these, and says which.
     pub(super) async fn delete(&self, gone: Vec<Unwanted>) -> Result<Vec<String>, KubernetesError> {
         let mut deleted = Vec::new();
-        for Unwanted { api, object, uid } in gone {
-            let how = match uid {
-                Some(uid) => DeleteParams::background()
-                    .preconditions(Preconditions { uid: Some(uid), ..Preconditions::default() }),
-                None => DeleteParams::background(),
-            };
+        for one in gone {
+            let (how, Unwanted { api, object, .. }) = (one.how(), &one);
             let attempt = || async {
                 let gone = api.delete(&object.name, &how).await;
                 match gone.map_err(|error| self.error("delete", object.to_string(), error)) {
@@ -96,6 +103,23 @@ impl Kubernetes {
             }
         }
         Ok(deleted)
+    }
+
+    /// Whether the API server would delete these, by its own dry run: what it refuses is told before the first one is
+    /// gone.
+    ///
+    /// # Errors
+    /// What it refuses, but for what may be different in a moment.
+    pub(super) async fn check_deletions(&self, gone: &[Unwanted]) -> Result<(), KubernetesError> {
+        let checks = gone.iter().map(|one| async move {
+            let would = one.api.delete(&one.object.name, &one.how().dry_run()).await;
+            match would.map_err(|error| self.error("delete", one.object.to_string(), error)) {
+                Err(KubernetesError::Refused { code: 404 | 409, .. }) => Ok(()),
+                Err(error) if error.is_passing() || error.is_no_dry_run() => Ok(()),
+                other => other.map(drop),
+            }
+        });
+        stream::iter(checks.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     async fn discovery(&self) -> Result<Discovery, KubernetesError> {

@@ -22,17 +22,18 @@ pub struct Autoscaler {
 }
 
 impl Kubernetes {
-    /// Whether an autoscaler decides how many pods a workload has.
+    /// Whether an autoscaler decides how many pods a workload has; `None`: the user may not see.
     ///
     /// # Errors
     /// When the API server does not answer.
-    pub async fn is_autoscaled(&self, workload: &Workload) -> Result<bool, KubernetesError> {
+    pub async fn is_autoscaled(&self, workload: &Workload) -> Result<Option<bool>, KubernetesError> {
         let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), &workload.namespace);
         let found = api.list(&ListParams::default()).await;
         match found.map_err(|error| self.error("list", "autoscalers".into(), error)) {
-            Ok(found) => Ok(found.items.iter().any(|scaler| is_of(scaler, workload))),
+            Ok(found) => Ok(Some(found.items.iter().any(|scaler| is_of(scaler, workload)))),
             // a cluster that knows none
-            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) if error.is_not_found() => Ok(Some(false)),
+            Err(KubernetesError::Refused { code: 403, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -44,6 +44,8 @@ const OF_CLUSTER: [(&str, &str); 5] = [
     ("discovery.k8s.io", "EndpointSlice"),
     ("coordination.k8s.io", "Lease"),
 ];
+/// A webhook that is about to answer does so within this.
+const WEBHOOKS: Duration = Duration::from_secs(5);
 /// Between two looks at what is ending.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
 
@@ -79,8 +81,10 @@ impl StackOwner<'_> {
 /// What is in a stack's place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Foreign {
-    /// Objects of the stack's names that are not the stack's.
+    /// Objects of the stack's names that are not the stack's, and whose they are where these are several or unknown.
     pub objects: Vec<String>,
+    /// The other platform that all of these belong to.
+    pub by: Option<String>,
     /// Other stacks of the platform that all of these belong to.
     pub stacks: Vec<String>,
     /// Its namespace is there, and somebody else's.
@@ -143,9 +147,13 @@ impl Kubernetes {
         let looks: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
         let mut all = Foreign::default();
         let (of_platform, mut strange) = (StackOwner { stack: None, ..owner }, false);
+        let mut platforms: BTreeSet<Option<String>> = BTreeSet::new();
+        let mut names: Vec<(String, Option<String>)> = Vec::new();
         for (object, own, found) in looks {
-            let labels = found.iter().flatten().map(|found| found.labels()).find(|labels| of_platform.owns(labels));
+            let there = found.as_ref().and_then(Option::as_ref);
+            let labels = there.map(|found| found.labels()).filter(|labels| of_platform.owns(labels));
             let stack = labels.and_then(|labels| labels.get(label::STACK)).cloned();
+            let (platform, whose) = (there.and_then(platform_of), there.and_then(whose));
             let others = match (found, own) {
                 (Some(None), false) => {
                     all.missing.push((object.kind.clone(), object.name.clone()));
@@ -158,7 +166,8 @@ impl Kubernetes {
             match others && object.kind == "Namespace" {
                 true => all.namespace = true,
                 false if others => {
-                    all.objects.push(object.to_string());
+                    names.push((object.to_string(), whose));
+                    platforms.insert(platform);
                     strange |= stack.is_none();
                     all.stacks.extend(stack.filter(|stack| !all.stacks.contains(stack)));
                 }
@@ -168,6 +177,14 @@ impl Kubernetes {
         if strange {
             all.stacks.clear();
         }
+        let platform = platforms.pop_first().filter(|_| platforms.is_empty()).flatten();
+        all.by = platform.filter(|platform| platform != owner.platform);
+        let is_said = all.by.is_some() || !all.stacks.is_empty();
+        let named = |(name, whose): (String, Option<String>)| match whose.filter(|_| !is_said) {
+            Some(whose) => format!("{name} ({whose})"),
+            None => name,
+        };
+        all.objects = names.into_iter().map(named).collect();
         all.stacks.sort();
         all.objects.sort();
         all.missing.sort();
@@ -190,20 +207,30 @@ impl Kubernetes {
         self.drift(&package(objects)).await
     }
 
-    /// Whether the API server would take these, by its own dry run. What it may take in a moment is no trouble yet. What
-    /// goes into a namespace that is not there, or in place of what cannot be changed, is tried in `default`, where only its
-    /// form is looked at.
+    /// Whether the API server would take these, by its own dry run. What it may take in a moment is no trouble yet, but
+    /// for a webhook that does not answer. What goes into a namespace that is not there, or in place of what cannot be
+    /// changed, is tried in `default`, where only its form is looked at.
     ///
     /// # Errors
     /// What it refuses.
     pub async fn check_objects(&self, objects: &[Value]) -> Result<(), KubernetesError> {
         let checks = objects.iter().filter_map(|manifest| Some((Identity::of(manifest)?, manifest)));
+        let deadline = Instant::now() + WEBHOOKS.min(self.patience);
         let checks = checks.map(|(object, manifest)| async move {
-            match self.one(&object, manifest, true).await {
-                Ok(Outcome::Homeless | Outcome::Replaced) => self.in_default(&object, manifest).await,
-                Err(error) if error.is_no_dry_run() => Ok(()),
-                Err(error) if error.is_passing() && !matches!(error, KubernetesError::Unreachable { .. }) => Ok(()),
-                other => other.map(drop),
+            loop {
+                match self.one(&object, manifest, true).await {
+                    Ok(Outcome::Homeless | Outcome::Replaced) => return self.in_default(&object, manifest).await,
+                    Err(error) if error.is_no_dry_run() => return Ok(()),
+                    // one that is started again answers in a moment
+                    Err(error) if error.is_silent_webhook() => match Instant::now() < deadline {
+                        true => sleep(LOOK).await,
+                        false => return Err(error),
+                    },
+                    Err(error) if error.is_passing() && !matches!(error, KubernetesError::Unreachable { .. }) => {
+                        return Ok(());
+                    }
+                    other => return other.map(drop),
+                }
             }
         });
         stream::iter(checks).buffer_unordered(AT_ONCE).try_collect().await
@@ -229,29 +256,39 @@ impl Kubernetes {
     /// Removes what of a stack is not among these objects, and says what it was. Claims stay: they are data.
     ///
     /// # Errors
-    /// When the API server does not answer, or refuses a deletion.
+    /// When the API server does not answer, or refuses a deletion, or would.
     pub async fn prune_stack(
         &self,
         owner: StackOwner<'_>,
         keep: &[Value],
         dry: bool,
     ) -> Result<Vec<String>, KubernetesError> {
+        let gone = self.outdated(owner, keep, dry).await?;
+        if !dry {
+            return self.delete(gone).await;
+        }
+        self.check_deletions(&gone).await?;
+        Ok(gone.iter().map(|one| one.object.to_string()).collect())
+    }
+
+    /// What of a stack is not among these objects, but for claims. `once`: who is not there is told at once.
+    async fn outdated(
+        &self,
+        owner: StackOwner<'_>,
+        keep: &[Value],
+        once: bool,
+    ) -> Result<Vec<Unwanted>, KubernetesError> {
         let wanted: BTreeSet<Identity> = keep.iter().filter_map(Identity::of).collect();
         let resources = KINDS.map(resource).to_vec();
         // a user whose role is made for this stack need not see what it has none of
         let needed = keep.iter().filter_map(|object| object["kind"].as_str()).collect();
         let labels = selector(&owner.labels());
         let look = || self.visible(resources.clone(), owner.namespace, &labels, &needed);
-        // where a removal begins with it, who is not there is told at once
-        let gone = self.unwanted(self.patient(dry || keep.is_empty(), look).await?, &wanted);
-        match dry {
-            true => Ok(gone.iter().map(|one| one.object.to_string()).collect()),
-            false => self.delete(gone).await,
-        }
+        Ok(self.unwanted(self.patient(once, look).await?, &wanted))
     }
 
     /// Removes a stack from its namespace, and the namespace where it was made for it and nothing else is seen to live in
-    /// it, of whatever type. Claims go where `volumes` says so.
+    /// it, of whatever type. Claims go where `volumes` says so. Nothing goes where a part of it may not be removed.
     ///
     /// # Errors
     /// As [`Kubernetes::prune_stack`].
@@ -261,7 +298,7 @@ impl Kubernetes {
         namespace: &str,
         volumes: bool,
     ) -> Result<StackRemoved, KubernetesError> {
-        let mut removed = self.prune_stack(owner, &[], false).await?;
+        let gone = self.outdated(owner, &[], true).await?;
         let claim = resource(CLAIM);
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &claim);
         let found = api.list_metadata(&ListParams::default().labels(&selector(&owner.labels()))).await;
@@ -280,6 +317,11 @@ impl Kubernetes {
         };
         let claims = self.unwanted(vec![(claim, claims)], &BTreeSet::new());
         let mut kept: Vec<String> = claims.iter().map(|claim| claim.object.to_string()).collect();
+        self.check_deletions(&gone).await?;
+        if volumes {
+            self.check_deletions(&claims).await?;
+        }
+        let mut removed = self.delete(gone).await?;
         if volumes {
             kept = Vec::new();
             removed.extend(self.delete(claims).await?);
@@ -477,6 +519,32 @@ impl Kubernetes {
         self.remove(&self.api(&object), &object).await?;
         Ok(true)
     }
+}
+
+/// The platform that deployed an object.
+fn platform_of(object: &PartialObjectMeta<DynamicObject>) -> Option<String> {
+    let labels = object.labels();
+    let ours = labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == MANAGER);
+    labels.get(label::DEPLOYED_BY).filter(|_| ours).cloned()
+}
+
+/// Whose an object is, as far as it says so.
+fn whose(object: &PartialObjectMeta<DynamicObject>) -> Option<String> {
+    let platform = platform_of(object).map(|platform| match object.labels().get(label::STACK) {
+        Some(stack) => format!("of the stack {stack} of the platform {platform}"),
+        None => format!("of the platform {platform}"),
+    });
+    let release = object.annotations().get("meta.helm.sh/release-name");
+    let release = || release.map(|name| format!("of the Helm release {name}"));
+    let owner = || object.owner_references().first().map(|owner| format!("of {} {}", owner.kind, owner.name));
+    let manager = || object.labels().get("app.kubernetes.io/managed-by").map(|by| format!("managed by {by}"));
+    let writer = || {
+        // controllers write how things stand
+        let own = object.managed_fields().iter().filter(|entry| entry.subresource.as_deref().is_none_or(str::is_empty));
+        let writer = own.filter_map(|entry| entry.manager.as_deref()).find(|name| !name.starts_with("kube-"));
+        writer.map(|name| format!("written by {name}"))
+    };
+    platform.or_else(release).or_else(owner).or_else(manager).or_else(writer)
 }
 
 /// A namespace that is on its way out, and what keeps it.

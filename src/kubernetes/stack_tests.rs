@@ -224,6 +224,45 @@ async fn what_stands_in_the_way_is_found_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn what_stands_in_the_way_says_whose_it_is() {
+    let (server, memory) = server().await;
+    let web = objects("services: {web: {image: 'web:1'}}");
+    let deployed_by = |platform: &str, stack: &str| {
+        let owner = StackOwner { platform, stack: Some(stack), namespace: None };
+        json!({"labels": owner.labels()})
+    };
+    let release = json!({"meta.helm.sh/release-name": "site", "meta.helm.sh/release-namespace": "shop"});
+    let managed = json!({"app.kubernetes.io/managed-by": "Helm"});
+    let owner = json!([{"apiVersion": "example.test/v1", "kind": "Tenant", "name": "a", "uid": "u"}]);
+    let written = json!([
+        {"manager": "kube-controller-manager", "operation": "Update"},
+        {"manager": "mesh", "operation": "Update", "subresource": "status"},
+        {"manager": "kubectl-client-side-apply", "operation": "Update"},
+    ]);
+    for (metadata, name, by) in [
+        (json!({"annotations": release, "labels": managed}), "Deployment shop/web (of the Helm release site)", None),
+        (json!({"ownerReferences": owner}), "Deployment shop/web (of Tenant a)", None),
+        (json!({"labels": managed}), "Deployment shop/web (managed by Helm)", None),
+        (json!({"managedFields": written}), "Deployment shop/web (written by kubectl-client-side-apply)", None),
+        (json!({}), "Deployment shop/web", None),
+        (deployed_by("w2", "shop"), "Deployment shop/web", Some("w2")),
+    ] {
+        let mut object = json!({"metadata": metadata});
+        object["metadata"]["name"] = json!("web");
+        object["metadata"]["namespace"] = json!("shop");
+        memory.lock().unwrap().put("/apis/apps/v1/namespaces/shop/deployments/web", object);
+        let found = server.kubernetes.foreign(OWNER, &web).await.unwrap();
+        assert_eq!((found.objects, found.by.as_deref()), (vec![name.to_owned()], by), "{metadata}");
+    }
+    // by another stack of this platform
+    let mut object = json!({"metadata": deployed_by("macula", "second")});
+    object["metadata"]["name"] = json!("web");
+    memory.lock().unwrap().put("/apis/apps/v1/namespaces/shop/deployments/web", object);
+    let found = server.kubernetes.foreign(OWNER, &web).await.unwrap();
+    assert_eq!((found.stacks, found.by), (vec!["second".to_owned()], None));
+}
+
+#[tokio::test]
 async fn the_api_server_is_asked_whether_it_would_take_a_stack() {
     let (server, memory) = server().await;
     let all = objects(SHOP);
@@ -248,6 +287,18 @@ async fn the_api_server_is_asked_whether_it_would_take_a_stack() {
     let said = "admission webhook \"a\" does not support dry run".to_owned();
     memory.lock().unwrap().no = vec![("PATCH", "/deployments/web", 400, "BadRequest", said)];
     server.kubernetes.check_objects(&changed).await.unwrap();
+    // one that does not answer lets nothing pass, unless it is back in a moment
+    let said = "Internal error occurred: failed calling webhook \"a\": no endpoints available".to_owned();
+    memory.lock().unwrap().no = vec![("PATCH", "/deployments/web", 500, "InternalError", said)];
+    let hasty = server.kubernetes.clone().with_patience(Duration::ZERO);
+    let error = hasty.check_objects(&changed).await.unwrap_err();
+    assert!(error.to_string().contains("no endpoints available"), "{error}");
+    let back = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        memory.lock().unwrap().no.clear();
+    };
+    let (checked, ()) = tokio::join!(server.kubernetes.check_objects(&changed), back);
+    checked.unwrap();
     assert_eq!(memory.lock().unwrap().writes().len(), before, "a question writes nothing");
 }
 
@@ -490,8 +541,9 @@ async fn a_user_who_may_not_see_pods_hears_of_the_workload_and_removes_it() {
     memory.lock().unwrap().no = vec![no("/pods"), no("/persistentvolumeclaims")];
     let failed = rolled_out(&server, WorkloadKind::Deployment, "web", Duration::ZERO).await.unwrap_err();
     insta::assert_snapshot!(failed, @r#"Deployment shop/web: 0 of 2 pods are ready: cannot list pods in shop: User "me" cannot list resource"#);
+    let before = memory.lock().unwrap().names();
     server.kubernetes.remove_stack(OWNER, "shop", true).await.unwrap_err();
-    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    assert_eq!(memory.lock().unwrap().names(), before, "who may not remove all of it removes nothing");
     let gone = server.kubernetes.remove_stack(OWNER, "shop", false).await.unwrap();
     assert_eq!(gone.unseen, ["persistentvolumeclaims", "pods"]);
     let names = memory.lock().unwrap().names();
@@ -499,6 +551,24 @@ async fn a_user_who_may_not_see_pods_hears_of_the_workload_and_removes_it() {
         names.contains(&"persistentvolumeclaims/data".to_owned()) && !names.contains(&"deployments/web".to_owned())
     );
     assert_eq!(server.kubernetes.ended(OWNER, "shop", Duration::ZERO).await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn nothing_goes_where_a_part_of_it_may_not() {
+    let (server, memory) = server().await;
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    let written = memory.lock().unwrap().writes();
+    let no = |part| vec![("DELETE", part, 403, "Forbidden", "User \"me\" cannot delete resource".to_owned())];
+    memory.lock().unwrap().no = no("/secrets/db-files");
+    server.kubernetes.remove_stack(OWNER, "shop", false).await.unwrap_err();
+    let less = objects("services: {db: {image: 'db:1'}}");
+    server.kubernetes.prune_stack(OWNER, &less, true).await.unwrap_err();
+    memory.lock().unwrap().no = no("/persistentvolumeclaims/data");
+    let error = server.kubernetes.remove_stack(OWNER, "shop", true).await.unwrap_err();
+    insta::assert_snapshot!(error, @r#"cannot delete PersistentVolumeClaim shop/data: User "me" cannot delete resource"#);
+    assert_eq!(memory.lock().unwrap().writes(), written);
+    let gone = server.kubernetes.remove_stack(OWNER, "shop", false).await.unwrap();
+    assert_eq!(gone.kept, ["PersistentVolumeClaim shop/data"]);
 }
 
 #[tokio::test]
@@ -582,8 +652,9 @@ async fn numbers_of_replicas_are_those_of_the_scale_of_a_workload() {
     server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
     server.kubernetes.scale(&workload(WorkloadKind::Deployment, "web"), 3).await.unwrap();
     assert_eq!(memory.lock().unwrap().get("/deployments/web").unwrap()["spec"]["replicas"], 3);
-    assert!(!server.kubernetes.is_autoscaled(&workload(WorkloadKind::Deployment, "web")).await.unwrap());
-    assert!(server.kubernetes.is_autoscaled(&workload(WorkloadKind::Deployment, "busy")).await.unwrap());
+    let autoscaled =
+        async |name| server.kubernetes.is_autoscaled(&workload(WorkloadKind::Deployment, name)).await.unwrap();
+    assert_eq!((autoscaled("web").await, autoscaled("busy").await), (Some(false), Some(true)));
     // one that has nothing to count by
     let condition = json!({"type": "ScalingActive", "status": "False", "reason": "FailedGetResourceMetric",
         "message": "unable to get metrics for resource cpu: the server could not find the requested resource (get pods.metrics.k8s.io)"});

@@ -333,6 +333,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_bundles_image_is_used_and_loaded_where_the_engine_has_another_one() {
+        let image = |id: &str| ObservedImage { id: id.into(), ..ObservedImage::default() };
+        let mut observed = Observed::default();
+        observed.images.insert("here:1".into(), image("same"));
+        observed.images.insert("older:1".into(), image("old"));
+        let names = ["here:1", "older:1", "new:1"].map(str::to_owned);
+        observed.bundle(&names, &image("same"));
+        let loaded = ["here:1", "older:1", "new:1", "other:1"].map(|name| observed.to_load(name));
+        assert_eq!(loaded, [None, Some("same"), Some("same"), None]);
+        assert_eq!(names.map(|name| observed.images[&name].id.clone()), ["same"; 3]);
+    }
+
+    #[test]
+    fn one_that_was_tried_and_has_not_run_is_told_from_one_that_was_only_made() {
+        for (state, error, exit_code, expected) in [
+            (ContainerState::Created, "", None, false),
+            (ContainerState::Created, "", Some(0), false),
+            (ContainerState::Created, "", Some(127), true),
+            (ContainerState::Created, "no such file", Some(0), true),
+            (ContainerState::Exited, "no such file", Some(127), false),
+        ] {
+            let found = ObservedContainer { state, error: error.into(), exit_code, ..ObservedContainer::default() };
+            assert_eq!(found.never_ran(), expected, "{state:?} {error:?} {exit_code:?}");
+        }
+        let back = |restart_count| ObservedContainer { restart_count, ..ObservedContainer::default() };
+        assert_eq!([2, 3].map(|times| back(times).keeps_ending()), [false, true]);
+    }
+
+    #[test]
     fn a_service_is_made_of_its_own_containers_alone() {
         let found = |labels: &[(&str, &str)]| ObservedContainer {
             labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),

@@ -229,6 +229,17 @@ pub struct ImageSettings {
     pub named: BTreeSet<String>,
 }
 
+impl ImageSettings {
+    /// The setting of macula.yaml that names the image of this service, where one does.
+    pub fn named_by(&self, service: &Service) -> Option<String> {
+        if self.named.contains(&service.name) {
+            return Some(format!("services.{}.image", service.name));
+        }
+        let image = service.image.as_ref()?;
+        self.overrides.values().any(|other| other == image).then(|| "images.overrides".to_owned())
+    }
+}
+
 /// `--images`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

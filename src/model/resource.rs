@@ -375,6 +375,8 @@ pub struct TaskSpec {
     pub inputs: super::TaskInputs,
     /// See [`super::TaskJob::otherwise`].
     pub otherwise: bool,
+    /// Another image is a reason to run it: it does not name the files that it works on.
+    pub by_image: bool,
 }
 
 /// A task of this machine as the plan sees it.
@@ -424,6 +426,8 @@ pub struct Readiness {
     /// A one-shot: ready when it has ended with 0.
     pub one_shot: bool,
     pub timeout: Duration,
+    /// The files give services more than the usual time: one that the engine counts as unhealthy by then has it, too.
+    pub patient: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

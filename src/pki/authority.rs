@@ -306,3 +306,83 @@ pub(super) fn set_validity(params: &mut CertificateParams, not_before: i64, not_
     params.not_before = moment(not_before);
     params.not_after = moment(not_after);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::FakeHost;
+
+    const MADE: i64 = 1_800_000_000;
+    const HOUR: i64 = 3600;
+
+    #[tokio::test]
+    async fn an_authority_serves_while_the_clock_and_its_end_allow_it() {
+        let (host, folder) = (FakeHost::new(), Path::new("/data/authorities"));
+        let made = Authority::load_or_create(&host, folder, "m.test", MADE).await.unwrap();
+        let (begins, ends) = (made.intermediate().not_before, made.not_after());
+        assert_eq!((begins, ends), (MADE - 2 * DAY, MADE + 3650 * DAY));
+        for (now, found) in [
+            (MADE, "it"),
+            (begins, "it"),
+            (begins - 1, "Clock 48"),
+            // two months ahead it may be this clock that is wrong, and further ahead it was the other one
+            (begins - 60 * DAY, "Clock 1488"),
+            (begins - 60 * DAY - 1, "none"),
+            // but not by a clock that shows a time before there was this program
+            (SENSIBLE, "none"),
+            (SENSIBLE - 1, "Clock 1808"),
+            (ends - 120 * DAY, "it"),
+            (ends - 120 * DAY + 1, "none"),
+        ] {
+            let said = match Authority::load(&host, folder, "M.test.", now).await {
+                Ok(Some(authority)) if authority.root() == made.root() => "it".to_owned(),
+                Ok(Some(_)) => "another".to_owned(),
+                Ok(None) => "none".to_owned(),
+                Err(AuthorityError::Clock { hours, .. }) => format!("Clock {hours}"),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(said, found, "{} hours after it was made", (now - MADE) / HOUR);
+        }
+        assert!(matches!(Authority::load(&host, folder, "other.test", MADE).await, Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn the_one_that_is_kept_first_stays() {
+        let (host, folder) = (FakeHost::new(), Path::new("/data/authorities"));
+        let [one, other] = [(); 2].map(|()| Authority::create("m.test", MADE).unwrap());
+        let root = one.root_path(folder);
+        assert_eq!(root, folder.join("m.test/root.pem"));
+        assert!(Authority::recorded_root(&host, folder, "m.test").await.is_none());
+        assert!(one.keep(&host, folder, MADE).await.unwrap());
+        assert_eq!(host.text(&root), Some(one.root().pem()));
+        assert!(!other.keep(&host, folder, MADE).await.unwrap());
+        assert_eq!(Authority::recorded_root(&host, folder, "m.test").await.as_ref(), Some(one.root()));
+        // what was handed out comes back, whoever changed it
+        for again in ["load", "keep"] {
+            host.put(&root, "something else");
+            if again == "keep" {
+                assert!(one.keep(&host, folder, MADE).await.unwrap());
+            } else {
+                let loaded = Authority::load_or_create(&host, folder, "m.test", MADE).await.unwrap();
+                assert_eq!(loaded.root(), one.root());
+            }
+            assert_eq!(host.text(&root), Some(one.root().pem()), "{again}");
+        }
+        let anchor = one.anchor();
+        assert_eq!((anchor.domain.as_str(), anchor.fingerprint), ("m.test", one.root().fingerprint()));
+    }
+
+    #[test]
+    fn times_and_names_are_cut_where_x509_ends() {
+        let mut params = CertificateParams::default();
+        set_validity(&mut params, -1, i64::MAX);
+        let seconds = [params.not_before, params.not_after].map(|time| time.unix_timestamp());
+        assert_eq!(seconds, [0, 253_402_300_799]);
+        set_validity(&mut params, 1, 253_402_300_798);
+        let seconds = [params.not_before, params.not_after].map(|time| time.unix_timestamp());
+        assert_eq!(seconds, [1, 253_402_300_798]);
+        let long = format!("x{}", "y".repeat(64));
+        let kept = "y".repeat(64);
+        assert_eq!([unit(&long), unit(&long[1..]), unit("m.test")], [kept.as_str(), kept.as_str(), "m.test"]);
+    }
+}

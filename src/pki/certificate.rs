@@ -165,3 +165,88 @@ pub(super) fn fingerprints(pem: &[u8]) -> Vec<String> {
         .map(|section| words::hex(Sha256::digest(&section.contents)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::Authority;
+
+    const NOW: i64 = 1_800_000_000;
+
+    #[test]
+    fn lines_of_pem_have_64_characters() {
+        let shown = |bytes: usize| encode("X", &vec![0; bytes]);
+        assert_eq!(shown(0), "-----BEGIN X-----\n-----END X-----\n");
+        assert_eq!(shown(3), "-----BEGIN X-----\nAAAA\n-----END X-----\n");
+        let line = "A".repeat(64);
+        assert_eq!(shown(48), format!("-----BEGIN X-----\n{line}\n-----END X-----\n"));
+        assert_eq!(shown(97), format!("-----BEGIN X-----\n{line}\n{line}\nAA==\n-----END X-----\n"));
+    }
+
+    #[test]
+    fn a_certificate_is_valid_from_its_first_second_to_its_last() {
+        let certificate = Certificate {
+            der: b"abc".to_vec(),
+            common_name: String::new(),
+            not_before: 10,
+            not_after: 20,
+            names: Vec::new(),
+            permitted: Vec::new(),
+            public_key: Vec::new(),
+        };
+        assert_eq!([9, 10, 20, 21].map(|now| certificate.valid_at(now)), [false, true, true, false]);
+        // the example of FIPS 180-2, appendix B.1
+        let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(certificate.fingerprint(), sum);
+        assert_eq!(certificate.pem(), "-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n");
+        // among other things in a file
+        let text = [
+            "# of the system\n".to_owned(),
+            certificate.pem(),
+            encode("PRIVATE KEY", b"key"),
+            encode("TRUSTED CERTIFICATE", b"abc"),
+            encode("CERTIFICATE", b"d"),
+        ]
+        .concat();
+        assert_eq!(ders(text.as_bytes()), [b"abc".as_slice(), b"d"]);
+        let found = fingerprints(text.as_bytes());
+        assert_eq!((found.len(), [&*found[0], &*found[1]]), (3, [sum; 2]));
+        assert!(ders(b"nothing").is_empty() && fingerprints(b"nothing").is_empty());
+    }
+
+    #[test]
+    fn what_a_certificate_says_is_read() {
+        let authority = Authority::create("m.test", NOW).unwrap();
+        let root = authority.root();
+        assert!(root.common_name.starts_with("Macula root ") && root.common_name.len() == 20, "{}", root.common_name);
+        assert!(authority.intermediate().common_name.starts_with("Macula intermediate "));
+        for certificate in [root, authority.intermediate()] {
+            let times = (certificate.not_before, certificate.not_after);
+            assert_eq!(times, (NOW - 2 * 86_400, NOW + 3650 * 86_400));
+            assert_eq!(certificate.permitted, ["m.test"]);
+            assert!(certificate.names.is_empty());
+            assert_eq!(Certificate::parse(&certificate.der).as_ref(), Ok(certificate));
+        }
+        let names = ["a.m.test", "127.0.0.2", "::1"].map(str::to_owned);
+        let leaf = authority.issue(&names, NOW).unwrap().certificate;
+        assert_eq!((leaf.names.as_slice(), leaf.common_name.as_str()), (names.as_slice(), "Macula ingress"));
+        assert!(leaf.permitted.is_empty() && leaf.public_key != root.public_key);
+        assert!(matches!(Certificate::parse(b"no DER"), Err(CertificateError::Certificate { .. })));
+    }
+
+    #[test]
+    fn a_key_belongs_to_the_first_certificate() {
+        let authority = Authority::create("m.test", NOW).unwrap();
+        let issue = || authority.issue(&["m.test".to_owned()], NOW).unwrap();
+        let (one, other) = (issue(), issue());
+        let key_pair = |parts: &[String]| Bundle::parse(parts.concat().as_bytes()).unwrap().key_pair().map(drop);
+        let lacks = |what| Err(CertificateError::Lacks { what });
+        assert_eq!(key_pair(&[one.key_pem(), one.chain_pem()]), Ok(()));
+        assert_eq!(key_pair(&[one.chain_pem(), one.key_pem()]), Ok(()));
+        assert_eq!(key_pair(&[other.key_pem(), one.chain_pem()]), Err(CertificateError::OtherKey));
+        let turned = [one.key_pem(), one.intermediate.pem(), one.certificate.pem()];
+        assert_eq!(key_pair(&turned), Err(CertificateError::OtherKey));
+        assert_eq!(key_pair(&[one.chain_pem()]), lacks("private key"));
+        assert_eq!(key_pair(&[one.key_pem()]), lacks("certificate"));
+    }
+}

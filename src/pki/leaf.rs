@@ -193,3 +193,74 @@ pub async fn load_or_issue(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn owned(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_leaf_serves_until_its_last_month() {
+        let authority = Authority::create("m.test", NOW).unwrap();
+        let wanted = owned(&["m.test", "*.m.test", "a.m.test"]);
+        let leaf = authority.issue(&wanted, NOW).unwrap();
+        let Certificate { not_before, not_after, .. } = leaf.certificate;
+        assert_eq!((not_before, not_after), (NOW - DAY, NOW + 90 * DAY));
+        let turned: Vec<String> = wanted.iter().rev().cloned().collect();
+        let names =
+            |added: &[&str], removed: &[&str]| Some(Renewal::Names { added: owned(added), removed: owned(removed) });
+        for (names, now, renewal) in [
+            (&wanted, NOW, None),
+            (&turned, NOW, None),
+            (&wanted, not_before, None),
+            (&wanted, not_before - 1, Some(Renewal::NotYet { not_before })),
+            (&wanted, not_after - 30 * DAY, None),
+            (&wanted, not_after - 30 * DAY + 1, Some(Renewal::Expires { not_after })),
+            (&owned(&["m.test", "*.m.test", "a.m.test", "b.m.test"]), NOW, names(&["b.m.test"], &[])),
+            (&owned(&["m.test", "*.m.test"]), NOW, names(&[], &["a.m.test"])),
+            (&owned(&["m.test", "*.m.test", "b.m.test"]), NOW, names(&["b.m.test"], &["a.m.test"])),
+        ] {
+            assert_eq!(leaf.needs_renewal(&authority, names, now), renewal, "{names:?} {}", now - NOW);
+        }
+        // whoever signed it counts before all that
+        let other = Authority::create("m.test", NOW).unwrap();
+        assert_eq!(leaf.needs_renewal(&other, &[], not_after), Some(Renewal::Authority));
+        // no longer than what signs it
+        let late = authority.not_after() - 10 * DAY;
+        let short = authority.issue(&wanted, late).unwrap().certificate;
+        assert_eq!((short.not_before, short.not_after), (late - DAY, authority.not_after()));
+    }
+
+    #[test]
+    fn a_leaf_is_read_as_it_was_written() {
+        let authority = Authority::create("m.test", NOW).unwrap();
+        // each name once
+        let leaf = authority.issue(&owned(&["A.m.test.", "a.m.test", "127.0.0.1", "127.0.0.1"]), NOW).unwrap();
+        assert_eq!(leaf.certificate.names, ["a.m.test", "127.0.0.1"]);
+        assert_eq!(leaf.chain_pem(), [leaf.certificate.pem(), authority.intermediate().pem()].concat());
+        assert_eq!(leaf.to_pem(), [leaf.key_pem(), leaf.chain_pem()].concat());
+        assert_eq!(Leaf::parse(leaf.to_pem().as_bytes()).as_ref(), Ok(&leaf));
+        let alone = [leaf.key_pem(), leaf.certificate.pem()].concat();
+        let three = [leaf.to_pem(), authority.root().pem()].concat();
+        for text in [alone, three] {
+            let what = "pair of a certificate and its intermediate";
+            assert_eq!(Leaf::parse(text.as_bytes()), Err(CertificateError::Lacks { what }));
+        }
+        let lacks = Err(CertificateError::Lacks { what: "private key" });
+        assert_eq!(Leaf::parse(leaf.chain_pem().as_bytes()), lacks);
+        let error = authority.issue(&[], NOW).unwrap_err();
+        assert!(matches!(error, LeafError::NoName), "{error}");
+    }
+
+    #[test]
+    fn the_zone_and_its_wildcard_come_first() {
+        let hosts = ["b.m.test", "*.m.test", "A.m.test", "a.m.test", "m.test", "*.s3.m.test"];
+        let expected = ["m.test", "*.m.test", "*.s3.m.test", "a.m.test", "b.m.test"];
+        assert_eq!(names("m.test", hosts), expected);
+    }
+}

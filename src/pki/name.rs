@@ -114,6 +114,8 @@ mod tests {
             ("pr-1", "pr-1.dev.acme.de", "pr-1.dev.acme.de"),
             ("pr-1", "pr-1.dev.acme.co.jp", "dev.acme.co.jp"),
             ("shop", "shop.test", "shop.test"),
+            ("shop", "shop.dev.internal", "dev.internal"),
+            ("macula", "macula.acme.test", "macula.acme.test"),
             ("shop", "shopping.acme.test", "shopping.acme.test"),
         ];
         for (name, domain, expected) in cases {
@@ -147,7 +149,8 @@ mod tests {
             Err(NameError::Malformed { reason, .. }) => reason,
             other => panic!("{other:?}"),
         };
-        for good in [of(&[63, 63, 63, 59]), of(&[63, 1])] {
+        let others = ["a-b.test", "a_b.test", "_a.b1", "1.a"].map(str::to_owned);
+        for good in [of(&[63, 63, 63, 59]), of(&[63, 1])].into_iter().chain(others) {
             assert_eq!(domain(&good), Ok(good));
         }
         assert_eq!(reason(&of(&[63, 63, 63, 60])), "it is longer than 251 characters");

@@ -149,11 +149,21 @@ mod tests {
         let first = load_or_issue_webhook(&host, path, &NAMES, NOW).await.unwrap();
         let second = load_or_issue_webhook(&host, path, &NAMES, NOW + DAY).await.unwrap();
         assert!(first == second);
+        // one of its names alone, and the last moment at which a year is left, and the first
+        for (names, now) in [(&NAMES[1..], NOW), (&NAMES, NOW + LIFE - LEAST_AHEAD), (&NAMES, NOW - BACKDATED)] {
+            assert!(load_or_issue_webhook(&host, path, names, now).await.unwrap() == first);
+        }
         // other names, an end that is near, a broken file: a new one
         let other = load_or_issue_webhook(&host, path, &["hook.other.svc"], NOW).await.unwrap();
         assert!(other != first);
         let late = load_or_issue_webhook(&host, path, &["hook.other.svc"], NOW + LIFE - LEAST_AHEAD + 1).await.unwrap();
         assert!(late != other);
+        let more = ["hook.other.svc", "hook.other"];
+        let both = load_or_issue_webhook(&host, path, &more, NOW + LIFE - LEAST_AHEAD).await.unwrap();
+        assert!(both != late);
+        // one from the future, of a clock that was wrong
+        let past = load_or_issue_webhook(&host, path, &more, NOW).await.unwrap();
+        assert!(past != both);
         host.write(path, b"no certificate", 0o600).await.unwrap();
         let again = load_or_issue_webhook(&host, path, &NAMES, NOW).await.unwrap();
         assert_eq!(verify(&again, "hook.space.svc", NOW), Ok(()));

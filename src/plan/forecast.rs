@@ -178,8 +178,8 @@ pub fn remaining(tasks: &[Task<'_>]) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ResourceId, ResourceKind};
-    use crate::plan::Cause;
+    use crate::model::{BaseImage, Build, Fingerprint, ImageBuild, ImageSpec, Readiness, ResourceId, ResourceKind};
+    use crate::plan::{Cause, ClusterAction};
 
     fn task<'a>(id: &'a str, after: &'a [String], seconds: u64, slot: bool) -> Task<'a> {
         Task { id, after, left: Duration::from_secs(seconds), slot }
@@ -216,20 +216,117 @@ mod tests {
         assert!(!is_a_guess("pull grafana/grafana"));
     }
 
-    #[test]
-    fn a_pause_takes_as_long_as_it_says() {
-        let time = Duration::from_secs(30);
-        let step = Step {
-            id: "pause".into(),
+    fn step(id: &str, action: Action) -> Step {
+        Step {
+            id: id.into(),
             resource: ResourceId::new(ResourceKind::Container, "c"),
             group: "g".into(),
-            action: Action::Pause { time },
+            action,
             cause: Cause::Missing,
             after: Vec::new(),
             destructive: false,
             needs_privilege: false,
+        }
+    }
+
+    fn obtain(reference: &str, tag: Option<&str>, pull: bool) -> Action {
+        let build = tag.map(|tag| ImageBuild {
+            tag: tag.into(),
+            spec: Build::default(),
+            prepare: Vec::new(),
+            base: None,
+            fingerprint: Fingerprint("f".into()),
+            labels: BTreeMap::new(),
+            also: None,
+            alike: Vec::new(),
+        });
+        let spec = ImageSpec {
+            reference: reference.into(),
+            pull: Vec::new(),
+            locked: Vec::new(),
+            build,
+            always_pull: false,
+            platform: None,
+            services: Vec::new(),
         };
-        assert_eq!(expected(&step, &Known::new()), (time, true));
+        Action::ObtainImage { spec: Box::new(spec), pull, build: true }
+    }
+
+    fn base() -> Action {
+        Action::MakeBase(BaseImage { reference: "localhost/macula/base:trixie".into(), suite: "trixie".into() })
+    }
+
+    #[test]
+    fn each_step_has_a_time_and_what_takes_long_may_be_a_guess() {
+        let container = || "c".to_owned();
+        let ready = Action::AwaitReady { spec: Box::default(), readiness: Readiness::default() };
+        for (action, key_of_it, millis, sure) in [
+            (base(), Some("build localhost/macula/base"), 16_000, false),
+            (obtain("db:1", Some("macula/postgres:ab"), false), Some("build macula/postgres"), 22_000, false),
+            (obtain("db:1", Some("macula-side/shop:ab"), false), Some("build macula-side/shop"), 30_000, false),
+            (obtain("shop:1", None, false), Some("build shop"), 30_000, false),
+            (obtain("db:1", Some("macula/postgres:ab"), true), Some("pull db"), 20_000, false),
+            (Action::Cluster(ClusterAction::Prune), None, 20_000, false),
+            (ready, None, 1500, true),
+            (Action::RunTask { spec: Box::default() }, None, 1500, true),
+            (Action::Start { container: container(), hooks: Vec::new() }, None, 400, true),
+            (Action::Stop { container: container(), grace: None, hooks: Vec::new() }, None, 400, true),
+            (Action::StartRelay { spec: Box::default() }, None, 800, true),
+            (Action::LoadImage { id: "sha256:a".into() }, None, 800, true),
+            (Action::Pause { time: Duration::from_secs(30) }, None, 30_000, true),
+            (Action::RemoveContainer { container: container() }, None, 100, true),
+        ] {
+            let step = step("x", action);
+            assert_eq!(key(&step).as_deref(), key_of_it, "{:?}", step.action);
+            let time = Duration::from_millis(millis);
+            assert_eq!(expected(&step, &Known::new()), (time, sure), "{:?}", step.action);
+            // an earlier run tells better
+            let Some(key) = key(&step) else { continue };
+            let known = Known::from([(key, Duration::from_secs(7))]);
+            assert_eq!(expected(&step, &known), (Duration::from_secs(7), true), "{:?}", step.action);
+        }
+    }
+
+    #[test]
+    fn a_plan_is_the_sum_of_what_it_gets_and_as_long_as_its_longest_way() {
+        let start = Action::Start { container: "c".into(), hooks: Vec::new() };
+        let mut plan = Plan {
+            steps: vec![
+                step("base", base()),
+                step("db", obtain("db:1", Some("macula/postgres:ab"), false)),
+                step("shop", obtain("shop:1", Some("macula-side/shop:ab"), false)),
+                step("web", obtain("web:1", None, true)),
+                step("start", start),
+            ],
+            ..Plan::default()
+        };
+        plan.steps[1].after = vec!["base".into()];
+        plan.steps[4].after = vec!["db".into()];
+        let seconds = Duration::from_secs;
+        let guessed = Forecast {
+            // the base, its build and the start of that
+            time: Duration::from_millis(16_000 + 22_000 + 400),
+            // 40 MB of the base, 60 of the server, nothing that is known of the shop's, 120 of a pull
+            bytes: 220_000_000,
+            builds: 2,
+            pulls: 1,
+            unknown: 1,
+            remembered: false,
+        };
+        assert_eq!(forecast(&plan, &Known::new()), guessed);
+        let mut known = Known::new();
+        for (key, time) in [
+            ("build localhost/macula/base", 1),
+            ("build macula/postgres", 2),
+            ("build macula-side/shop", 3),
+            ("pull web", 9),
+        ] {
+            known.insert(key.to_owned(), seconds(time));
+        }
+        let remembered = Forecast { time: seconds(9), unknown: 0, remembered: true, ..guessed };
+        assert_eq!(forecast(&plan, &known), remembered);
+        let nothing = Forecast { remembered: true, ..Forecast::default() };
+        assert_eq!(forecast(&Plan::default(), &known), nothing);
     }
 
     #[test]

@@ -127,6 +127,7 @@ pub fn labelled_specs(platform: &str, observed: &Observed) -> Vec<ContainerSpec>
                 probe: None,
                 one_shot: found.label(label::ONE_SHOT) == Some("true"),
                 timeout: READY_BY_LABELS,
+                patient: false,
             },
             ..ContainerSpec::default()
         })

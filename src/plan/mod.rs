@@ -46,7 +46,7 @@ pub use reason::Reason;
 pub use reconcile::{Conflict, Wish, holder_of, reconcile, reconcile_anew};
 pub use select::{select, without};
 pub use supply::{Choice, ImageSource, LeftOut, Supply, SupplyProblem, data_of_build, supply};
-pub use unheeded::unheeded;
+pub use unheeded::{Unheeded, unheeded};
 pub use verb::Verb;
 
 /// `create container macula-grafana-1`: unique within a plan, and what the user reads. Made by [`Verb`].

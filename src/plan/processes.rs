@@ -232,6 +232,28 @@ mod tests {
             ]
         );
         assert_eq!(told(&[left("mail")]), [""; 0]);
+        let added = |chosen: Option<&BTreeSet<String>>| {
+            let mut all_left = vec![left("db")];
+            leave_out_processes(&mut all_left, &all, chosen);
+            all_left.into_iter().map(|left| left.service).collect::<Vec<_>>()
+        };
+        assert_eq!(added(None), ["db", "api", "page", "web"]);
+        assert_eq!(added(Some(&["web".to_owned(), "job".to_owned()].into())), ["db", "web"]);
+    }
+
+    #[test]
+    fn a_step_is_told_with_its_sign_and_its_cause() {
+        let none: &[&str] = &[];
+        for (action, changed, expected) in [
+            (ProcessAction::Start, none, "+ start process web (not running)"),
+            (ProcessAction::Start, &["command"][..], "+ start process web (command changed)"),
+            (ProcessAction::Restart, none, "~ restart process web (requested)"),
+            (ProcessAction::Update, &["restart", "watch"][..], "~ update process web (restart and watch changed)"),
+            (ProcessAction::Remove, &["command"][..], "- end process web (no longer in macula.yaml)"),
+        ] {
+            let changed = changed.iter().map(|part| (*part).to_owned()).collect();
+            assert_eq!(ProcessStep { name: "web".into(), action, changed }.to_string(), expected);
+        }
     }
 
     #[test]
@@ -308,6 +330,9 @@ mod tests {
             process("docs", &[]),
         ];
         assert_eq!(process_waves(&all), [vec!["docs", "worker"], vec!["api"], vec!["web"]]);
+        // a circle is started all the same
+        let circle = [process("a", &["b"]), process("b", &["a"]), process("c", &["a"])];
+        assert_eq!(process_waves(&circle), [["a", "b", "c"]]);
     }
 
     #[test]
@@ -321,5 +346,6 @@ mod tests {
         assert_eq!(millis(Restart::OnFailure(Some(2)), 1, 2), Some(500));
         assert_eq!(millis(Restart::OnFailure(Some(2)), 1, 3), None);
         assert_eq!(millis(Restart::Always, 0, 1), Some(250));
+        assert_eq!(millis(Restart::UnlessStopped, 0, 2), Some(500));
     }
 }

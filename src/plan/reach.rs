@@ -175,6 +175,17 @@ mod tests {
         external.external = true;
         join(&mut plan, "8f1c", &BTreeSet::new(), &[external], FOUND);
         assert!(plan.is_empty(), "what is somebody else's is not joined");
+        let mut other = network("lan");
+        other.driver = "macvlan".into();
+        join(&mut plan, "8f1c", &BTreeSet::new(), &[other], FOUND);
+        assert!(plan.is_empty(), "nor one of another driver");
+        // it has the address at which the ingress finds it in that network alone
+        join(&mut plan, "8f1c", &BTreeSet::new(), &[network("macula"), network("back")], FOUND);
+        let address = |step: &Step| match step.action {
+            Action::JoinNetwork { address, .. } => address,
+            _ => None,
+        };
+        assert_eq!(plan.steps.iter().map(address).collect::<Vec<_>>(), [Some(FOUND.1), None]);
     }
 
     #[test]
@@ -284,6 +295,10 @@ mod tests {
         };
         assert_eq!(again(&found), 0);
         found.state = ContainerState::Exited;
+        assert_eq!(again(&found), 1);
+        // and one of another version that runs
+        found.state = ContainerState::Running;
+        found.labels.insert(label::FINGERPRINT.to_owned(), "e".to_owned());
         assert_eq!(again(&found), 1);
     }
 }

@@ -120,14 +120,57 @@ mod tests {
 
     #[test]
     fn what_the_policy_keeps_out_is_told_from_what_cannot_be_had() {
-        let image = "a:1".to_owned();
-        let reach = Reason::OutOfReach { image: image.clone(), hosts: vec!["b".to_owned()], has_build: false };
-        assert_eq!(
-            reach.to_string(),
-            "a:1 is not in the engine, its registry (b) cannot be reached, and it has no build"
-        );
-        assert_eq!((reach.hosts(), reach.is_chosen()), (&["b".to_owned()][..], false));
-        assert!(Reason::NotPulled { image }.is_chosen());
-        assert!(!Reason::from("--images local").is_chosen());
+        let (image, tag, hosts) = ("a:1".to_owned(), "t:0".to_owned(), vec!["b".to_owned(), "c".to_owned()]);
+        let never = |has_build| Reason::NeverPulled { image: image.clone(), has_build };
+        let away = |has_build| Reason::OutOfReach { image: image.clone(), hosts: hosts.clone(), has_build };
+        let built = |own| Reason::NotBuilt { tag: tag.clone(), own };
+        for (reason, expected, has_hosts, is_chosen) in [
+            (Reason::Needs("db".into()), "it needs db, which is left out", false, false),
+            (
+                Reason::NotPulled { image: image.clone() },
+                "a:1 has not been pulled, and --images local pulls nothing",
+                false,
+                true,
+            ),
+            (
+                Reason::NotLocked { image: image.clone() },
+                "the a:1 in the engine is not the one of macula.lock, and --images local pulls nothing",
+                false,
+                true,
+            ),
+            (
+                built(true),
+                "its image of its present files, t:0, is not in the engine, and --images local builds nothing",
+                false,
+                true,
+            ),
+            (
+                built(false),
+                "its image of this version of macula, t:0, is not in the engine, and --images local builds nothing",
+                false,
+                true,
+            ),
+            (never(false), "a:1 is not in the engine, and its pull_policy is never, and it has no build", false, false),
+            (never(true), "a:1 is not in the engine, and its pull_policy is never", false, false),
+            (
+                away(false),
+                "a:1 is not in the engine, its registry (b, c) cannot be reached, and it has no build",
+                true,
+                false,
+            ),
+            (away(true), "a:1 is not in the engine, its registry (b, c) cannot be reached", true, false),
+            (
+                Reason::NotRefreshed { image: image.clone(), hosts: hosts.clone() },
+                "a:1 cannot be pulled, since its registry (b, c) cannot be reached",
+                true,
+                false,
+            ),
+            (Reason::from("--images local"), "--images local", false, false),
+            (Reason::from("said".to_owned()), "said", false, false),
+        ] {
+            assert_eq!(reason.to_string(), expected);
+            let named: &[String] = if has_hosts { &hosts } else { &[] };
+            assert_eq!((reason.hosts(), reason.is_chosen()), (named, is_chosen), "{expected}");
+        }
     }
 }

@@ -279,8 +279,9 @@ fn choose(
         found.as_ref().is_some_and(|(name, _)| observed.bundled.contains_key(name))
     };
     // who names an image and has it here wants no other server: the build in its place would go unnoticed
-    let unwanted_build =
-        images.named.contains(&service.name) && !image_fits && !prefer_build && spec.present(observed).is_some();
+    let named_by = images.named_by(service);
+    let named_by = named_by.filter(|_| !image_fits && !prefer_build && spec.present(observed).is_some());
+    let unwanted_build = named_by.is_some();
     let choice = match policy {
         _ if unwanted_build => None,
         _ if image_fits && bundled(&present_image) => here(present_image, ImageSource::Image),
@@ -323,23 +324,20 @@ fn choose(
             SupplyProblem::NotBuilt { service: service.name.clone(), reason: not_built(spec) }
         }
         (Some((volume, found)), false) => {
-            let opens = match &service.extension.provider {
-                Some(provider) if image_fits => {
+            let opens = match (&service.extension.provider, &named_by) {
+                (Some(provider), _) if image_fits => {
                     format!("only the image opens ({}), and it cannot be had", provider.image)
                 }
-                Some(Provider { build, .. }) if build_fits && unwanted_build => {
-                    let name = &service.name;
-                    format!(
-                        "only the build opens ({build}), and services.{name}.image in macula.yaml names another one"
-                    )
+                (Some(Provider { build, .. }), Some(setting)) if build_fits => {
+                    format!("only the build opens ({build}), and {setting} in macula.yaml names another one")
                 }
-                Some(provider) if build_fits => {
+                (Some(provider), _) if build_fits => {
                     format!("only the build opens ({}), and it is not allowed", provider.build)
                 }
-                Some(provider) => {
+                (Some(provider), _) => {
                     format!("neither the image ({}) nor the build ({}) opens", provider.image, provider.build)
                 }
-                None => String::new(),
+                (None, _) => String::new(),
             };
             SupplyProblem::OtherProvider { service: service.name.clone(), volume, found, opens }
         }

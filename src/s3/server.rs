@@ -136,16 +136,28 @@ impl Server {
     }
 }
 
-const CONSOLE: &str = "<!doctype html><title>S3</title><style>body{font:16px system-ui;margin:3rem}</style>\
+const PAGE: &str = "<!doctype html><title>S3</title><style>body{font:16px system-ui;margin:3rem}</style>\
     <h1>S3</h1><p>Macula runs its own S3 server here because MinIO's image is not available; it has no console. \
-    Any S3 client works: <code>macula env</code> prints the endpoint and the keys.</p>";
+    Any S3 client works: <code>macula env</code> prints the endpoint and the keys, <code>macula creds minio</code> the \
+    keys alone.</p>";
+
+fn page() -> Answer {
+    let mut answer = Response::new(full(Bytes::from_static(PAGE.as_bytes())));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    answer
+}
+
+/// Somebody has followed a link to this server: no client of S3 asks for a page, nor for the list of buckets without a
+/// signature.
+fn is_of_a_browser(request: &Request<Incoming>) -> bool {
+    let (uri, headers) = (request.uri(), request.headers());
+    let accepts = headers.get(header::ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
+    let of_root = request.method() == Method::GET && uri.path() == "/" && uri.query().is_none();
+    of_root && !headers.contains_key(header::AUTHORIZATION) && accepts.contains("text/html")
+}
 
 async fn console(socket: TcpStream) {
-    let page = service_fn(|_| async {
-        let mut answer = Response::new(full(Bytes::from_static(CONSOLE.as_bytes())));
-        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
-        Ok::<_, std::convert::Infallible>(answer)
-    });
+    let page = service_fn(|_| async { Ok::<_, std::convert::Infallible>(page()) });
     let mut connections = http1::Builder::new();
     connections.timer(TokioTimer::new()).header_read_timeout(HEADERS).half_close(true);
     let _ = connections.serve_connection(TokioIo::new(socket), page).await;
@@ -155,6 +167,9 @@ impl Shared {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         if let Some(answer) = self.of_the_server(request.uri().path()) {
             return answer;
+        }
+        if is_of_a_browser(&request) {
+            return page();
         }
         let started = Instant::now();
         self.metrics.begin();

@@ -94,6 +94,10 @@ mod tests {
         let text = "127.0.0.1 localhost\n10.0.0.7 Grafana.macula.local. a.xmacula.local # b.macula.local\n";
         let found = hosts(text, "macula.local");
         assert_eq!(found.into_keys().collect::<Vec<_>>(), ["grafana.macula.local"]);
+        let text = "127.0.0.1 macula.local a.macula.local\nnonsense b.macula.local\n::1\ta.macula.local\n";
+        let all = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let expected = [("a.macula.local", all(&["127.0.0.1", "::1"])), ("macula.local", all(&["127.0.0.1"]))];
+        assert_eq!(hosts(text, "macula.local"), expected.map(|(name, found)| (name.to_owned(), found)).into());
     }
 
     #[test]
@@ -105,6 +109,19 @@ mod tests {
         assert_eq!(with(&[]), None);
         assert_eq!(with(&[("https_proxy", "http://p:1")]).as_deref(), Some("https_proxy"));
         assert_eq!(with(&[("HTTP_PROXY", "http://p:1")]), None);
+        // the first of them that says something, in this order
+        let order = ["https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY"];
+        for (at, first) in order.iter().enumerate() {
+            let mut all: Vec<(&str, &str)> = order.iter().skip(at).map(|key| (*key, "http://p:1")).collect();
+            all.extend(order.iter().take(at).map(|key| (*key, " ")));
+            assert_eq!(with(&all).as_deref(), Some(*first));
+        }
+        let padded = [("http_proxy".to_owned(), " http://p:1 ".to_owned())].into();
+        let trimmed = ("http_proxy".to_owned(), "http://p:1".to_owned());
+        assert_eq!(proxy_for(&padded, "grafana.macula.local"), Some(trimmed));
+        // what is written small comes first
+        let both = [("all_proxy", "http://p:1"), ("no_proxy", "other"), ("NO_PROXY", "*")];
+        assert_eq!(with(&both).as_deref(), Some("all_proxy"));
         for kept in ["*", "macula.local", ".macula.local", "x, local", "grafana.macula.local"] {
             assert_eq!(with(&[("ALL_PROXY", "http://p:1"), ("NO_PROXY", kept)]), None, "{kept}");
         }

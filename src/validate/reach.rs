@@ -278,7 +278,11 @@ pub async fn out_of_rotation(address: SocketAddr, shares: &[Share]) -> Option<Ve
     let mut out = Vec::new();
     for share in shares {
         let up = rotation(address, &share.path).await?;
-        let lacks = |member: &&Member| member.slots.iter().filter(|slot| up.contains(*slot)).count() < member.replicas;
+        let well = |slots: &[String]| slots.iter().filter(|slot| up.contains(*slot)).count();
+        // the same containers at another port: asked only while no first port answers, and none of them twice
+        let first = share.members.iter().any(|member| well(&member.slots) > 0);
+        let counted = |member: &Member| well(if first { &member.slots } else { &member.fallback });
+        let lacks = |member: &&Member| counted(member) < member.replicas;
         out.extend(share.members.iter().filter(lacks).map(|member| member.service.clone()));
     }
     Some(unique(out))
@@ -452,6 +456,7 @@ mod tests {
         let member = |service: &str, slots: &[&str], replicas| Member {
             service: service.into(),
             slots: slots.iter().map(|slot| (*slot).to_owned()).collect(),
+            fallback: Vec::new(),
             replicas,
         };
         let share = |path: &str, b: usize, c: usize| Share {
@@ -463,6 +468,15 @@ mod tests {
         // one that does not run has no share
         assert_eq!(out(share("/healthz/cells", 0, 1)).await, Some(Vec::new()));
         assert_eq!(out(share("/healthz/others", 1, 1)).await, None);
+        // one container at two ports is one: c-2 is down, whatever its other port does
+        let fallback = |slots: &[&str], fallback: &[&str]| {
+            let fallback = fallback.iter().map(|slot| (*slot).to_owned()).collect();
+            vec![Member { fallback, ..member("c", slots, 2) }]
+        };
+        let cells = |members| Share { path: "/healthz/cells".into(), members };
+        assert_eq!(out(cells(fallback(&["c-1", "c-2"], &["a-1", "c-1"]))).await, Some(vec!["c".into()]));
+        // and where no first port answers, the other one counts
+        assert_eq!(out(cells(fallback(&["b-1", "c-2"], &["a-1", "c-1"]))).await, Some(Vec::new()));
     }
 
     #[tokio::test]

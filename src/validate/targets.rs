@@ -163,6 +163,7 @@ pub fn foreign(name: &str) -> Target {
 mod tests {
     use super::*;
     use crate::config::{self, MemoryFiles, Request};
+    use crate::model::Probe;
 
     fn own_targets(stack: &str, only_own: bool) -> (Platform, Vec<Target>) {
         let files = MemoryFiles::default()
@@ -184,6 +185,56 @@ mod tests {
         let (platform, own) = own_targets(stack, false);
         let seen: Vec<_> = own.iter().map(|target| (target.service.as_str(), target.is_vacant(&platform))).collect();
         assert_eq!(seen, [("old", true), ("api", false)]);
+    }
+
+    #[test]
+    fn a_page_is_asked_for_where_the_probe_of_its_service_says() {
+        let stack = |ingress: &str| {
+            format!("services:\n  web: {{image: 'acme/web:1', x-macula: {{ingress: [{{host: web, {ingress}}}]}}}}\n")
+        };
+        let probe = |port: u16, path: &str| Probe { kind: ProbeKind::Http { port, path: path.into() }, timeout: None };
+        for (ingress, probe, expected) in [
+            ("port: 80", None, "/"),
+            ("port: 80", Some(probe(80, "/health")), "/health"),
+            ("port: 80", Some(probe(81, "/health")), "/"),
+            ("port: 80", Some(Probe { kind: ProbeKind::Tcp { port: 80 }, timeout: None }), "/"),
+            ("port: 80, path: /app", Some(probe(80, "/app/health")), "/app/health"),
+            // not below the route, be it by one letter
+            ("port: 80, path: /app", Some(probe(80, "/health")), "/app"),
+            ("port: 80, path: /app", Some(probe(80, "/apple")), "/app"),
+            // the service sees less of the path than whoever asks
+            ("port: 80, path: /app, strip: true", Some(probe(80, "/health")), "/app/health"),
+            ("port: 80, path: /app, strip: true", Some(probe(81, "/health")), "/app"),
+        ] {
+            let (mut platform, _) = own_targets(&stack(ingress), true);
+            let told = format!("{ingress} {probe:?}");
+            let services = platform.stacks.iter_mut().flat_map(|stack| stack.services.values_mut());
+            services.for_each(|service| service.extension.probe = probe.clone());
+            let route = routes(&platform, Block::DEFAULT).into_iter().find(|route| route.service == "web").unwrap();
+            assert_eq!(asked_path(&platform, &route), expected, "{told}");
+        }
+    }
+
+    #[test]
+    fn of_a_shared_name_those_that_run_have_a_share() {
+        let member = |service: &str, replicas| crate::compile::Member {
+            service: service.into(),
+            slots: Vec::new(),
+            fallback: Vec::new(),
+            replicas,
+        };
+        let share = |members| Target { shares: vec![Share { path: "/".into(), members }], ..Target::default() };
+        let container = |service: &str, state| ObservedContainer {
+            state,
+            labels: [(label::SERVICE.to_owned(), service.to_owned())].into(),
+            ..ObservedContainer::default()
+        };
+        let (runs, ended) = (ContainerState::Running, ContainerState::Exited);
+        let there = [container("a", runs), container("a", ended), container("b", runs), container("b", runs)];
+        let before = share(vec![member("a", 2), member("b", 1), member("c", 1)]);
+        assert_eq!(before.among(&there), share(vec![member("a", 1), member("b", 1), member("c", 0)]));
+        let one = foreign("example.org");
+        assert_eq!((one.name.as_str(), one.asked.as_str(), one.address), ("example.org", "example.org", None));
     }
 
     #[test]

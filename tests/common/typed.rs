@@ -18,10 +18,10 @@ pub enum Way {
 
 use Way::{Alone, Engine, Foreign, Read, Until};
 
-const MACHINE: &str = "it changes the machine: tests/names.rs and tests/pki.rs do that in namespaces of their own";
+const MACHINE: &str = "it changes the machine: tests/names.rs and tests/pki do that in namespaces of their own";
 const POWERDNS: &str = "PowerDNS is built from packages: tests/scenarios/full.rs";
 const CLUSTER: &str = "a cluster takes kind and its node image: src/app/commands/cluster_tests";
-const KUBERNETES: &str = "it asks a cluster: tests/kubernetes.rs has an API server";
+const KUBERNETES: &str = "it asks a cluster: tests/kubernetes has an API server";
 const SWARM: &str = "it asks a swarm: tests/scenarios/swarm.rs has one of its own";
 const REGISTRY: &str = "it asks the built-in registry: tests/scenarios/full.rs";
 const DUMP: &str = "PostgreSQL is built from packages: tests/scenarios/full.rs takes these steps";
@@ -158,9 +158,9 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("macula validate", Engine(7, "try: macula")),
             ("macula dns trace prometheus", Engine(7, "asked from")),
             ("macula dns query shop", Engine(0, "how:")),
-            ("macula dns serve --dot --doh", Read("the resolver runs already: tests/dns.rs")),
-            ("kdig @127.0.0.9 +tls prometheus.macula.local", Foreign("tests/dns.rs")),
-            ("curl --doh-url https://127.0.0.9/dns-query https://prometheus.macula.local", Foreign("tests/dns.rs")),
+            ("macula dns serve --dot --doh", Read("the resolver runs already: tests/dns")),
+            ("kdig @127.0.0.9 +tls prometheus.macula.local", Foreign("tests/dns")),
+            ("curl --doh-url https://127.0.0.9/dns-query https://prometheus.macula.local", Foreign("tests/dns")),
         ],
     ),
     (

@@ -115,6 +115,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("a_platform_may_have_a_lease", &["dns query --inside"]),
     ("every_rung_and_its_files", &["dns install --method"]),
     ("the_units_of_the_service", &["dns install --service"]),
+    ("roots_of_other_domains_are_known_as_long_as_they_are_there", &["trust uninstall --all"]),
     // images and the cluster
     ("a_build_is_made_once_and_anew_when_its_folder_changes", &["images build --force"]),
     ("a_bundle_carries_the_images_to_an_engine_without_them", &["images save --images", "up --bundle", "ci --bundle"]),

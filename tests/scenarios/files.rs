@@ -100,7 +100,9 @@ fn state_of_a_newer_version_is_not_guessed_at() {
         assert_ne!(newer, text);
         std::fs::write(&path, &newer).unwrap();
         for words in ["up", "plan", "status"] {
-            platform.run(words).exits(3).says("was written by a newer macula (format 999").says(file);
+            // how the services are is told without the passwords
+            let exit = if words == "status" && file.starts_with("secrets") { 0 } else { 3 };
+            platform.run(words).exits(exit).says("was written by a newer macula (format 999").says(file);
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
 

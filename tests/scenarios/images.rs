@@ -133,7 +133,7 @@ volumes: {{pages: {{}}, more: {{}}}}
         assert!(state == "left_out" && reason.starts_with(&format!("{image} was refused: ")), "{state}: {reason}");
         assert_eq!(row("needy"), ("left_out".to_owned(), "it needs page, which is left out".to_owned()));
         let images = platform.run("images list");
-        images.ok().prints("left out").prints("1 left out, since the image was refused");
+        images.ok().prints("left out").prints("2 left out, since the image was refused: ");
         assert!(!images.out.contains("missing"), "{images}");
         platform.run("dns trace page").exits(7).prints(&format!("page is left out: {image} was refused"));
         platform.run("validate needy").exits(7).says("needy is left out").says("it needs page");

@@ -133,6 +133,7 @@ fn what_does_not_run_on_a_swarm_says_why() {
     failed.exits(7).says("rolled back").says("non-zero exit (3)").says("the cellar is locked");
     // the task that the swarm went back to has just been started
     eventually("the stack runs as before", || platform.run("stack status shop --target swarm").code == 0);
+    platform.run("stack status shop --target swarm").ok().prints("shop_web: the last update was rolled back: ");
 
     platform.stack(&format!("name: shop\n{}", SHOP.replace("node.role == manager", "node.labels.disk == fast")));
     platform.run("stack deploy shop --target swarm --timeout 60s").exits(7).says("no suitable node");

@@ -9,6 +9,7 @@ use crate::compile::{Block, Site, kept_apart, published_on, rename_apart, writte
 use crate::config::Loaded;
 use crate::model::{EngineKind, Facts, Observed, Platform, PlatformName, SecretSource, Secrets, Service};
 use crate::observe;
+use crate::pki::Authority;
 use crate::plan::without;
 
 use crate::app::certificate;
@@ -23,6 +24,10 @@ use super::addresses::urls;
 
 /// What programs that speak OpenTelemetry read.
 pub(super) const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+/// What Node.js adds to its own list of authorities. The variables of others name a list that replaces theirs: only who
+/// starts a program (`macula run`) can make one that has both.
+const NODE_ROOTS: &str = "NODE_EXTRA_CA_CERTS";
 
 /// One secret of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -125,9 +130,24 @@ fn address_of(platform: &Platform, service: &str, block: Block) -> Option<String
     Some(std::net::SocketAddr::new(published_on(block, service, given), number).to_string())
 }
 
-/// The `exports` of all services, rendered. Where two services export the same variable the later stack has it.
+/// The `exports` of all services, rendered. Where two services export the same variable the later stack has it. With the
+/// platform's authority for Node.js, which goes by no store of this machine.
 pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<String, String>, Error> {
-    exports_of(session, loaded, &[]).await
+    let mut all = exports_of(session, loaded, &[]).await?;
+    add_authority(session, &loaded.platform, &mut all).await;
+    Ok(all)
+}
+
+/// A list that is set already, such as a company's, is left as it is.
+async fn add_authority(session: &Session, platform: &Platform, all: &mut BTreeMap<String, String>) {
+    let (host, folder) = (session.host(), certificate::authorities(session));
+    let domain = certificate::authority_domain(platform);
+    // there is none before the first `up`, which also tells what is wrong with one
+    let Ok(Some(authority)) = Authority::load(host, &folder, domain, host.now()).await else { return };
+    let root = authority.root_path(&folder).display().to_string();
+    if host.env(NODE_ROOTS).is_none_or(|set| set.is_empty() || set == root) {
+        all.entry(NODE_ROOTS.to_owned()).or_insert(root);
+    }
 }
 
 /// What these services export, and nothing else.
@@ -227,6 +247,23 @@ mod tests {
         let session = session(FakeHost::new(), &FakeEngine::new(), "macula env");
         let all = exports(&session, &loaded).await.unwrap();
         assert_eq!(all.get("SHOP_URL").map(String::as_str), Some("http://shop.macula.local"), "{all:?}");
+    }
+
+    #[tokio::test]
+    async fn node_is_told_of_the_authority_unless_it_has_another_one() {
+        let loaded = shop(&FakeHost::new(), "", "services: {web: {image: x}}\n");
+        let host = FakeHost::new().at(1_790_000_000);
+        let session = session(host.clone(), &FakeEngine::new(), "macula env");
+        let told = async || exports(&session, &loaded).await.unwrap().remove(NODE_ROOTS);
+        assert_eq!(told().await, None);
+        let (folder, domain) = (certificate::authorities(&session), certificate::authority_domain(&loaded.platform));
+        let made = Authority::load_or_create(&host, &folder, domain, 1_790_000_000).await.unwrap();
+        let root = made.root_path(&folder).display().to_string();
+        assert_eq!(told().await.as_ref(), Some(&root));
+        let host = host.env_var(NODE_ROOTS, &root);
+        assert_eq!(told().await, Some(root));
+        let _host = host.env_var(NODE_ROOTS, "/company.pem");
+        assert_eq!(told().await, None);
     }
 
     #[tokio::test]

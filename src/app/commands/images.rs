@@ -33,6 +33,9 @@ pub struct ImageRow {
     pub why: String,
     /// It is not here, and every service that would run it is left out: why.
     pub left_out: Option<Reason>,
+    /// Its services that are left out, whether or not it is here.
+    #[serde(skip)]
+    pub without: Vec<LeftOut>,
     /// Bytes.
     pub size: Option<i64>,
     pub created: Option<String>,
@@ -80,9 +83,9 @@ pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageR
             (Some((name, _, ImageSource::Image)), _) => format!("from another source: {}", without_digest(name)),
             (Some((_, _, ImageSource::Build)), _) if spec.pull.is_empty() => "the stack only builds it".to_owned(),
             (Some((_, _, ImageSource::Build)), _) => match of_build {
-                Some((volume, wrote)) => format!("built here: it wrote the volume {volume} ({wrote})"),
-                None if in_engine => "built here, which goes before what is pulled".to_owned(),
-                None => format!("built here: {} is not in the engine", spec.reference),
+                Some((volume, wrote)) => format!("the build: it wrote the volume {volume} ({wrote})"),
+                None if in_engine => "the build, which goes before what is pulled".to_owned(),
+                None => format!("the build: {} is not in the engine", spec.reference),
             },
             (None, Some(Choice::Obtain { pull: true, build: true, .. })) => "`up` pulls it, else builds it".to_owned(),
             (None, Some(Choice::Obtain { pull: true, .. })) => "`up` pulls it".to_owned(),
@@ -97,10 +100,12 @@ pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageR
                 })
                 .unwrap_or_default(),
         };
+        let without = spec.services.iter().filter_map(left_out).cloned().collect();
         let reasons: Option<Vec<&LeftOut>> = spec.services.iter().map(left_out).collect();
         let reason = reasons.unwrap_or_default().first().map(|left| left.reason.clone());
         ImageRow {
             left_out: reason.filter(|_| found.is_none()),
+            without,
             present: found.is_some(),
             source: found.as_ref().map(|(.., source)| *source),
             id: found.as_ref().map(|(_, image, _)| image.id.clone()),
@@ -204,9 +209,22 @@ pub(super) async fn try_images(
     if anew {
         chosen.rebuild(&platform, &specs, &observed.fresh);
     }
-    let problems: Vec<_> = problems.into_iter().filter(|problem| wanted(problem.service())).collect();
+    // only the build opens the data, and what a registry has is never run: there is nothing to pull
+    let of_build = |problem: &SupplyProblem| {
+        policy == ImagePolicy::Pull
+            && matches!(problem, SupplyProblem::OtherProvider { .. })
+            && platform.service(problem.service()).is_some_and(|(_, service)| {
+                data_of_build(service, &observed, &|service| service_volumes(&platform, service)).is_some()
+            })
+    };
+    let problems = problems.into_iter().filter(|problem| wanted(problem.service()));
+    let (built, problems): (Vec<_>, Vec<_>) = problems.partition(of_build);
     if !problems.is_empty() {
         return Err(Error::Supply(problems));
+    }
+    for problem in built {
+        let service = problem.service();
+        session.events.info(format!("{service}: nothing to pull, since only the build opens its data"));
     }
     let mut plan = Plan::default();
     for spec in &specs {
@@ -237,4 +255,37 @@ pub(super) async fn try_images(
         return Err(Error::Cancelled);
     }
     Ok((outcome, plan.left_out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::{session, shop};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+    use crate::model::label;
+
+    const STACK: &str = "services:\n  db:\n    image: 'db:1'\n    build: {dockerfile_inline: 'FROM scratch'}\n    \
+                         volumes: ['data:/data']\n    x-macula: {provider: {image: db-1, build: db-2}}\n\
+                         volumes: {data: {}}\n";
+
+    /// `images pull` of a service that runs from its build is no error.
+    #[tokio::test]
+    async fn what_only_the_build_opens_is_not_pulled() {
+        let host = FakeHost::new();
+        let loaded = shop(&host, "", STACK);
+        let (_, service) = loaded.platform.service("db").unwrap();
+        let volume = service_volumes(&loaded.platform, service).remove(0);
+        let pull = async |wrote: &str| {
+            let labels = [(label::PLATFORM, loaded.platform.name.as_str()), (label::PROVIDER, wrote)];
+            let engine = FakeEngine::new().with_volume(&volume, &labels);
+            let session = session(host.clone(), &engine, "macula images pull");
+            let services = ["db".to_owned()];
+            let done = Box::pin(try_images(&session, &loaded, ImagePolicy::Pull, &services, false)).await;
+            done.map(|(outcome, _)| outcome.ran.len())
+        };
+        assert_eq!(pull("db-2").await.unwrap(), 0);
+        let error = pull("db-3").await.unwrap_err();
+        assert!(matches!(&error, Error::Supply(problems) if problems.len() == 1), "{error}");
+    }
 }

@@ -19,6 +19,8 @@ pub enum JobEnd {
     UsedBy(Held),
     /// It was up before.
     Stays,
+    /// Nothing of it is on this engine, and nobody may take it down on another one.
+    Nothing,
 }
 
 /// A job that is to clean up after itself: from now on no other one takes down what it uses.
@@ -39,8 +41,11 @@ pub async fn end_job(
     let started = before.filter(|before| !before.running);
     // whoever waits for the lock of another run keeps a runner from its end
     if started.is_none() && !state.is_used_by_job(host, &job).await? {
-        state.leave_jobs(host, job).await?;
-        return Ok(JobEnd::Stays);
+        state.withdraw_job(host, &job).await;
+        // the last of the others may have left it everything meanwhile
+        if !state.is_used_by_job(host, &job).await? {
+            return Ok(JobEnd::Stays);
+        }
     }
     let _lock = session.lock(name).await?;
     let data = match (state.leave_jobs(host, job).await?, started) {
@@ -49,6 +54,9 @@ pub async fn end_job(
         (Left::NotOurs, Some(started)) if !noted => started.data,
         (Left::NotOurs, _) => return Ok(JobEnd::Stays),
     };
-    Box::pin(take_away(session, name, DownOptions { volumes: !data, ..DownOptions::default() })).await?;
-    Ok(JobEnd::Down { volumes: !data })
+    match Box::pin(take_away(session, name, DownOptions { volumes: !data, ..DownOptions::default() })).await {
+        // the `up` has failed before it made anything here
+        Err(Error::OnAnotherEngine { .. }) => Ok(JobEnd::Nothing),
+        taken => taken.map(|_| JobEnd::Down { volumes: !data }),
+    }
 }

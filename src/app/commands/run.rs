@@ -121,6 +121,11 @@ impl<'a> Noting<'a> {
         Self { asker, session, job, before: OnceLock::new(), noted: OnceLock::new() }
     }
 
+    /// The job that is to clean up.
+    pub fn job(&self) -> Option<&str> {
+        self.job.as_deref()
+    }
+
     /// What there was before the `up`, or before the first of the jobs whose platform it is; none: it has not come to its
     /// plan, and has changed nothing.
     pub fn before(&self) -> Option<Existing> {
@@ -154,7 +159,11 @@ impl Consent for Noting<'_> {
                 }
                 // on a full disk, too, what it starts is taken down again
                 Err(error) => {
-                    self.session.events.warn(format!("other runs of `macula ci` are not told of this one: {error}"));
+                    let what = match self.job {
+                        Some(_) => "other runs of `macula ci` are not told of this one",
+                        None => "a `macula ci` that uses the platform may take it down",
+                    };
+                    self.session.events.warn(format!("{what}: {error}"));
                     Existing::of(&prepared.survey)
                 }
             };
@@ -386,6 +395,16 @@ mod tests {
         let ended = end_job(&session, name, job, first.before(), first.noted());
         assert_eq!(Box::pin(ended).await.unwrap(), JobEnd::Down { volumes: true });
         assert_eq!((engine.containers(), engine.volume_names()), (Vec::new(), Vec::new()));
+        // somebody asks for it while the job uses it
+        let job = begin_job(&session, name).await.unwrap();
+        let first = Noting::new(&Agrees, &session, Some(&job));
+        Box::pin(up(&session, &loaded, &options, &first)).await.unwrap();
+        let person = Noting::new(&Agrees, &session, None);
+        Box::pin(up(&session, &loaded, &options, &person)).await.unwrap();
+        let ended = end_job(&session, name, job, first.before(), first.noted());
+        assert_eq!(Box::pin(ended).await.unwrap(), JobEnd::Stays);
+        assert_eq!(engine.containers(), ["macula-shop-web-1"]);
+        down(&session, name, DownOptions { volumes: true, ..DownOptions::default() }).await.unwrap();
         // it begins while nothing but the data is there, and waits
         Box::pin(up(&session, &loaded, &options, &Agrees)).await.unwrap();
         down(&session, name, DownOptions::default()).await.unwrap();

@@ -8,16 +8,18 @@ use serde::Serialize;
 
 use crate::app::cluster::join::{self, Joined};
 use crate::app::cluster::status::{self as cluster, ClusterStatus, ask};
+use crate::app::reach::lost;
 use crate::app::resolver::{self, DnsStatus};
-use crate::app::survey::{Survey, survey};
+use crate::app::survey::{Survey, survey_to_tell};
 use crate::app::usage::{Meter, Subject, rates, running};
 use crate::app::{Error, Session};
+use crate::compile::service_volumes;
 use crate::config::Loaded;
 use crate::daemon::reach::look_again;
 use crate::engine::Engine;
 use crate::model::{Health, ObservedContainer, Platform, PlatformName, Way, label};
 use crate::observe;
-use crate::plan::{Action, LeftOut, Plan, Step};
+use crate::plan::{Action, LeftOut, Plan, Step, Unheeded, unheeded};
 use crate::probe::{self, Answer};
 
 use super::condition::{Condition, Context};
@@ -28,6 +30,9 @@ use super::task::{TaskRow, TaskState, task_rows};
 
 /// Why there is no cluster, where nobody misses it.
 pub const NO_CLUSTER: &str = "the last `up` had `--no-cluster`";
+
+/// Why the addresses of a platform lead nowhere.
+const LOST: &str = "the file that says what is passed on is missing";
 
 /// The contract of `status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,6 +50,8 @@ pub struct Status {
     pub drift: Vec<String>,
     /// Services that run, or should, and that `up` would change.
     pub changes: Vec<String>,
+    /// What the files ask for and `up` leaves as it is, since data depends on it.
+    pub unheeded: Vec<Unheeded>,
 }
 
 /// How the platform's addresses lead to its services.
@@ -72,17 +79,23 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub fn of(services: &[ServiceStatus], processes: &[ProcessStatus], tasks: &[TaskRow]) -> Self {
-        let count = |wanted: &dyn Fn(&ServiceStatus) -> bool| services.iter().filter(|row| wanted(row)).count();
-        let of_processes = |wanted: &dyn Fn(&ProcessStatus) -> bool| processes.iter().filter(|row| wanted(row)).count();
-        let runs = |row: &ServiceStatus| match row.condition {
+    /// The services and the processes that count as running.
+    pub fn running(services: &[ServiceStatus], processes: &[ProcessStatus]) -> (usize, usize) {
+        let runs = |row: &&ServiceStatus| match row.condition {
             Condition::Unclaimed => row.state == ServiceState::Running,
             condition => condition.runs_well(),
         };
+        (services.iter().filter(runs).count(), processes.iter().filter(|row| row.runs()).count())
+    }
+
+    pub fn of(services: &[ServiceStatus], processes: &[ProcessStatus], tasks: &[TaskRow]) -> Self {
+        let count = |wanted: &dyn Fn(&ServiceStatus) -> bool| services.iter().filter(|row| wanted(row)).count();
+        let of_processes = |wanted: &dyn Fn(&ProcessStatus) -> bool| processes.iter().filter(|row| wanted(row)).count();
+        let running = Self::running(services, processes);
         // a task of a service has a container, and is counted with the services
         let tasks = tasks.iter().filter(|row| row.service.is_none() && row.state == TaskState::Failed).count();
         Self {
-            running: count(&runs) + of_processes(&ProcessStatus::runs),
+            running: running.0 + running.1,
             failing: count(&|row| row.condition.is_problem() && row.condition != Condition::Gone)
                 + of_processes(&ProcessStatus::is_problem)
                 + tasks,
@@ -101,6 +114,8 @@ pub struct PlatformStatus {
     pub domain: String,
     /// The user's files have errors: what is wanted is not known.
     pub incomplete: bool,
+    /// Why its passwords could not be read: it is not known what an `up` would change.
+    pub unread: Option<String>,
     /// Nothing of it is there but, perhaps, its data.
     pub down: bool,
     /// Of its data, whether it is up or down.
@@ -165,7 +180,7 @@ pub(super) async fn ours(engine: &dyn Engine, platform: &PlatformName) -> Result
 
 async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     session.check_known(&loaded.platform.name).await?;
-    let (survey, dns) = tokio::join!(survey(session, loaded), resolver::look(session, &loaded.platform));
+    let (survey, dns) = tokio::join!(survey_to_tell(session, loaded), resolver::look(session, &loaded.platform));
     let survey = survey?;
     let context = Context::of(session, &survey).await?;
     let planned = Planned { incomplete: loaded.incomplete, ..Planned::default() };
@@ -177,7 +192,7 @@ async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     let asked: Vec<_> = status.services.iter_mut().map(|row| say_why(session, &survey, row)).collect();
     join_all(asked).await;
     status.processes = process_rows(session, loaded, Some(&survey)).await;
-    if survey.foreign.is_none() {
+    if survey.foreign.is_none() && survey.unread.is_none() {
         let steps = planned_processes(session, loaded, None, false, &survey.supply.left_out).await?;
         status.drift.extend(steps.iter().map(|step| format!("process {} ({})", step.name, step.cause())));
         status.changes.extend(steps.into_iter().map(|step| step.name));
@@ -222,6 +237,9 @@ fn in_a_line(said: &str) -> Option<String> {
 
 /// What the background process says of the platform's addresses. `up`: it should have something to say.
 pub(super) async fn reach(session: &Session, survey: &Survey, up: bool) -> ReachStatus {
+    if up && let Some(way) = lost(session, survey).await {
+        return ReachStatus { way, ports: 0, problem: Some(LOST.to_owned()) };
+    }
     let way = survey.reach.as_ref().map(|table| table.way).unwrap_or_default();
     if way == Way::Published || !up {
         return ReachStatus { way, ..ReachStatus::default() };
@@ -264,6 +282,11 @@ pub(super) fn status_of(
         _ if survey.foreign.is_some() => Vec::new(),
         // nobody knows what is wanted
         _ if planned.incomplete => Vec::new(),
+        // every service would get other passwords
+        _ if survey.unread.is_some() => {
+            tasks = task_rows(platform, survey, None, context.now);
+            Vec::new()
+        }
         Ok((mut plan, _)) => {
             plan.steps.retain(|step| planned.done.iter().all(|done| done.id != step.id));
             tasks = task_rows(platform, survey, Some(&plan), context.now);
@@ -284,6 +307,14 @@ pub(super) fn status_of(
         }
     };
     drift.extend(planned.cluster.and_then(|joined| join::drift(survey, joined)));
+    let Survey { resources, supply, observed, .. } = survey;
+    let unheeded = match survey.foreign.is_some() || planned.incomplete {
+        true => Vec::new(),
+        false => {
+            let wanted = &survey.platform;
+            unheeded(wanted, resources, supply, observed, &|service| service_volumes(wanted, service))
+        }
+    };
     let left_out = planned.left_out.iter().find(|left| left.service == crate::plan::CLUSTER_GROUP);
     let left_out = left_out.map(|left| left.reason.to_string());
     // the last `up` was to leave it alone, so that one that is missing is missed by nobody
@@ -298,6 +329,7 @@ pub(super) fn status_of(
         cluster: cluster::status_of(platform, &survey.cluster, left_out.as_deref()),
         drift,
         changes,
+        unheeded,
     }
 }
 
@@ -315,6 +347,7 @@ pub(super) fn platform_status(
         name: platform.name.to_string(),
         domain: platform.domain.clone(),
         incomplete,
+        unread: survey.unread.as_ref().map(ToString::to_string),
         down: !survey.observed.containers.iter().any(|found| ours(&found.labels)),
         volumes: survey.observed.volumes.iter().filter(|volume| ours(&volume.labels) && volume.holds_data()).count(),
         owner: survey.foreign.clone(),
@@ -379,6 +412,32 @@ mod tests {
         // the task of a service is among those
         let counts = Counts::of(&services, &[process], &[task(None), task(Some("web"))]);
         assert_eq!(counts, Counts { failing: 3, ..Counts::default() });
+    }
+
+    #[tokio::test]
+    async fn a_relay_of_which_nothing_is_written_down_is_told() {
+        use crate::app::reach::keep;
+        use crate::app::survey::survey;
+        use crate::app::testing::{session, shop};
+        use crate::daemon::reach::Table;
+        let host = crate::host::fake::FakeHost::new();
+        let loaded = shop(&host, "", "services: {web: {image: 'acme/web:1', ports: ['8081:80']}}");
+        let relay = ObservedContainer {
+            id: "f".repeat(64),
+            name: crate::model::relay_name(&loaded.platform.name),
+            state: ContainerState::Running,
+            labels: [(label::PLATFORM.to_owned(), loaded.platform.name.to_string())].into(),
+            ..ObservedContainer::default()
+        };
+        let engine = crate::engine::fake::FakeEngine::new().with_image("acme/web:1").with_container(relay);
+        let session = session(host.clone(), &engine, "macula status");
+        let seen = survey(&session, &loaded).await.unwrap();
+        let told = ReachStatus { way: Way::Relay, ports: 0, problem: Some(LOST.to_owned()) };
+        assert_eq!(reach(&session, &seen, true).await, told);
+        assert_eq!(reach(&session, &seen, false).await, ReachStatus::default());
+        keep(&host, seen.state.folder(), &Table::new(Way::Published, "macula-shop")).await.unwrap();
+        let seen = survey(&session, &loaded).await.unwrap();
+        assert_eq!(reach(&session, &seen, true).await, ReachStatus::default());
     }
 
     #[tokio::test]

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::future::ready;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::compile::{Block, applications_address, container_name, fully_qualified, own_address};
+use crate::compile::{Block, applications_address, container_name, fully_qualified, ingress_address, own_address};
 use crate::config::Loaded;
 use crate::dns::Name;
 use crate::dns::Trace;
@@ -24,7 +24,7 @@ use crate::validate::{
 
 use crate::app::certificate::{authorities, authority_domain};
 use crate::app::records::{ListedRecord, RecordSource, written_records};
-use crate::app::resolver::{self, ResolverFiles};
+use crate::app::resolver::{self, Receiving, ResolverFiles};
 use crate::app::survey::{Survey, survey};
 use crate::app::{Error, Session};
 
@@ -49,6 +49,8 @@ struct Ground {
     container_addresses: bool,
     /// Where the cluster's applications answer; none without a cluster that is to run.
     applications: Option<IpAddr>,
+    /// Names behind which the background process takes telemetry, since no service has them.
+    received: Vec<Target>,
     /// Names that lead nowhere, since their service is left out.
     absent: Vec<Absent>,
 }
@@ -62,10 +64,12 @@ pub struct Absent {
     pub reason: Reason,
 }
 
-/// All names of the services that are left out; those that another service answers to as well work.
-fn absent(full: &Platform, survey: &Survey) -> Vec<Absent> {
+/// All names of the services that are left out; those that another service or the background process answers to as well
+/// work.
+fn absent(full: &Platform, survey: &Survey, received: &[Target]) -> Vec<Absent> {
     let of = |platform: &Platform| targets(platform, survey.block, Some(survey.subnet), survey.tls());
-    let there: Vec<String> = of(&survey.platform).into_iter().map(|target| target.name).collect();
+    let answered = of(&survey.platform).into_iter().chain(received.iter().cloned());
+    let there: Vec<String> = answered.map(|target| target.name).collect();
     let mut all = Vec::new();
     for LeftOut { service, reason } in &survey.supply.left_out {
         let absent = |name: String| Absent { name, service: service.clone(), reason: reason.clone() };
@@ -79,23 +83,51 @@ fn absent(full: &Platform, survey: &Survey) -> Vec<Absent> {
     all
 }
 
+/// Where the names lead behind which the background process takes what services would, but for those in `own`. `inside`:
+/// where containers are led.
+fn received(
+    receiving: Option<&Receiving>,
+    platform: &Platform,
+    own: &[Target],
+    inside: Option<Ipv4Addr>,
+) -> Vec<Target> {
+    let Some(receiving) = receiving else { return Vec::new() };
+    let target = |(name, at): (&str, SocketAddr)| {
+        let name = fully_qualified(name, &platform.domain);
+        let here = receiving.addresses.iter().filter(|address| address.ip() == at.ip());
+        let ports = here.map(SocketAddr::port).collect();
+        Target { address: Some(at.ip()), inside, ports, ..foreign(&name) }
+    };
+    let all = receiving.names().map(target);
+    all.filter(|target| !own.iter().any(|known| known.name == target.name)).collect()
+}
+
 /// Without an engine the names can still be looked at.
 async fn ground(session: &Session, loaded: &Loaded) -> Result<Ground, Error> {
     let host = session.host();
     session.check_known(&loaded.platform.name).await?;
+    let receiving = ResolverFiles::of(host).receiving_of(host, &loaded.platform.name).await;
     match survey(session, loaded).await {
-        Ok(survey) => Ok(Ground {
-            absent: absent(&loaded.platform, &survey),
-            applications: (survey.cluster.observed.is_some() && !survey.leaves_cluster_alone())
-                .then(|| applications_address(survey.block).into()),
-            tls: survey.tls(),
-            engine: Ok(survey.engine),
-            platform: survey.platform,
-            block: survey.block,
-            subnet: Some(survey.subnet),
-            containers: survey.observed.containers,
-            container_addresses: survey.facts.container_addresses,
-        }),
+        Ok(survey) => {
+            let own = targets(&survey.platform, survey.block, Some(survey.subnet), survey.tls());
+            let has_ingress =
+                survey.platform.services().any(|(_, service)| service.extension.role == Some(Role::Ingress));
+            let inside = has_ingress.then(|| ingress_address(survey.subnet));
+            let received = received(receiving.as_ref(), &survey.platform, &own, inside);
+            Ok(Ground {
+                absent: absent(&loaded.platform, &survey, &received),
+                received,
+                applications: (survey.cluster.observed.is_some() && !survey.leaves_cluster_alone())
+                    .then(|| applications_address(survey.block).into()),
+                tls: survey.tls(),
+                engine: Ok(survey.engine),
+                platform: survey.platform,
+                block: survey.block,
+                subnet: Some(survey.subnet),
+                containers: survey.observed.containers,
+                container_addresses: survey.facts.container_addresses,
+            })
+        }
         Err(error @ (Error::NoEngine(_) | Error::Engine(_))) => {
             let platform = loaded.platform.clone();
             let block = session.state(&platform.name).block(host, &platform).await?;
@@ -108,6 +140,7 @@ async fn ground(session: &Session, loaded: &Loaded) -> Result<Ground, Error> {
                 containers: Vec::new(),
                 container_addresses: false,
                 applications: None,
+                received: Vec::new(),
                 absent: Vec::new(),
             })
         }
@@ -208,7 +241,8 @@ pub async fn validate(
     told: Option<Told<'_>>,
 ) -> Result<(Evidence, Verdict, Vec<Absent>), Error> {
     let ground = ground(session, loaded).await?;
-    let own = targets(&ground.platform, ground.block, ground.subnet, ground.tls);
+    let mut own = targets(&ground.platform, ground.block, ground.subnet, ground.tls);
+    own.extend(ground.received.iter().cloned());
     // what people and the cluster's applications have written is answered by the same resolver
     let more = async {
         let found = match tokio::time::timeout(LISTING, written_records(session, loaded)).await {
@@ -329,6 +363,7 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
         containers: seen.observed.containers.clone(),
         container_addresses: seen.facts.container_addresses,
         applications: None,
+        received: Vec::new(),
         absent: Vec::new(),
     };
     let evidence = walk(session, &ground, left.clone(), ready(Vec::new()), None).await;
@@ -371,7 +406,8 @@ pub struct Traced {
 pub async fn trace_name(session: &Session, loaded: &Loaded, name: &str) -> Result<Traced, Error> {
     let ground = ground(session, loaded).await?;
     let name = full_name(name, &ground.platform.domain);
-    let all = targets(&ground.platform, ground.block, ground.subnet, ground.tls);
+    let mut all = targets(&ground.platform, ground.block, ground.subnet, ground.tls);
+    all.extend(ground.received.iter().cloned());
     let wildcard = |target: &&Target| match target.name.strip_prefix("*.") {
         Some(parent) => name.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1),
         None => false,
@@ -392,7 +428,7 @@ pub async fn trace_name(session: &Session, loaded: &Loaded, name: &str) -> Resul
         }
         Some(target) => Target { name: name.clone(), asked: name.clone(), ..target.clone() },
         // the wildcard's: the ingress says that there is no such name
-        None if below && !written => unowned(&ground, &name),
+        None if below && !written => unowned(&ground, &name, path.as_ref().is_some_and(Trace::is_from_wildcard)),
         None => foreign(&name),
     };
     let evidence = walk(session, &ground, vec![target], ready(Vec::new()), None).await;
@@ -412,8 +448,12 @@ pub async fn trace_name(session: &Session, loaded: &Loaded, name: &str) -> Resul
     Ok(Traced { evidence, verdict, path })
 }
 
-/// A name below the domain that no service has.
-fn unowned(ground: &Ground, name: &str) -> Target {
+/// A name below the domain that no service has. `by_wildcard`: it is no program's, either. Then it leads to the cluster,
+/// where there is one.
+fn unowned(ground: &Ground, name: &str, by_wildcard: bool) -> Target {
+    if let Some(address) = ground.applications.filter(|_| by_wildcard) {
+        return Target { address: Some(address), ports: vec![80], ..foreign(name) };
+    }
     let settings = &ground.platform.ingress;
     let web = Web {
         http: settings.http,
@@ -439,6 +479,56 @@ pub fn full_name(name: &str, domain: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{MemoryFiles, Request, load};
+    use crate::model::PlatformName;
+
+    /// `otlp` works without Alloy.
+    #[test]
+    fn names_of_telemetry_that_no_service_has_lead_to_the_background_process() {
+        let files = MemoryFiles::default().with("/p/macula.yaml", "telemetry: embedded");
+        let loaded = load(&Request { cwd: "/p".into(), ..Request::default() }, &files);
+        let platform = loaded.unwrap_or_else(|errors| panic!("{errors}")).platform;
+        let receiving = Receiving::of(&platform, Block::DEFAULT).unwrap();
+        let inside = Ipv4Addr::new(10, 222, 7, 2);
+        let names = |own: &[Target]| {
+            let found = received(Some(&receiving), &platform, own, Some(inside)).into_iter();
+            found
+                .map(|found| {
+                    let Target { name, asked, service, address, inside, ports, web, shares } = found;
+                    assert_eq!((asked.as_str(), inside.is_some(), web, shares.len()), (name.as_str(), true, None, 0));
+                    format!("{name} {} {ports:?} {service:?}", address.unwrap())
+                })
+                .collect::<Vec<_>>()
+        };
+        let otlp = "otlp.macula.local 127.0.0.12 [4317, 4318] \"\"";
+        assert_eq!(names(&[]), [otlp, "loki.macula.local 127.0.0.3 [3100] \"\""]);
+        assert_eq!(names(&[foreign("loki.macula.local")]), [otlp]);
+        assert!(received(None, &platform, &[], Some(inside)).is_empty());
+    }
+
+    #[test]
+    fn a_name_of_nobody_leads_to_the_cluster_where_there_is_one() {
+        let cluster: IpAddr = [127, 0, 0, 10].into();
+        let led = |applications, by_wildcard| {
+            let ground = Ground {
+                engine: Err("none".to_owned()),
+                platform: Platform::new(PlatformName::default(), Vec::new()),
+                block: Block::DEFAULT,
+                subnet: None,
+                tls: false,
+                containers: Vec::new(),
+                container_addresses: false,
+                applications,
+                received: Vec::new(),
+                absent: Vec::new(),
+            };
+            let found = unowned(&ground, "x.macula.local", by_wildcard);
+            (found.address.unwrap().to_string(), found.web.is_some(), found.ports)
+        };
+        let ours = ("127.0.0.1".to_owned(), true, Vec::new());
+        assert_eq!((led(None, true), led(Some(cluster), false)), (ours.clone(), ours));
+        assert_eq!(led(Some(cluster), true), ("127.0.0.10".to_owned(), false, vec![80]));
+    }
 
     #[test]
     fn names_of_the_cluster_and_of_people_belong_to_it() {

@@ -85,13 +85,8 @@ pub async fn ensure(session: &Session, survey: &Survey) -> Result<Status, Error>
         write(host, &path, &kept).await?;
     }
     let mut client = running(session, &files, &wants).await?;
-    match client.add(entry.clone()).await {
-        // the engine's networks may be those of a virtual machine
-        Err(ControlError::Refused(reason)) if !entry.listen.is_empty() => {
-            client.add(ZoneEntry { listen: Vec::new(), ..entry }).await.map_err(ResolverError::from)?;
-            session.events.info(format!("the resolver does not answer containers: {reason}"));
-        }
-        added => added.map_err(ResolverError::from)?,
+    if let Some(reason) = add(&mut client, entry).await.map_err(ResolverError::from)? {
+        session.events.info(format!("the resolver does not answer containers: {reason}"));
     }
     let former = former.map(|former| former.entry.zone.apex);
     if let Some(former) = former.filter(|former| *former != survey.platform.domain) {
@@ -100,8 +95,19 @@ pub async fn ensure(session: &Session, survey: &Survey) -> Result<Status, Error>
     fed(session, &mut client, &survey.platform.domain).await
 }
 
-/// The resolver's state, once it has looked at PowerDNS for the first time: until then the wildcard
-/// would answer for names that people wrote there.
+/// Adds a platform's names. Where its network's address cannot be had it is told why, and the names are added without it.
+async fn add(client: &mut Client, entry: ZoneEntry) -> Result<Option<String>, ControlError> {
+    match client.add(entry.clone()).await {
+        // the network may be one of a virtual machine, or gone
+        Err(ControlError::Refused(reason)) if !entry.listen.is_empty() => {
+            client.add(ZoneEntry { listen: Vec::new(), ..entry }).await.map(|()| Some(reason))
+        }
+        added => added.map(|()| None),
+    }
+}
+
+/// The resolver's state, once it has looked at PowerDNS for the first time: until then names that people wrote there get
+/// no answer.
 async fn fed(session: &Session, client: &mut Client, domain: &str) -> Result<Status, Error> {
     let looked = until(FED, SHORT, &session.cancel, async || {
         let status = match client.status().await {
@@ -240,7 +246,7 @@ async fn take_out(
 ) -> Result<Option<usize>, Error> {
     let other = files.entries(host).await.into_iter().find(|(_, entry)| entry.zone.apex == apex);
     let left = match other {
-        Some((_, entry)) => client.add(entry).await.map(|()| None),
+        Some((_, entry)) => add(client, entry).await.map(|_| None),
         None => client.remove(apex).await,
     };
     Ok(left.map_err(ResolverError::from)?)
@@ -462,13 +468,15 @@ mod tests {
         };
         let [shop, blog] = ["shop", "blog"].map(|name| PlatformName::new(name).unwrap());
         for (name, address) in [(&blog, "127.70.1.1"), (&shop, "127.70.2.1")] {
-            let kept = ZoneFile {
+            let mut kept = ZoneFile {
                 format: FORMAT,
                 entry: entry("dev.example.com", address),
                 settings: DnsSettings::default(),
                 receiving: None,
                 asked: Places::default(),
             };
+            // a network that is not there
+            kept.entry.listen = vec![Listen { address: ([192, 0, 2, 9], 53).into(), view: View::Container }];
             host.put(files.zone(name), serde_json::to_vec(&kept).unwrap());
         }
         let config = Config {

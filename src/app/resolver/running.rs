@@ -63,6 +63,8 @@ pub(super) async fn running(session: &Session, files: &ResolverFiles, wanted: &W
         session.events.warn(format!("the resolver goes on as it is: {taken}"));
         return Ok(client);
     }
+    // its page has started this command, and waits for it
+    let ours = status.as_ref().is_ok_and(|status| status.pid == std::os::unix::process::parent_id());
     match by {
         _ if current && same => Ok(client),
         StartedBy::Hand => {
@@ -70,17 +72,37 @@ pub(super) async fn running(session: &Session, files: &ResolverFiles, wanted: &W
             session.events.warn(format!("a resolver {what} runs in a terminal; stop it to have this one's"));
             Ok(client)
         }
-        StartedBy::Up | StartedBy::Service if !current => {
-            renewed(session, files, client, &status, by).await.map(|(client, _)| client)
-        }
-        // it waits for what its page has started, and its service for it
-        StartedBy::Service if status.as_ref().is_ok_and(|status| status.pid == std::os::unix::process::parent_id()) => {
-            session
-                .events
-                .warn("the resolver goes on with its former settings: `macula up` in a terminal changes them");
-            Ok(client)
-        }
-        StartedBy::Up | StartedBy::Service => anew(session, files, &mut client, &status, by).await,
+        _ => match turn(by, current, ours) {
+            Turn::HandsOver => renewed(session, files, client, &status, by).await.map(|(client, _)| client),
+            Turn::Ends => anew(session, files, &mut client, &status, by).await,
+            Turn::Stays => {
+                session
+                    .events
+                    .warn("the resolver goes on with its former settings: `macula up` in a terminal changes them");
+                Ok(client)
+            }
+        },
+    }
+}
+
+/// What becomes of one of another version or of other settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    HandsOver,
+    Ends,
+    Stays,
+}
+
+/// `ours`: its page waits for this command, and as another program it would not hear what came of it. A service cannot
+/// end meanwhile: the next one starts only when it has ended. Any other one ends once its page has told it.
+fn turn(by: StartedBy, current: bool, ours: bool) -> Turn {
+    match by {
+        StartedBy::Service if !current => Turn::HandsOver,
+        StartedBy::Service if ours => Turn::Stays,
+        StartedBy::Service => Turn::Ends,
+        _ if ours => Turn::Ends,
+        // what it is to do otherwise it reads as it begins: with its sockets, so that no question goes amiss
+        _ => Turn::HandsOver,
     }
 }
 
@@ -114,8 +136,8 @@ pub async fn renew(session: &Session) -> Result<Renewal, Error> {
     renewed(session, &files, client, &status, by).await.map(|(_, how)| how)
 }
 
-/// One of another version becomes this program, where it was started as the same one; else it ends and this one is
-/// started.
+/// One of another version, or of other settings, becomes this program, where it was started as the same one; else it ends
+/// and this one is started.
 async fn renewed(
     session: &Session,
     files: &ResolverFiles,
@@ -329,6 +351,22 @@ mod tests {
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
 
+    #[test]
+    fn one_whose_page_waits_for_this_command_becomes_no_other_program() {
+        use StartedBy::{Service, Up};
+        for (by, current, ours, expected) in [
+            (Up, true, false, Turn::HandsOver),
+            (Up, false, false, Turn::HandsOver),
+            (Up, true, true, Turn::Ends),
+            (Up, false, true, Turn::Ends),
+            (Service, true, false, Turn::Ends),
+            (Service, true, true, Turn::Stays),
+            (Service, false, false, Turn::HandsOver),
+        ] {
+            assert_eq!(turn(by, current, ours), expected, "{by:?} {current} {ours}");
+        }
+    }
+
     /// The system would start it again as the program that it was.
     #[tokio::test]
     async fn a_service_of_another_program_is_not_restarted() {
@@ -358,6 +396,7 @@ mod tests {
             upstreams: Vec::new(),
             dropped_upstreams: Vec::new(),
             questions: 0,
+            kept_back: 0,
             uptime_seconds: 0,
         };
         let (host, heard) = (FakeHost::new(), Arc::new(Heard::default()));

@@ -146,19 +146,26 @@ impl State {
         Ok(read::<JobsFile>(host, &self.jobs_file()).await?.is_some_and(|known| known.jobs.contains(&job.id)))
     }
 
+    /// From now on no other one leaves it anything; it may have been left something before that.
+    pub(in crate::app) async fn withdraw_job(&self, host: &dyn Host, job: &Job) {
+        self.forget_job(host, &job.id).await;
+    }
+
     /// It ends; under the platform's lock, where it is used by it. Whoever still runs has to take down what it leaves.
     pub(in crate::app) async fn leave_jobs(&self, host: &dyn Host, job: Job) -> Result<Left, Error> {
         let known = read::<JobsFile>(host, &self.jobs_file()).await?;
         let left = match known.filter(|known| known.jobs.contains(&job.id)) {
             None => Left::NotOurs,
             Some(known) => {
-                let others = self.other_jobs(host, &job.id).await?;
-                match others.values().next() {
-                    Some(held) => {
-                        let jobs = others.keys().cloned().collect();
-                        write(host, &self.jobs_file(), &JobsFile { jobs, ..known }).await?;
-                        Left::Used(held.clone())
-                    }
+                let mut others = self.other_jobs(host, &job.id).await?;
+                if !others.is_empty() {
+                    let jobs = others.keys().cloned().collect();
+                    write(host, &self.jobs_file(), &JobsFile { jobs, ..known }).await?;
+                    // one that has withdrawn before that does not know that it is counted on
+                    others = self.other_jobs(host, &job.id).await?;
+                }
+                match others.into_values().next() {
+                    Some(held) => Left::Used(held),
                     None => {
                         self.keep_from_jobs(host).await?;
                         Left::Unused { data: known.data }
@@ -204,6 +211,22 @@ mod tests {
         assert_eq!(join(&second, false, true).await, Some(false));
         assert!(matches!(leave(first).await, Left::Used(_)));
         assert_eq!(leave(second).await, Left::Unused { data: false });
+
+        // it ends without having come to its plan, while the first one leaves it everything
+        let (first, second) = (begin().await, begin().await);
+        assert_eq!(join(&first, false, false).await, Some(false));
+        assert!(!state.is_used_by_job(&host, &second).await.unwrap());
+        assert!(matches!(leave(first).await, Left::Used(_)));
+        state.withdraw_job(&host, &second).await;
+        assert!(state.is_used_by_job(&host, &second).await.unwrap());
+        assert_eq!(leave(second).await, Left::Unused { data: false });
+        // or before the first one ends
+        let (first, second) = (begin().await, begin().await);
+        assert_eq!(join(&first, false, false).await, Some(false));
+        state.withdraw_job(&host, &second).await;
+        assert!(!state.is_used_by_job(&host, &second).await.unwrap());
+        assert_eq!(leave(first).await, Left::Unused { data: false });
+        drop(second);
 
         // what somebody else has started, or one that was killed, stays
         let first = begin().await;

@@ -185,11 +185,10 @@ impl Context {
         for warning in &loaded.warnings {
             self.events().warn_at(place(warning), warning.to_string());
         }
-        let (file, project) = (loaded.config_file.clone(), loaded.discovered.clone());
-        match purpose == Purpose::Join && kept {
-            true => Ok((loaded, choices)),
-            false => Ok((loaded, Choices { file, project, ..choices })),
+        if purpose != Purpose::Join || !kept {
+            choices = choices.read_from(&loaded);
         }
+        Ok((loaded, choices))
     }
 
     /// [`Context::load`] for commands that compare what would be built with what there is: the contexts

@@ -155,5 +155,9 @@ fn running(status: &Status) -> String {
         let health = if upstream.healthy { "" } else { ", which does not answer" };
         out.push_str(&format!("  asks {} for {what}{health}\n", upstream.address));
     }
+    if status.kept_back > 0 {
+        let kept_back = text::count(usize::try_from(status.kept_back).unwrap_or(usize::MAX), "answer");
+        out.push_str(&format!("  has kept back {kept_back} of theirs that led to this machine (DNS rebinding)\n"));
+    }
     out
 }

@@ -69,12 +69,17 @@ pub(super) static PLATFORM_ROW: Object = Object {
     name: "PlatformRow",
     fields: &[
         f("name", Text, "Its name."),
-        f("state", Word(&["running", "stopped", "down", "unknown"]), "Unknown where no engine answers."),
+        f(
+            "state",
+            Word(&["running", "stopped", "down", "elsewhere", "unknown"]),
+            "Elsewhere: it was brought up on another engine. Unknown where no engine answers.",
+        ),
         f("running", Whole, "Services that run."),
         f("services", Whole, "Services that are to run; finished jobs do not count."),
         f("domain", Text, "Below which its names are."),
         f("address", TEXT_OR_NULL, "To which its names lead."),
         f("folder", TEXT_OR_NULL, "From which it was brought up last."),
+        f("other_folders", TEXTS, "Of the other projects that have containers on it."),
         f("gone", Flag, "That folder no longer exists."),
         f("owner", TEXT_OR_NULL, "Whose it is, where that is another user or data folder."),
     ],

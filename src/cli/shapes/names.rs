@@ -29,6 +29,7 @@ static RESOLVER: Object = Object {
         f("upstreams", List(&Of(&UPSTREAM)), "Name servers that it asks."),
         f("dropped_upstreams", TEXTS, "Name servers of the machine that it cannot ask, and why."),
         f("questions", Whole, "How many it has answered."),
+        f("kept_back", Whole, "Answers of name servers that it has not passed on (DNS rebinding)."),
         f("uptime_seconds", Whole, "How long it has run."),
     ],
 };
@@ -135,8 +136,8 @@ static QUERY_STEP: Object = Object {
         f(
             "step",
             Word(&[
-                "zone", "not_ours", "found", "wildcard", "alias", "no_data", "no_name", "minimal", "too_long", "cache",
-                "upstream", "failed", "rebound", "refused",
+                "zone", "not_ours", "found", "wildcard", "alias", "no_data", "no_name", "minimal", "too_long",
+                "awaited", "cache", "upstream", "failed", "rebound", "refused",
             ]),
             "Which.",
         ),

@@ -17,6 +17,15 @@ pub(super) static STATUS: Object = Object {
         f("cluster", Of(&CLUSTER), "The Kubernetes cluster."),
         f("drift", TEXTS, "What `up` would do now; empty when there is nothing."),
         f("changes", TEXTS, "Services that run, or should, and that `up` would change."),
+        f("unheeded", List(&Of(&UNHEEDED)), "What the files ask for and `up` leaves as it is, for the data."),
+    ],
+};
+
+static UNHEEDED: Object = Object {
+    name: "Unheeded",
+    fields: &[
+        f("services", TEXTS, "Those that have what it is about."),
+        f("said", Text, "What stays as it is, and why."),
     ],
 };
 
@@ -26,6 +35,7 @@ pub(super) static PLATFORM: Object = Object {
         f("name", Text, "Its name."),
         f("domain", Text, "Below which its names are."),
         f("incomplete", Flag, "The files have errors, so that it is not known what is wanted."),
+        f("unread", TEXT_OR_NULL, "Why its passwords could not be read."),
         f("down", Flag, "It has no container."),
         f("volumes", Whole, "Volumes with its data."),
         f("owner", TEXT_OR_NULL, "Whose it is, where that is another user or data folder."),

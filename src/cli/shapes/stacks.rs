@@ -85,6 +85,7 @@ static SWARM_SERVICE: Object = Object {
         f("ports", TEXTS, "Published ports: `8080->80/tcp`."),
         f("tasks", List(&Of(&SWARM_TASK)), "Its tasks."),
         f("trouble", TEXT_OR_NULL, "What is wrong with it."),
+        f("rolled_back", TEXT_OR_NULL, "Why the swarm undid its last update; it runs as before that."),
     ],
 };
 

@@ -144,8 +144,8 @@ fn shown(context: &Context, rows: &[DeployedService]) -> String {
     }
     let mut text = table.render(context.out_style(), context.terminal.table_width());
     for row in rows {
-        if let Some(trouble) = &row.trouble {
-            text.push_str(&format!("{}_{}: {trouble}\n", row.stack, row.service));
+        for told in row.trouble.iter().chain(&row.rolled_back) {
+            text.push_str(&format!("{}_{}: {told}\n", row.stack, row.service));
         }
     }
     text
@@ -157,7 +157,12 @@ pub async fn scale(context: &Context, args: ScaleArgs) -> Result<(), CliError> {
     let platform = context.name_of_deployed()?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = args.place.session(context, "stack scale").await;
-    let numbers: BTreeMap<String, u64> = args.services.into_iter().collect();
+    let mut numbers: BTreeMap<String, u64> = BTreeMap::new();
+    for (service, number) in args.services {
+        if let Some(other) = numbers.insert(service.clone(), number).filter(|other| *other != number) {
+            return Err(CliError::usage(format!("{service} is given two numbers: {other} and {number}")));
+        }
+    }
     let (which, patience) = (args.which.as_str(), args.patience.timeout);
     let scaled = match args.place.target {
         On::Swarm => scale_on_swarm(&session, which, platform.as_str(), &numbers, patience).await,

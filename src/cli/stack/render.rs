@@ -1,5 +1,6 @@
 //! `stack render`: files alone.
 
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -56,11 +57,47 @@ pub struct Form {
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
     /// Registry from which nodes pull the images that the stack builds (default: registry.DOMAIN)
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = registry)]
     pub registry: Option<String>,
     /// Go on without the keys that the target cannot do
     #[arg(long)]
     pub accept_losses: bool,
+}
+
+/// What images can be named by: `registry.example.com:5000/team`. One component without a dot or a port is an account of
+/// Docker Hub to everybody who reads it.
+fn registry(text: &str) -> Result<String, String> {
+    let bad = |why: &str| Err(format!("`{text}` is not a valid registry: {why}"));
+    if let Some((scheme, _)) = text.split_once("://") {
+        return bad(&format!("leave out `{scheme}://`, as in registry.example.com:5000"));
+    }
+    let (host, path) = text.split_once('/').map_or((text, None), |(host, path)| (host, Some(path)));
+    let (name, port) = match host.rsplit_once(':') {
+        // an address of IPv6 has colons of its own
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_address = address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    let word = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if !is_address && !name.split('.').all(word) || port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return bad("write HOST or HOST:PORT, such as registry.example.com:5000");
+    }
+    if !host.contains(['.', ':']) && host != "localhost" {
+        return bad(&format!("write a host with a dot or a port; an account of Docker Hub is docker.io/{text}"));
+    }
+    let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let part = |part: &str| {
+        let mut letters = part.bytes();
+        let ends = (letters.clone().next(), letters.next_back());
+        edge(ends.0)
+            && edge(ends.1)
+            && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte))
+    };
+    match path.is_none_or(|path| path.split('/').all(part)) {
+        true => Ok(text.to_owned()),
+        false => bad("a path behind the host has lower-case letters, digits, `.`, `_` and `-`, such as /team"),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -266,6 +303,40 @@ fn is_older_word(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_registry_is_what_images_can_be_named_by() {
+        for valid in [
+            "registry.example.com",
+            "REGISTRY.example.com:5000/team/a-b_c.d",
+            "localhost",
+            "localhost:5001",
+            "registry:5000",
+            "127.0.0.1:1",
+            "[::1]:5000",
+            "[fd00::5]/team",
+            "docker.io/acme",
+        ] {
+            assert_eq!(registry(valid), Ok(valid.to_owned()));
+        }
+        for (bad, words) in [
+            ("https://registry.example.com", "leave out `https://`"),
+            ("registry.example.com/Team", "lower-case"),
+            ("registry.example.com/", "lower-case"),
+            ("registry.example.com//team", "lower-case"),
+            ("registry.example.com/-team", "lower-case"),
+            ("my registry.example.com", "HOST:PORT"),
+            ("registry..com", "HOST:PORT"),
+            ("registry.example.com:no", "HOST:PORT"),
+            ("registry.example.com:70000", "HOST:PORT"),
+            ("[::g]:5000", "HOST:PORT"),
+            ("", "HOST:PORT"),
+            ("acme", "docker.io/acme"),
+        ] {
+            let said = registry(bad).unwrap_err();
+            assert!(said.starts_with(&format!("`{bad}` is not a valid registry: ")) && said.contains(words), "{said}");
+        }
+    }
 
     /// What kubectl 1.36 reads, `-` and all.
     #[test]

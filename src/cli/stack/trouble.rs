@@ -59,12 +59,10 @@ pub(in crate::cli) fn explained(error: &DeployError) -> CliError {
             new.hint("what runs is kept; deploying again continues")
         }
         DeployError::UnknownStack { name, known } => {
-            let new = of(ErrorKind::Usage);
-            match (near(name, known).first(), known.is_empty()) {
-                (Some(near), _) => new.hint(format!("did you mean {near}?")),
-                (None, true) => new.hint("this platform has deployed none there"),
-                (None, false) => new.hint(format!("there are {}", text::some(known, MOST))),
-            }
+            meant(of(ErrorKind::Usage), name, known, "this platform has deployed none there")
+        }
+        DeployError::UnknownService { service, known, .. } => {
+            meant(of(ErrorKind::Usage), service, known, "it has none at all")
         }
         DeployError::NoReplicas { .. } => of(ErrorKind::Usage),
         DeployError::Autoscaled { .. } => {
@@ -94,6 +92,15 @@ pub(in crate::cli) fn explained(error: &DeployError) -> CliError {
                 false => new,
             }
         }
+    }
+}
+
+/// With a name that is near one which is not there, or with those that are; `none`: what is said where there are none.
+fn meant(new: CliError, name: &str, known: &[String], none: &str) -> CliError {
+    match (near(name, known).first(), known.is_empty()) {
+        (Some(near), _) => new.hint(format!("did you mean {near}?")),
+        (None, true) => new.hint(none),
+        (None, false) => new.hint(format!("there are {}", text::some(known, MOST))),
     }
 }
 
@@ -163,6 +170,20 @@ fn is_about_what_was(message: &str) -> bool {
     ["immutable", "resize", "less than"].iter().any(|word| message.contains(word))
 }
 
+/// A webhook that does not answer, by its name, and where it runs: `failed calling webhook "policy.test": failed to call
+/// webhook: Post "https://policy.guard.svc:443/validate?timeout=10s": no endpoints available for service "policy"`.
+fn about_webhook(new: CliError, message: &str) -> CliError {
+    let name = message.split_once("failed calling webhook \"").and_then(|(_, rest)| rest.split('"').next());
+    let called = name.map_or_else(|| "a webhook of this cluster".to_owned(), |name| format!("the webhook {name}"));
+    let new = new.hint(format!("{called} does not answer, and the cluster takes nothing that it has to ask it about"));
+    let host = message.split_once("https://").and_then(|(_, rest)| rest.split(['/', ':']).next());
+    let new = match host.and_then(|host| host.strip_suffix(".svc")).and_then(|host| host.split_once('.')) {
+        Some((_, namespace)) => new.shell(["kubectl", "get", "pods", "-n", namespace]),
+        None => new,
+    };
+    new.shell(["kubectl", "get", "validatingwebhookconfigurations,mutatingwebhookconfigurations"])
+}
+
 /// By what the API server says: its codes are the same for rights, quotas and rules.
 fn refused(new: CliError, code: u16, object: &str, message: &str) -> CliError {
     let says = |words: &str| message.contains(words);
@@ -178,9 +199,7 @@ fn refused(new: CliError, code: u16, object: &str, message: &str) -> CliError {
         _ if says("imum ") && says(" usage per ") || says("limit to request ratio per ") => new
             .hint("a limit range of the namespace does not allow so much, or so little: change it, or what the stack asks for")
             .shell(kubectl("describe limitrange")),
-        _ if says("failed calling webhook") => new
-            .hint("a webhook of this cluster does not answer, and what it is to be asked about is not taken meanwhile")
-            .shell(["kubectl", "get", "validatingwebhookconfigurations,mutatingwebhookconfigurations"]),
+        _ if says("failed calling webhook") => about_webhook(new, message),
         _ if says("being terminated") => new.hint(
             "what still lives in the namespace keeps it: wait until it is gone, or name another one with `--namespace`",
         ),
@@ -239,6 +258,18 @@ mod tests {
         assert!(unknown.starts_with("shop is there and was not deployed by this platform: shop_web"), "{unknown}");
     }
 
+    #[test]
+    fn a_service_that_a_stack_does_not_have_leads_to_those_that_it_has() {
+        let told = |service: &str, known: &[&str]| {
+            let known = known.iter().map(|name| (*name).to_owned()).collect();
+            let error = DeployError::UnknownService { stack: "shop".to_owned(), service: service.to_owned(), known };
+            format!("{error} {:?}", explained(&error).hints)
+        };
+        assert!(told("nope", &["db", "web"]).contains("there are db"), "{}", told("nope", &["db", "web"]));
+        assert!(told("wbe", &["db", "web"]).contains("did you mean web?"));
+        assert!(told("wbe", &[]).starts_with("shop has no service wbe"));
+    }
+
     /// As API servers say it (1.36).
     #[test]
     fn what_an_api_server_refuses_tells_what_to_do() {
@@ -277,7 +308,14 @@ mod tests {
                 "Deployment shop/web",
                 "Internal error occurred: failed calling webhook \"policy.test\": dial tcp 127.0.0.1:9: connect: connection refused",
                 ErrorKind::Cluster,
-                "a webhook of this cluster does not answer",
+                "the webhook policy.test does not answer",
+            ),
+            (
+                500,
+                "Deployment shop/web",
+                "Internal error occurred: failed calling webhook \"policy.test\": failed to call webhook: Post \"https://policy.guard.svc:443/validate?timeout=10s\": no endpoints available for service \"policy\"",
+                ErrorKind::Cluster,
+                "kubectl get pods -n guard",
             ),
             (
                 500,

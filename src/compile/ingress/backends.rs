@@ -96,6 +96,8 @@ pub struct Member {
     pub service: String,
     /// What its containers may be called there.
     pub slots: Vec<String>,
+    /// The same of their other port, which is asked only while nobody answers at the first one.
+    pub fallback: Vec<String>,
     pub replicas: usize,
 }
 
@@ -111,13 +113,20 @@ pub fn shares(platform: &Platform, block: Block) -> Vec<(String, Share)> {
     shared
         .map(|backend| {
             let mut members: Vec<Member> = Vec::new();
-            // a fallback comes before the port that it stands in for
             for server in backend.servers.into_iter().filter(|server| !assumed(&backend.host, &server.service)) {
+                let (slots, fallback) = match server.backup {
+                    true => (Vec::new(), server.slots),
+                    false => (server.slots, Vec::new()),
+                };
                 match members.iter_mut().find(|member| member.service == server.service) {
-                    Some(member) => member.slots.extend(server.slots),
+                    Some(member) => {
+                        member.slots.extend(slots);
+                        member.fallback.extend(fallback);
+                    }
                     None => members.push(Member {
                         service: server.service,
-                        slots: server.slots,
+                        slots,
+                        fallback,
                         replicas: usize::try_from(server.replicas).unwrap_or(usize::MAX),
                     }),
                 }
@@ -342,21 +351,30 @@ mod tests {
             "/w/app/compose.yaml",
             "services:\n  a: {image: x, deploy: {replicas: 2}, x-macula: {ingress: {host: cells, path: /x, port: 80, weight: 1}}}\n  \
              b: {image: x, network_mode: host, x-macula: {ingress: {host: cells, path: /x, port: 81, weight: 1}}}\n  \
-             c: {image: x, x-macula: {ingress: {host: alone, port: 80}}}\n",
+             c: {image: x, x-macula: {ingress: {host: alone, port: 80}}}\n  \
+             d: {image: x, deploy: {replicas: 2}, x-macula: {ingress: {host: two, port: 80, fallback: 81}}}\n",
         );
         let request = Request { cwd: "/w".into(), stacks: vec!["/w/app".into()], ..Request::default() };
         let mut platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
         platform.stacks.retain(|stack| stack.name == "app");
-        let member = |service: &str, slots: &[&str]| Member {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let member = |service: &str, slots: &[&str], fallback: &[&str]| Member {
             service: service.into(),
-            slots: slots.iter().map(|slot| (*slot).to_owned()).collect(),
+            slots: texts(slots),
+            fallback: texts(fallback),
             replicas: slots.len(),
         };
-        let share = Share {
+        let cells = Share {
             path: "/healthz/cells.macula.local:x".into(),
-            members: vec![member("a", &["a-1", "a-2"]), member("b", &["b"])],
+            members: vec![member("a", &["a-1", "a-2"], &[]), member("b", &["b"], &[])],
         };
-        assert_eq!(shares(&platform, Block::DEFAULT), [("cells.macula.local".to_owned(), share)]);
+        let two = Share {
+            path: "/healthz/two.macula.local".into(),
+            members: vec![member("d", &["d-1", "d-2"], &["d-fallback-1", "d-fallback-2"])],
+        };
+        let mut all = shares(&platform, Block::DEFAULT);
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        assert_eq!(all, [("cells.macula.local".to_owned(), cells), ("two.macula.local".to_owned(), two)]);
     }
 
     #[test]

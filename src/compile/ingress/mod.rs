@@ -162,13 +162,19 @@ pub fn own_inside(platform: &Platform) -> BTreeMap<String, u8> {
 }
 
 /// What the background process takes in the place of services that are left out, by the name and ports that
-/// containers send to. The first of the services is the one that has the name where it is there.
-const RECEIVERS: [(&str, &[&str], &[u16]); 2] = [("otlp", &["alloy"], &[4317, 4318]), ("loki", &["loki"], &[3100])];
+/// containers send to, and the address in the default block that programs of this machine get for it. The first of the
+/// services is the one that has the name where it is there.
+const RECEIVERS: [(&str, &[&str], Ipv4Addr, &[u16]); 2] = [
+    ("otlp", &["alloy"], Ipv4Addr::new(127, 0, 0, 12), &[4317, 4318]),
+    ("loki", &["loki"], Ipv4Addr::new(127, 0, 0, 3), &[3100]),
+];
 
 /// A name of the domain behind which the background process takes telemetry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Received {
     pub host: String,
+    /// Where the name leads on this machine.
+    pub address: Ipv4Addr,
     /// Those that no service has.
     pub ports: Vec<u16>,
 }
@@ -181,12 +187,12 @@ pub fn received(platform: &Platform, block: Block) -> Vec<Received> {
     let own: BTreeSet<String> = routes(platform, block).into_iter().map(|route| route.host).collect();
     let mut taken = named_ports(platform);
     taken.extend(streams(platform).iter().map(|stream| stream.port));
-    let free = |(name, services, ports): (&str, &[&str], &[u16])| {
+    let free = |(name, services, address, ports): (&str, &[&str], Ipv4Addr, &[u16])| {
         let host = fully_qualified(name, &platform.domain);
         let there = services.iter().any(|service| platform.service(service).is_some());
         let named = own.contains(&host) || platform.service(name).is_some();
         let ports = ports.iter().copied().filter(|port| !taken.contains(port)).collect();
-        (!there && !named).then_some(Received { host, ports })
+        (!there && !named).then(|| Received { host, address: loopback_address(block, Some(address)), ports })
     };
     RECEIVERS.into_iter().filter_map(free).collect()
 }
@@ -194,4 +200,128 @@ pub fn received(platform: &Platform, block: Block) -> Vec<Received> {
 /// Host name -> service, for the page of names.
 pub fn names(routes: &[Route]) -> BTreeMap<String, String> {
     routes.iter().map(|route| (route.host.clone(), route.service.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{IngressRule, Origin, PlatformName, Stack, testing};
+
+    fn service(name: &str) -> Service {
+        Service { name: name.into(), image: Some("x:1".into()), replicas: 1, ..Service::default() }
+    }
+
+    fn platform(services: Vec<Service>) -> Platform {
+        let stack = Stack {
+            scoped: false,
+            name: "app".into(),
+            origin: Origin::BuiltIn,
+            services: services.into_iter().map(|service| (service.name.clone(), service)).collect(),
+            networks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+        };
+        Platform::new(PlatformName::default(), vec![stack])
+    }
+
+    #[test]
+    fn a_name_is_own_at_the_domain_and_below_it() {
+        for (host, own) in [
+            ("macula.local", true),
+            ("*.macula.local", true),
+            ("a.macula.local", true),
+            ("*.a.macula.local", true),
+            ("xmacula.local", false),
+            ("*.xmacula.local", false),
+            ("macula.local.example.org", false),
+            ("local", false),
+        ] {
+            assert_eq!(is_own(host, "macula.local"), own, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_service_is_reached_where_its_network_is() {
+        let with = |name: &str, mode: Option<&str>| {
+            let network_mode = mode.map(str::to_owned);
+            Service { network_mode, ..service(name) }
+        };
+        let modes = [
+            ("plain", None),
+            ("machine", Some("host")),
+            ("nowhere", Some("none")),
+            ("apart", Some("bridge")),
+            ("usual", Some("default")),
+            ("guest", Some("service:plain")),
+            ("guests-guest", Some("service:guest")),
+            ("of-machine", Some("service:machine")),
+            ("of-apart", Some("service:apart")),
+            ("foreign", Some("container:other")),
+            ("strange", Some("mesh")),
+            ("one", Some("service:two")),
+            ("two", Some("service:one")),
+        ];
+        let platform = platform(modes.map(|(name, mode)| with(name, mode)).into());
+        let gateway = Ipv4Addr::new(10, 222, 7, 1);
+        let name = |name: &str| Some(Upstream::Name(name.to_owned()));
+        let machine = Some(Upstream::Address(gateway.into()));
+        for (service, expected) in [
+            ("plain", name("plain")),
+            ("machine", machine.clone()),
+            ("nowhere", None),
+            ("apart", None),
+            ("usual", None),
+            ("guest", name("plain")),
+            ("guests-guest", name("plain")),
+            ("of-machine", machine),
+            ("of-apart", None),
+            ("foreign", name("other")),
+            ("strange", name("strange")),
+            ("gone", name("gone")),
+            // each is in the other's network: neither starts
+            ("one", None),
+        ] {
+            assert_eq!(upstream(&platform, service, gateway), expected, "{service}");
+        }
+    }
+
+    #[test]
+    fn telemetry_is_received_under_the_names_that_no_service_has() {
+        let of = |services: Vec<Service>, mode: TelemetryMode, block: Block| -> Vec<String> {
+            let mut platform = platform(services);
+            platform.telemetry.mode = mode;
+            let shown = |one: Received| format!("{} {} {:?}", one.host, one.address, one.ports);
+            received(&platform, block).into_iter().map(shown).collect()
+        };
+        let (otlp, loki) = ("otlp.macula.local 127.0.0.12 [4317, 4318]", "loki.macula.local 127.0.0.3 [3100]");
+        let named = |host: &str| {
+            let rule = IngressRule { host: host.into(), port: 80, path: "/".into(), ..IngressRule::default() };
+            let mut named = service("page");
+            named.extension.ingress.push(rule);
+            named
+        };
+        // a port that a service with a name has is its own
+        let mut busy = service("busy");
+        busy.extension.address = Some(Ipv4Addr::new(127, 0, 0, 60));
+        busy.ports = vec![testing::published(4318, 80)];
+        for (services, mode, expected) in [
+            (vec![], TelemetryMode::Auto, vec![otlp, loki]),
+            (vec![], TelemetryMode::Embedded, vec![otlp, loki]),
+            (vec![], TelemetryMode::None, vec![]),
+            (vec![service("web")], TelemetryMode::Auto, vec![otlp, loki]),
+            (vec![service("alloy")], TelemetryMode::Auto, vec![loki]),
+            (vec![service("loki")], TelemetryMode::Auto, vec![otlp]),
+            (vec![service("otlp")], TelemetryMode::Auto, vec![loki]),
+            (vec![named("loki")], TelemetryMode::Auto, vec![otlp]),
+            (vec![busy], TelemetryMode::Auto, vec!["otlp.macula.local 127.0.0.12 [4317]", loki]),
+        ] {
+            assert_eq!(of(services, mode, Block::DEFAULT), expected);
+        }
+        let block = Block::new(Ipv4Addr::new(127, 70, 9, 0)).unwrap();
+        let all = of(Vec::new(), TelemetryMode::Auto, block);
+        assert_eq!(
+            all,
+            ["otlp.macula.local 127.70.9.12 [4317, 4318]", "loki.macula.local 127.70.9.3 [3100]"],
+            "addresses are the block's"
+        );
+    }
 }

@@ -505,3 +505,45 @@ fn rendered(loaded: &Loaded, name: &str, service: &Service, report: &mut Report)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_circle_is_found_once_and_begins_where_it_ends() {
+        let found = |edges: &[(&'static str, &[&'static str])]| {
+            let edges = edges.iter().map(|(name, targets)| (*name, targets.to_vec())).collect();
+            find_circles(&edges).iter().map(|circle| circle.join(" ")).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[("a", &["b", "c"]), ("b", &["d"]), ("c", &["d"]), ("d", &[])]), [""; 0]);
+        assert_eq!(found(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"])]), ["a b c a"]);
+        assert_eq!(found(&[("a", &["a"]), ("b", &["gone"])]), ["a a"]);
+        assert_eq!(found(&[("a", &["b", "c"]), ("b", &["a"]), ("c", &["a"])]), ["a b a", "a c a"]);
+        // a way that only leads into one is not part of it
+        assert_eq!(found(&[("a", &["b"]), ("b", &["c"]), ("c", &["b"]), ("d", &["a", "c"])]), ["b c b"]);
+        assert_eq!(found(&[("a", &["b"]), ("b", &["a"]), ("c", &["d"]), ("d", &["c"])]), ["a b a", "c d c"]);
+    }
+
+    #[test]
+    fn of_so_many_containers_each_has_a_port_of_its_own() {
+        let port = |published: Option<u16>, published_to: Option<u16>| PublishedPort {
+            target: 80,
+            protocol: crate::model::Protocol::Tcp,
+            host_ip: None,
+            published,
+            published_to,
+            host_mode: false,
+            name: None,
+            app_protocol: None,
+        };
+        let lacks = |ports: &[PublishedPort], replicas: u32| {
+            port_of_one(&Service { ports: ports.to_vec(), ..Service::default() }, replicas)
+        };
+        let (any, one, three) = (port(None, None), port(Some(8080), None), port(Some(9000), Some(9002)));
+        assert_eq!([1, 2].map(|replicas| lacks(std::slice::from_ref(&one), replicas)), [None, Some(8080)]);
+        assert_eq!([3, 4].map(|replicas| lacks(&[any.clone(), three.clone()], replicas)), [None, Some(9000)]);
+        assert_eq!(lacks(&[three, one], 2), Some(8080));
+        assert_eq!(lacks(&[any], 9), None);
+    }
+}

@@ -482,3 +482,125 @@ pub(super) fn secrets(stacks: &[Loaded], selection: &Selection, report: &mut Rep
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{MemoryFiles, Request, load_with};
+
+    const OURS: &str = "services: {s3-users: {image: x}, gate: {image: x, x-macula: {role: ingress}}}";
+
+    /// What is said of these stacks: errors, or else warnings.
+    fn said(stacks: &[&str]) -> String {
+        let paths: Vec<String> = (1..=stacks.len()).map(|number| format!("/stack{number}/compose.yaml")).collect();
+        let files =
+            stacks.iter().zip(&paths).fold(MemoryFiles::default(), |files, (text, path)| files.with(path, *text));
+        let stacks = paths.iter().map(Into::into).collect();
+        let request = Request { cwd: "/".into(), stacks, ..Request::default() };
+        let messages = match load_with(&request, &files, &[("ours.yaml", OURS)]) {
+            Ok(loaded) => loaded.warnings,
+            Err(errors) => errors.0,
+        };
+        messages.into_iter().map(|one| one.message).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn a_port_of_one_address_has_one_owner() {
+        let both = |one: &str, two: &str| {
+            said(&[&format!("services: {{a: {{image: x, ports: ['{one}']}}, b: {{image: x, ports: ['{two}']}}}}")])
+        };
+        for (one, two, what) in [
+            ("8080:80", "127.0.0.1:8080:81", Some("127.0.0.1:8080/tcp")),
+            ("8080:80", "0.0.0.0:8080:81", Some("0.0.0.0:8080/tcp")),
+            ("[::]:8080:80", "[::1]:8080:81", Some("::1:8080/tcp")),
+            ("0.0.0.0:8080:80", "[::1]:8080:81", None),
+            ("127.0.0.1:8080:80", "[::]:8080:81", None),
+            ("127.0.0.1:8080:80", "127.0.0.2:8080:80", None),
+            ("8080:80", "8080:80/udp", None),
+            ("8080:80", "8081:80", None),
+        ] {
+            let found = both(one, two);
+            match what {
+                None => assert!(!found.contains(":8080/"), "{one} {two}: {found}"),
+                Some(what) => {
+                    let told = format!("services.b and services.a both publish {what} (");
+                    assert!(found.contains(&told), "{one} {two}: {found}");
+                }
+            }
+        }
+        let twice = said(&["services: {a: {image: x, ports: ['8080:80', '8080:81']}}"]);
+        assert!(twice.contains("services.a publishes 127.0.0.1:8080/tcp twice ("), "{twice}");
+    }
+
+    #[test]
+    fn the_ports_of_the_ingress_are_its_own_on_this_machine_alone() {
+        for (port, taken) in [
+            ("80:8080", true),
+            ("127.0.0.2:443:8443", true),
+            ("443:8443/udp", false),
+            ("192.0.2.1:80:80", false),
+            ("8443:8443", false),
+        ] {
+            let web = format!("{{image: x, ports: ['{port}'], x-macula: {{ingress: []}}}}");
+            let found = said(&[&format!("services: {{web: {web}}}")]);
+            assert_eq!(found.contains("which belongs to the ingress gate"), taken, "{port}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_name_on_the_ingress_is_shared_by_weight_alone() {
+        let rule = |rule: &str| format!("{{image: x, x-macula: {{ingress: [{rule}]}}}}");
+        let two = |one: &str, two: &str| said(&[&format!("services: {{a: {}, b: {}}}", rule(one), rule(two))]);
+        let plain = "{host: w, port: 80}";
+        let (light, heavy) = ("{host: w, port: 80, weight: 1}", "{host: w, port: 80, weight: 9}");
+        let elsewhere = "{host: w, port: 80, path: /a}";
+        for (one, other, both) in [
+            (light, heavy, false),
+            (plain, elsewhere, false),
+            (plain, plain, true),
+            (light, plain, true),
+            (plain, heavy, true),
+        ] {
+            let found = two(one, other);
+            let told = found.contains("services.b and services.a both answer for w.macula.local/ (");
+            assert_eq!(told, both, "{one} {other}: {found}");
+        }
+        let alone = said(&[&format!("services: {{a: {}}}", rule(&format!("{light}, {heavy}")))]);
+        assert!(alone.contains("services.a: two rules answer for w.macula.local/"), "{alone}");
+    }
+
+    #[test]
+    fn an_access_key_has_three_letters() {
+        for (name, short) in [("ab", true), ("abc", false)] {
+            let own = "{buckets: [uploads], secrets: {AWS_SECRET_ACCESS_KEY: {generate: 40}}}";
+            let found = said(&[&format!("services: {{{name}: {{image: x, x-macula: {own}}}}}")]);
+            assert_eq!(found.contains("shorter than 3 characters"), short, "{found}");
+        }
+    }
+
+    #[test]
+    fn what_two_stacks_say_of_one_thing_is_compared_in_all_its_parts() {
+        let web = "services: {NAME: {image: x}}\n";
+        let two = |one: &str, other: &str| {
+            let stack = |name: &str, rest: &str| format!("{}{rest}\n", web.replace("NAME", name));
+            said(&[&stack("a", one), &stack("b", other)])
+        };
+        let network = |rest: &str| format!("networks: {{back: {{name: back{rest}}}}}");
+        let all = ", driver: x, driver_opts: {k: v}, attachable: true, enable_ipv6: true, labels: {k: v}";
+        let found = two(&network(""), &network(all));
+        let parts = "with another `driver`, `driver_opts`, `attachable`, `enable_ipv6` and `labels`";
+        assert!(found.contains("the network back is in the stack `stack1` too (") && found.contains(parts), "{found}");
+        let found = two(&network(", external: true"), &network(", driver: x"));
+        assert!(!found.contains("the network back"), "{found}");
+        // a volume of one name by chance, and on purpose
+        let volume = |rest: &str| format!("volumes: {{data: {{{rest}}}}}");
+        for (one, other, told) in [
+            ("", "", "the volume `data` is the one of the stack `stack1` ("),
+            ("name: d, driver: x", "name: d", "the volume d is in the stack `stack1` too ("),
+            ("name: d", "name: d", ""),
+            ("name: d", "name: e", ""),
+        ] {
+            let found = two(&volume(one), &volume(other));
+            assert!(found.contains(told) && (!told.is_empty() || !found.contains("the volume")), "{found}");
+        }
+    }
+}

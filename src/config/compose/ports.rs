@@ -184,3 +184,48 @@ fn protocol(text: Option<&str>) -> Protocol {
         _ => Protocol::Tcp,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_from_1_to_65535_and_a_range_rises() {
+        for (text, expected) in [
+            ("1", Some((1, 1))),
+            ("65535", Some((65535, 65535))),
+            ("80-81", Some((80, 81))),
+            ("80-80", Some((80, 80))),
+            ("81-80", None),
+            ("0", None),
+            ("0-5", None),
+            ("65536", None),
+            ("80-", None),
+            ("80-81-82", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(range(text), expected, "{text}");
+            // any free port is wanted there
+            let right = expected.is_some() || ["", "0"].contains(&text);
+            assert_eq!(published(text).is_none(), right, "{text}");
+        }
+        let right = ["127.0.0.1", "::1", "", "localhost"].map(|text| host_ip(text).is_none());
+        assert_eq!(right, [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_short_port_has_one_to_three_parts() {
+        for (text, parts) in [
+            ("80", (None, None, "80")),
+            ("8080:80", (None, Some("8080"), "80")),
+            (":80", (None, Some(""), "80")),
+            ("127.0.0.1:8080:80", (Some("127.0.0.1"), Some("8080"), "80")),
+            ("127.0.0.1::80", (Some("127.0.0.1"), Some(""), "80")),
+            ("[::1]:8080:80", (Some("[::1]"), Some("8080"), "80")),
+            ("::1:8080:80", (Some("::1"), Some("8080"), "80")),
+        ] {
+            assert_eq!(split(text), parts, "{text}");
+        }
+    }
+}

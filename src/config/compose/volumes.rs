@@ -267,3 +267,55 @@ fn tmpfs(text: &str, node: &Node, name: &str, report: &mut Report) -> Option<Mou
     }
     Some(Mount::Tmpfs { target: clean(target.as_ref()).to_string_lossy().into_owned(), size, mode, options: rest })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::yaml::Span;
+
+    #[test]
+    fn colons_part_a_volume_but_for_that_of_a_drive() {
+        for (text, parts) in [
+            ("/data", &["/data"][..]),
+            ("data:/data", &["data", "/data"]),
+            ("data:/data:ro", &["data", "/data", "ro"]),
+            ("C:\\x:/x", &["C:\\x", "/x"]),
+            ("1:/x", &["1", "/x"]),
+            ("a:", &["a:"]),
+            ("ab:", &["ab", ""]),
+            (":/x", &["", "/x"]),
+        ] {
+            assert_eq!(split(text), parts, "{text}");
+        }
+        let paths = [".", "./x", "/x", "~", "~/x", "C:\\x", "\\\\share"];
+        assert_eq!(paths.map(is_path), [true; 7]);
+        assert_eq!(["data", "1:x", "ab:x", "\\x"].map(is_path), [false; 4]);
+    }
+
+    #[test]
+    fn a_tmpfs_has_its_options() {
+        let read = |text: &str| {
+            let mut report = Report::new("/".as_ref());
+            let mount = tmpfs(text, &Node::text(text, Span::default()), "web", &mut report);
+            let said: Vec<String> = report.finish().0.into_iter().map(|error| error.message).collect();
+            match mount {
+                Some(Mount::Tmpfs { target, size, mode, options }) => {
+                    format!("{target} {size:?} {mode:?} {options:?} {}", said.join("; "))
+                }
+                other => format!("{other:?} {}", said.join("; ")),
+            }
+        };
+        for (text, expected) in [
+            ("/run", "/run None None [] "),
+            ("/a/../run/:size=64k,mode=7777,noexec", "/run Some(65536) Some(4095) [\"noexec\"] "),
+            ("/run:size=50%,uid=5", "/run None None [\"size=50%\", \"uid=5\"] "),
+            ("/run:mode=10000", "/run None None [] services.web.tmpfs: `10000` is not a valid mode"),
+            ("/run:mode=8", "/run None None [] services.web.tmpfs: `8` is not a valid mode"),
+            ("/run:size=%", "/run None None [] services.web.tmpfs: `%` is not a valid size"),
+            ("/run:size=5x%", "/run None None [] services.web.tmpfs: `5x%` is not a valid size"),
+            ("run", "None services.web.tmpfs: `run` is not absolute"),
+        ] {
+            assert_eq!(read(text), expected, "{text}");
+        }
+    }
+}

@@ -500,3 +500,162 @@ fn service_change(entry: &yaml::Entry) -> ServiceChange {
         memory: node.get_int("memory"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::files::MemoryFiles;
+    use crate::model::{Process, ProcessProbe, Restart};
+
+    type Check = fn(&str) -> Option<(String, String)>;
+
+    /// The settings of a macula.yaml, and what is said of it: errors, then warnings.
+    fn read(text: &str) -> (Settings, Vec<String>) {
+        let files = MemoryFiles::default().with("/w/macula.yaml", text).with("/w/api/.env", "");
+        let mut report = Report::new(Path::new("/w"));
+        let settings = load(Path::new("/w/macula.yaml"), None, &files, &mut report);
+        let (errors, warnings) = report.finish();
+        (settings, errors.into_iter().chain(warnings).map(|one| one.message).collect())
+    }
+
+    #[test]
+    fn every_setting_is_where_it_belongs() {
+        let (found, said) = read(
+            "add: [valkey]\nprofiles: p\ndiscover: false\nreach: direct\nports: remap\n\
+             built_in: {draw: false, s3: true}\nimages: {policy: pull, sources: {docker.io: [a, b]}}\n\
+             dns: {dot: [127.0.0.9], doh: [127.0.0.9, '[::1]:444'], upstream: [192.0.2.1, '::1'],\n  \
+             rebind_allow: [a.b]}\n\
+             cluster: {enabled: true, name: c, program: p, timeout: 1m, node_image: n, control_planes: 3,\n  \
+             workers: 2, ingress: traefik, feature_gates: {X: true, Y: false}}\n\
+             telemetry: {mode: embedded, size: 1g, age: 1h}\ntimeouts: {image: 1h}\nlease: {time: 8h, idle: 30m}\n\
+             services: {web: {enabled: false, image: w, memory: 1k, environment: {A: null, B: 1}},\n  \
+             db: {enabled: true}}\n",
+        );
+        assert_eq!(said, [""; 0]);
+        let names = |all: &[(String, Span)]| all.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        assert_eq!((names(&found.add), names(&found.profiles)), (vec!["valkey".to_owned()], vec!["p".to_owned()]));
+        assert_eq!((found.discover, found.remap), (Some(false), true));
+        assert_eq!(Some(found.reach), ReachSetting::parse("direct"));
+        let built_in: Vec<(&str, bool)> = found.built_in.iter().map(|(name, on, _)| (name.as_str(), *on)).collect();
+        assert_eq!(built_in, [("draw", false), ("s3", true)]);
+        assert_eq!(found.images.policy, ImagePolicy::Pull);
+        assert_eq!(found.images.sources["docker.io"], ["a", "b"]);
+        assert_eq!(found.images.named, ["web".to_owned()].into());
+        let shown = |sockets: &[SocketAddr]| sockets.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(&found.dns.dot), ["127.0.0.9:853"]);
+        assert_eq!(shown(&found.dns.doh), ["127.0.0.9:443", "[::1]:444"]);
+        let upstream: Vec<String> = found.dns.upstream.iter().map(ToString::to_string).collect();
+        assert_eq!((upstream, found.dns.rebind_allow), (vec!["192.0.2.1".into(), "::1".into()], vec!["a.b".into()]));
+        let cluster = &found.cluster;
+        assert_eq!((cluster.enabled, cluster.required, cluster.control_planes, cluster.workers), (true, true, 3, 2));
+        let texts = [cluster.name.as_deref(), cluster.program.as_deref(), cluster.node_image.as_deref()];
+        assert_eq!((texts, cluster.ingress.as_str()), ([Some("c"), Some("p"), Some("n")], "traefik"));
+        assert_eq!(cluster.timeout, Duration::from_secs(60));
+        assert_eq!(cluster.feature_gates, [("X".to_owned(), true), ("Y".to_owned(), false)].into());
+        assert_eq!((found.telemetry.mode, found.telemetry.size), (TelemetryMode::Embedded, 1 << 30));
+        assert_eq!((found.telemetry.age, found.timeouts.image), (Duration::from_secs(3600), Duration::from_secs(3600)));
+        let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+        assert_eq!((found.lease.time, found.lease.idle), (minutes(480), minutes(30)));
+        let (web, db) = (&found.services["web"], &found.services["db"]);
+        assert_eq!((web.disabled, web.image.as_deref(), web.memory), (true, Some("w"), Some(1024)));
+        assert_eq!(web.environment, [("A".to_owned(), None), ("B".to_owned(), Some("1".to_owned()))].into());
+        assert_eq!((db.disabled, db.image.as_deref(), db.memory), (false, None, None));
+    }
+
+    #[test]
+    fn a_value_alone_and_nothing_at_all_have_their_meaning() {
+        let (found, said) = read("telemetry: none\nlease: 2h\nports: fixed\nimages: {policy: build}\n");
+        assert_eq!(said, [""; 0]);
+        assert_eq!((found.telemetry.mode, found.remap), (TelemetryMode::None, false));
+        assert_eq!((found.lease.time, found.lease.idle), (Some(Duration::from_secs(7200)), None));
+        assert_eq!(found.images.policy, ImagePolicy::Build);
+        assert_eq!(read("images: {policy: local}\n").0.images.policy, ImagePolicy::Local);
+        let (nothing, said) = read("# later\n");
+        assert_eq!((said.len(), nothing.discover, nothing.name), (0, None, None));
+        let defaults = ClusterSettings::default();
+        let (cluster, _) = read("cluster: {workers: 1}\n");
+        assert_eq!((cluster.cluster.enabled, cluster.cluster.required), (defaults.enabled, false));
+        assert_eq!(cluster.cluster.provider, defaults.provider);
+        assert_eq!(named("auto"), None);
+        assert_eq!(named("shop").map(|name| name.to_string()).as_deref(), Some("shop"));
+    }
+
+    #[test]
+    fn what_only_the_whole_file_can_tell_is_told() {
+        let one = |text: &str| read(text).1.join("; ");
+        for (text, said) in [
+            ("domain: dev.local", "domain: names of two labels, as dev.local itself, belong to mDNS under .local"),
+            ("domain: a.dev.local", ""),
+            ("domain: dev.test", ""),
+            ("domain: macula.local", ""),
+            ("cluster: {control_planes: 2}", "cluster: 2 control planes have no majority when one fails"),
+            ("cluster: {control_planes: 3}", ""),
+            ("lease: 0s", "lease.time: it would end at once"),
+            ("lease: {time: 1h, idle: 0s}", "lease.idle: it would end at once"),
+            ("ingress: {http: 443}", "ingress: http and https have the same port 443"),
+            ("ingress: {http: 8080}", ""),
+            ("cluster: {feature_gates: {A1: true}}", ""),
+            (
+                "cluster: {feature_gates: {A-1: true}}",
+                "cluster.feature_gates: `A-1` is not a valid name of a feature gate",
+            ),
+        ] {
+            assert_eq!(one(text), said, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_names_are_checked_one_by_one() {
+        let refused = |check: Check, text: &str| check(text).map(|(problem, _)| problem);
+        for (check, good) in [
+            (domain as Check, ["dev.test", "a.b.c", "a.1b"]),
+            (zone, ["plex.direct", "direct", "1"]),
+            (block, ["127.0.0.0", "127.80.5.0", "127.255.255.0"]),
+            (subnet, ["172.28.0.0/24", "172.28.0.32/27", "0.0.0.0/0"]),
+            (socket, ["127.0.0.9", "127.0.0.9:53", "[::1]:53"]),
+            (address, ["192.0.2.1", "::1", "0.0.0.0"]),
+        ] {
+            assert_eq!(good.map(|text| refused(check, text)), [None, None, None], "{good:?}");
+        }
+        for (check, bad) in [
+            (domain as Check, ["dev", "a..b", "10.0.0.1"]),
+            (zone, ["", "a..b", "A.b"]),
+            (block, ["127.80.5.1", "128.0.0.0", "127.0.0"]),
+            (subnet, ["172.28.0.0/28", "172.28.0.1/24", "fd00::/64"]),
+            (socket, ["", "x:53", "127.0.0.9:70000"]),
+            (address, ["", "192.0.2.1:53", "x"]),
+        ] {
+            assert!(bad.iter().all(|text| refused(check, text).is_some()), "{bad:?}");
+        }
+        assert_eq!(refused(subnet, "172.28.0.0/28").as_deref(), Some("`172.28.0.0/28` is too small"));
+        let bits = Some(("`172.28.0.1/24` has host bits set".to_owned(), "for example 172.28.0.0/24".to_owned()));
+        assert_eq!(subnet("172.28.0.1/24"), bits);
+        assert_eq!(parse_socket("::1", 853), "[::1]:853".parse().ok());
+        assert_eq!(parse_socket("127.0.0.9:54", 853), "127.0.0.9:54".parse().ok());
+    }
+
+    #[test]
+    fn a_whole_process_reaches_the_model() {
+        let (found, said) = read(
+            "processes:\n  web: {command: [node, x.js]}\n  \
+             api: {command: run-it, cwd: api, needs: [web], ingress: [v2, v1], port: 3000, env: {A: null, B: b},\n    \
+             env_file: api/.env, probe: {http: {path: /up}, timeout: 5s},\n    \
+             watch: [{path: api, include: a, ignore: b}], restart: 'on-failure:3', stop_grace_period: 1m}\n",
+        );
+        assert_eq!(said, [""; 0]);
+        let api = &found.processes["api"].process;
+        assert_eq!((api.name.as_str(), api.folder.as_path(), api.port), ("api", Path::new("/w/api"), Some(3000)));
+        assert_eq!((&*api.needs, &*api.hosts), (&["web".to_owned()][..], &["v2".to_owned(), "v1".to_owned()][..]));
+        assert_eq!(api.environment, [("A".to_owned(), None), ("B".to_owned(), Some("b".to_owned()))].into());
+        assert_eq!(api.env_files, [Path::new("/w/api/.env")]);
+        let probe = ProcessProbe { path: Some("/up".into()), timeout: Some(Duration::from_secs(5)) };
+        assert_eq!((&api.probe, &api.restart), (&Some(probe), &Restart::OnFailure(Some(3))));
+        assert_eq!(api.stop_grace_period, Duration::from_secs(60));
+        let rules: Vec<_> = api.watch.iter().map(|rule| (rule.path.as_path(), &*rule.include, &*rule.ignore)).collect();
+        assert_eq!(rules, [(Path::new("/w/api"), &["a".to_owned()][..], &["b".to_owned()][..])]);
+        let web = &found.processes["web"].process;
+        assert_eq!((&*web.command, &*web.hosts), (&["node", "x.js"].map(str::to_owned)[..], &["web".to_owned()][..]));
+        assert_eq!((web.folder.as_path(), web.port, &web.probe), (Path::new("/w"), None, &None));
+        assert_eq!((&web.restart, web.stop_grace_period), (&Restart::OnFailure(None), Process::GRACE));
+    }
+}

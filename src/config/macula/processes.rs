@@ -274,3 +274,65 @@ fn first_need<'a>(processes: &BTreeMap<String, Declared>, name: &str, left: &BTr
     // who needs itself is told so where it says that
     declared.process.needs.iter().filter(|need| *need != name).find_map(|need| left.get(need.as_str()).copied())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_read_as_it_is_written() {
+        for (text, expected) in [
+            ("no", Restart::No),
+            ("always", Restart::Always),
+            ("unless-stopped", Restart::UnlessStopped),
+            ("on-failure", Restart::OnFailure(None)),
+            ("on-failure:1", Restart::OnFailure(Some(1))),
+        ] {
+            assert_eq!((policy(text), policy_text(&expected).as_str()), (Some(expected), text));
+            assert_eq!(restart(text), None);
+        }
+        assert_eq!(policy("false"), Some(Restart::No));
+        for text in ["", "never", "always:3", "on-failure:", "on-failure:0", "on-failure:x"] {
+            assert!(policy(text).is_none() && restart(text).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_and_paths_are_checked() {
+        let long = [["x".repeat(50), "y".repeat(49)].join("."), ["x".repeat(50), "y".repeat(50)].join(".")];
+        let texts = ["shop", "a.b", long[0].as_str(), long[1].as_str(), "a..b", "A"];
+        assert_eq!(texts.map(|text| host(text).is_none()), [true, true, true, false, false, false]);
+        assert_eq!(["/", "/up", "", "up/"].map(|text| path(text).is_none()), [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_circle_is_told_from_its_first_name_to_itself() {
+        let told = |needs: &[(&str, &[&str])]| {
+            let processes = needs.iter().map(|(name, needs)| {
+                let process = Process {
+                    name: (*name).to_owned(),
+                    command: Vec::new(),
+                    folder: "/".into(),
+                    needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+                    hosts: Vec::new(),
+                    port: None,
+                    probe: None,
+                    environment: BTreeMap::new(),
+                    env_files: Vec::new(),
+                    watch: Vec::new(),
+                    restart: Restart::No,
+                    stop_grace_period: Process::GRACE,
+                };
+                ((*name).to_owned(), Declared { process, span: Span::default(), needs: Vec::new(), hosts: Vec::new() })
+            });
+            let mut report = Report::new(Path::new("/"));
+            circles(&processes.collect(), &mut report);
+            report.finish().0.into_iter().map(|error| error.message).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(told(&[("a", &["b"]), ("b", &["c", "db"]), ("c", &[])]), "");
+        // who needs itself was told so, and the others are looked at all the same
+        assert_eq!(told(&[("a", &["a", "b"]), ("b", &[])]), "");
+        let way = "processes: they need each other in a circle: b -> c -> b";
+        assert_eq!(told(&[("a", &["b"]), ("b", &["d", "c"]), ("c", &["b"]), ("d", &[])]), way);
+    }
+}

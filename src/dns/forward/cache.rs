@@ -279,6 +279,28 @@ mod tests {
         assert_eq!([50, 59, 60, 159, 160].map(kind), ["fresh", "fresh", "stale", "stale", "nothing"]);
         cache.clear();
         assert_eq!((kind(50), cache.entries(), cache.bytes()), ("nothing", 0, 0));
+        // one that must not outlive its time
+        cache.put(b"a", Arc::new(Entry::new(0, 1, 50, 10)));
+        assert_eq!([59, 60].map(kind), ["fresh", "nothing"]);
+    }
+
+    #[test]
+    fn memory_is_counted_for_what_is_there() {
+        let cache = Cache::new(16 * 1000, 100);
+        cache.put(b"key", entry(100, 0, 10));
+        assert_eq!((cache.entries(), cache.bytes()), (1, OVERHEAD + 2 * 3 + 100));
+        // in the place of the one before
+        let mut next = Entry::new(0, 1, 0, 10);
+        next.tail = vec![0; 50].into();
+        next.ttls = [(2, 300), (6, 300)].into();
+        cache.put(b"key", Arc::new(next));
+        assert_eq!((cache.entries(), cache.bytes()), (1, OVERHEAD + 2 * 3 + 50 + 2 * 8));
+        // as much as a part may hold, and a byte more
+        for (size, stays) in [(1000 - OVERHEAD - 2 * 5 + 1, false), (1000 - OVERHEAD - 2 * 5, true)] {
+            cache.clear();
+            cache.put(b"large", entry(size, 0, 10));
+            assert_eq!(matches!(cache.get(b"large", 0), Cached::Fresh(_)), stays, "{size}");
+        }
     }
 
     #[test]

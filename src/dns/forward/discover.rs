@@ -139,8 +139,10 @@ impl Machine {
         }
         found.routes = merged(found.routes);
         found.default = unique(found.default);
-        if found.default.is_empty() && self.local_server {
-            found.default.push((Ipv4Addr::LOCALHOST, 53).into());
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 53));
+        // where that is ourselves each question would come back to us
+        if found.default.is_empty() && self.local_server && !own.contains(&local) {
+            found.default.push(local);
         }
         found.dropped = reader.dropped;
         found
@@ -290,6 +292,8 @@ mod tests {
         assert_snapshot!(shown(&empty, &[]), @"default:");
         let local = Machine { local_server: true, ..empty };
         assert_snapshot!(shown(&local, &[]), @"default: 127.0.0.1:53");
+        // it is ourselves
+        assert_snapshot!(shown(&local, &["127.0.0.1:53"]), @"default:");
     }
 
     #[test]

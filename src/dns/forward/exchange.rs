@@ -274,6 +274,7 @@ fn is_answer(question: &[u8], answer: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::full::Body;
     use super::*;
 
     /// An answer for evil.example with one record.
@@ -357,6 +358,92 @@ mod tests {
         assert_eq!((entry.expires, entry.denies), (1060, false));
         // an alias alone is no address
         assert!(ask.entry(&answer(5, b"\x01x\xc0\x0c"), 1000).unwrap().denies);
+        // nor is what comes behind OPT kept: that is between two servers
+        two[11] = 2;
+        two.extend(b"\0\0\x29\x04\xd0\0\0\0\0\0\0\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\xc0\0\x02\x03");
+        let entry = ask.entry(&two, 1000).unwrap();
+        assert_eq!((entry.rcode, entry.counts, entry.name_length, entry.stored), (0, [2, 0, 0], 14, 1000));
+        assert_eq!((&*entry.tail, &*entry.ttls), (&two[30..62], [(6, 60), (22, 300)].as_slice()));
+        assert!(entry.keep_stale && !entry.rebound);
+        // given again after ten seconds: to the same question, and behind an alias of ours
+        let body = entry.body(&two[12..30], 1010);
+        assert_eq!((body.rcode, body.counts, &*body.ends), (0, [2, 0, 0], [46, 62].as_slice()));
+        let later = b"\xc0\x0c\0\x01\0\x01\0\0\0\x32\0\x04\xc0\0\x02\x01\
+                      \xc0\x0c\0\x01\0\x01\0\0\x01\x22\0\x04\xc0\0\x02\x02";
+        assert_eq!(body.writer.bytes()[12..], *[&two[12..30], later].concat());
+        let mut body = Body::new(b"\x01a\0\0\x01\0\x01", None);
+        body.alias(&Name::parse("a").unwrap(), 30, &ask.name);
+        entry.append_to(&mut body, &ask.name, 1010);
+        assert_eq!((body.rcode, body.counts, &*body.ends), (0, [3, 0, 0], [45, 61, 77].as_slice()));
+        let behind = later.map(|byte| if byte == 0x0c { 0x1f } else { byte });
+        assert_eq!(body.writer.bytes()[45..], behind);
+    }
+
+    #[test]
+    fn a_time_to_live_has_its_limits() {
+        let name = Name::parse("evil.example").unwrap();
+        let ask = Ask { name, qtype: TYPE_A, dnssec_ok: false, checking_disabled: false };
+        let mut message = address("192.0.2.1");
+        // the highest bit makes it nothing (RFC 2181 8)
+        for (ttl, kept) in
+            [(0, 0), (86_399, 86_399), (86_401, MOST_TTL), (0x7FFF_FFFF, MOST_TTL), (0x8000_0000, 0), (u32::MAX, 0)]
+        {
+            message[36..40].copy_from_slice(&u32::to_be_bytes(ttl));
+            let entry = ask.entry(&message, 1000).unwrap();
+            assert_eq!((entry.expires - 1000, entry.ttls[0].1, entry.keep_stale), (kept, kept, kept > 0), "{ttl}");
+        }
+        // a denial by the SOA after it (RFC 2308 5), by an alias before it, and not at all without one
+        let soa = |ttl: u32, minimum: u32| {
+            let mut record = b"\xc0\x0c\0\x06\0\x01".to_vec();
+            record.extend(ttl.to_be_bytes());
+            record.extend(b"\0\x16\0\0");
+            record.extend([0_u8; 16]);
+            record.extend(minimum.to_be_bytes());
+            record
+        };
+        let none: &[u8] = &[];
+        let alias = &answer(5, b"\x01x\xc0\x0c")[30..];
+        let server = &answer(2, b"\xc0\x0c")[30..];
+        for (why, rcode, [before, after], expected) in [
+            ("its TTL", 3, [none, &soa(60, 300)], 60),
+            ("its minimum", 3, [none, &soa(300, 60)], 60),
+            ("an hour at most", 3, [none, &soa(7200, 7200)], MOST_NEGATIVE_TTL),
+            ("no such records", 0, [none, &soa(300, 60)], 60),
+            ("an alias for a minute", 3, [alias, &soa(300, 300)], 60),
+            ("an alias for longer", 0, [alias, &soa(30, 300)], 30),
+            ("a name server alone", 3, [none, server], 0),
+            ("nothing", 3, [none, none], 0),
+        ] {
+            let mut message = [&address("192.0.2.1")[..30], before, after].concat();
+            message[3] = 0x80 | rcode;
+            message[7] = u8::from(!before.is_empty());
+            message[9] = u8::from(!after.is_empty());
+            let entry = ask.entry(&message, 1000).unwrap();
+            let found = (entry.expires - 1000, entry.denies, entry.keep_stale, entry.rcode);
+            assert_eq!(found, (expected, true, expected > 0, rcode), "{why}");
+        }
+        // an alias and what it leads to
+        let mut both = [&address("192.0.2.1")[..30], alias, &address("192.0.2.1")[30..]].concat();
+        both[7] = 2;
+        assert!(!ask.entry(&both, 1000).unwrap().denies);
+    }
+
+    #[test]
+    fn a_question_for_upstream_says_what_its_client_wants() {
+        let name = Name::parse("evil.example").unwrap();
+        let ask = Ask { name, qtype: TYPE_AAAA, dnssec_ok: true, checking_disabled: true };
+        let wanted = b"\x01\x10\0\x01\0\0\0\0\0\x01\x04evil\x07example\0\0\x1c\0\x01\0\0\x29\x04\xd0\0\0\x80\0\0\0";
+        assert_eq!(ask.message(true, false)[2..], *wanted);
+        let plain = Ask { dnssec_ok: false, checking_disabled: false, ..ask.clone() };
+        let usual = b"\x01\0\0\x01\0\0\0\0\0\x01\x04evil\x07example\0\0\x1c\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0";
+        assert_eq!(plain.message(true, false)[2..], *usual);
+        // to a server from before EDNS
+        let old = b"\x01\0\0\x01\0\0\0\0\0\0\x04evil\x07example\0\0\x1c\0\x01";
+        assert_eq!(plain.message(false, false)[2..], *old);
+        // random case, in the name alone; that eleven letters stay small sixty-four times does not happen
+        let mixed: Vec<Vec<u8>> = (0..64).map(|_| ask.message(true, true)).collect();
+        assert!(mixed.iter().all(|message| message[2..].to_ascii_lowercase() == wanted.to_ascii_lowercase()));
+        assert!(mixed.iter().any(|message| message[2..] != *wanted));
     }
 
     #[test]

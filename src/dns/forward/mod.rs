@@ -126,6 +126,8 @@ pub struct Forwarder {
     in_flight: Mutex<HashMap<Question, Vec<oneshot::Sender<Outcome>>>>,
     health: Mutex<HashMap<SocketAddr, Health>>,
     sockets: Semaphore,
+    /// Answers that were not passed on, since they lead to this machine.
+    kept_back: AtomicU64,
     /// The platforms' own networks, where no outside name may lead.
     pub inner: Swap<Vec<IpNet>>,
     /// Counts the networks that we have been in.
@@ -144,6 +146,7 @@ impl Forwarder {
             settings,
             in_flight: Mutex::default(),
             health: Mutex::default(),
+            kept_back: AtomicU64::new(0),
             inner: Swap::new(Vec::new()),
             network: AtomicU64::new(0),
             clock,
@@ -187,6 +190,11 @@ impl Forwarder {
         matches!(self.cache.get(&ask.key(), self.now()), Cached::Fresh(entry) if entry.rebound)
     }
 
+    /// How many answers were kept back for that; one that the cache has is not counted again.
+    pub fn kept_back(&self) -> u64 {
+        self.kept_back.load(Ordering::Relaxed)
+    }
+
     /// The answer from cache or upstream; none when nobody has one.
     pub async fn resolve(self: &Arc<Self>, ask: &Ask) -> Outcome {
         let key = ask.key();
@@ -206,7 +214,8 @@ impl Forwarder {
         if !self.has_servers(&ask.name) {
             return stale;
         }
-        let answer = self.join(ask, key)?;
+        // a flood is no reason to keep what is known
+        let Some(answer) = self.join(ask, key) else { return stale };
         let Some(stale) = stale else { return answer.await.ok().flatten() };
         // after one failure nobody waits again: the answer is refreshed behind the client's back
         let patience = if stale.retry_at.load(Ordering::Relaxed) == 0 { STALE_AFTER } else { Duration::ZERO };
@@ -267,6 +276,9 @@ impl Forwarder {
 
     fn keep(&self, ask: &Ask, key: &[u8], outcome: Option<&Arc<Entry>>) {
         let now = self.now();
+        if outcome.is_some_and(|entry| entry.rebound) {
+            self.kept_back.fetch_add(1, Ordering::Relaxed);
+        }
         match outcome {
             Some(entry) if entry.expires > now => self.cache.put(key, Arc::clone(entry)),
             Some(_) => {}
@@ -507,6 +519,9 @@ impl Forwarder {
         line(text, "macula_dns_cache_entries", &[], self.cache.entries() as u64);
         head(text, "macula_dns_cache_bytes", "gauge", "Size of the cache, roughly");
         line(text, "macula_dns_cache_bytes", &[], self.cache.bytes() as u64);
+        let help = "Answers kept back since they lead to this machine or into a platform's network";
+        head(text, "macula_dns_kept_back_total", "counter", help);
+        line(text, "macula_dns_kept_back_total", &[], self.kept_back());
         let servers = self.status();
         for (name, kind, help, value) in [
             (
@@ -576,4 +591,187 @@ fn is_down(health: Option<&Health>, now: Instant) -> bool {
 /// A failure that is kept for a second is still a failure.
 fn failure_is_none(entry: Arc<Entry>) -> Outcome {
     if entry.rcode == SERVFAIL { None } else { Some(entry) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cookie::Secret;
+    use super::super::full::{Context, Transport};
+    use super::*;
+
+    const FIRST: ([u8; 4], u16) = ([192, 0, 2, 1], 53);
+    const SECOND: ([u8; 4], u16) = ([192, 0, 2, 2], 53);
+
+    /// With one server for everything and one for a domain. Nobody is asked.
+    fn forwarder() -> Arc<Forwarder> {
+        let routes = vec![Route { domain: Name::parse("corp.example").unwrap(), servers: vec![SECOND.into()] }];
+        let upstreams = Upstreams { default: vec![FIRST.into()], routes, ..Upstreams::default() };
+        Forwarder::new(watch::channel(upstreams).1, ForwardSettings::default(), Clock::start())
+    }
+
+    fn ask() -> Ask {
+        let name = Name::parse("a").unwrap();
+        Ask { name, qtype: 1, dnssec_ok: false, checking_disabled: false }
+    }
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_server_is_given_three_times_what_it_usually_takes() {
+        let (forwarder, server) = (forwarder(), SocketAddr::from(FIRST));
+        assert_eq!(forwarder.patience(server), PATIENCE);
+        forwarder.judge(server, Some(millis(100)), None);
+        assert_eq!(forwarder.patience(server), millis(300));
+        // an eighth of the newest, seven of what was
+        forwarder.judge(server, Some(millis(180)), None);
+        assert_eq!((forwarder.patience(server), forwarder.status()[0].millis), (millis(330), Some(110)));
+        // one that lost a race is waited for longer, and not less long
+        forwarder.wait_longer(server, millis(50));
+        assert_eq!(forwarder.patience(server), millis(330));
+        forwarder.wait_longer(server, millis(150));
+        assert_eq!(forwarder.patience(server), millis(450));
+        assert_eq!((forwarder.status()[0].asked, forwarder.status()[0].failed), (4, 0));
+        forwarder.wait_longer(server, millis(2000));
+        assert_eq!(forwarder.patience(server), PATIENCE_RANGE.1);
+        forwarder.judge(SECOND.into(), Some(millis(1)), None);
+        assert_eq!(forwarder.patience(SECOND.into()), PATIENCE_RANGE.0);
+    }
+
+    #[test]
+    fn a_server_that_fails_three_times_in_a_row_is_asked_last() {
+        let (forwarder, first, second) = (forwarder(), SocketAddr::from(FIRST), SocketAddr::from(SECOND));
+        let order = || forwarder.order(vec![first, second]);
+        let fail = |times: u32| {
+            for _ in 0..times {
+                forwarder.judge(first, None, Some("answers nonsense".to_owned()));
+            }
+        };
+        fail(2);
+        // an answer counts them from the beginning
+        forwarder.judge(first, Some(millis(10)), None);
+        assert_eq!(forwarder.reason(first), None);
+        fail(2);
+        assert_eq!((order(), forwarder.reason(first).as_deref()), (vec![first, second], Some("answers nonsense")));
+        fail(1);
+        assert_eq!((order(), forwarder.reason(second)), (vec![second, first], None));
+        let status = |address, domain: Option<&str>, healthy, asked, failed, millis| UpstreamStatus {
+            address,
+            domain: domain.map(str::to_owned),
+            healthy,
+            asked,
+            failed,
+            millis,
+        };
+        let expected =
+            [status(first, None, false, 6, 5, Some(10)), status(second, Some("corp.example"), true, 0, 0, None)];
+        assert_eq!(forwarder.status(), expected);
+        let mut text = String::new();
+        forwarder.metrics(&mut text);
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                r#"macula_dns_cache_total{result="hit"} 0"#,
+                r#"macula_dns_cache_total{result="miss"} 0"#,
+                r#"macula_dns_cache_total{result="stale"} 0"#,
+                "macula_dns_cache_entries 0",
+                "macula_dns_cache_bytes 0",
+                "macula_dns_kept_back_total 0",
+                r#"macula_dns_upstream_healthy{server="192.0.2.1:53",domain="."} 0"#,
+                r#"macula_dns_upstream_healthy{server="192.0.2.2:53",domain="corp.example"} 1"#,
+                r#"macula_dns_upstream_asked_total{server="192.0.2.1:53",domain="."} 6"#,
+                r#"macula_dns_upstream_asked_total{server="192.0.2.2:53",domain="corp.example"} 0"#,
+                r#"macula_dns_upstream_failed_total{server="192.0.2.1:53",domain="."} 5"#,
+                r#"macula_dns_upstream_failed_total{server="192.0.2.2:53",domain="corp.example"} 0"#,
+            ]
+        );
+        // another network: nothing is known of its servers
+        let network = forwarder.network();
+        forwarder.forget();
+        assert_eq!((order(), forwarder.network()), (vec![first, second], network + 1));
+        assert_eq!(forwarder.status()[0], status(first, None, true, 0, 0, None));
+        // and one that is down is well again with its first answer
+        fail(3);
+        forwarder.judge(first, Some(millis(10)), None);
+        assert_eq!(order(), [first, second]);
+    }
+
+    #[test]
+    fn a_failure_is_kept_for_a_second_and_takes_no_answers_place() {
+        let (forwarder, ask) = (forwarder(), ask());
+        let key = ask.key();
+        // what is over when it comes is not kept
+        forwarder.keep(&ask, &key, Some(&Arc::new(Entry::new(NOERROR, 3, 0, 0))));
+        assert_eq!((forwarder.cache.entries(), forwarder.knows(&ask)), (0, None));
+        forwarder.keep(&ask, &key, None);
+        let Cached::Fresh(failure) = forwarder.cache.get(&key, 0) else { panic!("it is not kept") };
+        assert_eq!((failure.rcode, failure.name_length, failure.expires - failure.stored), (SERVFAIL, 3, FAILURE_TTL));
+        assert!(failure_is_none(failure).is_none());
+
+        let mut old = Entry::new(NOERROR, 3, 0, 0);
+        old.keep_stale = true;
+        let old = Arc::new(old);
+        forwarder.cache.put(&key, Arc::clone(&old));
+        assert_eq!(forwarder.knows(&ask), Some("stale"));
+        forwarder.keep(&ask, &key, None);
+        assert_eq!(forwarder.knows(&ask), Some("stale"));
+        assert!((RETRY..RETRY + 60).contains(&old.retry_at.load(Ordering::Relaxed)));
+
+        for rebound in [false, true] {
+            let mut entry = Entry::new(NOERROR, 3, 0, 3600);
+            entry.rebound = rebound;
+            forwarder.keep(&ask, &key, Some(&Arc::new(entry)));
+            assert_eq!((forwarder.was_rebound(&ask), forwarder.knows(&ask)), (rebound, Some("fresh")));
+        }
+        assert_eq!(forwarder.kept_back(), 1);
+        forwarder.forget();
+        assert!(!forwarder.was_rebound(&ask));
+    }
+
+    #[tokio::test]
+    async fn in_a_flood_of_questions_what_is_known_is_given() {
+        let (forwarder, ask) = (forwarder(), ask());
+        let full = (0..IN_FLIGHT).map(|number| ((0, number.to_be_bytes().to_vec()), Vec::new()));
+        forwarder.in_flight.lock().unwrap().extend(full);
+        assert!(forwarder.resolve(&ask).await.is_none());
+        let mut old = Entry::new(NOERROR, 3, 0, 0);
+        old.keep_stale = true;
+        forwarder.cache.put(&ask.key(), Arc::new(old));
+        assert_eq!(forwarder.resolve(&ask).await.map(|entry| entry.rcode), Some(NOERROR));
+    }
+
+    #[test]
+    fn a_stale_answer_is_given_at_once_while_upstream_is_left_alone() {
+        let forwarder = forwarder();
+        let client = std::net::Ipv4Addr::LOCALHOST.into();
+        let secret = Secret([1; 16]);
+        let context = Context { client, transport: Transport::Udp, now: 1, secret: &secret, recursion: true };
+        let question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+        let mut entry = Entry::new(NXDOMAIN, 3, 100, 60);
+        entry.keep_stale = true;
+        entry.counts = [1, 0, 0];
+        entry.tail = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01".as_slice().into();
+        entry.ttls = [(6, 60)].into();
+        let entry = Arc::new(entry);
+        forwarder.cache.put(&ask().key(), Arc::clone(&entry));
+        // flags, counts and TTL
+        let cached = |now: u32, limit: usize| {
+            let mut buffer = [0; 64];
+            buffer[..question.len()].copy_from_slice(question);
+            let mut common = Common::parse(&context, question).unwrap();
+            common.limit = limit;
+            let length = forwarder.cached(&mut common, &mut buffer, now)?;
+            Some((length, buffer[..4].to_vec(), buffer[4..12].to_vec(), buffer[28]))
+        };
+        let answer = |ttl: u8| Some((35, vec![0x12, 0x34, 0x81, 0x83], vec![0, 1, 0, 1, 0, 0, 0, 0], ttl));
+        let counted = || [&forwarder.cache.hits, &forwarder.cache.stale].map(|sum| sum.load(Ordering::Relaxed));
+        assert_eq!((cached(110, 512), counted()), (answer(50), [1, 0]));
+        assert_eq!((cached(110, 35), cached(110, 34)), (answer(50), None));
+        assert_eq!((cached(160, 512), counted()[1]), (None, 0));
+        entry.retry_at.store(165, Ordering::Relaxed);
+        assert_eq!((cached(164, 512), counted()[1]), (answer(30), 1));
+        assert_eq!((cached(165, 512), counted()[1]), (None, 1));
+    }
 }

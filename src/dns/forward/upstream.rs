@@ -33,3 +33,33 @@ impl Upstreams {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_narrowest_domain_that_has_servers_is_asked() {
+        let address = |last: u8| SocketAddr::from(([192, 0, 2, last], 53));
+        let route = |domain: &str, servers: &[u8]| Route {
+            domain: Name::parse(domain).unwrap(),
+            servers: servers.iter().copied().map(address).collect(),
+        };
+        let upstreams = Upstreams {
+            default: vec![address(1)],
+            routes: vec![route("git.corp.example", &[3, 4]), route("corp.example", &[2]), route("x.corp.example", &[])],
+            dropped: Vec::new(),
+        };
+        for (name, servers) in [
+            ("example", &[1][..]),
+            ("xcorp.example", &[1]),
+            ("corp.example", &[2]),
+            ("a.corp.example", &[2]),
+            ("a.x.corp.example", &[2]),
+            ("a.git.corp.example", &[3, 4]),
+        ] {
+            let expected: Vec<SocketAddr> = servers.iter().copied().map(address).collect();
+            assert_eq!(upstreams.servers(&Name::parse(name).unwrap()), expected, "{name}");
+        }
+    }
+}

@@ -384,3 +384,56 @@ async fn undo_file(host: &dyn Host, folder: &Path, written: &Written) -> Result<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn our_part_stands_before_or_behind_what_is_there() {
+        let first = |mute| Content::First { part: "ours\n".into(), mute };
+        let last = Content::Last { part: "ours\n".into() };
+        let block = format!("{BEGIN}\nours\n{END}\n");
+        let servers = "# nameserver\nnameserver 192.0.2.1\nnameserver\t192.0.2.2\nnameservers x\n";
+        let muted = "# nameserver\n#macula# nameserver 192.0.2.1\n#macula# nameserver\t192.0.2.2\nnameservers x\n";
+        for (content, before, after) in [
+            (Content::Whole("all\n".into()), "before\n", "all\n".to_owned()),
+            (first(None), "", block.clone()),
+            (first(None), servers, format!("{block}{servers}")),
+            (first(Some("nameserver")), servers, format!("{block}{muted}")),
+            (first(Some("nameserver")), "x\nnameserver y", format!("{block}x\n#macula# nameserver y")),
+            (last.clone(), "", block.clone()),
+            (last.clone(), "a\nb\n", format!("a\nb\n{block}")),
+            // a line that was not ended is
+            (last, "a\nb", format!("a\nb\n{block}")),
+        ] {
+            assert_eq!(text(content.over(before.as_bytes())), after, "{content:?} {before}");
+        }
+    }
+
+    #[test]
+    fn our_part_is_taken_out_and_nothing_else() {
+        let block = format!("{BEGIN}\nours\n{END}\n");
+        for (there, left) in [
+            (format!("a\n{block}b\n"), Some("a\nb\n")),
+            (format!("{block}#macula# nameserver x\n# macula# y"), Some("nameserver x\n# macula# y")),
+            // of two runs whose receipts are lost
+            (format!("{block}a\n{block}"), Some("a\n")),
+            (block.clone(), Some("")),
+            (format!("a\n{BEGIN}\nours\n{END}"), Some("a\n")),
+            ("a\nb\n".to_owned(), None),
+            (String::new(), None),
+            (format!("a\n{END}\nb\n"), None),
+            // an end that is missing would take everything along
+            (format!("a\n{BEGIN}\nb\n"), None),
+            (format!("{block}{BEGIN}\nb\n"), None),
+            (format!("{BEGIN} \nb\n{END}\n"), None),
+        ] {
+            assert_eq!(without_our_part(there.as_bytes()).map(text).as_deref(), left, "{there}");
+        }
+    }
+}

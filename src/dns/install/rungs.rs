@@ -384,7 +384,209 @@ fn forget_cached(host: &dyn Host) -> Vec<Command> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::dns::install::Service;
+    use crate::host::fake::FakeHost;
+
+    fn target(port: u16) -> Target {
+        Target {
+            address: ([127, 0, 0, 9], port).into(),
+            domains: vec!["macula.local".into()],
+            names: Vec::new(),
+            probes: Vec::new(),
+            patience: Duration::ZERO,
+        }
+    }
+
+    const MACOS: fn(&mut crate::host::HostFacts) = |facts| facts.os = "macos".into();
+
+    #[test]
+    fn every_rung_and_its_commands() {
+        let host = FakeHost::new().program("nscd").facts_with(|facts| facts.uid = 501);
+        let lines = |commands: Vec<Command>| {
+            let end = |command: &Command| if command.may_fail { " (or not)" } else { "" };
+            let shown: Vec<String> = commands.iter().map(|command| format!("{command}{}", end(command))).collect();
+            shown.join("; ")
+        };
+        let files = [PathBuf::from("/x/one.file"), PathBuf::from("/x/two")];
+        let nscd = "sudo nscd -i hosts (or not)";
+        let reload = "sudo systemctl daemon-reload";
+        for (rung, taken_up, before, after) in [
+            (
+                Rung::ResolvedDelegate,
+                "sudo systemctl reload-or-restart systemd-resolved.service",
+                "",
+                "sudo systemctl reload-or-restart systemd-resolved.service",
+            ),
+            (
+                Rung::ResolvedLink,
+                "sudo systemctl daemon-reload; sudo systemctl enable macula-dns-link.service; \
+                 sudo systemctl restart macula-dns-link.service",
+                "sudo systemctl disable --now macula-dns-link.service (or not)",
+                reload,
+            ),
+            (Rung::NetworkManager, "sudo nmcli general reload dns-full", "", "sudo nmcli general reload dns-full"),
+            (Rung::ResolvConf, nscd, "", nscd),
+            (Rung::Hosts, nscd, "", nscd),
+            (
+                Rung::Macos,
+                "sudo dscacheutil -flushcache (or not); sudo killall -HUP mDNSResponder (or not)",
+                "",
+                "sudo dscacheutil -flushcache (or not); sudo killall -HUP mDNSResponder (or not)",
+            ),
+            (
+                Rung::SystemService,
+                "sudo systemctl daemon-reload; sudo systemctl enable --now macula-dns.service",
+                "sudo systemctl disable --now macula-dns.service (or not)",
+                reload,
+            ),
+            (
+                Rung::UserService,
+                "systemctl --user daemon-reload; systemctl --user enable --now macula-dns.service",
+                "systemctl --user disable --now macula-dns.service (or not)",
+                "systemctl --user daemon-reload (or not)",
+            ),
+            (
+                Rung::LaunchAgent,
+                "launchctl bootstrap gui/501 /x/one.file",
+                "launchctl bootout gui/501 /x/one.file (or not)",
+                "",
+            ),
+        ] {
+            let found = [rung.take_up(&host, &files), rung.before_undo(&host, &files), rung.after_undo(&host)];
+            assert_eq!(found.map(lines), [taken_up, before, after], "{rung}");
+        }
+        // without nscd nobody has kept anything
+        assert!(Rung::Hosts.take_up(&FakeHost::new(), &files).is_empty());
+    }
+
+    #[test]
+    fn the_rungs_of_a_machine_in_their_order() {
+        let machine = Machine { systemd: true, ..Machine::default() };
+        let rungs = |machine: &Machine, port: u16| machine.rungs(Method::Auto, &target(port)).unwrap();
+        let with = |resolved: u32| Machine { resolved: Some(resolved), ..machine.clone() };
+        let (delegate, link, manager) = (Rung::ResolvedDelegate, Rung::ResolvedLink, Rung::NetworkManager);
+        assert_eq!(rungs(&with(258), 53), [delegate, link, Rung::Hosts]);
+        assert_eq!(rungs(&with(257), 53), [link, Rung::Hosts]);
+        assert_eq!(rungs(&with(246), 53), [link, Rung::Hosts]);
+        assert_eq!(rungs(&with(245), 53), [Rung::Hosts]);
+        let dnsmasq = Machine { dnsmasq: true, ..machine.clone() };
+        assert_eq!(rungs(&dnsmasq, 53), [manager, Rung::Hosts]);
+        assert_eq!(rungs(&Machine { dnsmasq: true, ..with(246) }, 53), [link, manager, Rung::Hosts]);
+        assert_eq!(rungs(&machine, 53), [Rung::ResolvConf, Rung::Hosts]);
+        assert_eq!(rungs(&machine, 5335), [Rung::Hosts]);
+        let musl = Machine { musl: true, ..machine.clone() };
+        assert_eq!(rungs(&musl, 53), [Rung::Hosts]);
+        assert_eq!(rungs(&Machine { service: true, ..musl }, 53), [Rung::ResolvConf, Rung::Hosts]);
+        let macos = Machine { macos: true, ..Machine::default() };
+        assert_eq!(rungs(&macos, 53), [Rung::Macos, Rung::Hosts]);
+        // which of them a plain machine takes when it is told, and which again
+        let taken = |machine: &Machine, port: u16| {
+            let all = [delegate, link, manager, Rung::ResolvConf, Rung::Hosts, Rung::Macos, Rung::UserService];
+            all.map(|rung| machine.fits(rung, &target(port)).is_ok())
+        };
+        assert_eq!(taken(&machine, 53), [false, false, false, true, true, false, true]);
+        assert_eq!(taken(&machine, 5335), [false, false, false, false, true, false, true]);
+        assert_eq!(taken(&with(246), 53), [true, true, false, true, true, false, true]);
+        assert_eq!(taken(&dnsmasq, 53), [false, false, true, true, true, false, true]);
+        assert_eq!(taken(&macos, 53), [false, false, false, true, true, true, true]);
+        let methods = [Method::Resolved, Method::NetworkManager, Method::ResolvConf, Method::Macos];
+        let named = |machine: &Machine| methods.map(|method| machine.rungs(method, &target(53)).ok());
+        assert_eq!(
+            named(&Machine { resolved: Some(258), dnsmasq: true, macos: true, ..machine.clone() }),
+            [vec![delegate, link], vec![manager], vec![Rung::ResolvConf], vec![Rung::Macos]].map(Some)
+        );
+    }
+
+    #[test]
+    fn a_better_way_is_told_where_there_is_one() {
+        let rotating = |systemd| Machine { systemd, resolv_conf: "options rotate\n".into(), ..Machine::default() };
+        let musl = Machine { musl: true, ..Machine::default() };
+        let plain = |systemd| Machine { systemd, ..Machine::default() };
+        let served = Machine { service: true, ..rotating(true) };
+        let starts = Some(
+            "with the resolver on port 53 all names would resolve: `macula dns install --service system` starts it \
+             there",
+        );
+        let keeps = Some(
+            "with the resolver as a service of the system all names would resolve: `macula dns install --service \
+             system`",
+        );
+        let rotate = Some(
+            "/etc/resolv.conf was left as it is: its `options rotate` spreads questions over all servers; without \
+             `rotate` all names would resolve",
+        );
+        let all =
+            Some("/etc/resolv.conf was left as it is: this machine's C library (musl) asks all of its servers at once");
+        for (machine, rung, port, better) in [
+            (plain(true), Rung::Hosts, 5335, starts),
+            (plain(false), Rung::Hosts, 5335, None),
+            (plain(true), Rung::Hosts, 53, None),
+            (rotating(true), Rung::Hosts, 53, keeps),
+            (rotating(true), Rung::Hosts, 5335, starts),
+            (rotating(false), Rung::Hosts, 53, rotate),
+            (musl, Rung::Hosts, 53, all),
+            (served, Rung::Hosts, 53, None),
+            (plain(true), Rung::ResolvConf, 5335, None),
+            (Machine { macos: true, ..plain(true) }, Rung::Hosts, 5335, None),
+            (Machine { dnsmasq: true, ..plain(true) }, Rung::Hosts, 5335, None),
+            (Machine { resolved: Some(258), ..plain(true) }, Rung::Hosts, 5335, None),
+        ] {
+            assert_eq!(machine.better(rung, &target(port)).as_deref(), better, "{machine:?} {rung} {port}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_decides_is_looked_at() {
+        let folder = Path::new("/data/dns/install");
+        let plain = Machine { systemd: true, ..Machine::default() };
+        assert_eq!(Machine::look(&FakeHost::new(), folder).await, plain);
+        // a program alone does not run, nor does what runs say its version without it
+        let resolved =
+            FakeHost::new().program("resolvectl").answer("resolvectl --version", 0, "systemd 257 (257)\n", "");
+        assert_eq!(Machine::look(&resolved, folder).await, plain);
+        let resolved = resolved.file(RESOLVED_RUNS, "");
+        assert_eq!(Machine::look(&resolved, folder).await, Machine { resolved: Some(257), ..plain.clone() });
+        assert_eq!(Machine::look(&FakeHost::new().file(RESOLVED_RUNS, ""), folder).await, plain);
+        let other = FakeHost::new()
+            .facts_with(|facts| (facts.systemd, facts.distribution) = (false, Some("alpine".into())))
+            .file(RESOLV_CONF, "nameserver 192.0.2.1\n");
+        let expected = Machine { musl: true, resolv_conf: "nameserver 192.0.2.1\n".into(), ..Machine::default() };
+        assert_eq!(Machine::look(&other, folder).await, expected);
+        let macos = Machine::look(&FakeHost::new().facts_with(MACOS), folder).await;
+        assert_eq!(macos, Machine { macos: true, ..plain.clone() });
+        // of NetworkManager's files the last one counts, and only while it runs
+        let etc = "/etc/NetworkManager";
+        let manager = FakeHost::new()
+            .file(format!("{etc}/NetworkManager.conf"), "[main]\ndns=default\n")
+            .file("/usr/lib/NetworkManager/conf.d/dns.conf", "[main]\ndns=dnsmasq\n")
+            .file(format!("{etc}/conf.d/backup.conf~"), "[main]\ndns=none\n")
+            .file(format!("{etc}/conf.d/wifi.conf"), "[device]\nwifi.scan-rand-mac-address=no\n");
+        assert_eq!(Machine::look(&manager, folder).await, plain);
+        let manager = manager.folder("/run/NetworkManager");
+        assert_eq!(Machine::look(&manager, folder).await, Machine { dnsmasq: true, ..plain.clone() });
+        let manager = manager.file(format!("{etc}/conf.d/z.conf"), "[main]\ndns=none\n");
+        assert_eq!(Machine::look(&manager, folder).await, plain);
+    }
+
+    #[test]
+    fn a_service_is_the_systems_or_the_users() {
+        let said = |host: &FakeHost, service: Service| match service.rung(host) {
+            Ok(rung) => rung.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let both = |host: &FakeHost| [Service::System, Service::User].map(|service| said(host, service));
+        assert_eq!(both(&FakeHost::new()), ["a service of the system", "a service of the user"]);
+        assert_eq!(
+            both(&FakeHost::new().facts_with(MACOS)),
+            ["service does not fit this machine: on macOS there is only `--service user`", "a launch agent"]
+        );
+        let without = "service does not fit this machine: systemd does not run here; `macula up` starts the resolver \
+                       wherever there is none";
+        assert_eq!(both(&FakeHost::new().facts_with(|facts| facts.systemd = false)), [without; 2]);
+    }
 
     #[test]
     fn versions_and_plugins_are_read() {

@@ -93,7 +93,14 @@ pub fn content(rtype: &str, typed: &str, domain: &str) -> Result<String, Content
             Ok(format!("{flags} {} \"{rest}\"", tag.to_ascii_lowercase()))
         }
         ("CAA", _) => Err(fail("flags, a tag and a value are expected, such as `0 issue ca.example`")),
-        ("HTTPS" | "SVCB" | "SSHFP" | "TLSA", [_, _, ..]) => Ok(words.join(" ")),
+        // PowerDNS takes no name without its dot
+        ("HTTPS" | "SVCB", [priority, name, params @ ..]) => {
+            let priority: u16 = priority.parse().map_err(|_| fail("it begins with a priority, 0 to 65535"))?;
+            let name = if *name == "." { ".".to_owned() } else { host(name)? };
+            let params: String = params.iter().map(|param| format!(" {param}")).collect();
+            Ok(format!("{priority} {name}{params}"))
+        }
+        ("SSHFP" | "TLSA", [_, _, ..]) => Ok(words.join(" ")),
         ("A" | "AAAA", [_, _, ..]) => Err(fail("add one address at a time")),
         _ => Err(fail("it has the wrong number of words")),
     }
@@ -220,6 +227,8 @@ mod tests {
             ("CAA", "0 issue"),
             ("CAA", "256 issue ca.example"),
             ("HTTPS", "1 .  alpn=h2"),
+            ("HTTPS", "1 Web alpn=h2  port=8443"),
+            ("SVCB", "first web"),
             ("HTTPS", "1"),
             ("SSHFP", "1 1 aabb"),
         ];
@@ -256,6 +265,8 @@ mod tests {
         CAA 0 issue -> `0 issue` is not a valid CAA record: flags, a tag and a value are expected, such as `0 issue ca.example`
         CAA 256 issue ca.example -> `256 issue ca.example` is not a valid CAA record: it begins with flags, 0 or 128
         HTTPS 1 .  alpn=h2 -> 1 . alpn=h2
+        HTTPS 1 Web alpn=h2  port=8443 -> 1 web.macula.local. alpn=h2 port=8443
+        SVCB first web -> `first web` is not a valid SVCB record: it begins with a priority, 0 to 65535
         HTTPS 1 -> `1` is not a valid HTTPS record: it has the wrong number of words
         SSHFP 1 1 aabb -> 1 1 aabb
         "#);

@@ -117,12 +117,15 @@ impl Records {
             Some(set) if rtype != "CNAME" => set.records.clone(),
             _ => Vec::new(),
         };
-        let had = there.as_ref().is_some_and(|set| set.records.iter().any(|record| record.content == value));
+        // one that is disabled is not answered
+        let is_so = |record: &RecordContent| record.content == value && !record.disabled;
+        let had = there.as_ref().is_some_and(|set| set.records.iter().any(is_so));
         if had && there.is_some_and(|set| set.ttl == ttl) {
             return Ok(false);
         }
-        if !records.iter().any(|record| record.content == value) {
-            records.push(RecordContent { content: value.to_owned(), disabled: false });
+        match records.iter_mut().find(|record| record.content == value) {
+            Some(record) => record.disabled = false,
+            None => records.push(RecordContent { content: value.to_owned(), disabled: false }),
         }
         self.change(serde_json::json!([{
             "name": format!("{name}."), "type": rtype, "ttl": ttl, "changetype": "REPLACE", "records": records,
@@ -262,6 +265,17 @@ mod tests {
             assert_eq!(removed.iter().map(|set| set.records.len()).sum::<usize>(), count, "{name} {rtype:?}");
             assert_eq!(told(), expected, "{name} {rtype:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_disabled_is_not_there_until_it_is_added() {
+        let disabled = r#"{"rrsets": [{"name": "shop.macula.local.", "type": "A", "ttl": 60,
+            "records": [{"content": "192.0.2.1", "disabled": true}]}]}"#;
+        let (api, seen) = powerdns("200 OK", disabled).await;
+        let records = Records::new(api, "key", "macula.local");
+        assert!(records.add("shop.macula.local", "A", "192.0.2.1", 60).await.unwrap());
+        let asked = seen.lock().unwrap().last().cloned().unwrap();
+        assert!(asked.contains(r#""records":[{"content":"192.0.2.1","disabled":false}]"#), "{asked}");
     }
 
     #[tokio::test]

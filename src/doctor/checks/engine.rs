@@ -448,6 +448,81 @@ mod tests {
     }
 
     #[test]
+    fn each_end_of_the_proof_has_its_status_and_its_advice() {
+        use crate::doctor::Status;
+        use crate::model::AnyError;
+        let docker = || Facts::of("Docker 28.2.2", EngineKind::Docker);
+        let podman = || Facts::of("Podman 5.4.2", EngineKind::Podman);
+        let check = |verdict: Verdict, status: Status, summary: &str, advice: &str| {
+            assert_eq!((verdict.status, verdict.summary.as_str()), (status, summary));
+            let told = verdict.fix.map(|fix| fix.text).unwrap_or_default();
+            assert!(told.contains(advice) && told.is_empty() == advice.is_empty(), "{summary}: {told}");
+        };
+        let answer = |dns: Result<(), String>, servers: u8| {
+            let servers = (1..=servers).map(|last| std::net::IpAddr::from([10, 89, 0, last])).collect();
+            Proved { answer: Some(Answer { dns, gateway: Ok(()), servers }) }
+        };
+        let well = "a container starts, is reached, resolves names and reaches this machine";
+        let unknown = "a container runs, but the engine's DNS does not resolve the names of others";
+        let fails = || Err("timed out".to_owned());
+        for (proved, facts, status, summary, advice) in [
+            (
+                Proved { answer: None },
+                docker(),
+                Status::Ok,
+                "a container starts; what it publishes is not reached from here",
+                "",
+            ),
+            (answer(Ok(()), 1), docker(), Status::Ok, well, ""),
+            (
+                answer(Ok(()), 2),
+                podman(),
+                Status::Warning,
+                "containers are given other name servers next to the engine's own",
+                "upgrade Podman",
+            ),
+            (answer(fails(), 1), docker(), Status::Warning, unknown, "port 53 of their network"),
+            (answer(fails(), 1), podman(), Status::Warning, unknown, "install aardvark-dns"),
+        ] {
+            check(proof_of(proved, &facts), status, summary, advice);
+        }
+        let said = |message: &str| EngineError::Other { operation: "starting x".into(), message: message.into() };
+        let address = "127.0.0.2:48120".parse().unwrap();
+        let unreached = Unproved::Unreached { address, source: AnyError::said("refused") };
+        let not_started = "containers do not start: starting x: runc: cgroup";
+        for (error, facts, status, summary, advice) in [
+            (Unproved::NotHere("not tried".into()), docker(), Status::Skipped, "not tried", ""),
+            (
+                Unproved::NoRoom(AnyError::said("subnets")),
+                docker(),
+                Status::Warning,
+                "no free network or port for a trial container: subnets",
+                "",
+            ),
+            (Unproved::Engine(said("no")), docker(), Status::Warning, "a trial container could not be made", ""),
+            (
+                Unproved::Ended { code: 127, log: Vec::new() },
+                docker(),
+                Status::Failed,
+                "a container ended right after its start (exit code 127)",
+                WHERE_IT_SAYS_MORE,
+            ),
+            (
+                unreached,
+                docker(),
+                Status::Warning,
+                "a container runs, and its port on 127.0.0.2:48120 does not answer: refused",
+                "userland-proxy",
+            ),
+            // only Podman chooses its runtime by such a file
+            (Unproved::NotStarted(said("runc: cgroup")), docker(), Status::Failed, not_started, WHERE_IT_SAYS_MORE),
+            (Unproved::NotStarted(said("runc: cgroup")), podman(), Status::Failed, not_started, "another runtime"),
+        ] {
+            check(no_proof(error, &facts), status, summary, advice);
+        }
+    }
+
+    #[test]
     fn without_a_tap_device_an_engine_without_root_makes_no_network() {
         let podman = Facts::of("Podman 5.4.2", EngineKind::Podman);
         let advice = |message: &str| {

@@ -245,8 +245,43 @@ mod tests {
             (inside.status, inside.summary.as_str()),
             (Status::Warning, "a firewall drops what containers on br-1 send to other machines")
         );
+        assert_eq!(
+            fixes(&inside),
+            [
+                "sudo iptables -I FORWARD -i br-1 '!' -o br-1 -j ACCEPT",
+                "sudo iptables -I FORWARD -o br-1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+            ]
+        );
         let bare = seen(FILTER, "-P POSTROUTING ACCEPT\n", Some("eth0"));
         assert_eq!(bare.status, Status::Warning);
         assert_eq!(fixes(&bare), ["sudo iptables -t nat -A POSTROUTING -s 10.222.7.0/24 '!' -o br-1 -j MASQUERADE"]);
+    }
+
+    #[test]
+    fn what_does_not_pass_the_rules_or_is_another_platforms_is_told_apart() {
+        let closed = "-P FORWARD DROP\n";
+        // from the first address that a container gets to the next
+        let between = "-P FORWARD ACCEPT\n-A FORWARD -s 10.222.7.2/32 -d 10.222.7.3/32 -j DROP\n";
+        let source = "-P POSTROUTING ACCEPT\n-A POSTROUTING -s 10.222.7.2/32 -j SNAT --to-source 192.0.2.7\n";
+        let other = "-P POSTROUTING ACCEPT\n-A POSTROUTING -s 10.222.8.0/24 -j MASQUERADE\n";
+        let each_other = "a firewall drops what containers on br-1 send to each other";
+        let out = "a firewall drops what containers on br-1 send to other machines";
+        let unmasked = "what containers on br-1 send to other machines gets no answer";
+        let well = "containers reach each other and other machines";
+        let alone = "containers reach each other; this machine has no way out";
+        for (ours, filter, nat, uplink, calls, expected) in [
+            (true, closed, NAT, Some("eth0"), true, (Status::Failed, each_other)),
+            (false, closed, NAT, Some("eth0"), true, (Status::Warning, each_other)),
+            (true, between, NAT, Some("eth0"), true, (Status::Failed, each_other)),
+            (true, between, NAT, Some("eth0"), false, (Status::Ok, well)),
+            (true, closed, NAT, Some("eth0"), false, (Status::Warning, out)),
+            (true, closed, NAT, None, false, (Status::Ok, alone)),
+            (true, FILTER, source, Some("eth0"), true, (Status::Ok, well)),
+            (true, FILTER, other, Some("eth0"), true, (Status::Warning, unmasked)),
+        ] {
+            let bridge = Bridge { interface: "br-1".into(), subnet: "10.222.7.0/24".parse().unwrap(), ours };
+            let found = verdict(&bridge, filter, nat, uplink, calls);
+            assert_eq!((found.status, found.summary.as_str()), expected, "{filter}{nat}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::some_of;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict};
 use crate::host::{Held, temporary_writer};
-use crate::model::{ContainerState, Invocation, MaculaCommand, ObservedContainer, PlatformName, label, macula};
+use crate::model::{ContainerState, Health, Invocation, MaculaCommand, ObservedContainer, PlatformName, label, macula};
 
 /// How deep our own folders go: `<name>/secrets/<file>`.
 const DEPTH: usize = 4;
@@ -84,13 +84,32 @@ pub(in crate::doctor) async fn leftovers(context: &Context<'_>) -> Verdict {
     })
 }
 
-/// It was not started, since something that it depends on has failed: that is no work of an interrupted run.
+/// It was not started, since something that it depends on, be it through others, has failed or is not well yet: that is
+/// no work of an interrupted run.
 fn waits_for_failed(container: &ObservedContainer, ours: &[ObservedContainer]) -> bool {
-    let needs: Vec<&str> = container.label(label::DEPENDS_ON).unwrap_or_default().split(',').collect();
-    ours.iter().any(|other| {
-        let failed = other.state == ContainerState::Exited && other.exit_code.is_some_and(|code| code != 0);
-        failed && other.label(label::SERVICE).is_some_and(|service| needs.contains(&service))
-    })
+    let mut needs = depends_on(container);
+    let mut at = 0;
+    while let Some(&service) = needs.get(at) {
+        for other in ours.iter().filter(|other| other.label(label::SERVICE) == Some(service)) {
+            match other.state {
+                ContainerState::Exited if other.exit_code.is_some_and(|code| code != 0) => return true,
+                ContainerState::Restarting => return true,
+                ContainerState::Running if matches!(other.health, Health::Starting | Health::Unhealthy) => return true,
+                // what it waits for itself keeps back both
+                ContainerState::Created => {
+                    let more: Vec<&str> = depends_on(other).into_iter().filter(|name| !needs.contains(name)).collect();
+                    needs.extend(more);
+                }
+                _ => {}
+            }
+        }
+        at += 1;
+    }
+    false
+}
+
+fn depends_on(container: &ObservedContainer) -> Vec<&str> {
+    container.label(label::DEPENDS_ON).unwrap_or_default().split(',').filter(|name| !name.is_empty()).collect()
 }
 
 /// Those of writers that are dead.

@@ -244,3 +244,53 @@ pub(in crate::doctor) fn addresses(ports: &[WantedPort]) -> Vec<IpAddr> {
     addresses.dedup();
     addresses
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ContainerState, PortBinding, StoppedBy};
+
+    #[test]
+    fn a_port_is_in_the_way_of_another_one_where_both_would_have_its_packets() {
+        for (listener, wanted, udp, collides, is_published) in [
+            ("127.0.0.1:80", "127.0.0.1:80", false, true, Some(true)),
+            ("127.0.0.1:80", "127.0.0.2:80", false, false, Some(false)),
+            ("127.0.0.1:80", "127.0.0.1:81", false, false, Some(false)),
+            ("127.0.0.1:80", "127.0.0.1:80", true, false, Some(false)),
+            ("0.0.0.0:80", "127.0.0.1:80", false, true, Some(true)),
+            ("0.0.0.0:80", "127.0.0.1:81", false, false, Some(false)),
+            ("127.0.0.1:80", "0.0.0.0:80", false, true, Some(false)),
+            ("[::1]:80", "[::]:80", false, true, Some(false)),
+            // one of IPv4 has nothing of IPv6; the other way round it may
+            ("0.0.0.0:80", "[::1]:80", false, false, None),
+            ("[::]:80", "127.0.0.1:80", false, true, Some(true)),
+            ("[::]:80", "[::1]:80", false, true, Some(true)),
+        ] {
+            let (at, to): (SocketAddr, SocketAddr) = (listener.parse().unwrap(), wanted.parse().unwrap());
+            let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+            let want = WantedPort {
+                address: to.ip(),
+                port: to.port(),
+                protocol: Protocol::Tcp,
+                service: "web".into(),
+                passed_on: false,
+            };
+            let listens = Listener {
+                address: at.ip(),
+                port: at.port(),
+                protocol,
+                pid: None,
+                process: None,
+                stopped_by: StoppedBy::Unknown,
+            };
+            assert_eq!(may_collide(&listens, &want), collides, "{listener} {wanted} {protocol}");
+            let bound = PortBinding { host_ip: at.ip(), host_port: Some(at.port()), container_port: 80, protocol };
+            let container = |state| ObservedContainer { state, ports: vec![bound.clone()], ..Default::default() };
+            let (runs, ended) = (container(ContainerState::Running), container(ContainerState::Exited));
+            let found = super::is_published(&[runs], &want);
+            assert_eq!(found, is_published.unwrap_or(found), "{listener} {wanted} {protocol}");
+            assert!(!super::is_published(&[ended], &want));
+        }
+        assert_eq!([count(1), count(2)], ["the port is", "all 2 ports are"]);
+    }
+}

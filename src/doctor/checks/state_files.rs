@@ -1,5 +1,6 @@
 //! Files of the platform's own folder that commands cannot do without.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::doctor::context::Context;
@@ -13,7 +14,15 @@ pub(in crate::doctor) async fn readable(context: &Context<'_>) -> Verdict {
     let folder = context.host.folders().data.join(&context.want.platform);
     let (mut lines, mut advice) = (Vec::new(), Vec::new());
     for file in FILES.map(|file| folder.join(file)) {
-        let Ok(content) = context.host.read(&file).await else { continue };
+        let content = match context.host.read(&file).await {
+            Ok(content) => content,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+            Err(error) => {
+                lines.push(format!("{}: {error}", file.display()));
+                advice.push("see whose it is, and who may read it (`ls -l`)");
+                continue;
+            }
+        };
         let trouble = match serde_json::from_slice::<serde_json::Value>(&content) {
             Ok(value) if value.get("format").is_some_and(serde_json::Value::is_u64) => continue,
             Ok(_) => "it names no format".to_owned(),

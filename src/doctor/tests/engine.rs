@@ -65,6 +65,29 @@ async fn engine_installed() {
         systemctl enable --now docker
         # wait until the engine answers
     ");
+    let suse = FakeHost::new().program("zypper");
+    assert_snapshot!(without_engine(suse, none()).find("engine-installed").await, @r"
+    failed: engine-installed: no container engine is installed
+      fix: install Docker from the system's packages (docker, iptables) and start it; dev may then use it, after `newgrp docker` or a new login
+        sudo zypper --non-interactive install docker iptables
+        sudo usermod -aG docker dev
+        sudo systemctl enable --now docker
+        # wait until the engine answers
+    ");
+    // no usermod there, and no systemd
+    let alpine = FakeHost::new().program("apk").facts_with(|facts| {
+        (facts.systemd, facts.cgroup_version) = (false, None);
+    });
+    assert_snapshot!(without_engine(alpine, none()).find("engine-installed").await, @r"
+    failed: engine-installed: no container engine is installed
+      fix: install Docker from the system's packages (docker, iptables) and start it
+        sudo apk add docker iptables
+        sudo dockerd >>/home/dev/.local/share/macula/log/dockerd.log 2>&1 &
+        # wait until the engine answers
+    ");
+    // an apt that is there for other systems' packages is not the machine's own
+    let both = FakeHost::new().program("apt-get").program("dnf");
+    assert!(without_engine(both, none()).find("engine-installed").await.contains("dnf install -y podman"));
     let mac = FakeHost::new().facts_with(|facts| facts.os = "macos".into());
     assert_snapshot!(without_engine(mac, none()).find("engine-installed").await, @r"
     failed: engine-installed: no container engine is installed
@@ -98,6 +121,21 @@ async fn engine_running() {
         sudo dockerd >>/home/dev/.local/share/macula/log/dockerd.log 2>&1 &
         # wait until the engine answers
     ");
+    // one that runs and has not opened its socket yet, one that is gone, and what names no process
+    for (pid, comm, removed) in [("42\n", "dockerd\n", false), ("43", "dockerd\n", false), ("x", "dockerd\n", true)] {
+        let found = host().file("/run/docker.pid", pid).file("/proc/42/comm", comm);
+        let found = found.facts_with(|facts| facts.systemd = false);
+        let found = without_engine(found, none()).find("engine-running").await;
+        assert_eq!(found.contains("sudo rm -f /run/docker.pid"), removed, "{pid:?}");
+    }
+    let mac = |program: &str| FakeHost::new().program(program).facts_with(|facts| facts.os = "macos".into());
+    for (program, fix) in [
+        ("colima", "fix: start it: `open -a OrbStack`, `colima start` or `open -a Docker`"),
+        ("podman", "fix: start it: `podman machine start`"),
+    ] {
+        let found = without_engine(mac(program), none()).find("engine-running").await;
+        assert!(found.ends_with(fix), "{found}");
+    }
     // a dockerd was killed, and its pid is another's now
     let stale = host().file("/run/docker.pid", "42").file("/proc/42/comm", "bash\n");
     let stale = stale.facts_with(|facts| facts.systemd = false);
@@ -133,6 +171,74 @@ async fn engine_running() {
       there is no engine to ask
       fix: restart it
     ");
+}
+
+#[tokio::test]
+async fn what_another_check_tells_is_not_told_twice() {
+    let denied = || refused(Refusal::PermissionDenied { group: Some("docker".into()) });
+    let old = || refused(Refusal::TooOld { api: "1.39".into() });
+    let named = |outcome| vec![attempt("tcp://192.0.2.7:2375", Source::DockerHost, outcome)];
+    let both = || {
+        let podman = attempt("unix:///run/user/1000/podman/podman.sock", Source::PodmanRootless, Ok(()));
+        vec![denied().remove(0), podman]
+    };
+    let podman_refuses = || {
+        let refusal = Err(Refusal::Other("timed out".into()));
+        vec![attempt("unix:///run/user/1000/podman/podman.sock", Source::PodmanRootless, refusal)]
+    };
+    let podman = || FakeHost::new().program("podman");
+    let docker_too = || podman().program("dockerd");
+    let mac = docker_too().facts_with(|facts| facts.os = "macos".into());
+    for (host, attempts, check, expected) in [
+        (
+            FakeHost::new(),
+            refused(Refusal::NotListening),
+            "engine-installed",
+            "ok: engine-installed: an engine has its socket at unix:///var/run/docker.sock",
+        ),
+        (podman(), none(), "engine-installed", "ok: engine-installed: podman is installed"),
+        (
+            FakeHost::new(),
+            denied(),
+            "engine-running",
+            "skipped: engine-running: its socket may not be opened: see socket-permission",
+        ),
+        (FakeHost::new(), old(), "engine-running", "ok: engine-running: an engine answers: see engine-version"),
+        (podman(), none(), "engine-running", "failed: engine-running: Podman is installed, but does not listen"),
+        (
+            FakeHost::new(),
+            both(),
+            "socket-permission",
+            "ok: socket-permission: unix:///var/run/docker.sock may not be opened, \
+             unix:///run/user/1000/podman/podman.sock is used",
+        ),
+        (FakeHost::new(), none(), "engine-version", "skipped: engine-version: no engine answers"),
+        (
+            FakeHost::new(),
+            named(Err(Refusal::TooOld { api: "1.39".into() })),
+            "docker-context",
+            "ok: docker-context: DOCKER_HOST names tcp://192.0.2.7:2375",
+        ),
+        (FakeHost::new(), none(), "docker-context", "skipped: docker-context: no engine is named, and none answers"),
+        (
+            podman(),
+            named(Err(Refusal::Absent)),
+            "podman-socket",
+            "skipped: podman-socket: DOCKER_HOST names tcp://192.0.2.7:2375: see docker-context",
+        ),
+        (FakeHost::new(), none(), "podman-socket", "skipped: podman-socket: Podman is not installed"),
+        (docker_too(), none(), "podman-socket", "skipped: podman-socket: Docker is installed too, and goes first"),
+        (mac, none(), "podman-socket", "failed: podman-socket: Podman is installed, but its socket is not there"),
+        (
+            podman(),
+            podman_refuses(),
+            "podman-socket",
+            "failed: podman-socket: Podman's socket unix:///run/user/1000/podman/podman.sock: timed out",
+        ),
+    ] {
+        let found = without_engine(host, attempts).find(check).await;
+        assert_eq!(found.lines().next(), Some(expected), "{found}");
+    }
 }
 
 #[tokio::test]
@@ -213,6 +319,11 @@ async fn docker_context() {
       fix: set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the folder with the engine's ca.pem and your cert.pem and key.pem
     "#);
     assert_snapshot!(case(FakeHost::new()).find("docker-context").await, @"ok: docker-context: unix:///var/run/docker.sock (Docker) is on this machine");
+    let apart = Case { facts: Some(Facts { published: false, ..docker() }), ..case(FakeHost::new()) };
+    assert_snapshot!(apart.find("docker-context").await, @r"
+    ok: docker-context: this process is in a container of its own network, and the engine is outside of it
+      the platform's addresses (127.0.0.2 and so on) are listened on here, and passed on: see `macula help reach`
+    ");
 }
 
 #[tokio::test]
@@ -237,6 +348,10 @@ async fn what_the_engine_does_differently() {
     failed: engine-traits: Podman 4.3.1 has no aardvark-dns: containers do not find each other by name
       fix: install aardvark-dns, then remove the networks that were made without it
     ");
+    let quiet = Facts { container_addresses: false, published: false, storage_driver: None, ..docker() };
+    let quiet = said(quiet).await;
+    assert!(quiet.contains("; images lie where it does not say; "), "{quiet}");
+    assert!(quiet.ends_with("; containers are not reached from here"), "{quiet}");
     let product = Some("Colima".to_owned());
     let traits = Traits { containerd_images: true, product, ..Traits::default() };
     let colima = Facts { container_addresses: false, dockerfile: Some((1, 14)), traits, ..docker() };
@@ -351,6 +466,20 @@ async fn an_engine_that_lacks_a_right_cannot_run_nodes() {
       fix: run the engine outside the container or sandbox that drops it, or do without a cluster: `cluster: {enabled: false}` in macula.yaml
     ");
     assert_snapshot!(case(FakeHost::new()).find("privileged").await, @"skipped: privileged: the engine's process is not known");
+    // a right that is newer than this program has a number, and more than 64 do not fit into what is read
+    let last = |number: &str| with("000001fffffffffe").file("/proc/sys/kernel/cap_last_cap", number);
+    let newer = case(last("41\n")).find("privileged").await;
+    assert!(newer.starts_with("warning: privileged: the engine lacks CAP_CHOWN, capability 41: "), "{newer}");
+    let unread = "skipped: privileged: the engine's rights cannot be read";
+    assert_eq!(case(last("64\n")).find("privileged").await, unread);
+    let podman = Facts { engine_kind: EngineKind::Podman, ..docker() };
+    for facts in [podman, Facts { rootless: true, ..docker() }] {
+        let found = Case { facts: Some(facts), ..case(with("000001fffeefffff")) }.find("privileged").await;
+        assert_eq!(found, "skipped: privileged: only trying would tell with a rootless engine or Podman");
+    }
+    let attempts = vec![attempt("tcp://192.0.2.7:2375", Source::DockerHost, Ok(()))];
+    let remote = Case { attempts, ..case(with("000001fffeefffff")) }.find("privileged").await;
+    assert_eq!(remote, "skipped: privileged: the engine's machine cannot be seen from here");
     // another engine than the one whose process that is
     let mut beside = case(with("000001fffeefffff"));
     beside.facts = Some(Facts { socket: Some("/home/me/docker.sock".into()), ..docker() });

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::changes::Effect;
+use crate::model::Health;
 
 #[tokio::test]
 async fn disk_space() {
@@ -250,6 +251,30 @@ async fn leftovers() {
     assert_snapshot!(failed, @"ok: leftovers: no leftovers of an interrupted run");
     let done = Case { ours: after(0), ..case(FakeHost::new()) }.find("leftovers").await;
     assert!(done.contains("never started or half removed: macula-app-1"), "{done}");
+    // nor is it when what it waits for waits itself, or runs and is not well
+    let behind = |job: ObservedContainer| {
+        let waits = labelled("macula-api-1", ContainerState::Created, None, label::SERVICE, "api");
+        let labels = waits.labels.into_iter().chain([(label::DEPENDS_ON.to_owned(), "job".to_owned())]).collect();
+        let app = labelled("macula-app-1", ContainerState::Created, None, label::DEPENDS_ON, "db,api");
+        vec![job, ObservedContainer { labels, ..waits }, app]
+    };
+    let job = |state, exit_code, health| {
+        let job = labelled("macula-job-1", state, exit_code, label::SERVICE, "job");
+        ObservedContainer { health, ..job }
+    };
+    for (job, is_left) in [
+        (job(ContainerState::Exited, Some(4), Health::None), false),
+        (job(ContainerState::Restarting, Some(4), Health::None), false),
+        (job(ContainerState::Running, None, Health::Unhealthy), false),
+        (job(ContainerState::Running, None, Health::Starting), false),
+        (job(ContainerState::Running, None, Health::Healthy), true),
+        (job(ContainerState::Exited, Some(0), Health::None), true),
+    ] {
+        let told = format!("{job:?}");
+        let found = Case { ours: behind(job), ..case(FakeHost::new()) }.find("leftovers").await;
+        assert_eq!(found.contains("never started or half removed: macula-api-1, macula-app-1"), is_left, "{told}");
+        assert_eq!(found == "ok: leftovers: no leftovers of an interrupted run", !is_left, "{told}");
+    }
     // somebody is at work: what is created will be started
     let busy = FakeHost::new().file(format!("{data}/macula/lock"), lock(1));
     assert_snapshot!(Case { ours, ..case(busy) }.find("leftovers").await, @"ok: leftovers: no leftovers of an interrupted run");

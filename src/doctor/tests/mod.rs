@@ -355,6 +355,14 @@ fn needs_of_a_platform() {
     assert_eq!((without.network.as_str(), without.memory), ("macula-pr-123", 128 << 20));
     let with = Needs::of(&platform, &resources, cluster(37, false).cluster);
     assert_eq!(with.memory, (128 << 20) + (2 << 30));
+    // a limit counts as it is, where it is one, and each node of a cluster
+    let (mut platform, mut resources) = (platform, resources);
+    (platform.cluster.control_planes, platform.cluster.workers) = (1, 2);
+    for (limit, memory) in [(Some(1 << 30), 1 << 30), (Some(0), 128 << 20), (Some(-1), 128 << 20)] {
+        resources.containers[0].options.resources.memory = limit;
+        let of = |nodes| Needs::of(&platform, &resources, nodes).memory;
+        assert_eq!((of(None), of(cluster(37, false).cluster)), (memory, memory + 3 * (2 << 30)), "{limit:?}");
+    }
 }
 
 #[tokio::test]
@@ -380,6 +388,12 @@ async fn that_ingress_nginx_has_ended_is_said() {
       its makers have ended it in March 2026; what there is goes on working
       `cluster: {ingress: traefik}` in macula.yaml takes Traefik
     ");
+    let mut other = cluster(34, true);
+    other.cluster.as_mut().unwrap().ingress = "traefik".into();
+    let found = Case { want: other, ..case(FakeHost::new()) }.find("ingress-controller").await;
+    assert_eq!(found, "ok: ingress-controller: traefik");
+    let none = case(FakeHost::new()).find("ingress-controller").await;
+    assert_eq!(none, "skipped: ingress-controller: no cluster is wanted");
 }
 
 mod engine;

@@ -86,6 +86,24 @@ async fn ports() {
       127.0.0.2:3000/tcp is held by a background process of macula (pid 31); wanted: 127.0.0.2:3000 (grafana)
       fix: see with `macula ls` which platform has the address; or leave the service out: `services: {grafana: {enabled: false}}` in macula.yaml
     ");
+    // who it is, root is told in another way on each system
+    for (os, protocol, see) in [
+        ("linux", Protocol::Tcp, "`sudo ss -ltnp 'sport = :3000'`"),
+        ("linux", Protocol::Udp, "`sudo ss -lunp 'sport = :3000'`"),
+        ("macos", Protocol::Tcp, "`sudo lsof -nP -sTCP:LISTEN -iTCP:3000`"),
+        ("macos", Protocol::Udp, "`sudo lsof -nP -iUDP:3000`"),
+    ] {
+        let host = FakeHost::new().listener("127.0.0.2:3000", protocol, None);
+        let mut unseen = case(host.facts_with(|facts| facts.os = os.into()));
+        unseen.want.ports.iter_mut().for_each(|port| port.protocol = protocol);
+        let found = unseen.find("ports").await;
+        assert!(found.contains(&format!("fix: see with {see} who it is, and stop it")), "{found}");
+    }
+    let unwanted = Case { want: Needs { ports: Vec::new(), ..needs() }, ..case(FakeHost::new()) };
+    assert_eq!(unwanted.find("ports").await, "skipped: ports: no ports are wanted");
+    let attempts = vec![attempt("tcp://192.0.2.7:2375", Source::DockerHost, Ok(()))];
+    let remote = Case { attempts, ..case(FakeHost::new()) }.find("ports").await;
+    assert_eq!(remote, "skipped: ports: the engine is on another machine, whose ports cannot be seen from here");
     // our own containers are no obstacle, nor is the same port of UDP or of another address
     let own = FakeHost::new()
         .listener("127.0.0.1:80", Protocol::Tcp, Some((901, "docker-proxy")))
@@ -141,6 +159,15 @@ async fn low_ports() {
     assert_snapshot!(capable("/usr/bin/rootlesskit cap_net_bind_service=ep\n").find("low-ports").await, @"ok: low-ports: the rootless engine may publish any port: rootlesskit has cap_net_bind_service");
     assert!(capable("").find("low-ports").await.starts_with("failed"));
     assert_snapshot!(case(FakeHost::new()).find("low-ports").await, @"skipped: low-ports: the engine is not rootless");
+    // rootlesskit is Docker's
+    let mut podman = capable("/usr/bin/rootlesskit cap_net_bind_service=ep\n");
+    podman.facts = Some(Facts { rootless: true, engine_kind: EngineKind::Podman, ..docker() });
+    assert!(podman.find("low-ports").await.starts_with("failed"));
+    let unwanted = Case { want: Needs { ports: Vec::new(), ..needs() }, ..rootless("1024") };
+    assert_eq!(unwanted.find("low-ports").await, "skipped: low-ports: no ports are wanted");
+    let attempts = vec![attempt("tcp://192.0.2.7:2375", Source::DockerHost, Ok(()))];
+    let remote = Case { attempts, ..rootless("1024") };
+    assert_eq!(remote.find("low-ports").await, "skipped: low-ports: the engine is not on this machine");
     let mut own = case(FakeHost::new().setting("net.ipv4.ip_unprivileged_port_start", "1024"));
     own.want.ports.iter_mut().for_each(|port| port.passed_on = true);
     assert_snapshot!(own.find("low-ports").await, @r"
@@ -148,6 +175,23 @@ async fn low_ports() {
       fix: let every user of this machine bind ports from 80, until the next boot
         sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80
     ");
+    // where it listens on all of them it has the right
+    let listens = |addresses: &[&str]| {
+        let host = FakeHost::new().setting("net.ipv4.ip_unprivileged_port_start", "1024");
+        let listen = |host: FakeHost, at: &&str| host.listener(at, Protocol::Tcp, Some((31, "macula")));
+        let mut case = case(addresses.iter().fold(host, listen));
+        case.want.ports.iter_mut().for_each(|port| port.passed_on = true);
+        case.want.passed_on.extend(addresses.iter().map(|at| (at.parse().unwrap(), Protocol::Tcp)));
+        case
+    };
+    assert_eq!(
+        listens(&["127.0.0.1:80", "127.0.0.2:80"]).find("low-ports").await,
+        "ok: low-ports: the background process listens on those below 1024 already"
+    );
+    assert!(listens(&["127.0.0.1:80"]).find("low-ports").await.starts_with("failed"), "not proved for the other");
+    let mut root = listens(&[]);
+    root.host = root.host.facts_with(|facts| facts.uid = 0);
+    assert_eq!(root.find("low-ports").await, "skipped: low-ports: nothing has to be allowed here");
 }
 
 #[tokio::test]
@@ -170,6 +214,15 @@ async fn loopback_addresses() {
         sudo ip addr replace 127.0.0.1/8 dev lo
     ");
     assert_snapshot!(case(FakeHost::new()).find("loopback-addresses").await, @"ok: loopback-addresses: 2 addresses up to 127.0.0.2 are there");
+    let wanted = async |address: [u8; 4]| {
+        let want = Needs { ports: vec![port(address, 80, "nginx")], ..needs() };
+        Case { want, ..case(FakeHost::new()) }.find("loopback-addresses").await
+    };
+    assert_eq!(wanted([127, 0, 0, 1]).await, "ok: loopback-addresses: 127.0.0.1 is there");
+    assert_eq!(wanted([0, 0, 0, 0]).await, "skipped: loopback-addresses: no loopback addresses are wanted");
+    // another reason for which it cannot be bound is another check's
+    let busy = FakeHost::new().unbindable(second, ErrorKind::AddrInUse);
+    assert!(case(busy).find("loopback-addresses").await.starts_with("ok"));
 }
 
 #[tokio::test]
@@ -304,6 +357,45 @@ async fn forwarding_and_neighbors() {
         1,
     );
     assert_snapshot!(old(host(&closed, nat)).find("neighbors").await, @"ok: neighbors: what other machines send to containers directly is dropped");
+
+    // where neither can be looked at, or there is nothing to look at
+    let podman = Facts { engine: "Podman 5.4.2".into(), engine_kind: EngineKind::Podman, ..docker() };
+    let podman = Case { facts: Some(podman), ..one(host(filter, nat)) };
+    assert_eq!(podman.find("neighbors").await, "skipped: neighbors: the engine is not Docker");
+    let unpublished = Case { ours: Vec::new(), ..old(host(filter, nat)) };
+    assert_eq!(
+        unpublished.find("neighbors").await,
+        "skipped: neighbors: nothing is published on loopback addresses alone"
+    );
+    let bridge = network("bridge", "0123456789abcdef", "172.17.0.0/16", false);
+    let before = old(host(filter, nat).folder("/sys/class/net/docker0"));
+    let before = Case { networks: Some(vec![bridge]), ..before };
+    assert_eq!(before.find("neighbors").await, "skipped: neighbors: the platform has no network yet");
+    for check in ["forwarding", "neighbors"] {
+        let none = old(host(filter, nat));
+        let none = Case { networks: Some(Vec::new()), ..none }.find(check).await;
+        assert_eq!(none, format!("skipped: {check}: the engine has no bridge on this machine"));
+        let attempts = vec![attempt("tcp://192.0.2.7:2375", Source::DockerHost, Ok(()))];
+        let remote = Case { attempts, ..old(host(filter, nat)) }.find(check).await;
+        assert_eq!(remote, format!("skipped: {check}: the engine is on another machine"));
+        let mac = old(host(filter, nat).facts_with(|facts| facts.os = "macos".into())).find(check).await;
+        assert_eq!(mac, format!("skipped: {check}: the engine's kernel is not this machine's"));
+    }
+    // newer ones may keep their rules where this program does not read them
+    let of_version = |engine: &str| {
+        let facts = Facts { engine: engine.into(), ..docker() };
+        Case { facts: Some(facts), ..one(host("-P FORWARD ACCEPT\n", nat)) }
+    };
+    assert_eq!(
+        of_version("Docker 29.0.1").find("forwarding").await,
+        "skipped: forwarding: the engine keeps its rules elsewhere (nftables)"
+    );
+    assert_eq!(
+        of_version("Docker 28.2.2").find("forwarding").await,
+        "ok: forwarding: containers reach each other and other machines"
+    );
+    let quick = Case { thorough: false, ..one(host("-P FORWARD DROP\n", nat)) };
+    assert_eq!(quick.find("forwarding").await, "ok: forwarding: this machine forwards what containers send");
 }
 
 #[tokio::test]

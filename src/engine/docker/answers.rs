@@ -265,6 +265,8 @@ pub(super) struct HealthTest {
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct HostConfig {
     pub port_bindings: Option<Ports>,
+    /// Path in the container -> options.
+    pub tmpfs: Option<BTreeMap<String, String>>,
 }
 
 /// `80/tcp` -> where it is published.

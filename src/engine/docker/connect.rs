@@ -402,7 +402,20 @@ mod tests {
             assert_eq!(found, expected, "{system} {options} {endpoint} {bridge:?}");
         }
         assert_eq!(seen("Debian", "", socket, "6.1", None).dockerfile, Some((1, 19)));
-        assert_eq!((dockerfile_format("20.10.24"), dockerfile_format("26.1.5")), ((1, 2), (1, 7)));
+        for (engine, format) in [
+            ("20.10.24", (1, 2)),
+            ("22.06.0", (1, 2)),
+            ("23.0.6", (1, 4)),
+            ("24.0.9", (1, 5)),
+            ("25.0.5", (1, 6)),
+            ("26.1.5", (1, 7)),
+            ("27.5.1", (1, 8)),
+            ("28.5.2", (1, 14)),
+            ("29.1.0", (1, 19)),
+            ("", (1, 2)),
+        ] {
+            assert_eq!(dockerfile_format(engine), format, "{engine}");
+        }
         assert_eq!(seen("Debian", "name=rootless", socket, "6.1", None).engine, "Docker 29.1.0 (rootless)");
         assert_eq!(seen("Docker Desktop", "", socket, "6.1", None).engine, "Docker Desktop 29.1.0");
     }
@@ -474,6 +487,9 @@ mod tests {
         };
         assert_eq!(of("colima", "Ubuntu 24.04.3 LTS").as_deref(), Some("Colima"));
         assert_eq!(of("docker-desktop", "Docker Desktop").as_deref(), Some("Docker Desktop"));
+        // either of them tells
+        assert_eq!(of("me", "OrbStack").as_deref(), Some("OrbStack"));
+        assert_eq!(of("podman-machine-default", "fedora").as_deref(), Some("a machine of Podman's"));
         assert_eq!(of("lima-rancher-desktop", "Rancher Desktop WSL Distribution").as_deref(), Some("Rancher Desktop"));
         assert_eq!(of("box", "Debian GNU/Linux 13 (trixie)"), None);
     }

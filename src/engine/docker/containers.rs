@@ -124,6 +124,17 @@ impl Containers for Docker {
         Ok(there.map(|mount| (mount.destination.into(), mount.source.into())).collect())
     }
 
+    async fn in_memory(&self, container: &str) -> Result<Vec<PathBuf>, EngineError> {
+        if self.podman() {
+            // it copies from within a container that runs
+            return Ok(Vec::new());
+        }
+        let found = self.raw_inspect(container).await?;
+        let mounted = found.mounts.unwrap_or_default().into_iter().filter(|mount| mount.kind == "tmpfs");
+        let given = found.host_config.tmpfs.unwrap_or_default().into_keys();
+        Ok(given.chain(mounted.map(|mount| mount.destination)).map(PathBuf::from).collect())
+    }
+
     async fn health_test(&self, container: &str) -> Result<Vec<String>, EngineError> {
         let check = self.raw_inspect(container).await?.config.healthcheck;
         Ok(check.and_then(|check| check.test).unwrap_or_default())
@@ -480,10 +491,20 @@ mod tests {
     #[test]
     fn an_event_has_the_name_that_its_container_has_by_then() {
         let attributes = |name: &str| serde_json::json!({"name": name, "oldName": "/x", "dev.macula.service": "web"});
+        let died = |exit_code| Some(ContainerHappening::Died { exit_code });
         for (action, name, happening) in [
             ("create", "macula-web-1.unfinished", Some(ContainerHappening::Created)),
+            ("start", "macula-web-1", Some(ContainerHappening::Started)),
+            ("die", "macula-web-1", died(None)),
+            ("oom", "macula-web-1", Some(ContainerHappening::OutOfMemory)),
+            ("pause", "macula-web-1", Some(ContainerHappening::Paused)),
+            ("unpause", "macula-web-1", Some(ContainerHappening::Unpaused)),
             ("rename", "macula-web-1", Some(ContainerHappening::Renamed)),
+            ("destroy", "macula-web-1", Some(ContainerHappening::Removed)),
+            ("remove", "macula-web-1", Some(ContainerHappening::Removed)),
             ("health_status: healthy", "macula-web-1", Some(ContainerHappening::Healthy)),
+            ("health_status: unhealthy", "macula-web-1", Some(ContainerHappening::Unhealthy)),
+            ("health_status: starting", "macula-web-1", None),
             ("exec_start: true", "macula-web-1", None),
         ] {
             let event = serde_json::json!({
@@ -499,6 +520,18 @@ mod tests {
                 happening,
             });
             assert_eq!(container_event(serde_json::from_value(event).unwrap()), told, "{action}");
+        }
+        // each engine has a word of its own for the end and for its code
+        for (action, key, code, exit_code) in [
+            ("die", "exitCode", "137", Some(137)),
+            ("died", "containerExitCode", "1", Some(1)),
+            ("died", "containerExitCode", "?", None),
+        ] {
+            let mut attributes = attributes("macula-web-1");
+            attributes[key] = code.into();
+            let event = serde_json::json!({"Action": action, "Actor": {"Attributes": attributes}, "time": 60});
+            let told = container_event(serde_json::from_value(event).unwrap()).unwrap();
+            assert_eq!((told.happening, told.time.as_str()), (died(exit_code).unwrap(), "1970-01-01T00:01:00Z"));
         }
     }
 

@@ -31,6 +31,32 @@ const WITHOUT_CONTAINER: &str = "ep-";
 /// The pauses in which an endpoint of a container that was just removed may go.
 const LEAVING: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(300), Duration::from_secs(1)];
 
+/// What makes a network, with these labels.
+fn network_request(spec: &NetworkSpec, labels: &BTreeMap<String, String>) -> NetworkCreateRequest {
+    let declared = spec.ipam.iter().map(|pool| IpamConfig {
+        subnet: Some(pool.subnet.to_string()),
+        ip_range: pool.ip_range.map(|range| range.to_string()),
+        gateway: pool.gateway.map(|gateway| gateway.to_string()),
+        auxiliary_addresses: None,
+    });
+    let chosen = spec
+        .subnet
+        .filter(|_| spec.ipam.is_empty())
+        .map(|subnet| IpamConfig { subnet: Some(subnet.to_string()), ..IpamConfig::default() });
+    let pools: Vec<IpamConfig> = declared.chain(chosen).collect();
+    NetworkCreateRequest {
+        name: spec.name.clone(),
+        driver: (!spec.driver.is_empty()).then(|| spec.driver.clone()),
+        internal: Some(spec.internal),
+        attachable: Some(spec.attachable),
+        enable_ipv6: Some(spec.enable_ipv6),
+        ipam: (!pools.is_empty()).then_some(Ipam { driver: None, config: Some(pools), options: None }),
+        options: (!spec.driver_opts.is_empty()).then(|| hash_map(&spec.driver_opts)),
+        labels: Some(hash_map(labels)),
+        ..NetworkCreateRequest::default()
+    }
+}
+
 /// A container in a network, with a fixed address if one is given.
 fn connection(container: &str, address: Option<Ipv4Addr>) -> NetworkConnectRequest {
     let fixed = |address: Ipv4Addr| EndpointSettings {
@@ -80,29 +106,7 @@ impl Networks for Docker {
             let conflict = EngineError::Conflict { operation: operation.clone(), message };
             return if ours(&found) { Ok(()) } else { Err(taken(&found, conflict)) };
         }
-        let declared = spec.ipam.iter().map(|pool| IpamConfig {
-            subnet: Some(pool.subnet.to_string()),
-            ip_range: pool.ip_range.map(|range| range.to_string()),
-            gateway: pool.gateway.map(|gateway| gateway.to_string()),
-            auxiliary_addresses: None,
-        });
-        let chosen = spec
-            .subnet
-            .filter(|_| spec.ipam.is_empty())
-            .map(|subnet| IpamConfig { subnet: Some(subnet.to_string()), ..IpamConfig::default() });
-        let pools: Vec<IpamConfig> = declared.chain(chosen).collect();
-        let request = NetworkCreateRequest {
-            name: spec.name.clone(),
-            driver: (!spec.driver.is_empty()).then(|| spec.driver.clone()),
-            internal: Some(spec.internal),
-            attachable: Some(spec.attachable),
-            enable_ipv6: Some(spec.enable_ipv6),
-            ipam: (!pools.is_empty()).then_some(Ipam { driver: None, config: Some(pools), options: None }),
-            options: (!spec.driver_opts.is_empty()).then(|| hash_map(&spec.driver_opts)),
-            labels: Some(hash_map(&labels)),
-            ..NetworkCreateRequest::default()
-        };
-        match self.call(&operation, CHANGE, self.client.create_network(request)).await {
+        match self.call(&operation, CHANGE, self.client.create_network(network_request(spec, &labels))).await {
             Err(conflict @ EngineError::Conflict { .. }) => {
                 let found = self.networks().await?.into_iter().find(|network| network.name == spec.name);
                 match found {
@@ -316,7 +320,105 @@ pub(super) fn sorted(map: Option<impl IntoIterator<Item = (String, String)>>) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{EngineError, Ipam, IpamConfig, Network, observed_network, sorted, unless_missing};
+    use std::collections::BTreeMap;
+
+    use super::{
+        EngineError, Ipam, IpamConfig, Network, NetworkSpec, connection, network_request, observed_network, sorted,
+        subnets, unless_missing,
+    };
+    use crate::model::IpamPool;
+
+    #[test]
+    fn everything_that_a_network_is_to_have_is_asked_for() {
+        let map = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let pool = |subnet: &str, gateway: Option<&str>, range: Option<&str>| IpamPool {
+            subnet: subnet.parse().unwrap(),
+            gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+            ip_range: range.map(|range| range.parse().unwrap()),
+        };
+        let full = NetworkSpec {
+            name: "back".into(),
+            external: false,
+            driver: "bridge".into(),
+            driver_opts: map("com.docker.network.bridge.name", "br0"),
+            internal: true,
+            attachable: true,
+            enable_ipv6: true,
+            ipam: vec![pool("10.9.0.0/24", Some("10.9.0.254"), Some("10.9.0.128/25")), pool("fd00:9::/64", None, None)],
+            subnet: Some("10.222.7.0/24".parse().unwrap()),
+            labels: BTreeMap::new(),
+        };
+        let asked = |spec: &NetworkSpec| serde_json::to_value(network_request(spec, &map("l", "1"))).unwrap();
+        assert_eq!(
+            asked(&full),
+            serde_json::json!({
+                "Name": "back",
+                "Driver": "bridge",
+                "Internal": true,
+                "Attachable": true,
+                "EnableIPv6": true,
+                "IPAM": {"Config": [
+                    {"Subnet": "10.9.0.0/24", "IPRange": "10.9.0.128/25", "Gateway": "10.9.0.254"},
+                    {"Subnet": "fd00:9::/64"},
+                ]},
+                "Options": {"com.docker.network.bridge.name": "br0"},
+                "Labels": {"l": "1"},
+            })
+        );
+        // the engine's own driver, and the subnet that was chosen where the file names none
+        let bare = NetworkSpec {
+            driver: String::new(),
+            driver_opts: BTreeMap::new(),
+            internal: false,
+            attachable: false,
+            enable_ipv6: false,
+            ipam: Vec::new(),
+            ..full
+        };
+        let chosen = serde_json::json!({
+            "Name": "back",
+            "Internal": false,
+            "Attachable": false,
+            "EnableIPv6": false,
+            "IPAM": {"Config": [{"Subnet": "10.222.7.0/24"}]},
+            "Labels": {"l": "1"},
+        });
+        assert_eq!(asked(&bare), chosen);
+        assert_eq!(asked(&NetworkSpec { subnet: None, ..bare })["IPAM"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_container_joins_with_the_address_that_it_is_given() {
+        let asked = |address: Option<&str>| {
+            let join = connection("web", address.map(|address| address.parse().unwrap()));
+            serde_json::to_value(join).unwrap()
+        };
+        assert_eq!(asked(None), serde_json::json!({"Container": "web"}));
+        let fixed = serde_json::json!({"IPAMConfig": {"IPv4Address": "10.1.0.7"}});
+        assert_eq!(asked(Some("10.1.0.7")), serde_json::json!({"Container": "web", "EndpointConfig": fixed}));
+    }
+
+    #[test]
+    fn a_network_that_is_there_has_its_names_and_its_subnets() {
+        let config = Some(
+            ["10.1.0.0/24", "none", "fd00::/64"]
+                .map(|subnet| IpamConfig { subnet: Some(subnet.to_owned()), ..IpamConfig::default() }),
+        );
+        let ipam = Ipam { config: config.map(Vec::from), ..Ipam::default() };
+        let network = Network {
+            id: Some("4ab5".into()),
+            name: Some("macula".into()),
+            labels: Some([("a".to_owned(), "b".to_owned())].into()),
+            ipam: Some(ipam.clone()),
+            ..Network::default()
+        };
+        let found = observed_network(&network);
+        assert_eq!((found.id.as_str(), found.name.as_str(), found.labels["a"].as_str()), ("4ab5", "macula", "b"));
+        // what is not a subnet is passed over
+        let both: Vec<ipnet::IpNet> = vec!["10.1.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
+        assert_eq!((subnets(Some(&ipam)), found.subnets), (both.clone(), both));
+        assert!(subnets(None).is_empty());
+    }
 
     #[test]
     fn only_what_is_gone_already_need_not_be_removed() {
@@ -348,6 +450,7 @@ mod tests {
         assert_eq!(seen(Some("10.1.0.1/24"), &[]), (address("10.1.0.1"), false));
         assert_eq!(seen(None, &[("com.docker.network.bridge.inhibit_ipv4", "false")]), (None, false));
         assert_eq!(seen(None, &[("com.docker.network.bridge.inhibit_ipv4", "true")]), (None, true));
+        assert_eq!(seen(None, &[("com.docker.network.bridge.inhibit_ipv4", "1")]), (None, true));
         assert_eq!(seen(None, &[("com.docker.network.bridge.gateway_mode_ipv4", "isolated")]), (None, true));
         assert_eq!(seen(None, &[("com.docker.network.bridge.gateway_mode_ipv4", "routed")]), (None, false));
     }

@@ -46,7 +46,7 @@ impl Making for FakeMaking<'_> {
             add_volume(&mut world, &operation, &name, &kept)?;
             volumes.insert(name);
         }
-        let (mut writes, mut reads, mut binds) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (mut writes, mut reads, mut binds, mut in_memory) = (Vec::new(), Vec::new(), BTreeMap::new(), Vec::new());
         for mount in &spec.mounts {
             match mount {
                 MountSpec::Volume { source, read_only, .. } => {
@@ -71,6 +71,7 @@ impl Making for FakeMaking<'_> {
                     }
                     binds.insert(target.clone(), source.clone());
                 }
+                MountSpec::Tmpfs { target, .. } => in_memory.push(PathBuf::from(target)),
                 _ => {}
             }
         }
@@ -102,6 +103,7 @@ impl Making for FakeMaking<'_> {
             files: BTreeMap::new(),
             volumes,
             binds,
+            in_memory,
             log: Vec::new(),
             has_healthcheck: checked,
             one_shot: spec.readiness.one_shot,
@@ -145,6 +147,12 @@ impl Containers for FakeEngine {
         let operation = operation::inspect(container);
         let world = self.call(&operation)?;
         world.find(container).map(|container| container.observed.clone()).map_err(missing(&operation))
+    }
+
+    async fn in_memory(&self, container: &str) -> Result<Vec<PathBuf>, EngineError> {
+        let operation = operation::inspect(container);
+        let world = self.call(&operation)?;
+        world.find(container).map(|container| container.in_memory.clone()).map_err(missing(&operation))
     }
 
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {

@@ -62,6 +62,8 @@ struct FakeContainer {
     volumes: BTreeSet<String>,
     /// Path in it -> path of the engine's machine.
     binds: BTreeMap<String, PathBuf>,
+    /// Its tmpfs.
+    in_memory: Vec<PathBuf>,
     log: Vec<LogLine>,
     has_healthcheck: bool,
     one_shot: bool,
@@ -365,6 +367,7 @@ impl FakeEngine {
                 files: BTreeMap::new(),
                 volumes: BTreeSet::new(),
                 binds: BTreeMap::new(),
+                in_memory: Vec::new(),
                 log: Vec::new(),
                 has_healthcheck: false,
                 one_shot: false,

@@ -174,7 +174,7 @@ impl FakeHost {
     }
 
     /// What a command answers. `line` is the command line as [`Command`] shows it, or its beginning
-    /// with a `*` behind; later ones win. Its program counts as installed.
+    /// with a `*` behind; later ones win.
     pub fn answer(self, line: &str, status: i32, stdout: &str, stderr: &str) -> Self {
         let output = Output { status: Some(status), stdout: stdout.into(), stderr: stderr.into() };
         self.on(line, move |_, _| Ok(output.clone()))

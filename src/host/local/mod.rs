@@ -22,6 +22,7 @@ use crate::model::{Listener, Protocol};
 mod facts;
 mod family;
 pub(super) mod files;
+mod front;
 #[cfg(target_os = "linux")]
 mod inotify;
 mod net;
@@ -225,7 +226,7 @@ impl Host for LocalHost {
     }
 
     async fn run_in_front(&self, command: &Command, log: &Path) -> Result<i32, RunError> {
-        run::run_in_front(self, command, log).await
+        front::run_in_front(self, command, log).await
     }
 
     fn which(&self, program: &str) -> Option<PathBuf> {

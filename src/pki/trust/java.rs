@@ -164,3 +164,48 @@ impl Store for Java {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SHA-256 of `abc`.
+    const SUM: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_keystore_tells_where_its_program_is() {
+        for (keystore, program) in [
+            ("/jdk/lib/security/cacerts", Some("/jdk/bin/keytool")),
+            ("/jdk/jre/lib/security/cacerts", Some("/jdk/jre/bin/keytool")),
+            ("/etc/ssl/certs/java/cacerts", None),
+        ] {
+            assert_eq!(keytool_of(Path::new(keystore)).as_deref(), program.map(Path::new), "{keystore}");
+        }
+    }
+
+    #[test]
+    fn the_alias_counts_and_then_the_certificate() {
+        let anchor = Anchor {
+            domain: "m.test".into(),
+            common_name: "Macula root 1".into(),
+            fingerprint: SUM.into(),
+            pem: String::new(),
+        };
+        let found = |entries: &[(&str, &'static [u8])]| {
+            let entries: Vec<jks::Entry<'_>> =
+                entries.iter().map(|(alias, certificate)| jks::Entry { alias: (*alias).into(), certificate }).collect();
+            match state(&anchor, Path::new("/cacerts"), &entries) {
+                Ok(state) => format!("{state:?}"),
+                Err(StoreError::Foreign { path }) => format!("foreign {}", path.display()),
+                Err(error) => error.to_string(),
+            }
+        };
+        let (id, upper) = (anchor.id(), anchor.id().to_ascii_uppercase());
+        assert_eq!(found(&[]), "Missing");
+        assert_eq!(found(&[("other", b"x")]), "Missing");
+        assert_eq!(found(&[("other", b"abc")]), "TrustedOtherwise");
+        assert_eq!(found(&[("other", b"x"), (&id, b"abc")]), "Trusted");
+        assert_eq!(found(&[(&upper, b"abc")]), "Trusted");
+        assert_eq!(found(&[("other", b"abc"), (&id, b"x")]), "foreign /cacerts");
+    }
+}

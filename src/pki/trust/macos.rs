@@ -86,3 +86,26 @@ impl Store for MacOs {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_beside_ours_is_taken() {
+        let anchor = Anchor {
+            domain: "m.test".into(),
+            common_name: "Macula root 1".into(),
+            fingerprint: "aabb".into(),
+            pem: String::new(),
+        };
+        let one = |sha256: &str, sha1: &str| format!("SHA-256 hash: {sha256}\nSHA-1 hash: {sha1}\nkeychain: x\n");
+        let (other, ours) = (one("AACC", "11"), one("AABB", "22"));
+        assert_eq!(hash(&format!("{other}{ours}"), &anchor), Some("22"));
+        assert_eq!(hash(&format!("{ours}{other}"), &anchor), Some("22"));
+        assert_eq!(hash(&other, &anchor), None);
+        assert_eq!(hash("SHA-1 hash: 11\nSHA-256 hash: AABB\n", &anchor), None);
+        // of ours without a hash nothing is taken from the next one
+        assert_eq!(hash(&format!("SHA-256 hash: AABB\n{other}"), &anchor), None);
+    }
+}

@@ -196,3 +196,25 @@ async fn remove_empty_folders(host: &dyn Host, path: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::FakeHost;
+
+    #[test]
+    fn the_package_with_certutil_is_that_of_the_system() {
+        for (program, os, expected) in [
+            ("apt-get", "linux", "sudo apt-get install libnss3-tools"),
+            ("dnf", "linux", "sudo dnf install nss-tools"),
+            ("zypper", "linux", "sudo zypper install mozilla-nss-tools"),
+            ("pacman", "linux", "sudo pacman -S nss"),
+            ("apk", "linux", "sudo apk add nss-tools"),
+            ("brew", "macos", "brew install nss"),
+            ("emerge", "linux", "install NSS's tools (certutil)"),
+        ] {
+            let host = FakeHost::new().program(program).facts_with(|facts| facts.os = os.into());
+            assert_eq!(hint(&host), expected, "{program}");
+        }
+    }
+}

@@ -104,6 +104,12 @@ async fn roots_of_other_domains_are_known_as_long_as_they_are_there() {
     // its authority may be gone
     uninstall(&host, ca, Some("dev.example.com"), None).await.unwrap();
     assert_eq!(known().await, [""; 0]);
+    // as `--all` does
+    for anchor in [&anchor(), &other] {
+        install(&host, ca, anchor).await.unwrap();
+    }
+    assert_eq!(uninstall(&host, ca, None, Some(&anchor())).await.unwrap().len(), 2);
+    assert_eq!(known().await, [""; 0]);
 }
 
 #[tokio::test]
@@ -594,4 +600,30 @@ async fn a_keychain_may_hold_what_nobody_trusts() {
     for host in [mac(), FakeHost::new().program("security")] {
         assert!(super::macos::MacOs.places(&host).await.is_empty());
     }
+}
+
+/// What containers are given: the same whether or not the machine trusts our root.
+#[tokio::test]
+async fn our_root_stands_behind_those_of_the_machine_once() {
+    let root = |domain| crate::pki::Authority::create(domain, 1_800_000_000).unwrap().root().clone();
+    let (ours, other) = (root("m.test"), root("other.test"));
+    let file = |host: FakeHost, path: &str, roots: &[&crate::pki::Certificate]| {
+        host.file(path, roots.iter().map(|root| root.pem()).collect::<String>())
+    };
+    let whole = [other.pem(), ours.pem()].concat();
+    assert_eq!(system_roots(&FakeHost::new()).await, b"");
+    assert_eq!(bundle(&FakeHost::new(), &ours).await, ours.pem());
+    let last = file(FakeHost::new(), "/etc/ssl/cert.pem", &[&other]);
+    assert_eq!(bundle(&last, &ours).await, whole);
+    // Debian's goes before it
+    let first = file(last, "/etc/ssl/certs/ca-certificates.crt", &[&ours, &other]);
+    assert_eq!(bundle(&first, &ours).await, whole);
+    assert_eq!(system_roots(&first).await, [ours.pem(), other.pem()].concat().into_bytes());
+    // and the one that is named before all, if it is there
+    for named in ["", "/none.pem"] {
+        let host = first.clone().env_var("SSL_CERT_FILE", named);
+        assert_eq!(bundle(&host, &ours).await, whole, "{named}");
+    }
+    let own = file(first, "/own.pem", &[&ours]).env_var("SSL_CERT_FILE", "/own.pem");
+    assert_eq!(bundle(&own, &ours).await, ours.pem());
 }

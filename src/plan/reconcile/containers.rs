@@ -112,6 +112,11 @@ impl Planner<'_> {
         let cause = match verdict {
             Verdict::Conflict => return,
             Verdict::Right => return self.files(spec, true),
+            Verdict::Remove(cause) => {
+                let remove = Action::RemoveContainer { container: name };
+                self.add(Verb::Remove, id, group, remove, cause.clone(), Vec::new());
+                return;
+            }
             Verdict::Await => {
                 self.files(spec, true);
                 self.add(Verb::Await, id, group, await_ready, Cause::NotHealthy, Vec::new());

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    ContainerSpec, ContainerState, Hook, Observed, ObservedContainer, ObservedVolume, Remedy, ResourceId, ResourceKind,
-    Resources, UNFINISHED, VolumeSpec, label,
+    ContainerSpec, ContainerState, Hook, NetworkSpec, Observed, ObservedContainer, ObservedVolume, Remedy, ResourceId,
+    ResourceKind, Resources, UNFINISHED, VolumeSpec, label,
 };
 use crate::words;
 
@@ -19,6 +19,8 @@ mod verdict;
 pub use ports::holder_of;
 
 pub(super) use ports::publishes;
+
+use verdict::Verdict;
 
 /// What `up` asks for.
 pub struct Wish<'a> {
@@ -88,13 +90,18 @@ pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Obser
     let chosen = |spec: &&ContainerSpec| wish.selection.is_none_or(|set| set.contains(&spec.service));
     let mut wanted: Vec<&ContainerSpec> = wish.resources.containers.iter().filter(chosen).collect();
 
-    planner.replaced = planner.networks(&wanted);
-    planner.images(&wanted);
-    planner.volumes(&wanted);
-    planner.unfinished();
+    planner.replaced = planner.changed_networks(&wanted);
     let verdicts = planner.verdicts(&wanted);
-    // what was not chosen, and is restarted with something that was
+    let of_containers = std::mem::take(&mut planner.conflicts);
+    // what was not chosen, and is restarted or made again with something that was
     wanted.extend(wish.resources.containers.iter().filter(|spec| !chosen(spec) && verdicts.contains_key(&spec.name)));
+    let is_made = |spec: &&ContainerSpec| matches!(verdicts.get(&spec.name), Some(Verdict::Recreate(_)));
+    let made: Vec<&ContainerSpec> = wanted.iter().copied().filter(|spec| chosen(spec) || is_made(spec)).collect();
+    planner.networks(&made);
+    planner.images(&made);
+    planner.volumes(&made);
+    planner.conflicts.extend(of_containers);
+    planner.unfinished();
     planner.ports(&wanted, &verdicts);
     planner.due = planner.due_tasks(&verdicts);
     planner.containers(&wanted, &verdicts);
@@ -225,16 +232,27 @@ impl Planner<'_> {
         labels.get(label::PLATFORM).is_some_and(|name| name == self.wish.platform)
     }
 
-    /// Missing networks. Returns those that exist with another specification: their containers
-    /// move over.
-    fn networks(&mut self, wanted: &[&ContainerSpec]) -> BTreeSet<String> {
-        let mut replaced = BTreeSet::new();
+    /// Networks that exist with another specification: their containers move over.
+    fn changed_networks(&self, wanted: &[&ContainerSpec]) -> BTreeSet<String> {
+        // to move one everything on it must move along, the unselected too
+        if self.wish.selection.is_some() {
+            return BTreeSet::new();
+        }
+        let changed = |spec: &&NetworkSpec| {
+            let mut same = self.observed.networks.iter().filter(|found| found.name == spec.name);
+            let (Some(found), None) = (same.next(), same.next()) else { return false };
+            let differs = found.labels.get(label::FINGERPRINT) != Some(&spec.fingerprint().0);
+            let is_used = wanted.iter().any(|container| is_on(container, &spec.name));
+            differs && is_used && !spec.external && self.is_ours(&found.labels)
+        };
+        self.wish.resources.networks.iter().filter(changed).map(|spec| spec.name.clone()).collect()
+    }
+
+    /// Networks that are missing, and those that cannot be had.
+    fn networks(&mut self, wanted: &[&ContainerSpec]) {
         let wish = self.wish;
         for spec in &wish.resources.networks {
-            let on_it = |container: &&&ContainerSpec| {
-                container.networks.iter().any(|attachment| attachment.network == spec.name)
-            };
-            let users = services(wanted.iter().filter(on_it));
+            let users = services(wanted.iter().filter(|container| is_on(container, &spec.name)));
             if users.is_empty() {
                 continue;
             }
@@ -268,16 +286,9 @@ impl Planner<'_> {
                     let labels = found.labels.clone();
                     self.foreign(id, &labels);
                 }
-                Some(found) => {
-                    // to move it everything on it must move along, the unselected too
-                    let whole = wish.selection.is_none();
-                    if whole && found.labels.get(label::FINGERPRINT) != Some(&spec.fingerprint().0) {
-                        replaced.insert(spec.name.clone());
-                    }
-                }
+                Some(_) => {}
             }
         }
-        replaced
     }
 
     /// Removes and makes again the networks whose specification changed, once nothing is on them.
@@ -539,6 +550,10 @@ fn dependents(spec: &ContainerSpec, needs: &BTreeMap<&str, Vec<&str>>) -> usize 
         }
     }
     found.len()
+}
+
+fn is_on(spec: &ContainerSpec, network: &str) -> bool {
+    spec.networks.iter().any(|attachment| attachment.network == network)
 }
 
 pub(super) fn mounts(spec: &ContainerSpec, volume: &str) -> bool {

@@ -15,9 +15,9 @@ impl Planner<'_> {
     /// Ports that somebody else holds. Nothing is created when there is one.
     pub(super) fn ports(&mut self, wanted: &[&ContainerSpec], verdicts: &BTreeMap<String, Verdict>) {
         let starts = |name: &str| {
-            !matches!(
+            matches!(
                 verdicts.get(name),
-                None | Some(Verdict::Right | Verdict::Await | Verdict::Hooks | Verdict::Conflict)
+                Some(Verdict::Create | Verdict::Recreate(_) | Verdict::Start | Verdict::Again(_) | Verdict::Restart(_))
             )
         };
         for spec in wanted {
@@ -87,8 +87,7 @@ impl Planner<'_> {
     /// A container of a service that is no more goes for this one, which gets what it holds. Of folders that only where it
     /// runs the same image, so that the service was renamed, and never the source code, which many services mount.
     pub(super) fn makes_way(&self, found: &ObservedContainer, spec: &ContainerSpec) -> bool {
-        let image = self.observed.images.get(&spec.image);
-        let renamed = found.image == spec.image || image.is_some_and(|image| image.id == found.image_id);
+        let renamed = found.image == spec.image || self.runs_its_image(&spec.service, found) == Some(true);
         let all_labels = [&found.labels, &spec.labels];
         let is_source = |place: &str| all_labels.iter().any(|labels| label::has_project(Path::new(place), labels));
         let counts = |place: &String| mounts(spec, place) || renamed && !is_source(place);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    ContainerSpec, ContainerState, Fingerprint, Health, ObservedContainer, ResourceId, ResourceKind, TaskInputs, label,
+    ContainerSpec, ContainerState, Fingerprint, Health, ObservedContainer, ResourceId, ResourceKind, TaskInputs,
+    TaskSpec, label,
 };
 use crate::plan::{Cause, Choice, tasks};
 
@@ -21,6 +22,8 @@ pub(super) enum Verdict {
     Again(Cause),
     /// Like `Recreate` without a new container: something it depends on is replaced.
     Restart(Cause),
+    /// A task that was done, whose container is in the way of a network that is made again.
+    Remove(Cause),
     /// It runs as wanted, but for its `post_start`.
     Hooks,
     Await,
@@ -54,7 +57,7 @@ impl Planner<'_> {
         // too
         while let Some((name, other)) = all.iter().find_map(|spec| {
             match verdicts.get(&spec.name) {
-                Some(Verdict::Create | Verdict::Recreate(_) | Verdict::Conflict) => return None,
+                Some(Verdict::Create | Verdict::Recreate(_) | Verdict::Remove(_) | Verdict::Conflict) => return None,
                 Some(Verdict::Right) if spec.task.is_some() => return None,
                 Some(_) => {}
                 None if chosen.contains(spec.name.as_str()) || !self.runs_for_us(&spec.name) => return None,
@@ -108,7 +111,25 @@ impl Planner<'_> {
         }
         let new = new_containers(verdicts);
         let around = tasks::Around { resources: self.wish.resources, observed: self.observed, new: &new };
-        tasks::runs(spec, task, found, &around)
+        let moved = |found: &ObservedContainer| {
+            is_same(task, found) && self.runs_its_image(&spec.service, found) == Some(false)
+        };
+        match tasks::runs(spec, task, found, &around) {
+            // its container says which image it was, as that of a service does
+            None if task.by_image && found.is_some_and(moved) => {
+                Some(Cause::Inputs { what: vec![TaskInputs::IMAGE.to_owned()] })
+            }
+            cause => cause,
+        }
+    }
+
+    /// Whether a container runs the image that this service is to run, by its id: a tag may have moved. `None`: it is not
+    /// known yet which one that will be.
+    pub(super) fn runs_its_image(&self, service: &str, found: &ObservedContainer) -> Option<bool> {
+        match self.wish.supply.choices.get(service)? {
+            Choice::Present { id, .. } => Some(*id == found.image_id),
+            Choice::Obtain { .. } => None,
+        }
     }
 
     /// The tasks of this machine that run, and why.
@@ -144,14 +165,15 @@ impl Planner<'_> {
         verdicts: &BTreeMap<String, Verdict>,
     ) -> Option<Verdict> {
         let task = spec.task.as_ref()?;
-        // its network is made again, and cannot be while it is on it
-        if spec.networks.iter().any(|attachment| self.replaced.contains(&attachment.network)) {
-            return None;
+        // its network is made again, and cannot be while it is on it; of what was done the note is enough, unless its
+        // container, which alone knows, was made of another image
+        if let Some(cause) = self.moves(spec) {
+            let ended_well = found.state == ContainerState::Exited && found.exit_code == Some(0);
+            let is_done = [None, Some(found)].into_iter().all(|found| self.is_done(spec, found, verdicts));
+            return (ended_well && is_done).then_some(Verdict::Remove(cause));
         }
         let runs = matches!(found.state, ContainerState::Running | ContainerState::Restarting);
-        let tried = found.label(label::TASK).and_then(TaskInputs::parse);
-        let same = tried.is_some_and(|tried| task.inputs.since(&tried).is_empty());
-        if runs && same && !self.anew.contains(&spec.service) {
+        if runs && is_same(task, found) && !self.anew.contains(&spec.service) {
             let unhooked = self.observed.unhooked.contains(&spec.name);
             return Some(if unhooked { Verdict::Hooks } else { Verdict::Await });
         }
@@ -161,9 +183,16 @@ impl Planner<'_> {
         })
     }
 
+    /// It is on a network that is made again.
+    fn moves(&self, spec: &ContainerSpec) -> Option<Cause> {
+        let mut networks = spec.networks.iter().map(|attachment| &attachment.network);
+        let network = networks.find(|network| self.replaced.contains(*network))?;
+        Some(Cause::Replaces { what: format!("network {network}") })
+    }
+
     fn verdict(&self, spec: &ContainerSpec, found: &ObservedContainer) -> Verdict {
-        if let Some(network) = spec.networks.iter().find(|attachment| self.replaced.contains(&attachment.network)) {
-            return Verdict::Recreate(Cause::Replaces { what: format!("network {}", network.network) });
+        if let Some(cause) = self.moves(spec) {
+            return Verdict::Recreate(cause);
         }
         if self.anew.contains(&spec.service) {
             return Verdict::Recreate(Cause::Requested);
@@ -185,14 +214,9 @@ impl Planner<'_> {
         {
             return Verdict::Recreate(Cause::Changed { what: vec!["ports".into()] });
         }
-        match self.wish.supply.choices.get(&spec.service) {
-            Some(Choice::Present { id, .. }) if *id != found.image_id => {
-                return Verdict::Recreate(Cause::Changed { what: vec!["image".into()] });
-            }
-            Some(Choice::Obtain { .. }) => {
-                return Verdict::Recreate(Cause::Changed { what: vec!["image".into()] });
-            }
-            _ => {}
+        let obtained = matches!(self.wish.supply.choices.get(&spec.service), Some(Choice::Obtain { .. }));
+        if obtained || self.runs_its_image(&spec.service, found) == Some(false) {
+            return Verdict::Recreate(Cause::Changed { what: vec!["image".into()] });
         }
         let ended = found.state == ContainerState::Exited && found.exit_code == Some(0);
         let done = ended && !self.observed.lasting.contains(&spec.service);
@@ -257,6 +281,12 @@ impl Planner<'_> {
         let mut followed = spec.depends_on.iter().filter(|dependency| dependency.restart);
         followed.find(|dependency| newer(&dependency.service)).map(|dependency| dependency.service.clone())
     }
+}
+
+/// Whether the container of a task does, or did, what is wanted now.
+fn is_same(task: &TaskSpec, found: &ObservedContainer) -> bool {
+    let tried = found.label(label::TASK).and_then(TaskInputs::parse);
+    tried.is_some_and(|tried| task.inputs.since(&tried).is_empty())
 }
 
 /// Whether somebody has taken a running container off a network that it is to be on.

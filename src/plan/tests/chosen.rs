@@ -133,6 +133,27 @@ fn a_folder_is_let_go_where_the_service_was_renamed_and_it_is_not_the_source_cod
 }
 
 #[test]
+fn what_is_made_again_with_a_chosen_service_gets_its_image_and_its_volumes() {
+    let mut platform = platform();
+    change(&mut platform, "web", |web| web.network_mode = Some("service:db".into()));
+    let world = right_world(&platform);
+    change(&mut platform, "db", |db| db.environment.extend([("A".to_owned(), "b".to_owned())]));
+    change(&mut platform, "web", |web| {
+        *web = with_volume(web.clone(), "cache");
+        web.image = Some("web:2".into());
+    });
+    platform.stacks[0].volumes.insert("cache".into(), Volume::default());
+    let plan = try_plan(&platform, &world, Some(&BTreeSet::from(["db".to_owned()]))).unwrap();
+    let create = plan.steps.iter().find(|step| step.id == "create container macula-web-1").unwrap();
+    for before in ["get image web:2", "create volume macula-cache", "start container macula-db-1"] {
+        assert!(create.after.contains(&before.to_owned()), "{before}: {:?}", create.after);
+    }
+    // what stays as it is gets nothing
+    let plan = try_plan(&platform, &world, Some(&BTreeSet::from(["migrate".to_owned()]))).unwrap();
+    assert_eq!(plan, Plan::default());
+}
+
+#[test]
 fn unknown_services_are_named() {
     assert_eq!(select(&platform(), &["wbe".to_owned(), "db".to_owned()]), Err(vec!["wbe".to_owned()]));
 }

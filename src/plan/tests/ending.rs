@@ -202,6 +202,86 @@ fn restart_stops_backwards_and_starts_forwards() {
 }
 
 #[test]
+fn start_takes_what_does_not_run_and_no_job_that_is_done() {
+    let all = ["db", "migrate", "web"].map(str::to_owned).into();
+    let specs = resources(&platform()).containers;
+    for (name, state, exit_code, starts) in [
+        ("macula-web-1", ContainerState::Running, None, false),
+        ("macula-web-1", ContainerState::Exited, Some(0), true),
+        ("macula-web-1", ContainerState::Paused, None, true),
+        ("macula-migrate-1", ContainerState::Exited, Some(0), false),
+        ("macula-migrate-1", ContainerState::Exited, Some(1), true),
+        ("macula-migrate-1", ContainerState::Created, Some(0), true),
+    ] {
+        let mut world = right_world(&platform());
+        let found = container(&mut world, name);
+        (found.state, found.exit_code) = (state, exit_code);
+        let plan = start(&specs, &world, &all);
+        let begun: Vec<&str> = plan.steps.iter().map(|step| step.resource.name.as_str()).collect();
+        // its start, and that it answers
+        assert_eq!(begun, if starts { vec![name, name] } else { vec![] }, "{name} {state:?} {exit_code:?}");
+    }
+    let mut world = right_world(&platform());
+    for found in &mut world.containers {
+        (found.state, found.exit_code) = (ContainerState::Exited, Some(0));
+    }
+    assert_snapshot!(start(&specs, &world, &all).to_string(), @"
+    + start container macula-db-1 (requested)
+      await container macula-db-1 (requested) after start container macula-db-1
+    + start container macula-web-1 (requested) after await container macula-db-1
+      await container macula-web-1 (requested) after start container macula-web-1
+    ");
+    assert_snapshot!(start(&specs, &world, &["web".to_owned()].into()).to_string(), @"
+    + start container macula-web-1 (requested)
+      await container macula-web-1 (requested) after start container macula-web-1
+    ");
+}
+
+#[test]
+fn stop_takes_the_running_containers_of_these_services_and_no_others() {
+    let mut world = right_world(&platform());
+    let mut relay = container(&mut world, "macula-db-1").clone();
+    relay.name = "macula-reach".into();
+    relay.labels.insert(label::RELAY.into(), "/macula".into());
+    world.containers.push(relay);
+    let stopped = |platform: &str, services: &[&str]| {
+        let services = services.iter().map(|service| (*service).to_owned()).collect();
+        stop(platform, &world, &services).to_string()
+    };
+    assert_eq!(stopped("macula", &["db", "migrate"]), "- stop container macula-db-1 (requested)\n");
+    assert_eq!(stopped("pr-1", &["db", "migrate"]), "");
+}
+
+/// Without the files, as far as labels go.
+#[test]
+fn labels_say_what_a_container_is_and_needs() {
+    let mut platform = platform();
+    change(&mut platform, "web", |web| web.depends_on.get_mut("db").unwrap().restart = true);
+    let mut world = right_world(&platform);
+    let mut relay = container(&mut world, "macula-db-1").clone();
+    relay.name = "macula-reach".into();
+    relay.labels.insert(label::RELAY.into(), "/macula".into());
+    world.containers.push(relay);
+    let shown = |spec: ContainerSpec| {
+        let need = |on: &DependsOn| format!("{} {:?} {} {}", on.service, on.condition, on.required, on.restart);
+        let needs = spec.depends_on.iter().map(need).collect::<Vec<_>>().join(", ");
+        let Readiness { probe, one_shot, timeout, .. } = &spec.readiness;
+        let ready = format!("{} {one_shot} {}", probe.is_some(), timeout.as_secs());
+        format!("{} {} {}: {ready}: {needs}", spec.name, spec.stack, spec.service)
+    };
+    let specs: Vec<String> = labelled_specs("macula", &world).into_iter().map(shown).collect();
+    assert_eq!(
+        specs,
+        [
+            "macula-db-1 app db: false false 120: ",
+            "macula-migrate-1 app migrate: false true 120: db ServiceHealthy true false",
+            "macula-web-1 app web: false false 120: db ServiceHealthy true true, migrate ServiceHealthy true false",
+        ]
+    );
+    assert!(labelled_specs("pr-1", &world).is_empty());
+}
+
+#[test]
 fn a_job_that_is_not_run_again_passes_on_what_it_needs() {
     let mut platform = platform();
     change(&mut platform, "web", |service| {

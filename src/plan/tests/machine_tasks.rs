@@ -82,6 +82,10 @@ fn a_task_runs_once_what_it_needs_is_there_and_before_those_that_wait_for_it() {
         ["db", "migrate", "seed"]
     );
     assert_eq!(runs(&platform, &empty_world(&platform), Some(&["other"])), "");
+    // nobody waits for the task of a service that is left out
+    let rest = without(&platform, &BTreeSet::from(["web"]));
+    assert!(rest.service("web").is_none() && rest.service("other").is_some());
+    assert_eq!((platform.tasks["migrate"].before.join(" "), rest.tasks["migrate"].before.len()), ("web".to_owned(), 0));
 }
 
 #[test]

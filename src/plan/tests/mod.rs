@@ -382,5 +382,6 @@ mod hooks;
 mod images;
 mod machine_tasks;
 mod others;
+mod phrases;
 mod tasks;
 mod turns;

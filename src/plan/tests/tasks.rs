@@ -110,6 +110,68 @@ fn what_is_different_makes_a_task_run_and_others_wait_for_it() {
 }
 
 #[test]
+fn another_image_under_its_tag_makes_a_task_run_unless_it_names_files() {
+    for (named, expected) in [(false, "its image changed"), (true, "")] {
+        let (mut platform, _) = shop_with_task();
+        let job = platform.stacks[0].services.get_mut("migrate").unwrap().extension.task.as_mut().unwrap();
+        if !named {
+            job.changed.clear();
+            job.contents.clear();
+        }
+        let mut world = right_world(&platform);
+        for found in &mut world.containers {
+            (found.made_at, found.finished_at) = (Some(200), Some(210));
+        }
+        world.volumes[0].made_at = Some(100);
+        assert_eq!(why_it_runs(&platform, &world), "", "{named}");
+        world.images.get_mut("web:1").unwrap().id = "sha256:new".into();
+        assert_eq!(why_it_runs(&platform, &world), expected, "{named}");
+        // of a run that has left a note alone nobody knows which one it was
+        noted(&platform, &mut world);
+        assert_eq!(why_it_runs(&platform, &world), "", "{named}");
+    }
+}
+
+#[test]
+fn a_task_that_was_done_only_leaves_a_network_that_is_made_again() {
+    let (platform, mut world) = shop_with_task();
+    let resources = resources_beside(&platform, &world);
+    let task = resources.containers.iter().find_map(|spec| spec.task.clone()).unwrap();
+    world.tasks.insert("migrate".into(), crate::model::TaskRun::new(task.inputs, 210));
+    for network in &mut world.networks {
+        network.labels.insert(label::FINGERPRINT.into(), "of another subnet".into());
+    }
+    let plan = try_plan(&platform, &world, None).unwrap();
+    let own = plan.steps.iter().filter(|step| step.group == "migrate").map(|step| step.id.as_str());
+    assert_eq!(own.collect::<Vec<_>>(), ["remove container macula-migrate-1"]);
+    let network = plan.steps.iter().find(|step| matches!(step.action, Action::RemoveNetwork { .. })).unwrap();
+    assert!(network.after.contains(&"remove container macula-migrate-1".to_owned()), "{:?}", network.after);
+    // without the note its container alone would know that it was done
+    world.tasks.clear();
+    assert!(why_it_runs(&platform, &world).ends_with(" is replaced"), "{}", why_it_runs(&platform, &world));
+    // and of one that names no files it alone knows which image it was
+    for (id, is_replaced) in [("sha256:web:1", false), ("sha256:new", true)] {
+        let (mut platform, _) = shop_with_task();
+        let job = platform.stacks[0].services.get_mut("migrate").unwrap().extension.task.as_mut().unwrap();
+        job.changed.clear();
+        job.contents.clear();
+        let mut world = right_world(&platform);
+        for found in &mut world.containers {
+            (found.made_at, found.finished_at) = (Some(200), Some(210));
+        }
+        world.volumes[0].made_at = Some(100);
+        let resources = resources_beside(&platform, &world);
+        let task = resources.containers.iter().find_map(|spec| spec.task.clone()).unwrap();
+        world.tasks.insert("migrate".into(), crate::model::TaskRun::new(task.inputs, 210));
+        for network in &mut world.networks {
+            network.labels.insert(label::FINGERPRINT.into(), "of another subnet".into());
+        }
+        world.images.get_mut("web:1").unwrap().id = id.into();
+        assert_eq!(why_it_runs(&platform, &world).ends_with(" is replaced"), is_replaced, "{id}");
+    }
+}
+
+#[test]
 fn a_task_is_done_again_for_files_that_are_copied_for_it_unless_it_names_its_own() {
     let copied = |digest: &str, named: bool| {
         let (mut platform, _) = shop_with_task();
@@ -152,6 +214,8 @@ fn other_data_makes_a_task_run() {
     // a database that is made again keeps what is in its volume
     container(&mut world, "macula-db-1").made_at = Some(300);
     assert_eq!(why_it_runs(&platform, &world), "");
+    world.volumes[0].made_at = Some(210);
+    assert_eq!(why_it_runs(&platform, &world), "");
     world.volumes[0].made_at = Some(300);
     assert_eq!(why_it_runs(&platform, &world), "the data of db is new");
     world.volumes.clear();
@@ -172,6 +236,23 @@ fn other_data_makes_a_task_run() {
     assert_eq!(why_it_runs(&platform, &world), "the data of db is new");
     world.containers.retain(|found| found.name != "macula-db-1");
     assert_eq!(why_it_runs(&platform, &world), "the data of db is new");
+    // nobody knows how old a folder of this machine is, and what is only read holds no data
+    for (read_only, expected) in [(false, ""), (true, "the data of db is new")] {
+        let (mut platform, mut world) = shop_with_task();
+        let folder = Mount::Bind {
+            source: "/srv/rows".into(),
+            target: "/rows".into(),
+            read_only,
+            create_host_path: true,
+            propagation: None,
+            selinux: None,
+        };
+        change(&mut platform, "db", |db| db.mounts = vec![folder]);
+        world.volumes.clear();
+        noted(&platform, &mut world);
+        container(&mut world, "macula-db-1").made_at = Some(300);
+        assert_eq!(why_it_runs(&platform, &world), expected, "{read_only}");
+    }
 }
 
 #[test]

@@ -366,7 +366,9 @@ fn what_is_new_to_the_ingress_goes_to_one_more_and_the_old_one_stays() {
     let mut both = world.clone();
     let extra = resources_beside(&platform, &world).containers;
     let extra = extra.iter().find(|spec| spec.name == "macula-gate-2").unwrap();
-    assert_eq!(extra.ports.iter().map(|port| port.host_ip.to_string()).collect::<Vec<_>>(), ["127.0.0.77"]);
+    let addresses: Vec<String> = extra.ports.iter().map(|port| port.host_ip.to_string()).collect();
+    // with those of the names behind which telemetry is taken
+    assert_eq!(addresses, ["127.0.0.3", "127.0.0.12", "127.0.0.77"]);
     assert!(extra.networks.iter().all(|network| network.aliases.is_empty()), "{:?}", extra.networks);
     both.containers.push(as_wanted(extra));
     assert_snapshot!(plan_of(&platform, &both), @"nothing to do");

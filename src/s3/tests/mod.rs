@@ -178,6 +178,23 @@ async fn a_key_opens_its_own_bucket_and_no_other_whatever_it_asks_for() {
     assert_eq!(owner(&server, "GET", "/others/x", "").await.body, "secret");
 }
 
+/// `macula open minio` leads there.
+#[tokio::test]
+async fn a_browser_gets_a_page_and_a_client_its_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path()).await;
+    let html = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
+    let page = ask(&server, NOBODY, "GET", "/", &html, "").await;
+    assert_eq!((page.status, page.headers["content-type"].as_str()), (200, "text/html"));
+    assert!(page.body.contains("<code>macula creds minio</code>"), "{}", page.body);
+    let refused = (403, "AccessDenied");
+    assert_eq!(ask(&server, NOBODY, "GET", "/", &[("accept", "*/*")], "").await.told(), refused);
+    assert_eq!(ask(&server, NOBODY, "GET", "/uploads", &html, "").await.told(), refused);
+    assert_eq!(ask(&server, NOBODY, "PUT", "/", &html, "").await.status, 403);
+    let listed = ask(&server, OWNER, "GET", "/", &html, "").await;
+    assert_eq!((listed.status, listed.element("ID").is_some()), (200, true), "{}", listed.body);
+}
+
 #[tokio::test]
 async fn a_copy_onto_itself_keeps_its_content_whoever_writes_meanwhile() {
     let folder = tempfile::tempdir().unwrap();

@@ -376,3 +376,185 @@ async fn what_concerns_all_names() {
         assert_eq!(dates(&seconds), expected, "{seconds:?}");
     }
 }
+
+#[tokio::test]
+async fn what_was_seen_is_said_hop_by_hop() {
+    let evidence = well().await;
+    let said = |hop: Hop, change: &dyn Fn(&mut Evidence)| {
+        let mut evidence = evidence.clone();
+        change(&mut evidence);
+        seen(&evidence, &evidence.names[0], hop)
+    };
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    let place = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let both = vec![address("127.0.0.2"), address("::1")];
+
+    let lookup = |found: Result<Vec<IpAddr>, String>| {
+        said(Hop::LookUp, &|evidence| {
+            evidence.names[0].lookup = LookUp { found: found.clone(), millis: 3 };
+        })
+    };
+    assert_eq!(lookup(Ok(both.clone())), "127.0.0.2, ::1 (3 ms)");
+    assert_eq!(lookup(Ok(Vec::new())), "no address (3 ms)");
+    assert_eq!(lookup(Err("gone".into())), "gone (3 ms)");
+
+    let dns = |answer: Option<Result<Vec<IpAddr>, String>>, whom: Option<&str>| {
+        said(Hop::Dns, &|evidence| {
+            evidence.names[0].dns = answer.clone();
+            evidence.machine.resolver.as_mut().unwrap().address = whom.map(place);
+        })
+    };
+    assert_eq!(dns(Some(Ok(both.clone())), Some("127.0.0.9:53")), "127.0.0.2, ::1 by 127.0.0.9:53");
+    assert_eq!(dns(Some(Err("refused".into())), Some("127.0.0.9:53")), "refused from 127.0.0.9:53");
+    assert_eq!(dns(Some(Ok(both)), None), "the resolver does not run");
+    assert_eq!(dns(None, Some("127.0.0.9:53")), "the resolver does not run");
+
+    let connected = said(Hop::Connect, &|evidence| {
+        let refused = Err("refused".to_owned());
+        evidence.names[0].connect = vec![(place("127.0.0.2:80"), Ok(())), (place("127.0.0.2:443"), refused)];
+    });
+    assert_eq!(connected, "127.0.0.2:80, 127.0.0.2:443: refused");
+
+    let tls = |found: Option<Result<i64, String>>| {
+        said(Hop::Tls, &|evidence| {
+            let shown = |not_after| TlsSeen {
+                version: "TLS 1.3".into(),
+                certificate: Served { issuer: "Somebody".into(), not_after, ..Served::default() },
+                ours: None,
+                system: Ok(()),
+            };
+            evidence.names[0].tls = found.clone().map(|found| found.map(shown));
+        })
+    };
+    let until = "TLS 1.3, a certificate by `Somebody` until";
+    assert_eq!(tls(Some(Ok(1_795_000_020))), format!("{until} 2026-11-18 11:07 UTC"));
+    assert_eq!(tls(Some(Ok(i64::MAX))), format!("{until} {} s after 1970", i64::MAX));
+    assert_eq!((tls(Some(Err("reset".into()))), tls(None)), ("reset".to_owned(), String::new()));
+
+    let http = |answer: Option<Result<u16, String>>| {
+        said(Hop::Http, &|evidence| {
+            let heard = |status| HttpSeen { url: "http://x/".to_owned(), status, mark: None, date: None };
+            evidence.names[0].http = answer.clone().map(|answer| answer.map(heard));
+        })
+    };
+    assert_eq!(http(Some(Ok(302))), "http://x/ answers 302");
+    assert_eq!((http(Some(Err("reset".into()))), http(None)), ("reset".to_owned(), String::new()));
+
+    let services = said(Hop::Service, &|evidence| {
+        let container = |name: &str, state, direct| ContainerSeen {
+            name: name.into(),
+            state,
+            health: Health::None,
+            exit_code: None,
+            error: String::new(),
+            address: None,
+            started_at: None,
+            direct,
+        };
+        evidence.names[0].containers = vec![
+            container("a", ContainerState::Running, Some(Ok(place("10.0.0.7:80")))),
+            container("b", ContainerState::Running, Some(Err("refused".to_owned()))),
+            container("c", ContainerState::Exited, None),
+        ];
+    });
+    assert_eq!(services, "a running at 10.0.0.7:80, b running, refused, c exited");
+
+    let inside = |seen: Option<InsideSeen>, from: Result<&str, &str>| {
+        said(Hop::Inside, &|evidence| {
+            evidence.machine.inside = from.map(str::to_owned).map_err(str::to_owned);
+            evidence.names[0].inside = seen.clone();
+        })
+    };
+    let found = |answer: Option<u16>| InsideSeen { addresses: vec![address("10.222.7.2")], answer: Ok(answer) };
+    let unknown = InsideSeen { addresses: Vec::new(), answer: Err("unknown".to_owned()) };
+    for (found, from, expected) in [
+        (Some(found(Some(200))), Ok("web"), "10.222.7.2 answers 200 (asked from web)"),
+        (Some(found(None)), Ok("web"), "10.222.7.2 is reached (asked from web)"),
+        (Some(unknown), Ok("web"), "unknown (asked from web)"),
+        (None, Err("nobody to ask"), "nobody to ask"),
+        (None, Ok("web"), ""),
+    ] {
+        assert_eq!(inside(found, from), expected);
+    }
+}
+
+#[test]
+fn what_is_in_the_way_is_stopped_before_anything_else() {
+    let owner = |port: u16, process: Option<&str>, pid: Option<u32>| Owner {
+        address: SocketAddr::new(LOCAL, port),
+        process: process.map(str::to_owned),
+        pid,
+    };
+    for (found, expected) in [
+        (owner(80, Some("nginx"), Some(7)), "nginx (pid 7)"),
+        (owner(80, Some("nginx"), None), "nginx"),
+        (owner(80, None, Some(7)), "the process 7"),
+        (owner(80, None, None), "a program that this user may not see"),
+    ] {
+        assert_eq!(found.to_string(), expected);
+    }
+    let told = |cause: Cause, linux: bool| {
+        let remedies = cause.remedies(linux);
+        remedies.iter().map(|remedy| remedy.text(&Invocation::default())).collect::<Vec<_>>().join("\n")
+    };
+    let (hidden, macula) = (owner(80, None, None), owner(53, Some("macula"), Some(9)));
+    let taken = |squatters: Vec<Owner>| Cause::PortTaken { squatters };
+    let known = vec![owner(80, Some("nginx"), Some(7)), owner(443, Some("nginx"), Some(7)), hidden.clone()];
+    assert_eq!(told(taken(known), true), "stop nginx (pid 7)\nmacula up  (after that)");
+    let unknown = vec![hidden.clone(), owner(443, None, None), hidden];
+    let rest = "stop the program that it shows\nmacula up  (after that)";
+    assert_eq!(told(taken(unknown.clone()), true), format!("sudo ss -lptun 'sport = :80 or sport = :443'\n{rest}"));
+    assert_eq!(told(taken(unknown), false), format!("sudo lsof -nP -sTCP:LISTEN -i:80,443\n{rest}"));
+    // another resolver of ours answers for others
+    let dead = |squatter: Option<Owner>| told(Cause::ResolverDead { squatter }, true);
+    assert_eq!(dead(None), "macula up");
+    assert!(dead(Some(macula.clone())).starts_with("it belongs to another data folder: "));
+    let other = owner(53, Some("dnsmasq"), Some(8));
+    let stop = "stop dnsmasq (pid 8)\nmacula up  (after that)\nmacula dns install  (after that)";
+    assert_eq!(dead(Some(other.clone())), stop);
+    let wanted = SocketAddr::new(LOCAL, 53);
+    let port = |squatter: Owner| told(Cause::ResolverPortTaken { wanted, squatter, ours: wanted }, true);
+    assert_eq!((port(macula).as_str(), port(other).as_str()), ("macula dns install", stop));
+    // the clock is set in another way on each system
+    let clock = |linux: bool| told(Cause::ClockBehind { begins: 120, now: 0 }, linux);
+    assert!(clock(true).starts_with("sudo timedatectl set-ntp true\n"), "{}", clock(true));
+    assert_eq!(clock(false), "let the network set the clock, in this machine's settings");
+}
+
+#[test]
+fn each_cause_says_which_of_its_cases_it_is() {
+    let address = SocketAddr::new(LOCAL, 80);
+    let silent = |reason: &str| Cause::NoEngine { reason: reason.into() };
+    let stale = |newer| Cause::StaleUpstream { service: "web".into(), address, newer };
+    let down = |container: Option<&str>| Cause::IngressDown {
+        container: container.map(str::to_owned),
+        state: "has ended".into(),
+    };
+    for (cause, expected) in [
+        (silent("no container engine answers at x"), "no container engine answers at x"),
+        (silent("refused"), "no container engine answers: refused"),
+        (
+            Cause::ClockBehind { begins: 120, now: 0 },
+            "the certificate begins on 1970-01-01 00:02 UTC, and this machine's clock says 1970-01-01 00:00 UTC: it is \
+             behind by 2 minutes at least",
+        ),
+        (
+            Cause::ClockDiffers { theirs: 7200, now: 0 },
+            "the clock of the containers is 2 hours ahead of this machine's",
+        ),
+        (Cause::ClockDiffers { theirs: 0, now: 7200 }, "the clock of the containers is 2 hours behind this machine's"),
+        (
+            stale(true),
+            "web answers on 127.0.0.1:80, and the ingress, which was there before it, still asks an older address",
+        ),
+        (stale(false), "web answers on 127.0.0.1:80, and the ingress does not reach it there"),
+        (down(Some("macula-ingress-1")), "the ingress does not run: macula-ingress-1 has ended"),
+        (down(None), "the ingress has no container"),
+        (
+            Cause::ResolverOtherAddress { found: Vec::new(), expected: LOCAL },
+            "the resolver says no address, and the platform has 127.0.0.1",
+        ),
+    ] {
+        assert_eq!(cause.to_string(), expected);
+    }
+}

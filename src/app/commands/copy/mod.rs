@@ -83,6 +83,19 @@ impl Inside<'_> {
         Ok(found)
     }
 
+    /// An error where the service does not see what an archive has there.
+    async fn reached(&self, path: &Path) -> Result<(), Error> {
+        let folders = self.engine.in_memory(self.container).await?;
+        let Some(folder) = folders.into_iter().find(|folder| path.starts_with(folder)) else { return Ok(()) };
+        // a volume in such a folder is reached
+        let mounts = self.engine.mounts(self.container).await?;
+        if mounts.iter().any(|(at, _)| path.starts_with(at) && at.starts_with(&folder) && *at != folder) {
+            return Ok(());
+        }
+        let service = self.service.to_owned();
+        Err(CopyError::InMemory { service, place: self.place(path), folder }.into())
+    }
+
     /// Where a path leads, and what is there. The last link may lead to nothing.
     async fn resolved(&self, path: &Path) -> Result<(PathBuf, Option<PathInfo>), Error> {
         let mut path = path.to_owned();
@@ -139,7 +152,10 @@ pub async fn copy_to(
     let typed = from.to_owned();
     let source = blocking(move || pack::source(&typed, options.follow)).await??;
     let written = Written::inside(to.path);
+    to.reached(&written.path).await?;
     let target = place_inside(to, &source.from, &written).await?;
+    // a link may lead there, and what is put in a folder may be called as the tmpfs is
+    to.reached(&target.path()).await?;
     let (sink, pieces) = from_thread();
     let (folder, path) = (text(&target.folder, to)?, target.path());
     let told = told.clone();
@@ -191,7 +207,10 @@ pub async fn unpack_to(
     to: &Inside<'_>,
     told: &Told,
 ) -> Result<(), Error> {
-    let (path, found) = to.resolved(&Written::inside(to.path).path).await?;
+    let written = Written::inside(to.path).path;
+    to.reached(&written).await?;
+    let (path, found) = to.resolved(&written).await?;
+    to.reached(&path).await?;
     match found {
         Some(PathInfo::Folder) => {}
         Some(_) => return Err(CopyError::NotAFolder { place: to.place(&path) }.into()),
@@ -233,12 +252,14 @@ fn read_only(message: &str) -> bool {
 /// What is copied out of a container, and where it is there.
 async fn source_inside(from: &Inside<'_>, follow: bool) -> Result<(PathBuf, Thing), Error> {
     let written = Written::inside(from.path);
+    from.reached(&written.path).await?;
     let missing = || CopyError::NotThere { place: from.place(&written.path) };
     let first = from.look(&written.path).await?.ok_or_else(missing)?;
     let leads = matches!(first, PathInfo::Link { .. }) && (follow || written.folder);
     let (path, found) = match leads {
         true => {
             let (path, found) = from.resolved(&written.path).await?;
+            from.reached(&path).await?;
             (path, found.ok_or_else(missing)?)
         }
         false => (written.path.clone(), first),
@@ -349,7 +370,7 @@ mod tests {
     use crate::engine::fake::FakeEngine;
     use crate::engine::{Containers, Streams};
     use crate::host::fake::FakeHost;
-    use crate::model::{ContainerSpec, FileSpec};
+    use crate::model::{ContainerSpec, FileSpec, MountSpec};
 
     /// A container with some files, and a folder of this machine.
     async fn world() -> (FakeEngine, Session, tempfile::TempDir) {
@@ -421,6 +442,45 @@ mod tests {
         let from = inside(&engine, "/etc/app/.");
         copy_from(&session, &from, &at("out/app"), CopyOptions::default(), &told).await.unwrap();
         assert!(at("outside/a.conf").exists());
+    }
+
+    /// What the engine has there is hidden from the service.
+    #[tokio::test]
+    async fn what_lies_in_memory_is_not_copied() {
+        let (engine, session, folder) = world().await;
+        let tmpfs =
+            |target: &str| MountSpec::Tmpfs { target: target.into(), size: None, mode: None, options: Vec::new() };
+        let spec = ContainerSpec { name: "web-2".into(), mounts: vec![tmpfs("/run")], ..ContainerSpec::default() };
+        engine.create_container(&spec, "nginx:1", &Default::default()).await.unwrap();
+        let (at, told) = (folder.path().join("page"), Told::default());
+        fs::write(&at, "new").unwrap();
+        for path in ["/run", "/run/", "/run/app/pid"] {
+            let there = || Inside { container: "web-2", ..inside(&engine, path) };
+            let into = copy_to(&session, &at, &there(), CopyOptions::default(), &told).await.map(|_| ());
+            let out = copy_from(&session, &there(), folder.path(), CopyOptions::default(), &told).await.map(|_| ());
+            for error in [into.unwrap_err(), out.unwrap_err()] {
+                assert!(matches!(error, Error::Copy(CopyError::InMemory { .. })), "{path}: {error}");
+            }
+        }
+        let other = Inside { container: "web-2", ..inside(&engine, "/running") };
+        let error = copy_from(&session, &other, folder.path(), CopyOptions::default(), &told).await.unwrap_err();
+        assert!(matches!(error, Error::Copy(CopyError::NotThere { .. })), "{error}");
+        // a folder of that name becomes it
+        let file = FileSpec {
+            path: "/srv/page".into(),
+            content: "old".into(),
+            uid: 7,
+            gid: 7,
+            mode: 0o644,
+            secret: false,
+            reload: false,
+        };
+        engine.write_files("web-2", &[file]).await.unwrap();
+        let named = folder.path().join("run");
+        fs::create_dir(&named).unwrap();
+        let root = Inside { container: "web-2", ..inside(&engine, "/") };
+        let into = copy_to(&session, &named, &root, CopyOptions::default(), &told).await.map(|_| ());
+        assert!(matches!(into, Err(Error::Copy(CopyError::InMemory { .. }))), "{into:?}");
     }
 
     #[tokio::test]

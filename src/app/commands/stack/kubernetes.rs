@@ -136,7 +136,7 @@ pub async fn deploy_to_cluster(
             return Err(DeployError::Taken { stack, namespace, names: found.objects, stacks: found.stacks }.into());
         }
         if !found.objects.is_empty() {
-            let (stack, by) = (place.stack.to_owned(), None);
+            let (stack, by) = (place.stack.to_owned(), found.by);
             return Err(DeployError::Foreign { stack, names: found.objects, by }.into());
         }
         if !found.missing.is_empty() {
@@ -244,7 +244,14 @@ impl Rollout<'_> {
         tell: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<(Applied, Vec<String>, Vec<(String, String)>), KubernetesError> {
         let mut removed = self.kubernetes.reroute(rerouted).await?;
-        let Applied { created, mut changed, unchanged } = self.kubernetes.apply_objects(others).await?;
+        let (spaces, others): (Vec<Value>, Vec<Value>) =
+            others.into_iter().partition(|object| object["kind"] == "Namespace");
+        let space = self.kubernetes.apply_objects(spaces).await?;
+        if !space.created.is_empty() {
+            // what the cluster says of what goes into it can be asked only now
+            self.kubernetes.check_objects(objects).await?;
+        }
+        let Applied { created, mut changed, unchanged } = self.kubernetes.apply_objects(others).await?.with(space);
         // with another host
         let (again, created): (Vec<String>, Vec<String>) = created.into_iter().partition(|name| removed.contains(name));
         removed.retain(|name| !again.contains(name));
@@ -408,11 +415,12 @@ pub async fn scale_on_cluster(
 ) -> Result<(), Error> {
     let kubernetes = unless_cancelled(session, server(session, place.context)).await??;
     let all = standing(&kubernetes, place).await?;
-    let mut chosen = Vec::new();
+    let (mut chosen, mut unseen) = (Vec::new(), Vec::new());
     for (name, number) in numbers {
         let Some(found) = all.iter().find(|one| one.workload.name == *name) else {
             let known = all.iter().map(|one| one.workload.name.clone()).collect();
-            return Err(Error::UnknownService { names: vec![name.clone()], known });
+            let (stack, service) = (place.stack.to_owned(), name.clone());
+            return Err(DeployError::UnknownService { stack, service, known }.into());
         };
         let service = name.clone();
         if matches!(found.workload.kind, WorkloadKind::Job | WorkloadKind::DaemonSet) {
@@ -421,10 +429,18 @@ pub async fn scale_on_cluster(
         if let (true, Some(claim)) = (*number > 1, found.writes.first()) {
             return Err(DeployError::OneVolume { service, claim: claim.clone() }.into());
         }
-        if kubernetes.is_autoscaled(&found.workload).await.map_err(before)? {
-            return Err(DeployError::Autoscaled { service }.into());
+        match kubernetes.is_autoscaled(&found.workload).await.map_err(before)? {
+            Some(true) => return Err(DeployError::Autoscaled { service }.into()),
+            Some(false) => {}
+            None => unseen.push(service),
         }
         chosen.push((found.workload.clone(), *number));
+    }
+    if !unseen.is_empty() {
+        session.events.warn(format!(
+            "the user of this context may not list autoscalers: if {} has one, it sets the number back",
+            crate::words::list(unseen)
+        ));
     }
     let infos = chosen.iter().map(|(workload, number)| {
         let text = format!("scale {workload} to {number}");

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::requests::{Ingress, Passed};
-use crate::app::survey::{Survey, survey};
+use crate::app::survey::{Survey, survey_to_tell};
 use crate::app::usage::{MachineCounters, Meter, Sample, machine_counters, machine_usage, rates, running};
 use crate::app::{Error, Session};
 use crate::config::Loaded;
@@ -92,7 +92,7 @@ impl TopWatch {
             let sample = meter.sample(&*engine, host, &running, &families(&processes, &programs)).await;
             (meter, sample, machine)
         };
-        let ((meter, sample, machine), survey) = tokio::join!(first, survey(session, loaded));
+        let ((meter, sample, machine), survey) = tokio::join!(first, survey_to_tell(session, loaded));
         let survey = survey?;
         let ingress = Ingress::of(&survey.platform, survey.block);
         let (specs, containers) = (&survey.resources.containers, &survey.observed.containers);

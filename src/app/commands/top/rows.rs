@@ -207,6 +207,7 @@ pub(super) mod tests {
                 name: "shop".into(),
                 domain: "shop.macula.local".into(),
                 incomplete: false,
+                unread: None,
                 down: false,
                 volumes: 0,
                 owner: None,

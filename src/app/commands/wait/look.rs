@@ -45,6 +45,8 @@ pub(super) enum Look {
     Due(String),
     /// Nothing brings it back by itself.
     Failed(String),
+    /// By the user: nothing but the user starts it again.
+    Stopped,
 }
 
 /// How a task of this machine is, by what was noted of its last run. `inputs`: what an `up` would run it with now; none:

@@ -41,6 +41,9 @@ const AGAIN_ANYWAY: Duration = Duration::from_secs(2);
 /// Nothing of ours works on the platform, and a service that has failed has stayed so for this long.
 const HOPELESS: Duration = Duration::from_secs(2);
 
+/// Why a service is not waited for.
+const STOPPED: &str = "it was stopped by the user";
+
 /// An engine with much to do may take this long to say what is there, whatever is left of the time.
 const BUSY: Duration = Duration::from_secs(3);
 /// The first look may take this long whatever is left of the time: with `--timeout 0` it is the only one.
@@ -70,6 +73,9 @@ pub struct Waited {
     /// A task of this machine, and whether it has run with what there is now.
     #[serde(skip)]
     pub task: Option<bool>,
+    /// By the user.
+    #[serde(skip)]
+    pub stopped: bool,
 }
 
 impl Waited {
@@ -82,6 +88,7 @@ impl Waited {
             reason: Some(reason.to_owned()),
             log: Vec::new(),
             task: None,
+            stopped: false,
         }
     }
 }
@@ -154,7 +161,7 @@ pub async fn wait_for(
         least = LAST_LOOK;
         let looks = watch.look(&open, limit).await?;
         let over = begun.elapsed() >= request.timeout;
-        let failed = looks.iter().any(|look| matches!(look, Look::Failed(_)));
+        let failed = looks.iter().any(|look| matches!(look, Look::Failed(_) | Look::Stopped));
         let due = if begun.elapsed() >= HOPELESS { due(&open, &looks, &told) } else { Vec::new() };
         let at_work = (failed || !due.is_empty()) && is_at_work(session, platform).await;
         for (typed, reason) in due.into_iter().filter(|_| !at_work) {
@@ -166,17 +173,25 @@ pub async fn wait_for(
         for ((typed, target), look) in open.into_iter().zip(looks) {
             let seconds = seconds(begun.elapsed());
             let task = matches!(target, Target::Task(_)).then_some(!matches!(look, Look::Due(_)));
-            let done = |met, reason| Waited { target: typed.clone(), met, seconds, reason, log: Vec::new(), task };
+            let stopped = look == Look::Stopped;
+            let done = |met, reason| {
+                let target = typed.clone();
+                Waited { target, met, seconds, reason, log: Vec::new(), task, stopped }
+            };
             let result = match look {
                 Look::Met => done(true, None),
                 Look::Failed(reason) if over || (!at_work && stays(&mut failing, &typed)) => done(false, Some(reason)),
+                // no patience brings it back; another command may be about to
+                Look::Stopped if over || (!at_work && stays(&mut failing, &typed)) => {
+                    done(false, Some(STOPPED.to_owned()))
+                }
                 Look::Not(reason) | Look::Due(reason) if over => done(false, Some(reason)),
                 Look::Not(_) | Look::Due(_) => {
                     failing.remove(&typed);
                     left.push((typed, target));
                     continue;
                 }
-                Look::Failed(_) => {
+                Look::Failed(_) | Look::Stopped => {
                     left.push((typed, target));
                     continue;
                 }
@@ -186,6 +201,7 @@ pub async fn wait_for(
                     met(&result);
                     results.push(result);
                 }
+                false if result.stopped => results.push(result),
                 false => results.push(Waited { log: watch.log(&target).await, ..result }),
             }
         }
@@ -225,6 +241,10 @@ fn due(open: &[(String, Target)], looks: &[Look], told: &BTreeSet<String>) -> Ve
         _ => None,
     });
     all.collect()
+}
+
+fn has_ended(found: &ObservedContainer) -> bool {
+    matches!(found.state, ContainerState::Exited | ContainerState::Dead)
 }
 
 /// Whether a target has been failing for so long that nobody is about to replace it.
@@ -494,6 +514,9 @@ impl Watch<'_> {
         for found in own {
             let spec = specs.iter().find(|spec| spec.name == found.name).copied();
             if let Some(look) = by_state(found, spec) {
+                if look != Look::Met && has_ended(found) && self.is_stopped(name).await? {
+                    return Ok(Look::Stopped);
+                }
                 match look {
                     Look::Met => continue,
                     other => return Ok(other),
@@ -513,6 +536,11 @@ impl Watch<'_> {
             }
         }
         Ok(Look::Met)
+    }
+
+    /// By the user, who has not started it again.
+    async fn is_stopped(&self, service: &str) -> Result<bool, Error> {
+        Ok(self.session.state(&self.platform.name).stopped(self.session.host()).await?.contains(service))
     }
 
     /// Until the next look, if nothing is announced before.

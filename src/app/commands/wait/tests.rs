@@ -100,6 +100,42 @@ async fn only_what_is_left_out_itself_has_failed_by_it() {
     assert_eq!(watch.service("none", &[]).await.unwrap(), Look::Met);
 }
 
+#[tokio::test]
+async fn what_the_user_has_stopped_is_not_waited_for() {
+    let (host, engine) = (FakeHost::new(), FakeEngine::new().with_image("web:1"));
+    let loaded = shop(&host, "", OPTIONAL);
+    let session = session(host, &engine, "macula wait");
+    let survey = Box::pin(survey(&session, &loaded)).await.unwrap();
+    let spec = survey.resources.containers.iter().find(|spec| spec.service == "web").unwrap();
+    let ended = |state| ObservedContainer {
+        name: spec.name.clone(),
+        state,
+        exit_code: Some(143),
+        labels: [(label::SERVICE.to_owned(), "web".to_owned())].into(),
+        ..ObservedContainer::default()
+    };
+    let (exited, restarting) = (ended(ContainerState::Exited), ended(ContainerState::Restarting));
+    let watch = watch(&session, &loaded, Some(survey));
+    let look = async |found: &ObservedContainer| watch.service("web", std::slice::from_ref(found)).await.unwrap();
+    assert_ne!(look(&exited).await, Look::Stopped);
+    let state = session.state(&loaded.platform.name);
+    state.keep_stopped(session.host(), ["web".to_owned()].into()).await.unwrap();
+    assert_eq!(look(&exited).await, Look::Stopped);
+    assert_ne!(look(&restarting).await, Look::Stopped);
+    // a command that was started at the same time may be about to start it
+    let mut found = exited.clone();
+    found.labels.insert(label::PLATFORM.to_owned(), loaded.platform.name.to_string());
+    let _engine = engine.with_container(found);
+    let wait = async |patience: Duration, at_most: Duration| {
+        let request = WaitRequest { targets: vec!["web".to_owned()], want: WaitFor::Healthy, timeout: patience };
+        timeout(at_most, Box::pin(wait_for(&session, &loaded, &request, &|_| ()))).await
+    };
+    assert!(wait(HOPELESS * 10, HOPELESS / 4).await.is_err());
+    let results = wait(Duration::ZERO, HOPELESS * 10).await.unwrap().unwrap();
+    let told: Vec<_> = results.iter().map(|one| (one.met, one.stopped, one.reason.as_deref())).collect();
+    assert_eq!(told, [(false, true, Some(STOPPED))]);
+}
+
 #[test]
 fn names_of_what_is_left_out_are_not_waited_for() {
     let files = MemoryFiles::default()

@@ -78,6 +78,11 @@ impl Group {
         self.steps.iter().any(|step| step.doing == Doing::Start && matches!(step.state, State::Done { .. }))
     }
 
+    /// What stands in line is an image of a bundle, and not a build.
+    pub fn is_queued_to_load(&self) -> bool {
+        self.steps.iter().any(|step| step.state == State::Queued && step.doing == Doing::Load)
+    }
+
     /// It is only stopped or removed.
     pub fn leaves(&self) -> bool {
         self.steps.iter().all(|step| matches!(step.doing, Doing::Stop | Doing::Remove))

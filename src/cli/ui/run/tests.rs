@@ -203,6 +203,15 @@ fn the_time_that_is_left_shrinks() {
     start(&mut unanswered, "a", 0);
     assert_eq!(unanswered.left(at(12)), Some(at(10)));
     assert_eq!(unanswered.left(at(14)), None, "it is over its own time");
+    let mut steps = vec![info("l", "l", Doing::Load, &[]), info("b", "b", Doing::Build, &[])];
+    for (step, millis) in steps.iter_mut().zip([800, 10_000]) {
+        step.expected_millis = Some(millis);
+    }
+    let mut bundled = Run::new("macula up".into(), "macula".into(), steps, 0, at(0));
+    assert_eq!(bundled.left(at(0)), None, "an image of a bundle takes as long as it is large");
+    start(&mut bundled, "l", 0);
+    done(&mut bundled, "l", 30);
+    assert_eq!(bundled.left(at(30)), Some(at(10)));
     let mut steps: Vec<StepInfo> = ["a", "b"].iter().map(|id| info(id, id, Doing::Build, &[])).collect();
     steps.push(info("s", "s", Doing::Stop, &[]));
     for (step, millis) in steps.iter_mut().zip([10_000, 60_000, 400]) {

@@ -78,6 +78,7 @@ fn doing(text: &str) -> Doing {
         ["create", _] => Doing::Create,
         ["pull", _] => Doing::Pull,
         ["build", _] => Doing::Build,
+        ["load", _] => Doing::Load,
         ["start", _] => Doing::Start,
         ["wait", _] => Doing::Await,
         _ => Doing::Other,

@@ -78,6 +78,7 @@ fn top() -> Top {
             name: "macula".into(),
             domain: "macula.local".into(),
             incomplete: false,
+            unread: None,
             down: false,
             volumes: 2,
             owner: None,

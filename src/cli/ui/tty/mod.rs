@@ -209,15 +209,7 @@ impl Shared {
             return;
         }
         let size = (self.size)();
-        // of more than fit the first ones, and the last, which says what is still asked for
-        let room = size.rows.saturating_sub(1);
-        let shown: Vec<String> = match lines.split_last() {
-            Some((last, before)) if lines.len() > room => {
-                before.iter().take(room.saturating_sub(1)).chain([last]).cloned().collect()
-            }
-            _ => lines.to_vec(),
-        };
-        let frame = canvas.screen.draft(&shown, size);
+        let frame = canvas.screen.draft(&screen::fitting(lines, size), size);
         canvas.write(&frame);
     }
 

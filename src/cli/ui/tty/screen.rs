@@ -12,6 +12,10 @@ const END_UPDATE: &str = "\x1b[?2026l";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
 
+/// So many pictures may be drawn over each other where they differ. Then one is drawn as a whole, about every second:
+/// a key that somebody pressed may have moved what stands there.
+const PATCHES: u8 = 12;
+
 /// What stands on the terminal.
 #[derive(Debug)]
 pub(super) struct Screen {
@@ -21,11 +25,13 @@ pub(super) struct Screen {
     /// Of the terminal when that was drawn.
     columns: usize,
     hidden: bool,
+    /// Pictures since the last one that was drawn as a whole.
+    patched: u8,
 }
 
 impl Screen {
     pub fn new(own: bool) -> Self {
-        Self { own, drawn: Vec::new(), columns: 0, hidden: false }
+        Self { own, drawn: Vec::new(), columns: 0, hidden: false, patched: 0 }
     }
 
     pub fn of_this_process(&self) -> bool {
@@ -48,6 +54,14 @@ impl Screen {
                 self.set_hidden(true);
             }
             let rows = self.rows(size.columns);
+            // what is taller than the terminal does not stand where it stood; the last picture stays, and is whole
+            let patch = live
+                && notes.is_empty()
+                && self.columns == size.columns
+                && rows < size.rows
+                && self.patched < PATCHES
+                && !self.drawn.is_empty();
+            self.patched = if patch { self.patched + 1 } else { 0 };
             if rows > 0 {
                 out.push_str(&format!("\x1b[{rows}A\r"));
             }
@@ -60,7 +74,16 @@ impl Screen {
                 out.push_str(&note.replace('\n', "\r\n"));
                 out.push_str("\r\n");
             }
-            for line in lines {
+            // whether the next line begins on the row on which it began before
+            let mut aligned = patch;
+            for (at, line) in lines.iter().enumerate() {
+                let rows = height(line, size.columns);
+                let before = self.drawn.get(at).filter(|_| aligned);
+                if before == Some(line) {
+                    out.push_str(&"\r\n".repeat(rows));
+                    continue;
+                }
+                aligned = before.is_some_and(|before| height(before, size.columns) == rows);
                 out.push_str(line);
                 out.push_str(CLEAR_LINE);
                 out.push_str("\r\n");
@@ -91,7 +114,7 @@ impl Screen {
 
     /// Rows that the lines take by now: a terminal that became narrower has wrapped them.
     fn rows(&self, columns: usize) -> usize {
-        self.drawn.iter().map(|line| text::width(&text::clean_line(line)).div_ceil(columns.max(1)).max(1)).sum()
+        self.drawn.iter().map(|line| height(line, columns)).sum()
     }
 
     fn set_hidden(&mut self, hidden: bool) {
@@ -100,4 +123,25 @@ impl Screen {
             held::note_cursor(hidden);
         }
     }
+}
+
+/// Of more lines than fit the first ones, and the last, which says what is still asked for. A line that is wider than
+/// the terminal takes several of its rows.
+pub(super) fn fitting(lines: &[String], size: Size) -> Vec<String> {
+    let Some((last, before)) = lines.split_last() else { return Vec::new() };
+    // the cursor rests on a row of its own
+    let mut room = size.rows.saturating_sub(1 + height(last, size.columns));
+    let mut shown = Vec::new();
+    for line in before {
+        let Some(left) = room.checked_sub(height(line, size.columns)) else { break };
+        room = left;
+        shown.push(line.clone());
+    }
+    shown.push(last.clone());
+    shown
+}
+
+/// Rows that a line takes.
+fn height(line: &str, columns: usize) -> usize {
+    text::width(&text::clean_line(line)).div_ceil(columns.max(1)).max(1)
 }

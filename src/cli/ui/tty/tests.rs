@@ -301,6 +301,66 @@ fn a_draft_gives_way_and_leaves_the_cursor_alone() {
 }
 
 #[test]
+fn an_image_of_a_bundle_waits_for_no_build() {
+    let mut stage = Stage::new(60, 24);
+    stage.play(Script::starting("up", &[("load", "web", "load web", &[])]).start(0, "load").queued(0, "load"));
+    let screen = stage.vt.screen();
+    assert!(screen.contains(" web  queued to be loaded (next)"), "{screen}");
+}
+
+#[test]
+fn a_draft_with_wide_lines_leaves_no_rests() {
+    let mut stage = Stage::new(20, 6);
+    stage.vt.write("$ macula doctor\r\n");
+    for made in ["1 of 9 made", "2 of 9 made"] {
+        let lines = ["one".to_owned(), "x".repeat(45), "three".into(), "four".into(), made.into()];
+        stage.shared.draft(&lines);
+        stage.vt.write(&stage.out.take());
+    }
+    let wide = "x".repeat(20);
+    assert_eq!(stage.vt.history(), format!("$ macula doctor\none\n{wide}\n{wide}\nxxxxx\n2 of 9 made"));
+    stage.shared.draft(&[]);
+    stage.finish();
+    assert_eq!(stage.vt.history(), "$ macula doctor");
+}
+
+#[test]
+fn only_lines_that_differ_are_written() {
+    let mut stage = Stage::new(20, 24);
+    let mut draw = |lines: &[&str]| {
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        stage.shared.draft(&lines);
+        let drawn = stage.out.take();
+        stage.vt.write(&drawn);
+        (drawn, stage.vt.history())
+    };
+    let wide = "a line that takes two rows";
+    draw(&["first", wide, "third", "old"]);
+    let (drawn, seen) = draw(&["first", wide, "third", "new"]);
+    assert_eq!(seen, "first\na line that takes tw\no rows\nthird\nnew");
+    assert!(drawn.contains("new") && !drawn.contains("first") && !drawn.contains("rows"), "{drawn:?}");
+    // what follows a line that takes fewer rows now stands elsewhere
+    let (drawn, seen) = draw(&["first", "short", "third", "new"]);
+    assert_eq!(seen, "first\nshort\nthird\nnew");
+    assert!(drawn.contains("third") && !drawn.contains("first"), "{drawn:?}");
+    // now and then all of it is written, in case somebody else wrote there
+    let all = (0..30).filter(|at| draw(&["first", &format!("{at}")]).0.contains("first")).count();
+    assert!((1..=3).contains(&all), "{all}");
+}
+
+#[test]
+fn the_last_picture_is_written_whole() {
+    let mut screen = Screen::new(false);
+    let mut draw = |last: &str, live: bool| {
+        let lines = ["first".to_owned(), last.to_owned()];
+        screen.frame(&[], &lines, Size { columns: 20, rows: 24 }, live)
+    };
+    draw("old", true);
+    assert!(!draw("new", true).contains("first"));
+    assert!(draw("done", false).contains("first"));
+}
+
+#[test]
 fn a_resize_leaves_no_rests() {
     let mut stage = Stage::new(90, 24);
     stage.vt.write("$ macula up\r\n");

@@ -91,7 +91,13 @@ fn draw(run: &Run, view: &View, width: usize, fold: Fold) -> Vec<Line> {
         let started = |group: &Group, standing| standing == Standing::Skipped && group.was_started();
         out.extend(folded(run, view, "started, not waited for", started));
         out.extend(folded(run, view, "not begun", skipped));
-        out.extend(folded(run, view, "queued for a build", |_, standing| matches!(standing, Standing::Queued(_))));
+        let queued = |load: bool| {
+            move |group: &Group, standing: Standing| {
+                matches!(standing, Standing::Queued(_)) && group.is_queued_to_load() == load
+            }
+        };
+        out.extend(folded(run, view, "queued for a build", queued(false)));
+        out.extend(folded(run, view, "queued to be loaded", queued(true)));
         out.extend(folded(run, view, "waiting", |_, standing| standing == Standing::Waiting));
     }
     out.extend(footer(run, view));
@@ -284,7 +290,8 @@ fn row(run: &Run, group: &Group, standing: Standing, view: &View, over: bool, ro
         Standing::Queued(_) | Standing::Waiting if over => row.word = "not begun".into(),
         Standing::Queued(place) => {
             row.word = "queued".into();
-            row.detail.push(Tone::Dim, format!("for a build ({})", ordinal(place)));
+            let what = if group.is_queued_to_load() { "to be loaded" } else { "for a build" };
+            row.detail.push(Tone::Dim, format!("{what} ({})", ordinal(place)));
         }
         Standing::Waiting => {
             row.word = "waiting".into();

@@ -12,6 +12,8 @@ use crate::model::{ObservedSwarm, SwarmKind, SwarmService, SwarmTask, label};
 
 /// What of a service's container is named after an image.
 const IMAGE: &str = "/TaskTemplate/ContainerSpec/Image";
+/// What a service publishes.
+const PORTS: &str = "/EndpointSpec/Ports";
 
 /// What nodes are to run in place of an image as the stack names it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -178,11 +180,25 @@ pub fn held(spec: &Value) -> BTreeSet<String> {
     let list = |at: &'static str| spec.pointer(at).and_then(Value::as_array).into_iter().flatten();
     let mounts = list("/TaskTemplate/ContainerSpec/Mounts").filter(|mount| mount["Type"] == "volume");
     let volumes = mounts.filter_map(|mount| mount["Source"].as_str()).map(|volume| format!("volume {volume}"));
-    let ports = list("/EndpointSpec/Ports").filter_map(|port| {
-        let protocol = port["Protocol"].as_str().unwrap_or("tcp");
-        Some(format!("port {}/{protocol}", port["PublishedPort"].as_u64().filter(|number| *number > 0)?))
-    });
-    volumes.chain(ports).collect()
+    volumes.chain(list(PORTS).filter_map(published)).collect()
+}
+
+/// A port of the nodes, by its number and protocol.
+fn published(port: &Value) -> Option<String> {
+    let protocol = port["Protocol"].as_str().unwrap_or("tcp");
+    Some(format!("port {}/{protocol}", port["PublishedPort"].as_u64().filter(|number| *number > 0)?))
+}
+
+/// The service as it is, without the ports that it is to have no longer (`next`) and another one is to have (`other`);
+/// `None`: it has none of these.
+pub fn without_ports(service: &SwarmService, next: &Value, other: &Value) -> Option<Value> {
+    let (keeps, wanted) = (held(next), held(other));
+    let goes = |port: &Value| published(port).is_some_and(|port| wanted.contains(&port) && !keeps.contains(&port));
+    let mut spec = service.spec.clone();
+    let ports = spec.pointer_mut(PORTS)?.as_array_mut()?;
+    let before = ports.len();
+    ports.retain(|port| !goes(port));
+    (ports.len() < before).then_some(spec)
 }
 
 fn name_of(body: &Value) -> &str {
@@ -301,7 +317,7 @@ const PARTS: &[(&str, &str)] = &[
     ("/UpdateConfig", "update_config"),
     ("/RollbackConfig", "rollback_config"),
     ("/EndpointSpec", "ports"),
-    ("/EndpointSpec/Ports", "ports"),
+    (PORTS, "ports"),
 ];
 
 fn differences(there: &Value, wanted: &Value) -> Vec<String> {

@@ -17,7 +17,9 @@ mod changes;
 mod checks;
 mod standing;
 
-pub use changes::{Pin, SwarmAct, SwarmChange, SwarmChanges, foreign, held, scaled, swarm_changes, with_ids};
+pub use changes::{
+    Pin, SwarmAct, SwarmChange, SwarmChanges, foreign, held, scaled, swarm_changes, with_ids, without_ports,
+};
 pub use checks::{Check, Checked, SwarmPort, swarm_checks, swarm_ports};
 pub use standing::{Running, Standing, SwarmLook, is_failure, is_leaving};
 

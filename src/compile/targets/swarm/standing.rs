@@ -12,6 +12,9 @@ const FAILURES: usize = 3;
 /// A task that no node takes for so long will not be taken.
 const UNPLACED: Duration = Duration::from_secs(10);
 
+/// What a swarm does with an update that failed.
+const ROLLING_BACK: &str = "rolling back";
+
 /// One look at a service.
 pub struct SwarmLook<'a> {
     pub service: &'a SwarmService,
@@ -133,6 +136,17 @@ impl SwarmLook<'_> {
         self.service.update.as_ref().filter(|update| Some(update.started.as_str()) != self.before)
     }
 
+    /// That the service is what it was before its last update, and what a task of that update said. A swarm keeps its own
+    /// reason no longer than it takes to go back.
+    pub fn rolled_back(&self) -> Option<String> {
+        let update = self.service.update.as_ref().filter(|update| update.state == "rollback_completed")?;
+        let current: BTreeSet<&str> = self.current().map(|task| task.id.as_str()).collect();
+        let undone = self.tasks.iter().copied().filter(|task| !current.contains(task.id.as_str()));
+        let failed = undone.filter(|task| is_failure(self.service, task)).max_by(|a, b| a.since.cmp(&b.since));
+        let why = failed.map_or_else(|| update.message.clone(), |task| self.told(task));
+        Some(format!("the last update was rolled back: {why}"))
+    }
+
     /// A swarm makes the next task at once, and the port of a node, or the node, is free for it when the one before it has
     /// ended: as long as one is ending, a task that no node takes may yet be taken.
     fn has_no_place(&self, task: &SwarmTask) -> bool {
@@ -158,7 +172,7 @@ impl SwarmLook<'_> {
                     return self.failed(Some("the update failed, and so did its rollback"), latest());
                 }
                 "updating" => Some("updating"),
-                "rollback_started" => Some("rolling back"),
+                "rollback_started" => Some(ROLLING_BACK),
                 _ => None,
             },
             None => None,
@@ -193,6 +207,8 @@ impl SwarmLook<'_> {
         if let Some(updating) = updating {
             text = format!("{updating}, {text}");
         }
+        // what is undone failed with another specification
+        let last = if updating == Some(ROLLING_BACK) { latest() } else { last };
         match unplaced.or(last) {
             Some(task) => Standing::Waiting(format!("{text}; {}", self.told(task))),
             None => Standing::Waiting(text),

@@ -238,6 +238,26 @@ fn what_somebody_else_added_goes() {
     }
 }
 
+#[test]
+fn a_service_gives_up_the_ports_that_another_one_gets() {
+    let with = |ports: &[(u64, &str)]| {
+        let ports: Vec<Value> =
+            ports.iter().map(|(port, protocol)| json!({"PublishedPort": port, "Protocol": protocol})).collect();
+        json!({"Name": "shop_web", "EndpointSpec": {"Mode": "vip", "Ports": ports}})
+    };
+    let there = SwarmService { spec: with(&[(80, "tcp"), (53, "udp"), (0, "tcp")]), ..SwarmService::default() };
+    for (next, other, left) in [
+        (with(&[(81, "tcp")]), with(&[(80, "tcp")]), Some(with(&[(53, "udp"), (0, "tcp")]))),
+        // it keeps it, has another one, or nobody asks for it
+        (with(&[(80, "tcp")]), with(&[(80, "tcp")]), None),
+        (with(&[]), with(&[(53, "tcp")]), None),
+        (with(&[]), with(&[(0, "tcp")]), None),
+    ] {
+        assert_eq!(without_ports(&there, &next, &other), left);
+    }
+    assert_eq!(without_ports(&SwarmService::default(), &with(&[]), &with(&[(80, "tcp")])), None);
+}
+
 fn service(mode: Value, update: Option<(&str, &str)>) -> SwarmService {
     SwarmService {
         id: "s".into(),
@@ -409,6 +429,25 @@ fn an_update_that_a_swarm_gave_up_is_a_failure() {
         failed(stands(&back, &[runs.clone(), rejected], 0)),
         @"the update failed and was rolled back; shop_web.1 on node1: No such image: web:2"
     );
+    let undoing = service(replicated.clone(), Some(("rollback_started", "now")));
+    let undone = SwarmTask {
+        spec: json!({"ContainerSpec": {"Image": "web:3"}}),
+        ..task("3", "shutdown", "rejected", "No such image: web:3")
+    };
+    let tasks = [runs.clone(), undone];
+    let why = "shop_web.1 on node1: No such image: web:3";
+    assert_eq!(stands(&undoing, &tasks, 0), Standing::Waiting(format!("rolling back, 1 of 1 running; {why}")));
+    // long after it
+    let (nodes, none, pending) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+    let rolled_back = |service: &SwarmService, tasks: &[SwarmTask]| {
+        let (tasks, waited) = (tasks.iter().collect(), Duration::MAX);
+        SwarmLook { service, tasks, nodes: &nodes, before: None, old: &none, waited, pending: &pending }.rolled_back()
+    };
+    let told = rolled_back(&back, &tasks);
+    assert_eq!(told.as_deref(), Some("the last update was rolled back: shop_web.1: No such image: web:3"));
+    let told = rolled_back(&back, &tasks[..1]);
+    assert_eq!(told.as_deref(), Some("the last update was rolled back: update paused due to failure"));
+    assert_eq!(rolled_back(&paused, &tasks), None);
     // one before ours says nothing of ours
     let before = service(replicated.clone(), Some(("rollback_completed", "before")));
     assert_eq!(stands(&before, std::slice::from_ref(&runs), 0), Standing::Ready);

@@ -215,3 +215,146 @@ pub(super) fn words(node: Node, shaper: &mut Shaper<'_>) -> Option<Value> {
         _ => shaper.expected(&node, "a command", "[\"program\", \"argument\"]"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::super::diagnostic::Report;
+    use super::*;
+
+    type Read<T> = fn(&Node, &mut Shaper<'_>) -> Option<T>;
+
+    /// What is made of a value; an error is told for nothing.
+    fn of<T>(read: Read<T>, value: Value) -> Option<T> {
+        let mut report = Report::new(Path::new("/"));
+        let found = read(&Node::new(value, Span::default()), &mut Shaper::new(&mut report, Path::new("/"), None));
+        assert_eq!(report.has_errors(), found.is_none());
+        found
+    }
+
+    fn text_of(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+
+    #[test]
+    fn each_kind_of_value_has_its_spellings() {
+        for (value, flag) in [
+            (Value::Bool(true), Some(true)),
+            (Value::Bool(false), Some(false)),
+            (text_of("True"), Some(true)),
+            (text_of("FALSE"), Some(false)),
+            (text_of("y"), Some(true)),
+            (text_of("Yes"), Some(true)),
+            (text_of("on"), Some(true)),
+            (text_of("n"), Some(false)),
+            (text_of("no"), Some(false)),
+            (text_of("Off"), Some(false)),
+            (text_of("maybe"), None),
+            (text_of(""), None),
+            (Value::Int(1), None),
+        ] {
+            assert_eq!(of(boolean, value.clone()), flag, "{value:?}");
+        }
+        for (value, number) in [
+            (Value::Int(-5), Some(-5)),
+            (Value::Float(2.0), Some(2)),
+            (Value::Float(2.5), None),
+            // as far as each number has a spelling of its own
+            (Value::Float(-999_999_999_999_999.0), Some(-999_999_999_999_999)),
+            (Value::Float(1e15), None),
+            (Value::Float(f64::INFINITY), None),
+            (Value::Unsigned(u64::MAX), None),
+            (text_of(" 7 "), Some(7)),
+            (text_of("7x"), None),
+            (Value::Null, None),
+        ] {
+            assert_eq!(of(integer, value.clone()), number, "{value:?}");
+        }
+        for (value, number) in [
+            (Value::Int(2), Some(2.0)),
+            (Value::Unsigned(1 << 63), Some(9_223_372_036_854_775_808.0)),
+            (Value::Float(0.5), Some(0.5)),
+            (text_of(" 0.5 "), Some(0.5)),
+            (text_of("inf"), None),
+            (text_of("half"), None),
+            (Value::Bool(true), None),
+        ] {
+            assert_eq!(of(float, value.clone()), number, "{value:?}");
+        }
+        for (value, size) in [
+            (Value::Int(5), Some(5)),
+            (Value::Unsigned(u64::MAX), Some(i64::MAX)),
+            (Value::Float(1.9), Some(1)),
+            (Value::Float(f64::NAN), None),
+            (text_of("1k"), Some(1024)),
+            (text_of("-1"), Some(-1)),
+            (text_of("much"), None),
+            (Value::Null, None),
+        ] {
+            assert_eq!(of(bytes, value.clone()), size, "{value:?}");
+        }
+        for (value, nanoseconds) in [
+            (text_of("1s"), Some(1_000_000_000)),
+            (Value::Int(0), Some(0)),
+            (Value::Int(5), None),
+            (text_of("soon"), None),
+            (Value::Bool(true), None),
+        ] {
+            assert_eq!(of(duration, value.clone()), nanoseconds, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn lists_and_mappings_of_texts_have_theirs() {
+        let shaped = |work: &dyn Fn(&mut Shaper<'_>) -> Option<String>| {
+            let mut report = Report::new(Path::new("/"));
+            let found = work(&mut Shaper::new(&mut report, Path::new("/"), None));
+            assert_eq!(report.has_errors(), found.is_none());
+            found
+        };
+        let node = |value: Value| Node::new(value, Span::default());
+        let list = |values: &[Value]| Value::List(values.iter().cloned().map(node).collect());
+        let shown = |nodes: &[Node]| nodes.iter().filter_map(Node::as_text).collect::<Vec<_>>().join(" ");
+        let texts_of = |value: Value, single: bool, numbers: bool| {
+            shaped(&|shaper| texts(node(value.clone()), shaper, single, numbers).map(|nodes| shown(&nodes)))
+        };
+        let both = [text_of("a"), Value::Reset, text_of("b")];
+        assert_eq!(texts_of(list(&both), false, false).as_deref(), Some("a b"));
+        assert_eq!(texts_of(text_of("a"), true, false).as_deref(), Some("a"));
+        assert_eq!(texts_of(text_of("a"), false, false), None);
+        assert_eq!(texts_of(Value::Int(1), true, true), None);
+        assert_eq!(texts_of(list(&[Value::Int(1)]), false, true).as_deref(), Some("1"));
+        let command = |value: Value| {
+            shaped(&|shaper| {
+                words(node(value.clone()), shaper).map(|value| match value {
+                    Value::List(nodes) => format!("[{}]", shown(&nodes)),
+                    other => format!("{other:?}"),
+                })
+            })
+        };
+        assert_eq!(command(text_of("run 'it now'")).as_deref(), Some("[run it now]"));
+        assert_eq!(command(text_of("run 'it")), None);
+        assert_eq!(command(list(&both)).as_deref(), Some("[a b]"));
+        assert_eq!(command(Value::Null).as_deref(), Some("Null"));
+        assert_eq!(command(Value::Int(1)), None);
+        let pairs = |value: Value, filled: bool| {
+            shaped(&|shaper| {
+                let map = dict(node(value.clone()), shaper, filled)?;
+                let pairs = map.iter().map(|(key, entry)| format!("{key}={}", entry.node.as_text().unwrap_or("?")));
+                Some(pairs.collect::<Vec<_>>().join(" "))
+            })
+        };
+        let lines = list(&[text_of("A=1=2"), text_of("B"), Value::Reset, text_of("C=")]);
+        assert_eq!(pairs(lines.clone(), false).as_deref(), Some("A=1=2 B=? C="));
+        assert_eq!(pairs(lines, true).as_deref(), Some("A=1=2 B= C="));
+        let entry = |value: Value| Entry { key: Span::default(), node: node(value) };
+        let map = |entries: [(&str, Value); 3]| {
+            Value::Map(entries.map(|(key, value)| (key.to_owned(), entry(value))).into_iter().collect())
+        };
+        let mapping = map([("A", Value::Int(1)), ("B", Value::Null), ("C", Value::Reset)]);
+        assert_eq!(pairs(mapping.clone(), false).as_deref(), Some("A=1 B=? C=?"));
+        assert_eq!(pairs(mapping, true).as_deref(), Some("A=1 B= C=?"));
+        assert_eq!(pairs(text_of("A=1"), false), None);
+    }
+}

@@ -128,7 +128,7 @@ mod tests {
     use std::sync::Mutex;
 
     use bollard_buildkit_proto::google::protobuf::Timestamp;
-    use bollard_buildkit_proto::moby::buildkit::v1::VertexLog;
+    use bollard_buildkit_proto::moby::buildkit::v1::{VertexLog, VertexStatus};
 
     use super::*;
 
@@ -197,9 +197,61 @@ mod tests {
             told.end(&mut output, &sink);
             assert_eq!(*said.lock().unwrap(), expected);
         }
-        assert_eq!(
-            title("[1/2] FROM docker.io/library/a:1@sha256:00").as_deref(),
-            Some("Step 1/2 : FROM docker.io/library/a:1")
-        );
+    }
+
+    #[test]
+    fn a_step_of_the_dockerfile_is_told_by_its_number() {
+        for (name, expected) in [
+            ("[1/2] FROM docker.io/library/a:1@sha256:00", Some("Step 1/2 : FROM docker.io/library/a:1")),
+            ("[base 2/3] RUN make", Some("Step 2/3 : RUN make")),
+            // a digest that a step works with is part of it
+            ("[2/2] RUN get a@sha256:00", Some("Step 2/2 : RUN get a@sha256:00")),
+            ("[internal] load build context", None),
+            ("[a 1/b] RUN make", None),
+            ("[a b/1] RUN make", None),
+            ("exporting to image", None),
+        ] {
+            assert_eq!(title(name).as_deref(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_fetched_is_told_in_bytes_and_a_step_once_it_begins() {
+        let said = Mutex::new(Vec::new());
+        let sink = |progress: Progress| said.lock().unwrap().push(progress);
+        let (mut told, mut output) = (Told::default(), Output::default());
+        let waiting = Vertex { started: None, ..vertex("[1/3] FROM a", "") };
+        let cached = Vertex { started: None, cached: true, ..vertex("[2/3] RUN b", "") };
+        let status = |name: &str, current, total| VertexStatus {
+            id: "sha256:a".to_owned(),
+            name: name.to_owned(),
+            current,
+            total,
+            ..VertexStatus::default()
+        };
+        let statuses = vec![
+            status("downloading", 3, 9),
+            status("extract", 4, 9),
+            status("extracting", -1, -1),
+            status("resolving", 1, 1),
+        ];
+        let heard = StatusResponse { vertexes: vec![waiting, cached], statuses, ..StatusResponse::default() };
+        told.hear(&heard, &mut output, &sink);
+        // it is told once, whatever else comes of it
+        let begun = StatusResponse { vertexes: vec![vertex("[2/3] RUN b", "")], ..StatusResponse::default() };
+        told.hear(&begun, &mut output, &sink);
+        let bytes = |current, total, phase: &str| Progress::Bytes {
+            part: "sha256:a".to_owned(),
+            current,
+            total,
+            phase: phase.to_owned(),
+        };
+        let expected = [
+            Progress::Line { text: "Step 2/3 : RUN b".to_owned() },
+            bytes(3, 9, "Downloading"),
+            bytes(4, 9, "Extracting"),
+            bytes(0, 0, "Extracting"),
+        ];
+        assert_eq!(*said.lock().unwrap(), expected);
     }
 }

@@ -120,7 +120,7 @@ function fill(row, found) {
     lacks(found).length ? el('div', { class: 'why' }, lacking(found)) : null,
     refused ? el('div', { class: 'why' }, rich(refused.message || 'something went wrong')) : null])
   put(addresses, [found.urls, found.addresses, reaches(state.status)], () => [...found.urls, ...found.addresses].map(address))
-  put(image, [found.image, found.image_source], () => found.image ? [el('code', {}, found.image), found.image_source === 'build' ? ' built here' : null] : [])
+  put(image, [found.image, found.image_source], () => found.image ? [el('code', {}, found.image), found.image_source === 'build' ? ' (a build)' : null] : [])
   const values = used.get(found.name)
   put(cpu, values && values.cpu, () => values ? [values.cpu.at(-1).toFixed(1) + ' %', chart(values.cpu, 'cpu')] : [])
   put(memory, values && values.memory, () => values ? [bytes(values.memory.at(-1)), chart(values.memory, 'memory')] : [])

@@ -48,15 +48,18 @@ pub async fn validate_on_swarm(
 fn service(row: &DeployedService, context: Option<&str>) -> Check {
     let name = format!("{}_{}", row.stack, row.service);
     let done = if row.mode.ends_with("job") { "done" } else { "running" };
-    let Some(trouble) = &row.trouble else {
-        return Check::new("service", name, Checked::Ok, format!("{} of {} {done}", row.running, row.wanted));
+    let stands = format!("{} of {} {done}", row.running, row.wanted);
+    let (state, seen) = match (&row.trouble, &row.rolled_back) {
+        (None, None) => return Check::new("service", name, Checked::Ok, stands),
+        (None, Some(why)) => (Checked::Warning, format!("{stands}; {why}")),
+        (Some(trouble), _) => (Checked::Failed, trouble.clone()),
     };
     let again = macula("stack deploy --target swarm").arg(&row.stack);
     let again = match context {
         Some(context) => again.arg("--context").arg(context),
         None => again,
     };
-    Check::new("service", name.clone(), Checked::Failed, trouble)
+    Check::new("service", name.clone(), state, seen)
         .remedy(Remedy::in_context("docker", context, &["service", "ps", "--no-trunc", &name]))
         .remedy(again.into())
 }
@@ -130,9 +133,14 @@ mod tests {
             ports: Vec::new(),
             tasks: Vec::new(),
             trouble: trouble.map(str::to_owned),
+            rolled_back: None,
         };
         let seen = |mode| service(&row(mode, None), None).seen;
         assert_eq!((seen("replicated"), seen("global job")), ("3 of 3 running".into(), "3 of 3 done".into()));
+        let why = "the last update was rolled back: shop_api.1: No such image: api:2";
+        let undone = DeployedService { rolled_back: Some(why.into()), ..row("replicated", None) };
+        let undone = service(&undone, None);
+        assert_eq!((undone.state, undone.seen), (Checked::Warning, format!("3 of 3 running; {why}")));
         let bad = service(&row("replicated", Some("1 of 3 running; no suitable node")), Some("staging"));
         assert_eq!((bad.state, bad.name.as_str()), (Checked::Failed, "shop_api"));
         assert_eq!(bad.seen, "1 of 3 running; no suitable node");

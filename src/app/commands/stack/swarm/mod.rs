@@ -96,12 +96,15 @@ pub async fn deploy_to_swarm(session: &Session, name: &str, request: &StackDeplo
     without_ipvs(session, stack).await;
     let pins = Supply { session, engine: &engine, nodes, request }.pins(stack).await?;
     if request.dry_run {
-        return Ok(Deployed::of(&changes(stack, &observed, &pins, session)));
+        let changes = changes(stack, &observed, &pins, session);
+        free(swarm, name, &changes).await?;
+        return Ok(Deployed::of(&changes));
     }
     let _lock = session.lock(platform).await?;
     // another deployment of the stack may have ended since
     let observed = ours(swarm.stacks(&stack_filter(name)).await?, name, platform.as_str())?;
     let changes = changes(stack, &observed, &pins, session);
+    free(swarm, name, &changes).await?;
     let deployed = Deployed::of(&changes);
     let work = Work { session, engine: &engine, swarm, stack: name, patience: request.patience };
     work.carry_out(changes, &request.translation.waits).await?;
@@ -124,6 +127,23 @@ fn ours(observed: ObservedSwarm, stack: &str, platform: &str) -> Result<Observed
         .filter(|by| by.len() == 1)
         .and_then(|by| by.first().copied().cloned());
     Err(DeployError::Foreign { stack: stack.to_owned(), names, by }.into())
+}
+
+/// Nothing that belongs to no stack has a name of what is to be made.
+async fn free(swarm: &dyn Swarm, stack: &str, changes: &SwarmChanges) -> Result<(), Error> {
+    let mut names = Vec::new();
+    for kind in [SwarmKind::Network, SwarmKind::Secret, SwarmKind::Config, SwarmKind::Service] {
+        let made = changes.all.iter().filter(|change| change.act == SwarmAct::Create && change.kind == kind);
+        let made: Vec<&String> = made.map(|change| &change.name).collect();
+        if !made.is_empty() {
+            let there = swarm.ids(kind).await?;
+            names.extend(made.into_iter().filter(|name| there.contains_key(*name)).cloned());
+        }
+    }
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(DeployError::Foreign { stack: stack.to_owned(), names, by: None }.into()),
+    }
 }
 
 fn changes(
@@ -274,7 +294,8 @@ pub async fn scale_on_swarm(
     for (name, replicas) in numbers {
         let service = observed.services.iter().find(|service| work.short(&service.name) == name);
         let Some(service) = service else {
-            return Err(Error::UnknownService { names: vec![name.clone()], known: known() });
+            let (stack, service) = (stack.to_owned(), name.clone());
+            return Err(DeployError::UnknownService { stack, service, known: known() }.into());
         };
         let Some(body) = scaled(service, *replicas) else {
             return Err(DeployError::NoReplicas { service: name.clone() }.into());

@@ -28,6 +28,8 @@ pub struct DeployedService {
     pub tasks: Vec<DeployedTask>,
     /// What is wrong with it.
     pub trouble: Option<String>,
+    /// Why the swarm undid its last update. It runs all the same, as before that.
+    pub rolled_back: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -69,26 +71,22 @@ pub(super) fn rows(observed: &ObservedSwarm) -> Vec<DeployedService> {
     let rows = observed.services.iter().map(|service| {
         let last = service.update.as_ref().map(|update| update.started.as_str());
         // an update that ended long ago is no news, unless it is still in the way
-        let stuck = service.update.as_ref().is_some_and(|update| update.state.ends_with("paused"));
+        let stuck = ["paused", "rollback_paused", "rollback_started"];
+        let stuck = service.update.as_ref().is_some_and(|update| stuck.contains(&update.state.as_str()));
         let look = look(observed, service, last.filter(|_| !stuck), &none, (Duration::MAX, &pending));
         let Running { running, wanted } = look.running();
         let trouble = match look.standing() {
             Standing::Ready => None,
             Standing::Waiting(reason) | Standing::Failed { reason, .. } => Some(reason),
         };
-        row(observed, service, (running, wanted), trouble)
+        DeployedService { trouble, rolled_back: look.rolled_back(), ..row(observed, service, (running, wanted)) }
     });
     let mut rows: Vec<DeployedService> = rows.collect();
     rows.sort_by(|a, b| (&a.stack, &a.service).cmp(&(&b.stack, &b.service)));
     rows
 }
 
-fn row(
-    observed: &ObservedSwarm,
-    service: &SwarmService,
-    (running, wanted): (usize, usize),
-    trouble: Option<String>,
-) -> DeployedService {
+fn row(observed: &ObservedSwarm, service: &SwarmService, (running, wanted): (usize, usize)) -> DeployedService {
     let stack = service.labels.get(STACK_LABEL).cloned().unwrap_or_default();
     let short = service.name.strip_prefix(&stack).and_then(|rest| rest.strip_prefix('_')).unwrap_or(&service.name);
     let mode = match service.spec["Mode"].as_object().and_then(|mode| mode.keys().next()).map(String::as_str) {
@@ -130,6 +128,7 @@ fn row(
                 error: task.error.clone(),
             })
             .collect(),
-        trouble,
+        trouble: None,
+        rolled_back: None,
     }
 }

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stack_filter;
+use crate::app::commands::logs::split;
 use crate::app::commands::stack::steps::{Steps, step};
 use crate::app::{DeployError, Error, Session};
 use crate::compile::targets::{
-    Standing, SwarmAct, SwarmChange, SwarmChanges, SwarmLook, held, is_failure, is_leaving, with_ids,
+    Standing, SwarmAct, SwarmChange, SwarmChanges, SwarmLook, held, is_failure, is_leaving, with_ids, without_ports,
 };
-use crate::engine::{Engine, EngineError, LogOptions, Swarm};
+use crate::engine::{Engine, EngineError, LogLine, LogOptions, Swarm};
 use crate::event::Doing;
 use crate::host::pause;
 use crate::model::{ObservedSwarm, SwarmKind, SwarmService, SwarmTask};
@@ -23,8 +24,12 @@ const PAUSE: Duration = Duration::from_millis(300);
 const STEADY: Duration = Duration::from_secs(2);
 /// A network is free when the last of its tasks has ended.
 pub(super) const LEAVING: Duration = Duration::from_secs(60);
+/// A port that a service gave up is free by then.
+const SETTLES: Duration = Duration::from_secs(10);
 /// Lines of the log of what failed.
-const TAIL: u64 = 5;
+const TAIL: usize = 5;
+/// So many are read for these: the engine may have stored the last ones before others.
+const READ: u64 = 100;
 
 /// One service on its way.
 pub(super) struct Watched {
@@ -204,8 +209,11 @@ impl Work<'_> {
     pub async fn watch(&self, steps: &Steps<'_>, mut all: Vec<Watched>) -> Result<(), Error> {
         let ids = (self.swarm.ids(SwarmKind::Secret).await?, self.swarm.ids(SwarmKind::Config).await?);
         let mut failed: Vec<(String, String)> = Vec::new();
+        let mut begins: BTreeSet<usize> = BTreeSet::new();
         // those that the port of another one keeps waiting
         let mut refused: BTreeSet<usize> = BTreeSet::new();
+        // those that have given a port up, and when
+        let mut freed: BTreeMap<usize, Instant> = BTreeMap::new();
         loop {
             self.go_on()?;
             let observed = self.swarm.stacks(&stack_filter(self.stack)).await?;
@@ -220,7 +228,7 @@ impl Work<'_> {
                         Stage::Failed
                     }
                     Next::Begin => {
-                        if !refused.contains(&index) {
+                        if begins.insert(index) {
                             steps.start(&id);
                         }
                         let change = one.change.as_ref();
@@ -233,13 +241,29 @@ impl Work<'_> {
                                 // what was to end first had time of its own
                                 Stage::Runs(Begun { since: Instant::now(), ..begun })
                             }
-                            Err(error) if is_of_port(&error) && may_be_freed(&all, index, &refused) => {
+                            Err(error) if is_of_port(&error) && may_be_freed(&all, index, &refused, &freed) => {
                                 if refused.insert(index) {
                                     steps.waits(&id, error.to_string());
                                 }
                                 continue;
                             }
                             Err(error) => {
+                                let has_port = holder(&all, index, &observed, &freed).filter(|_| is_of_port(&error));
+                                let error = match has_port {
+                                    Some((other, service, spec)) => {
+                                        freed.insert(other, Instant::now());
+                                        steps.waits(&id, format!("{} to give a port up", service.name));
+                                        match self.swarm.update(service, &spec).await {
+                                            Ok(()) => {
+                                                sent = true;
+                                                // this look shows that service as it was
+                                                break;
+                                            }
+                                            Err(error) => error.into(),
+                                        }
+                                    }
+                                    None => error,
+                                };
                                 steps.failed(&id, &error);
                                 failed.push((one.name.clone(), error.to_string()));
                                 sent = true;
@@ -332,12 +356,10 @@ impl Work<'_> {
     async fn with_log(&self, reason: String, container: Option<String>) -> String {
         use futures_util::StreamExt as _;
         let Some(container) = container else { return reason };
-        let options = LogOptions { tail: Some(TAIL), ..LogOptions::default() };
+        let options = LogOptions { tail: Some(READ), timestamps: true, ..LogOptions::default() };
         let Ok(lines) = self.engine.logs(&container, &options).await else { return reason };
-        let lines = lines.filter_map(async |line| line.ok());
-        let lines: Vec<String> =
-            lines.map(|line| String::from_utf8_lossy(&line.bytes).into_owned()).collect::<Vec<_>>().await;
-        let lines = lines.into_iter().map(|line| format!("\n    {line}"));
+        let lines: Vec<LogLine> = lines.filter_map(async |line| line.ok()).collect().await;
+        let lines = last_said(&lines).into_iter().map(|line| format!("\n    {line}"));
         reason + &lines.collect::<String>()
     }
 
@@ -408,6 +430,14 @@ impl Work<'_> {
     }
 }
 
+/// The last lines, as they were written: an engine takes them from two streams, and may store one of these first.
+fn last_said(lines: &[LogLine]) -> Vec<String> {
+    let mut lines: Vec<(String, Vec<u8>)> = lines.iter().map(|line| split(&line.bytes)).collect();
+    lines.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let earlier = lines.len().saturating_sub(TAIL);
+    lines.iter().skip(earlier).map(|(_, text)| String::from_utf8_lossy(text).into_owned()).collect()
+}
+
 /// It runs nothing any more. The tasks of a job that is done are listed for as long as the swarm remembers them.
 pub(super) fn has_ended(task: &SwarmTask) -> bool {
     matches!(task.state.as_str(), "complete" | "shutdown" | "failed" | "rejected" | "orphaned")
@@ -424,14 +454,33 @@ fn is_of_port(error: &Error) -> bool {
     error.to_string().contains("is already in use by service")
 }
 
-/// Whether another service may yet give a port up: one that changes now, or whose turn it is.
-fn may_be_freed(all: &[Watched], index: usize, refused: &BTreeSet<usize>) -> bool {
+/// Whether another service may yet give a port up: one that changes now, or whose turn it is. What was given up is free
+/// when the swarm's own bookkeeper has come to it.
+fn may_be_freed(all: &[Watched], index: usize, refused: &BTreeSet<usize>, freed: &BTreeMap<usize, Instant>) -> bool {
     let may = |(other, one): (usize, &Watched)| match one.stage {
         Stage::Runs(_) => true,
         Stage::Waits => !refused.contains(&other) && begin(all, other).is_some(),
         Stage::Ready | Stage::Failed => false,
     };
-    all.iter().enumerate().filter(|(other, _)| *other != index).any(may)
+    let settles = |since: &Instant| since.elapsed() < SETTLES;
+    freed.values().any(settles) || all.iter().enumerate().filter(|(other, _)| *other != index).any(may)
+}
+
+/// A service that has a port which another one is refused, is itself to have it no longer and cannot begin before that
+/// one: the two exchange their ports, or it depends on that one. As it is without that port.
+fn holder<'a>(
+    all: &[Watched],
+    index: usize,
+    observed: &'a ObservedSwarm,
+    freed: &BTreeMap<usize, Instant>,
+) -> Option<(usize, &'a SwarmService, Value)> {
+    let wanted = all.get(index)?.change.as_ref()?.body.as_ref()?;
+    let waiting = all.iter().enumerate().filter(|(other, one)| *other != index && matches!(one.stage, Stage::Waits));
+    waiting.filter(|(other, _)| !freed.contains_key(other)).find_map(|(other, one)| {
+        let next = one.change.as_ref()?.body.as_ref()?;
+        let service = observed.service(&one.name)?;
+        Some((other, service, without_ports(service, next, wanted)?))
+    })
 }
 
 enum Next {
@@ -475,4 +524,23 @@ pub(super) fn look<'a>(
 ) -> SwarmLook<'a> {
     let tasks = observed.tasks_of(service).collect();
     SwarmLook { service, tasks, nodes: &observed.nodes, before, old, waited, pending }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_task_wrote_is_told_in_its_order() {
+        let line = |stderr: bool, text: &str| LogLine { stderr, bytes: text.into() };
+        let at = |second: u32, stderr: bool, text: &str| {
+            line(stderr, &format!("2026-11-21T01:24:{second:02}.123456789Z {text}"))
+        };
+        let both = [at(2, true, "panic"), at(1, false, "starting"), at(3, false, "bye"), at(2, true, "at main")];
+        assert_eq!(last_said(&both), ["starting", "panic", "at main", "bye"]);
+        let many: Vec<LogLine> = (0..7).rev().map(|second| at(second, false, &second.to_string())).collect();
+        assert_eq!(last_said(&many), ["2", "3", "4", "5", "6"]);
+        // from an engine that says no times
+        assert_eq!(last_said(&[line(true, "b c"), line(false, "a")]), ["b c", "a"]);
+    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use super::free;
 use super::work::Work;
 use crate::app::testing::session;
 use crate::app::{DeployError, Error};
@@ -78,8 +79,10 @@ impl Swarm for Memory {
         Ok(seen)
     }
 
-    async fn ids(&self, _: SwarmKind) -> Result<BTreeMap<String, String>, EngineError> {
-        Ok(BTreeMap::new())
+    async fn ids(&self, kind: SwarmKind) -> Result<BTreeMap<String, String>, EngineError> {
+        let there = self.there.lock().unwrap();
+        let services = there.services.iter().filter(|_| kind == SwarmKind::Service);
+        Ok(services.map(|service| (service.name.clone(), service.id.clone())).collect())
     }
 
     async fn create(&self, _: SwarmKind, body: &Value) -> Result<String, EngineError> {
@@ -121,6 +124,16 @@ fn stack(services: &str) -> SwarmStack {
 
 /// What a swarm hears that has the first of these and is to have the second, and whether all of that runs then.
 async fn deployed(before: &str, after: &str, stuck: bool) -> (String, Result<(), Error>) {
+    deployed_after(before, after, stuck, &BTreeMap::new()).await
+}
+
+/// The same, with what services wait for.
+async fn deployed_after(
+    before: &str,
+    after: &str,
+    stuck: bool,
+    waits: &BTreeMap<String, Vec<String>>,
+) -> (String, Result<(), Error>) {
     let memory = Memory { stuck, ..Memory::default() };
     for body in stack(before).services {
         memory.hears("create", &body).unwrap();
@@ -133,7 +146,7 @@ async fn deployed(before: &str, after: &str, stuck: bool) -> (String, Result<(),
     let work = Work { session: &session, engine: &engine, swarm: &memory, stack: "shop", patience };
     let observed = memory.stacks("").await.unwrap();
     let changes = swarm_changes(&stack(after), &observed, &BTreeMap::new());
-    let done = work.carry_out(changes, &BTreeMap::new()).await;
+    let done = work.carry_out(changes, waits).await;
     let asked = memory.asked.lock().unwrap().join(", ");
     (asked, done)
 }
@@ -150,6 +163,12 @@ async fn who_has_what_another_one_gets_goes_first_and_has_ended_before_that_one_
         ("web 80 data", "site 81 other", "create shop_site, remove shop_web"),
         // both stay
         ("api -, web 80", "api 80, web -", "refused shop_api, update shop_web, update shop_api"),
+        // and exchange their ports: one of them is without its own for a moment
+        (
+            "api 81, web 80",
+            "api 80, web 81",
+            "refused shop_api, refused shop_web, update shop_api, refused shop_api, update shop_web, update shop_api",
+        ),
     ];
     let all = cases.map(|(before, after, asked)| async move {
         let (heard, done) = deployed(before, after, false).await;
@@ -159,9 +178,18 @@ async fn who_has_what_another_one_gets_goes_first_and_has_ended_before_that_one_
 }
 
 #[tokio::test]
+async fn who_waits_for_another_one_gives_it_its_port_first() {
+    let waits = BTreeMap::from([("web".to_owned(), vec!["api".to_owned()])]);
+    let (heard, done) = deployed_after("api -, web 80", "api 80, web 81", false, &waits).await;
+    assert_eq!(heard, "refused shop_api, update shop_web, update shop_api, update shop_web");
+    assert!(done.is_ok(), "{done:?}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_freed_is_told() {
-    let (heard, done) = deployed("api 81, web 80", "api 80, web 81", false).await;
-    assert_eq!(heard, "refused shop_api, refused shop_web, refused shop_api");
+    // one that keeps it
+    let (heard, done) = deployed("web 80", "api 80, web 80", false).await;
+    assert!(heard.starts_with("refused shop_api, update shop_web, refused shop_api"), "{heard}");
     let Err(Error::Deploy(error)) = done else { panic!("{done:?}") };
     let DeployError::NotRunning { failed, .. } = error else { panic!("{error:?}") };
     assert!(failed.iter().all(|(_, why)| why.contains("is already in use by service")), "{failed:?}");
@@ -179,6 +207,18 @@ async fn what_cannot_be_freed_is_told() {
     let DeployError::NotRunning { failed, .. } = error else { panic!("{error:?}") };
     let why = "what it ran before has not ended: a task on node1";
     assert_eq!(failed, [("shop_web".to_owned(), why.to_owned())]);
+}
+
+/// Made by `docker service create`, without the labels of a stack.
+#[tokio::test]
+async fn a_name_that_something_else_has_is_told_before_anything_is_made() {
+    let memory = Memory::default();
+    memory.hears("create", &stack("web -").services[0]).unwrap();
+    let changes = swarm_changes(&stack("api -, web -"), &ObservedSwarm::default(), &BTreeMap::new());
+    let Err(Error::Deploy(error)) = free(&memory, "shop", &changes).await else { panic!("it is not free") };
+    assert_eq!(error.to_string(), "shop is there and was not deployed by this platform: shop_web");
+    let changes = swarm_changes(&stack("api -"), &ObservedSwarm::default(), &BTreeMap::new());
+    free(&memory, "shop", &changes).await.unwrap();
 }
 
 #[tokio::test]
