@@ -284,4 +284,17 @@ mod tests {
         let problems = |there: Option<There>| requests(&platform, &|_| there, None).1.problems.len();
         assert_eq!([None, Some(There::Same), Some(There::Other)].map(problems), [0, 0, 1]);
     }
+
+    #[test]
+    fn what_stays_here_is_said_of_the_services_that_are_meant() {
+        let left = |service: &str, count| (service.to_owned(), "./run".to_owned(), count);
+        let copies = Copies { problems: Vec::new(), left: vec![left("web", 1), left("db", 2), left("other", 3)] };
+        assert_eq!(
+            copies.warnings(&|service| service != "other"),
+            [
+                "web: 1 socket, pipe or device in ./run is not copied to the engine's machine",
+                "db: 2 sockets, pipes and devices in ./run are not copied to the engine's machine",
+            ]
+        );
+    }
 }

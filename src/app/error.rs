@@ -417,3 +417,34 @@ pub enum ResolverError {
 fn list(addresses: &[IpAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stack_needs_is_listed_by_kind_and_name() {
+        let missing = vec![(SwarmKind::Network, "edge".to_owned()), (SwarmKind::Secret, "key".to_owned())];
+        assert_eq!(
+            DeployError::Missing { missing }.to_string(),
+            "the swarm does not have what the stack needs: network edge, secret key"
+        );
+        let missing = [("Secret", "key"), ("ConfigMap", "conf")];
+        let missing = missing.map(|(kind, name)| (kind.to_owned(), name.to_owned())).to_vec();
+        assert_eq!(
+            DeployError::NotThere { namespace: "shop".into(), missing }.to_string(),
+            "the namespace shop does not have what the stack needs: Secret key, ConfigMap conf"
+        );
+    }
+
+    #[test]
+    fn whose_a_stack_is_stands_in_its_error() {
+        let foreign = |by: Option<&str>| {
+            let names = vec!["shop_web".to_owned(), "shop_db".to_owned()];
+            DeployError::Foreign { stack: "shop".into(), names, by: by.map(str::to_owned) }.to_string()
+        };
+        let words = "shop is there and was deployed by the platform other: shop_web, shop_db";
+        assert_eq!(foreign(Some("other")), words);
+        assert_eq!(foreign(None), "shop is there and was not deployed by this platform: shop_web, shop_db");
+    }
+}

@@ -509,4 +509,17 @@ mod tests {
             assert_eq!(question, asked, "{spec:?} {found:?}");
         }
     }
+
+    #[test]
+    fn a_state_is_told_in_words() {
+        use ContainerState::{Created, Dead, Exited, Paused, Restarting};
+        let found = |state, exit_code| ObservedContainer { state, exit_code, ..ObservedContainer::default() };
+        let told = |state, exit_code| state_text(&found(state, exit_code));
+        assert_eq!(told(Restarting, Some(3)), "restarting after exit code 3");
+        assert_eq!(told(Restarting, None), "restarting after exit code 0");
+        assert_eq!(
+            [Created, Paused, Exited, Dead].map(|state| told(state, None)),
+            ["created", "paused", "ended", "ended"]
+        );
+    }
 }

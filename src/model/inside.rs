@@ -116,7 +116,7 @@ fn fixed(declared: Option<Ipv4Addr>) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{IngressRule, testing};
+    use crate::model::{IngressRule, Role, testing};
 
     fn service(name: &str, last: u8, published: u16, target: u16) -> Service {
         let mut service = Service {
@@ -127,6 +127,20 @@ mod tests {
         };
         service.extension.address = Some(Ipv4Addr::new(127, 0, 0, last));
         service
+    }
+
+    #[test]
+    fn an_address_or_a_page_gives_a_service_a_name_of_its_own() {
+        let addressed = service("a", 21, 5432, 5432);
+        let mut plain = addressed.clone();
+        plain.extension.address = None;
+        let mut page = plain.clone();
+        page.extension.ingress.push(IngressRule { host: "a".into(), port: 80, ..IngressRule::default() });
+        let mut ingress = addressed.clone();
+        ingress.extension.role = Some(Role::Ingress);
+        let apart = Service { network_mode: Some("host".into()), ..addressed.clone() };
+        let named = [addressed, page, plain, ingress, apart].map(|service| service.has_name());
+        assert_eq!(named, [true, true, false, false, false]);
     }
 
     #[test]

@@ -580,4 +580,21 @@ mod tests {
             assert_eq!(BaseImage::named_in(other), None, "{other}");
         }
     }
+
+    #[test]
+    fn the_engine_publishes_unless_somebody_listens_for_a_port() {
+        let forward = Forward {
+            listen: "127.0.0.1:80".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            service: "web".into(),
+            container: "macula-web-1".into(),
+            port: 80,
+        };
+        let plain = ContainerSpec::default();
+        let forwarded = ContainerSpec { forwards: vec![forward], ..ContainerSpec::default() };
+        let publishes = |containers| Resources { containers, ..Resources::default() }.publishes();
+        assert!(publishes(Vec::new()));
+        assert!(publishes(vec![plain.clone()]));
+        assert!(!publishes(vec![plain, forwarded]));
+    }
 }

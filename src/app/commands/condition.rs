@@ -206,4 +206,42 @@ mod tests {
             assert_eq!((is, trouble_of(&found, is).as_str()), (condition, trouble), "{found:?}");
         }
     }
+
+    #[test]
+    fn the_seconds_are_those_of_its_present_state() {
+        let found = |state, state_for| ObservedContainer {
+            state,
+            state_for,
+            started_at: Some(60),
+            finished_at: Some(90),
+            ..ObservedContainer::default()
+        };
+        for (found, seconds) in [
+            (found(ContainerState::Running, None), Some(40)),
+            (found(ContainerState::Paused, None), Some(40)),
+            (found(ContainerState::Exited, None), Some(10)),
+            (found(ContainerState::Restarting, None), Some(10)),
+            // the engine's own word counts more than its clock
+            (found(ContainerState::Running, Some(7)), Some(7)),
+            (found(ContainerState::Exited, Some(0)), Some(0)),
+            (ObservedContainer { finished_at: None, ..found(ContainerState::Created, None) }, None),
+            // its clock is ahead of ours
+            (ObservedContainer { started_at: Some(101), ..found(ContainerState::Running, None) }, None),
+        ] {
+            assert_eq!(seconds_in(&found, 100), seconds, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn the_worst_health_of_several_counts() {
+        let worst = |of: &[Health]| {
+            let found = of.iter().map(|health| ObservedContainer { health: *health, ..ObservedContainer::default() });
+            let found: Vec<_> = found.collect();
+            worst_health(&found.iter().collect::<Vec<_>>())
+        };
+        assert_eq!(worst(&[]), Health::None);
+        assert_eq!(worst(&[Health::Healthy, Health::None]), Health::Healthy);
+        assert_eq!(worst(&[Health::Starting, Health::Healthy]), Health::Starting);
+        assert_eq!(worst(&[Health::Unhealthy, Health::Starting]), Health::Unhealthy);
+    }
 }

@@ -489,6 +489,31 @@ mod tests {
         assert_eq!(names, ["old", "one", "web"]);
     }
 
+    #[tokio::test]
+    async fn pages_are_served_while_the_container_of_an_ingress_runs() {
+        let stack = "services:\n  gate: {image: 'acme/gate:1', x-macula: {role: ingress}}\n  \
+                     web: {image: 'acme/web:1', x-macula: {ingress: [{host: web, port: 80}]}}\n";
+        let served = async |service: &str, state| {
+            let host = FakeHost::new();
+            let loaded = shop(&host, "", stack);
+            let found = ObservedContainer {
+                name: format!("macula-shop-{service}-1"),
+                state,
+                labels: [(label::PLATFORM, "shop"), (label::SERVICE, service)]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
+                ..ObservedContainer::default()
+            };
+            let engine = FakeEngine::new().with_container(found);
+            let session = session(host, &engine, "macula status");
+            let survey = Box::pin(crate::app::survey::survey(&session, &loaded)).await.unwrap();
+            serves_pages(&loaded.platform, &survey)
+        };
+        assert!(served("gate", ContainerState::Running).await);
+        assert!(!served("gate", ContainerState::Exited).await);
+        assert!(!served("web", ContainerState::Running).await);
+    }
+
     #[test]
     fn of_several_containers_the_worst_speaks_for_all() {
         let found = |name: &str, service: Option<&str>, code: Option<i64>, restart_count| ObservedContainer {

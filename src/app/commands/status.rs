@@ -414,6 +414,26 @@ mod tests {
         assert_eq!(counts, Counts { failing: 3, ..Counts::default() });
     }
 
+    #[test]
+    fn a_platform_is_up_for_as_long_as_the_oldest_of_what_runs() {
+        let found = |service: &str, state, started_at| ObservedContainer {
+            name: format!("macula-shop-{service}-1"),
+            state,
+            started_at: Some(started_at),
+            finished_at: Some(started_at),
+            labels: [(label::SERVICE.to_owned(), service.to_owned())].into(),
+            ..ObservedContainer::default()
+        };
+        let context = Context { now: 100, ..Context::default() };
+        let up_for = |found: &[ObservedContainer]| up_seconds(&by_containers(found.iter(), &[], &context));
+        let ended = found("db", ContainerState::Exited, 10);
+        let all = [found("web", ContainerState::Running, 80), found("api", ContainerState::Running, 50), ended.clone()];
+        assert_eq!(up_for(&all), Some(50));
+        assert_eq!(up_for(&all[..1]), Some(20));
+        assert_eq!(up_for(&[ended]), None);
+        assert_eq!(up_for(&[]), None);
+    }
+
     #[tokio::test]
     async fn a_relay_of_which_nothing_is_written_down_is_told() {
         use crate::app::reach::keep;

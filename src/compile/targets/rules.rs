@@ -489,3 +489,28 @@ const ONE_PLATFORM: Fate = Breaks("it is made by the platform on this machine; t
 pub(super) fn keys() -> impl Iterator<Item = &'static str> {
     RULES.iter().map(|rule| rule.key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_security_have_two_spellings() {
+        for (text, meant) in [
+            ("no-new-privileges", Security::NoNewPrivileges(true)),
+            ("no-new-privileges:true", Security::NoNewPrivileges(true)),
+            ("no-new-privileges=false", Security::NoNewPrivileges(false)),
+            ("seccomp:unconfined", Security::SeccompUnconfined),
+            ("seccomp=unconfined", Security::SeccompUnconfined),
+            ("apparmor:unconfined", Security::AppArmorUnconfined),
+            ("apparmor=unconfined", Security::AppArmorUnconfined),
+            ("apparmor:shop", Security::AppArmorProfile),
+            ("apparmor=shop", Security::AppArmorProfile),
+            ("apparmor", Security::Other),
+            ("seccomp=profile.json", Security::Other),
+            ("label:disable", Security::Other),
+        ] {
+            assert!(security(text) == meant, "{text}");
+        }
+    }
+}

@@ -343,6 +343,18 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_told_of_once_an_error_stands_in_it() {
+        let mut report = Report::new(Path::new("/"));
+        let (file, other) = (report.file(Path::new("/x.yaml")), report.file(Path::new("/y.yaml")));
+        report.error_help(Span { file, line: 3, column: 5 }, "first", "x");
+        report.warn(Span { file, line: 4, column: 5 }, "second", "x");
+        assert!(report.told(Span { file, line: 3, column: 5 }));
+        assert!(report.told(Span { file, line: 3, column: 9 }));
+        assert!(!report.told(Span { file, line: 4, column: 5 }));
+        assert!(!report.told(Span { file: other, line: 3, column: 5 }));
+    }
+
+    #[test]
     fn a_diagnostic_reads_as_file_line_column() {
         let mut report = Report::new(Path::new("/home/u"));
         let file = report.file(Path::new("/home/u/compose.yaml"));

@@ -260,6 +260,23 @@ mod tests {
         assert_eq!(project_name("_My Project.1"), "myproject1");
     }
 
+    #[test]
+    fn only_a_number_in_front_of_a_redirection_goes_with_it() {
+        for (line, words, dropped) in [
+            ("x 2>y", "x", ">y"),
+            ("x y>z", "x y", ">z"),
+            ("x 2;y", "x 2", ";y"),
+            ("x 2<y", "x 2", "<y"),
+            ("x 2|y", "x 2", "|y"),
+            ("x 2&", "x 2", "&"),
+            ("x >y", "x", ">y"),
+        ] {
+            let split = split_words(line).unwrap();
+            assert_eq!(split.words.join(" "), words, "{line}");
+            assert_eq!(split.dropped.as_deref(), Some(dropped), "{line}");
+        }
+    }
+
     proptest! {
         #[test]
         fn noise_never_panics(text in any::<String>(), more in "[0-9.a-zµ ;'\"\\\\$()-]{0,20}") {
